@@ -1,0 +1,31 @@
+//! Words, ids and wire types that every part of Casemate shares.
+//!
+//! Invariants:
+//! - A [`Call`] has one canonical form ([`Call::canonical`], RFC 8785) and its hash binds everything
+//!   that decides what will run.
+//! - [`Reason`] is a closed set: a refusal is never built from free text.
+//! - [`Text`] carries any bytes losslessly, so that a file name cannot be changed on its way.
+//!
+//! Deliberately absent: I/O, clocks, randomness. Everything here is a value.
+
+mod call;
+mod digest;
+mod ids;
+mod isolation;
+mod limits;
+mod outcome;
+mod reason;
+mod text;
+mod words;
+
+pub use self::{
+    call::{Call, InputDigest, Program},
+    digest::{Digest, Hasher, ParseDigestError},
+    ids::{DecisionId, Entropy, ParseIdError, SandboxId},
+    isolation::{Control, ControlName, Isolation, Strength},
+    limits::{Limits, MAX_LIMITS},
+    outcome::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Stream, Usage},
+    reason::Reason,
+    text::Text,
+    words::{DestinationClass, IsolationTier, RiskClass, RunMode, SideEffect, Tier},
+};

@@ -1,0 +1,87 @@
+//! Why a call was allowed, held or refused.
+
+use crate::words::words;
+
+words! {
+    /// A closed set of machine-readable reasons. The seeds' names (seed 002) stay.
+    Reason {
+        /// Every check passed.
+        Allowed = "allowed",
+        /// An operator switched this kind of call off.
+        KillSwitch = "kill_switch",
+        /// The caller's issuer is not one the profile accepts.
+        UntrustedIssuer = "untrusted_issuer",
+        /// The call does not fit its tool's schema, or breaks a limit.
+        InvalidCall = "invalid_call",
+        /// The profile could not be read or is not valid.
+        InvalidProfile = "invalid_profile",
+        /// The caller's token has expired.
+        ExpiredToken = "expired_token",
+        /// The caller's token is for another service.
+        WrongAudience = "wrong_audience",
+        /// The caller's tenant is not the call's, or not allowed here.
+        TenantBoundary = "tenant_boundary",
+        /// The tool is not allowed on this route, or the caller lacks its scope.
+        MissingScope = "missing_scope",
+        /// A call with a side effect came without an idempotency key.
+        MissingIdempotencyKey = "missing_idempotency_key",
+        /// The idempotency key was used for another call.
+        IdempotencyConflict = "idempotency_conflict",
+        /// The idempotency key belongs to a call that has not ended.
+        CallInFlight = "call_in_flight",
+        /// An earlier call under this key ended in an unknown state: look before running it again.
+        OutcomeUnknown = "outcome_unknown",
+        /// The destination is not allowed.
+        EgressDenied = "egress_denied",
+        /// A secret was offered to a sandbox.
+        SecretInEnvironment = "secret_in_environment",
+        /// The host cannot enforce what the profile demands.
+        IsolationUnavailable = "isolation_unavailable",
+        /// More was asked for than the profile's limits give.
+        LimitExceeded = "limit_exceeded",
+        /// A person has to approve this call first.
+        ApprovalRequired = "approval_required",
+        /// The approval was for another call, is too old, or came from the requester.
+        ApprovalInvalid = "approval_invalid",
+        /// The decision could not be recorded, so nothing ran.
+        RecordUnavailable = "record_unavailable",
+    }
+}
+
+impl Reason {
+    /// What the person or agent who got this reason can do about it.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Allowed => "nothing to do",
+            Self::KillSwitch => "ask an operator to switch it on again",
+            Self::UntrustedIssuer => "add the issuer to identity.allowed_issuers of the profile",
+            Self::InvalidCall => "correct the call as the message says",
+            Self::InvalidProfile => "run `casemate profile check FILE`",
+            Self::ExpiredToken => "get a new token",
+            Self::WrongAudience => "use a token for the profile's identity.required_audience",
+            Self::TenantBoundary => "call in your own tenant",
+            Self::MissingScope => {
+                "use a tool that the profile allows, or add the tool to tools.allowed and its scope \
+                 to identity.required_scopes"
+            }
+            Self::MissingIdempotencyKey => "send an idempotency key",
+            Self::IdempotencyConflict => "use a new idempotency key for a different call",
+            Self::CallInFlight => "wait for the first call to end",
+            Self::OutcomeUnknown => {
+                "check what the earlier call did, then use a new idempotency key"
+            }
+            Self::EgressDenied => "add the destination to the profile's allowed_domains",
+            Self::SecretInEnvironment => {
+                "keep secrets out of the sandbox; declare a credential for the tool instead"
+            }
+            Self::IsolationUnavailable => {
+                "run `casemate doctor` to see what this host can enforce, or relax sandbox.require"
+            }
+            Self::LimitExceeded => "ask for less, or raise sandbox.limits in the profile",
+            Self::ApprovalRequired => "ask an approver",
+            Self::ApprovalInvalid => "ask for a new approval of exactly this call",
+            Self::RecordUnavailable => "make the state directory writable and try again",
+        }
+    }
+}

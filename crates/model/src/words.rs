@@ -1,0 +1,113 @@
+//! The field's words as closed sets. The text forms are the seeds'.
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize,
+            serde::Deserialize,
+        )]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every word of the set, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word as it is written.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value that `text` names.
+            #[must_use]
+            pub fn from_word(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// What a tool does to the world.
+    SideEffect {
+        /// Looks, changes nothing.
+        Read = "read",
+        /// Makes something that somebody else will look at before it counts.
+        Draft = "draft",
+        /// Changes a system of record.
+        Write = "write",
+        /// Sends something out that cannot be called back.
+        ExternalSend = "external_send",
+    }
+}
+words! {
+    /// How much an agent may do without a person.
+    RunMode {
+        /// Nothing but reads.
+        ReadOnly = "read_only",
+        /// Writes wait for a person.
+        Review = "review",
+        /// Acts within its profile.
+        Autonomous = "autonomous",
+    }
+}
+words! {
+    /// Whom a destination belongs to.
+    DestinationClass {
+        /// Ours.
+        Internal = "internal",
+        /// A partner's.
+        Partner = "partner",
+        /// A customer's.
+        Customer = "customer",
+        /// Anyone's.
+        Public = "public",
+        /// Not classified: denied.
+        Unknown = "unknown",
+    }
+}
+words! {
+    /// What kind of work a profile contains (seed 002, sandbox tiers).
+    Tier {
+        /// Search and summaries.
+        ReadOnly = "read_only",
+        /// Typed tools with bounded side effects.
+        ToolLimited = "tool_limited",
+        /// Files in a scoped directory.
+        Workspace = "workspace",
+        /// A browser.
+        Browser = "browser",
+        /// Generated code.
+        Code = "code",
+    }
+}
+words! {
+    /// The boundary around a sandbox, weakest first.
+    IsolationTier {
+        /// Linux namespaces, seccomp, Landlock; the host's kernel is shared.
+        Namespace = "namespace",
+        /// gVisor's user-space kernel.
+        Gvisor = "gvisor",
+        /// A virtual machine.
+        Vm = "vm",
+    }
+}
+words! {
+    /// How much harm a route can do.
+    RiskClass {
+        /// Little.
+        Low = "low",
+        /// Some.
+        Medium = "medium",
+        /// Much.
+        High = "high",
+    }
+}

@@ -1,0 +1,181 @@
+//! The keeper: makes sandboxes, runs one program in each, destroys them.
+
+use std::{collections::BTreeMap, fs::File, future::Future, io};
+
+use casemate_model::{
+    Artefact, Cause, DeniedAttempt, Exit, InputDigest, Isolation, Limits, SandboxId, Stream, Text,
+    Usage,
+};
+use tokio::sync::mpsc;
+
+/// How many events or inputs may wait in a channel between keeper and caller.
+pub const CHANNEL_CAPACITY: usize = 16;
+
+/// What a sandbox is made from.
+#[derive(Debug)]
+pub struct SandboxSpec {
+    /// Its name.
+    pub id: SandboxId,
+    /// What the program in it may use.
+    pub limits: Limits,
+    /// Files that will be in `/workspace/in`, read-only.
+    pub inputs: Vec<InputFile>,
+}
+
+/// A file to copy into a sandbox.
+#[derive(Debug)]
+pub struct InputFile {
+    /// Its name in `/workspace/in`: one component, not `.` or `..`, no NUL, at most 255 bytes.
+    pub name: Text,
+    /// The file, open for reading at its start.
+    pub file: File,
+}
+
+/// What is known of a sandbox when it is complete and has run nothing.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// What it enforces, measured.
+    pub isolation: Isolation,
+    /// The inputs, hashed as the sandbox holds them.
+    pub inputs: Vec<InputDigest>,
+}
+
+/// The program to run.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The command and its arguments; the command is looked up in the sandbox's `PATH`.
+    pub argv: Vec<Text>,
+    /// Variables beside the sandbox's own `PATH`, `HOME`, `USER`, `LANG`, `TERM` and `TMPDIR`.
+    pub env: BTreeMap<String, Text>,
+}
+
+/// What the caller sends to a running program.
+#[derive(Debug)]
+pub enum Input {
+    /// Bytes for its standard input.
+    Stdin(Vec<u8>),
+    /// The end of its standard input.
+    StdinClosed,
+    /// Ask it to stop: SIGINT or SIGTERM now, and death after a grace period of two seconds.
+    Interrupt(Signal),
+    /// Kill it now.
+    Cancel,
+}
+
+/// A signal that a caller may send to a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// As Ctrl-C does.
+    Interrupt,
+    /// As a service manager does.
+    Terminate,
+}
+
+/// What a running program causes.
+#[derive(Debug)]
+pub enum Event {
+    /// It wrote these bytes.
+    Output(Stream, Vec<u8>),
+}
+
+/// How a program ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Why it stopped.
+    pub cause: Cause,
+    /// How it ended, if anybody saw it.
+    pub exit: Option<Exit>,
+    /// What it used.
+    pub usage: Usage,
+    /// Bytes it wrote to standard output, given back or not.
+    pub stdout_bytes: u64,
+    /// Bytes it wrote to standard error, given back or not.
+    pub stderr_bytes: u64,
+    /// Whether output beyond the limit was dropped.
+    pub output_truncated: bool,
+    /// What it tried and was refused.
+    pub denied: Vec<DeniedAttempt>,
+}
+
+/// Where artefacts go.
+pub trait ArtefactSink {
+    /// Takes one regular file: its path below `/workspace/out`, whether its owner may execute it, and
+    /// its content. Returns why the file was not taken, if it was not; the content is hashed either way.
+    ///
+    /// # Errors
+    /// When the sink cannot take any more files at all.
+    fn file(
+        &mut self,
+        path: &Text,
+        executable: bool,
+        content: &mut dyn io::Read,
+    ) -> io::Result<Option<String>>;
+}
+
+/// Makes sandboxes.
+pub trait Keeper {
+    /// What it makes.
+    type Sandbox: Sandbox;
+
+    /// Starts to make a sandbox; [`Sandbox::ready`] waits for it.
+    fn create(
+        &self,
+        spec: SandboxSpec,
+    ) -> impl Future<Output = Result<Self::Sandbox, KeeperError>>;
+}
+
+/// A sandbox: belongs to one call, is destroyed after it, and dies when it is dropped.
+pub trait Sandbox {
+    /// Waits until the sandbox is complete.
+    fn ready(&mut self) -> impl Future<Output = Result<Ready, KeeperError>>;
+
+    /// Runs `command` until it has ended and every process in the sandbox is dead.
+    ///
+    /// Dropping the receiver of `events`, or the sender of `input`, means that the caller went away:
+    /// the program is killed and the cause is `cancelled`.
+    fn run(
+        &mut self,
+        command: Command,
+        input: mpsc::Receiver<Input>,
+        events: mpsc::Sender<Event>,
+    ) -> impl Future<Output = Result<Ended, KeeperError>>;
+
+    /// Gives the files in `/workspace/out` to `sink` and destroys the sandbox.
+    ///
+    /// Only regular files are given; links, devices, sockets and pipes are listed as skipped. Nothing in
+    /// the sandbox is alive any more, so nothing can change under the copy.
+    fn collect(
+        self,
+        sink: &mut dyn ArtefactSink,
+    ) -> impl Future<Output = Result<Vec<Artefact>, KeeperError>>;
+}
+
+/// What went wrong with a sandbox, by step.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeeperError {
+    /// A demand that no sandbox can meet, such as an input name with a slash.
+    #[error("{0}")]
+    Spec(String),
+    /// A step of making the sandbox failed.
+    #[error("cannot make the sandbox: {step}")]
+    Build {
+        /// The step and what it was done to.
+        step: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The guest broke the protocol or died.
+    #[error("the sandbox was lost: {0}")]
+    Lost(String),
+    /// The artefacts could not be taken out.
+    #[error("cannot take artefacts out of the sandbox: {step}")]
+    Collect {
+        /// The step and what it was done to.
+        step: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}

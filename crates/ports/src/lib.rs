@@ -1,0 +1,15 @@
+//! The traits by which the processes of Casemate call each other.
+//!
+//! So far there is one: [`Keeper`]. `casemate run` uses it in one process; a transport between
+//! processes implements the same trait.
+//!
+//! Invariants:
+//! - Nothing that a sandbox says is in these types unchecked: the keeper has bounded and parsed it.
+//! - Every channel is bounded; a consumer that stalls stops the program's output, never its clock.
+
+mod keeper;
+
+pub use self::keeper::{
+    ArtefactSink, Command, Ended, Event, CHANNEL_CAPACITY, Input, InputFile, Keeper, KeeperError, Ready, Sandbox,
+    SandboxSpec, Signal,
+};
