@@ -1,1 +1,2 @@
+//! casemate
 fn main() {}

@@ -1,1 +1,2 @@
+//! guest
 fn main() {}

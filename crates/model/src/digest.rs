@@ -79,7 +79,9 @@ impl FromStr for Digest {
             return Err(error());
         }
         for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            let [high, low] = pair else { return Err(error()) };
+            let [high, low] = pair else {
+                return Err(error());
+            };
             *byte = nibble(*high).ok_or_else(error)? << 4 | nibble(*low).ok_or_else(error)?;
         }
         Ok(Self(bytes))
@@ -102,7 +104,9 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -118,8 +122,17 @@ mod tests {
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
-        let upper = digest.to_string().to_uppercase().replace("SHA256", "sha256");
-        for bad in ["", "sha256:", &digest.to_string()[..70], &upper, "sha256:zz"] {
+        let upper = digest
+            .to_string()
+            .to_uppercase()
+            .replace("SHA256", "sha256");
+        for bad in [
+            "",
+            "sha256:",
+            &digest.to_string()[..70],
+            &upper,
+            "sha256:zz",
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -15,6 +15,7 @@ mod isolation;
 mod limits;
 mod outcome;
 mod reason;
+mod sealed;
 mod text;
 mod words;
 
@@ -26,6 +27,7 @@ pub use self::{
     limits::{Limits, MAX_LIMITS},
     outcome::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Stream, Usage},
     reason::Reason,
+    sealed::Sealed,
     text::Text,
     words::{DestinationClass, IsolationTier, RiskClass, RunMode, SideEffect, Tier},
 };

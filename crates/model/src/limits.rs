@@ -92,7 +92,13 @@ mod tests {
     #[test]
     fn the_default_is_below_the_most_and_an_excess_is_named() {
         assert_eq!(Limits::default().first_above(&MAX_LIMITS), None);
-        let asked = Limits { open_files: 2_000, ..Limits::default() };
-        assert_eq!(asked.first_above(&Limits::default()), Some(("open_files", 2_000, 1_024)));
+        let asked = Limits {
+            open_files: 2_000,
+            ..Limits::default()
+        };
+        assert_eq!(
+            asked.first_above(&Limits::default()),
+            Some(("open_files", 2_000, 1_024))
+        );
     }
 }

@@ -70,7 +70,10 @@ impl fmt::Display for Text {
                     write!(f, "{char}")?;
                 }
             }
-            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+            chunk
+                .invalid()
+                .iter()
+                .try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
         }
         Ok(())
     }
@@ -99,7 +102,10 @@ impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.as_str() {
             Some(text) => serializer.serialize_str(text),
-            None => Base64 { base64: BASE64_STANDARD.encode(&self.0) }.serialize(serializer),
+            None => Base64 {
+                base64: BASE64_STANDARD.encode(&self.0),
+            }
+            .serialize(serializer),
         }
     }
 }
@@ -108,9 +114,10 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Wire::deserialize(deserializer)? {
             Wire::Utf8(text) => Ok(text.into()),
-            Wire::Bytes(bytes) => {
-                BASE64_STANDARD.decode(bytes.base64).map(Self).map_err(D::Error::custom)
-            }
+            Wire::Bytes(bytes) => BASE64_STANDARD
+                .decode(bytes.base64)
+                .map(Self)
+                .map_err(D::Error::custom),
         }
     }
 }
@@ -121,7 +128,13 @@ mod tests {
 
     #[test]
     fn every_byte_string_survives_json() {
-        for bytes in [&b""[..], b"plain", b"new\nline", b"\xff\xfe/x", "größe".as_bytes()] {
+        for bytes in [
+            &b""[..],
+            b"plain",
+            b"new\nline",
+            b"\xff\xfe/x",
+            "größe".as_bytes(),
+        ] {
             let text = Text::from(bytes.to_vec());
             let json = serde_json::to_string(&text).unwrap();
             assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), text, "{json}");

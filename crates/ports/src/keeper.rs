@@ -118,10 +118,8 @@ pub trait Keeper {
     type Sandbox: Sandbox;
 
     /// Starts to make a sandbox; [`Sandbox::ready`] waits for it.
-    fn create(
-        &self,
-        spec: SandboxSpec,
-    ) -> impl Future<Output = Result<Self::Sandbox, KeeperError>>;
+    fn create(&self, spec: SandboxSpec)
+    -> impl Future<Output = Result<Self::Sandbox, KeeperError>>;
 }
 
 /// A sandbox: belongs to one call, is destroyed after it, and dies when it is dropped.
