@@ -1,0 +1,13 @@
+//! Every limit of the protocol.
+
+/// The version that a guest says in its first frame. Keeper and guest come from one build.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The most bytes of a stream in one frame.
+pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
+
+/// The most bytes of a command with its arguments and variables: Linux takes 2 MiB by default.
+pub const MAX_EXEC_BYTES: usize = 2 * 1024 * 1024;
+
+/// The most arguments, and the most variables, of a command.
+pub const MAX_ARGUMENTS: usize = 65_536;
