@@ -1,0 +1,98 @@
+//! New processes in new namespaces.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+use rustix::process::Pid;
+
+/// A set of namespaces for a new process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespaces(u64);
+
+impl Namespaces {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// User, pid, mount, network, IPC, host name and cgroup.
+    pub const ALL: Self = Self(
+        (libc::CLONE_NEWUSER
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWNET
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWCGROUP) as u64,
+    );
+}
+
+/// Which side of a [`clone_process`] this is.
+#[derive(Debug)]
+pub enum Forked {
+    /// The parent, with the child's pid and a pidfd.
+    Parent(Pid, OwnedFd),
+    /// The child: a copy of the parent with one thread.
+    Child,
+}
+
+/// How many threads this process has.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn thread_count() -> io::Result<u64> {
+    // The directory has two links of its own and one for each thread.
+    Ok(rustix::fs::stat("/proc/self/task")?
+        .st_nlink
+        .saturating_sub(2))
+}
+
+/// Copies this process into new namespaces, and into `cgroup` (a cgroup v2 directory) if given.
+///
+/// # Errors
+/// `EDEADLK` when this process has more than one thread; else the kernel's answer.
+pub fn clone_process(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    if thread_count()? != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+    }
+    let mut pidfd: libc::c_int = -1;
+    let mut arguments = libc::clone_args {
+        flags: namespaces.0 | libc::CLONE_PIDFD as u64,
+        pidfd: (&raw mut pidfd).addr() as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or_default();
+    }
+    // SAFETY: `arguments` is a valid `clone_args` of the size given, and `pidfd` outlives the call. Without
+    // CLONE_VM the child has its own memory; this process has one thread, so the child's copy of every
+    // lock is consistent.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        pid => {
+            // SAFETY: the kernel has just given this descriptor to us.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            pid.map(|pid| Forked::Parent(pid, pidfd))
+                .ok_or_else(|| io::Error::other("clone3 gave an impossible pid"))
+        }
+    }
+}
+
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
