@@ -8,7 +8,7 @@ use casemate_model::{
 };
 use tokio::sync::mpsc;
 
-/// How many events or inputs may wait in a channel between keeper and caller.
+/// How many items may wait in a channel of [`CallIo`].
 pub const CHANNEL_CAPACITY: usize = 16;
 
 /// What a sandbox is made from.
@@ -49,14 +49,21 @@ pub struct Command {
     pub env: BTreeMap<String, Text>,
 }
 
-/// What the caller sends to a running program.
+/// The streams between a caller and a running program.
 #[derive(Debug)]
-pub enum Input {
-    /// Bytes for its standard input.
-    Stdin(Vec<u8>),
-    /// The end of its standard input.
-    StdinClosed,
-    /// Ask it to stop: SIGINT or SIGTERM now, and death after a grace period of two seconds.
+pub struct CallIo {
+    /// Bytes for its standard input; closing the channel ends it.
+    pub stdin: mpsc::Receiver<Vec<u8>>,
+    /// What the caller wants of it. Closing the channel means that the caller went away.
+    pub control: mpsc::Receiver<Control>,
+    /// What it causes. Closing the channel means that the caller went away.
+    pub events: mpsc::Sender<Event>,
+}
+
+/// What a caller wants of a running program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Ask it to stop: the signal now, and death after a grace period of two seconds.
     Interrupt(Signal),
     /// Kill it now.
     Cancel,
@@ -129,13 +136,11 @@ pub trait Sandbox {
 
     /// Runs `command` until it has ended and every process in the sandbox is dead.
     ///
-    /// Dropping the receiver of `events`, or the sender of `input`, means that the caller went away:
-    /// the program is killed and the cause is `cancelled`.
+    /// When the caller goes away the program is killed and the cause is `cancelled`.
     fn run(
         &mut self,
         command: Command,
-        input: mpsc::Receiver<Input>,
-        events: mpsc::Sender<Event>,
+        io: CallIo,
     ) -> impl Future<Output = Result<Ended, KeeperError>>;
 
     /// Gives the files in `/workspace/out` to `sink` and destroys the sandbox.

@@ -10,6 +10,6 @@
 mod keeper;
 
 pub use self::keeper::{
-    ArtefactSink, CHANNEL_CAPACITY, Command, Ended, Event, Input, InputFile, Keeper, KeeperError,
-    Ready, Sandbox, SandboxSpec, Signal,
+    ArtefactSink, CHANNEL_CAPACITY, CallIo, Command, Control, Ended, Event, InputFile, Keeper,
+    KeeperError, Ready, Sandbox, SandboxSpec, Signal,
 };
