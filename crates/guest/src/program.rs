@@ -3,7 +3,7 @@
 use std::{ffi::CString, io, os::fd::OwnedFd};
 
 use casemate_frames::Exec;
-use casemate_sys::{Forked, Namespaces, clone_process, exec_path, exit_now, reset_signals};
+use casemate_sys::{exec_path, exit_now, fork_process, reset_signals};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -29,16 +29,12 @@ pub(crate) fn start(exec: Exec) -> io::Result<Result<Program, Errno>> {
     let (stdout, stdout_write) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, stderr_write) = pipe_with(PipeFlags::CLOEXEC)?;
     let (failure, failure_write) = pipe_with(PipeFlags::CLOEXEC)?;
-    let pid = match clone_process(Namespaces::NONE, None)? {
-        Forked::Parent(pid, _) => pid,
-        Forked::Child => {
-            let error = become_program([&stdin_read, &stdout_write, &stderr_write], || {
-                execute(&paths, &argv, &env)
-            });
-            let errno = error.raw_os_error().unwrap_or(0).to_le_bytes();
-            let _ = rustix::io::write(&failure_write, &errno);
-            exit_now(127)
-        }
+    let Some(pid) = fork_process()? else {
+        let streams = [&stdin_read, &stdout_write, &stderr_write];
+        let error = become_program(streams, || execute(&paths, &argv, &env));
+        let errno = error.raw_os_error().unwrap_or(0).to_le_bytes();
+        let _ = rustix::io::write(&failure_write, &errno);
+        exit_now(127)
     };
     drop((stdin_read, stdout_write, stderr_write, failure_write));
     let mut errno = [0; 4];

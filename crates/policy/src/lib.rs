@@ -1,1 +1,41 @@
-//! policy
+//! Profiles and the decision.
+//!
+//! A [`Profile`] says what one route may do; [`decide`] says whether one call may run under it.
+//!
+//! Invariants:
+//! - [`decide`] is a pure function: the same profile and request give the same decision, in the one
+//!   order that a table fixes. The first check that fails gives the reason; nothing after it is asked.
+//! - A profile is read whole or not at all: an unknown key, a missing section or an unreadable file is an
+//!   error with its place, never a default.
+//! - What the caller is comes from [`Verified`] claims. Nothing deserialises into them, so text that a
+//!   model wrote cannot become a principal, a tenant or a scope (I14).
+//! - No detail, message or rendered line carries the value of an argument or an environment variable.
+//!
+//! Deliberately absent: clocks, and I/O other than reading one profile file.
+
+mod claims;
+mod decide;
+mod diagnostic;
+mod domain;
+mod environment;
+mod profile;
+mod reference;
+mod rules;
+mod schema;
+mod secrets;
+mod tree;
+mod visible;
+mod walk;
+
+pub use self::{
+    claims::{Authenticator, Claims, Verified},
+    decide::{Check, CheckName, Decision, Request, Verdict, decide},
+    diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
+    domain::DomainRule,
+    profile::{
+        Filesystem, IdentityRules, MAX_PROFILE_BYTES, NetworkRules, ObservabilityRules, Profile,
+        ProfileError, SandboxRules, Syntax, ToolRules,
+    },
+    reference::schema_reference,
+    tree::MAX_DEPTH,
+};

@@ -1,1 +1,29 @@
-//! sandbox
+//! The keeper: makes sandboxes, runs one program in each, destroys them.
+//!
+//! The `namespace` tier: user, pid, mount, network, IPC, host-name and cgroup namespaces, a read-only
+//! root out of the host's userland, seccomp, Landlock, no capabilities, limits on everything.
+//!
+//! Invariants:
+//! - A sandbox is used once and dies whole: with its call, with its [`NamespaceSandbox`], with the keeper (I8, I9).
+//! - What is enforced is measured on the finished sandbox and reported; nothing is assumed (I7).
+//! - What a sandbox says is hostile input; artefacts are taken only when everything in it is dead.
+//!
+//! Deliberately absent: network, secrets, policy, and any path that leads out of a descriptor.
+
+mod artefacts;
+mod cgroup;
+mod construct;
+mod denied;
+mod facts;
+mod host;
+mod image;
+mod keeper;
+mod limits;
+mod plan;
+mod process;
+mod run;
+mod sandbox;
+mod seccomp;
+mod setup;
+
+pub use self::{keeper::NamespaceKeeper, sandbox::NamespaceSandbox};

@@ -12,17 +12,15 @@ use rustix::process::Pid;
 pub struct Namespaces(u64);
 
 impl Namespaces {
-    /// None.
-    pub const NONE: Self = Self(0);
-    /// User, pid, mount, network, IPC, host name and cgroup.
-    pub const ALL: Self = Self(
+    /// User, pid, mount, network, IPC and host name: a sandbox enters its cgroup namespace later, from
+    /// within its cgroup, so that it is the root there ([`enter_cgroup_namespace`]).
+    pub const SANDBOX: Self = Self(
         (libc::CLONE_NEWUSER
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWNET
             | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWCGROUP) as u64,
+            | libc::CLONE_NEWUTS) as u64,
     );
 }
 
@@ -95,4 +93,53 @@ pub fn clone_process(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> 
     }
 }
 
+/// Copies this process: the child's pid in the parent, nothing in the child.
+///
+/// # Errors
+/// As [`clone_process`].
+pub fn fork_process() -> io::Result<Option<Pid>> {
+    if thread_count()? != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+    }
+    // SAFETY: this process has one thread, so the child's copy of every lock is consistent.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Moves this process into a new cgroup namespace whose root is the cgroup that it is in.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn enter_cgroup_namespace() -> io::Result<()> {
+    // SAFETY: unsharing the cgroup namespace changes nothing that Rust or libc rely on.
+    if unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Marks every descriptor from `first` on to be closed when a file is executed.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now; it only changes flags.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

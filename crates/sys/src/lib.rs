@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - `unsafe` is written nowhere else in Casemate.
-//! - [`clone_process`] refuses to run in a process with more than one thread: the child runs Rust code,
+//! - [`clone_process`] and [`fork_process`] refuse to run in a process with more than one thread: the child runs Rust code,
 //!   and a lock held by a thread that does not exist any more would never be released.
 //!
 //! Deliberately absent: policy. These functions do what they are told and give the kernel's answer.
@@ -21,7 +21,10 @@ mod signals;
 mod wait;
 
 pub use self::{
-    clone::{Forked, Namespaces, clone_process, thread_count},
+    clone::{
+        Forked, Namespaces, clone_process, close_on_exec_from, enter_cgroup_namespace,
+        fork_process, thread_count,
+    },
     exec::{exec_fd, exec_path, exit_now},
     landlock::{LandlockRule, LandlockStatus, landlock_abi, restrict_files},
     memory::read_process_memory,

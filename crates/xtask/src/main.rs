@@ -1,2 +1,129 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the chores of the project.
+
+#![expect(clippy::print_stderr, reason = "a command-line tool")]
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use xtask::{Tree, bench, demo, reference, requirements, stages};
+
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check everything that must hold before a change is good
+    Test,
+    /// Build casemate and show it: a run, its report, its decision, its proof
+    Demo,
+    /// Write docs/requirements.md: which requirement has a test
+    Requirements {
+        #[command(flatten)]
+        mode: Mode,
+        /// A requirement that may lose its last test (repeat for more)
+        #[arg(long, value_name = "NUMBER")]
+        give_up: Vec<requirements::Id>,
+    },
+    /// Write docs/reference from the sources
+    Reference {
+        #[command(flatten)]
+        mode: Mode,
+    },
+    /// Measure, and write docs/benchmarks
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+struct Mode {
+    /// Write nothing; fail if what is there is not current
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// A run in a sandbox, beside its peers
+    Run {
+        /// Runs of each program in each way
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        runs: u64,
+        /// Idle time before each run in milliseconds; 0 for a tight loop
+        #[arg(long, default_value_t = 120)]
+        idle_ms: u64,
+        /// Where the random order starts [default: anywhere]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Appending to the ledger
+    Ledger,
+    /// The worker of `bench run` that times crun
+    #[command(hide = true)]
+    ServeCrun {
+        /// Where the bundles are
+        directory: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Test => stages::test(),
+        Verb::Demo => demo::demo(&Tree::current()?),
+        Verb::Requirements { mode, give_up } => {
+            let tree = Tree::current()?;
+            if mode.check {
+                none(&requirements::findings(&tree)?)
+            } else {
+                requirements::write(&tree, &give_up)
+            }
+        }
+        Verb::Reference { mode } => {
+            let tree = Tree::current()?;
+            if mode.check {
+                none(&reference::findings(&tree)?)
+            } else {
+                reference::write(&tree)
+            }
+        }
+        Verb::Bench(bench) => measure(bench),
+    }
+}
+
+fn measure(bench: Bench) -> Result<()> {
+    match bench {
+        Bench::Run {
+            runs,
+            idle_ms,
+            seed,
+        } => bench::run(
+            &Tree::current()?,
+            bench::RunOptions {
+                runs: usize::try_from(runs)?,
+                idle_ms,
+                seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+            },
+        ),
+        Bench::Ledger => bench::ledger(&Tree::current()?),
+        Bench::ServeCrun { directory } => bench::serve_crun(&directory),
+    }
+}
+
+fn none(findings: &[String]) -> Result<()> {
+    ensure!(findings.is_empty(), "{}", findings.join("\n"));
+    Ok(())
+}

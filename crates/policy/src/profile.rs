@@ -1,0 +1,348 @@
+//! A route's security profile.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use casemate_model::{ControlName, Digest, IsolationTier, Limits, RiskClass, Text};
+
+use crate::{
+    diagnostic::{Diagnostic, Fault, Report, render_diagnostics},
+    domain::DomainRule,
+    tree::{read_json, read_toml},
+    walk::walk,
+};
+
+/// The largest profile, in bytes.
+pub const MAX_PROFILE_BYTES: usize = 256 << 10;
+
+const BUILTIN_NAME: &str = "the built-in profile";
+const BUILTIN: &[u8] = include_bytes!("../profiles/run.toml");
+
+/// What one route may do. Every field is described in [`schema_reference`](crate::schema_reference).
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The route.
+    pub route: String,
+    /// How much harm it can do.
+    pub risk_class: RiskClass,
+    /// Who may call.
+    pub identity: IdentityRules,
+    /// Where programs run.
+    pub sandbox: SandboxRules,
+    /// What may be called.
+    pub tools: ToolRules,
+    /// What is recorded, and what is not.
+    pub observability: ObservabilityRules,
+    pub(crate) source: Text,
+    pub(crate) digest: Digest,
+}
+
+/// Who may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityRules {
+    /// Issuers whose word counts.
+    pub allowed_issuers: Vec<String>,
+    /// The audience that claims must be for.
+    pub required_audience: String,
+    /// Scopes that every call needs.
+    pub required_scopes: Vec<String>,
+    /// Tenants that may call.
+    pub allowed_tenants: Vec<String>,
+}
+
+/// Where programs run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxRules {
+    /// What programs may write to.
+    pub filesystem: Filesystem,
+    /// Where a run's files are; `${run_id}` stands for the run.
+    pub workspace: String,
+    /// Where programs may connect to.
+    pub network: NetworkRules,
+    /// What a call gets that asks for nothing, and the most that it can ask for.
+    pub limits: Limits,
+    /// The weakest boundary that will do.
+    pub tier: IsolationTier,
+    /// What must really be enforced.
+    pub require: Vec<ControlName>,
+    /// The variables that a caller may declare; any that is not reserved or a secret's if there is no list.
+    pub environment: Option<Vec<String>>,
+    /// How the names of input files may end; anyhow if there is no list.
+    pub input_file_types: Option<Vec<String>>,
+}
+
+/// What programs may write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filesystem {
+    /// Only the call's own scratch space.
+    ReadOnly,
+    /// The workspace too.
+    Workspace,
+}
+
+impl Filesystem {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::ReadOnly, Self::Workspace];
+
+    /// The word as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::Workspace => "workspace",
+        }
+    }
+}
+
+/// Where programs may connect to. Private networks are blocked and TLS is required in every profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRules {
+    /// The hosts.
+    pub allowed_domains: Vec<DomainRule>,
+}
+
+/// What may be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolRules {
+    /// Tools that need no approval.
+    pub allowed: Vec<String>,
+    /// Tools that need one for each call, whether or not they are in `allowed` too.
+    pub approval_required: Vec<String>,
+    /// The scope that a tool needs beside `identity.required_scopes`.
+    pub scopes: BTreeMap<String, String>,
+}
+
+/// What is recorded, and what is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservabilityRules {
+    /// Fields that every trace has.
+    pub required_trace_fields: Vec<String>,
+    /// Fields whose values are never shown.
+    pub redact: Vec<String>,
+}
+
+/// The languages of profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// Strict JSON (RFC 8259).
+    Json,
+    /// TOML 1.1.
+    Toml,
+}
+
+impl Syntax {
+    /// The language that the name of a file promises.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "json" => Some(Self::Json),
+            "toml" => Some(Self::Toml),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no profile. Each means [`InvalidProfile`](casemate_model::Reason::InvalidProfile).
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The name of the file does not say its language.
+    #[error("cannot tell the language of the profile {path}: call it *.json or *.toml")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file could not be read.
+    #[error("cannot read the profile {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory, a pipe or a device.
+    #[error("the profile {path} is not a regular file")]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was read and is wrong.
+    #[error("the profile {name} has {} error{}", .diagnostics.len(), if .diagnostics.len() == 1 { "" } else { "s" })]
+    Invalid {
+        /// How the reader knows it.
+        name: String,
+        /// Its bytes.
+        text: Vec<u8>,
+        /// Everything that is wrong with it.
+        diagnostics: Vec<Diagnostic>,
+    },
+}
+
+impl ProfileError {
+    /// The errors with their lines, as plain text, if the file could be read.
+    #[must_use]
+    pub fn rendered(&self) -> Option<String> {
+        match self {
+            Self::Invalid {
+                name,
+                text,
+                diagnostics,
+            } => Some(render_diagnostics(name, text, diagnostics)),
+            _ => None,
+        }
+    }
+}
+
+impl Profile {
+    /// Reads the file at `path`, which is called `*.json` or `*.toml`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or anything in it is wrong.
+    pub fn load(path: &Path) -> Result<Self, ProfileError> {
+        let syntax = Syntax::of(path).ok_or_else(|| ProfileError::Syntax { path: path.into() })?;
+        let unreadable = |source| ProfileError::Read {
+            path: path.into(),
+            source,
+        };
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(ProfileError::NotAFile { path: path.into() });
+        }
+        let mut text = Vec::new();
+        let most = u64::try_from(MAX_PROFILE_BYTES + 1).unwrap_or(u64::MAX);
+        File::open(path)
+            .and_then(|file| file.take(most).read_to_end(&mut text))
+            .map_err(unreadable)?;
+        Self::parse_named(&path.to_string_lossy(), text, syntax)
+    }
+
+    /// The profile of `casemate run` when its caller names no other.
+    ///
+    /// # Errors
+    /// Never in a build that passed its tests.
+    pub fn builtin() -> Result<Self, ProfileError> {
+        Self::parse_named(BUILTIN_NAME, BUILTIN.to_vec(), Syntax::Toml)
+    }
+
+    /// Reads a profile from its bytes.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file; at most [`MAX_DIAGNOSTICS`](crate::MAX_DIAGNOSTICS)
+    /// and a note that there are more.
+    pub fn parse(source: &[u8], syntax: Syntax) -> Result<Self, Vec<Diagnostic>> {
+        let mut report = Report::new(source);
+        let tree = text_of(source, &mut report).and_then(|text| match syntax {
+            Syntax::Json => read_json(text, &mut report),
+            Syntax::Toml => read_toml(text, &mut report),
+        });
+        let mut profile = Self::blank();
+        if let Some(root) = tree {
+            walk(&root, &mut profile, &mut report);
+        }
+        profile.source = source.to_vec().into();
+        profile.digest = Digest::of(source);
+        report.finish(profile)
+    }
+
+    fn parse_named(name: &str, text: Vec<u8>, syntax: Syntax) -> Result<Self, ProfileError> {
+        Self::parse(&text, syntax).map_err(|diagnostics| ProfileError::Invalid {
+            name: name.to_owned(),
+            text,
+            diagnostics,
+        })
+    }
+
+    /// The digest of the bytes that this profile was read from: its version.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The bytes that this profile was read from, to keep with an incident.
+    #[must_use]
+    pub fn source(&self) -> &[u8] {
+        self.source.as_bytes()
+    }
+
+    /// Where a reader starts: nobody may do anything, behind the strongest boundary.
+    pub(crate) fn blank() -> Self {
+        Self {
+            route: String::new(),
+            risk_class: RiskClass::High,
+            identity: IdentityRules {
+                allowed_issuers: Vec::new(),
+                required_audience: String::new(),
+                required_scopes: Vec::new(),
+                allowed_tenants: Vec::new(),
+            },
+            sandbox: SandboxRules {
+                filesystem: Filesystem::ReadOnly,
+                workspace: String::new(),
+                network: NetworkRules {
+                    allowed_domains: Vec::new(),
+                },
+                limits: Limits::default(),
+                tier: IsolationTier::Vm,
+                require: ControlName::ALL.to_vec(),
+                environment: None,
+                input_file_types: None,
+            },
+            tools: ToolRules {
+                allowed: Vec::new(),
+                approval_required: Vec::new(),
+                scopes: BTreeMap::new(),
+            },
+            observability: ObservabilityRules {
+                required_trace_fields: Vec::new(),
+                redact: Vec::new(),
+            },
+            source: Text::default(),
+            digest: Digest::of(b""),
+        }
+    }
+}
+
+/// The source as text, or nothing after reporting why it is none.
+fn text_of<'s>(source: &'s [u8], report: &mut Report<'_>) -> Option<&'s str> {
+    let mut wrong = |at, message: String, hint: &str| {
+        report.add(at, "", || Fault::new(message, hint));
+        None
+    };
+    if source.len() > MAX_PROFILE_BYTES {
+        let kib = MAX_PROFILE_BYTES >> 10;
+        return wrong(
+            0,
+            format!("larger than {kib} KiB"),
+            "a profile is a short file",
+        );
+    }
+    if source.starts_with(b"\xef\xbb\xbf") {
+        let message = "begins with a byte order mark".to_owned();
+        return wrong(
+            0,
+            message,
+            "save the file as UTF-8 without a byte order mark",
+        );
+    }
+    let text = match str::from_utf8(source) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = "not UTF-8".to_owned();
+            return wrong(error.valid_up_to(), message, "save the file as UTF-8");
+        }
+    };
+    let odd = |char: char| char.is_control() && !matches!(char, '\t' | '\r' | '\n');
+    if let Some((at, char)) = text.char_indices().find(|(_, char)| odd(*char)) {
+        let message = format!("the control character U+{:04X}", u32::from(char));
+        return wrong(at, message, "a profile is a text file");
+    }
+    if text.trim_ascii().is_empty() {
+        let hint = "a profile needs `route`, `risk_class` and the sections `identity`, `sandbox`, `tools` and `observability`";
+        return wrong(0, "the file is empty".to_owned(), hint);
+    }
+    Some(text)
+}

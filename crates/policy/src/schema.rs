@@ -1,0 +1,484 @@
+//! The schema of a profile, as data: the reader walks this table and the reference page is made from it.
+
+use casemate_model::{ControlName, IsolationTier, Limits, RiskClass};
+
+use crate::{
+    diagnostic::Fault,
+    domain::DomainRule,
+    profile::{Filesystem, Profile, ToolRules},
+    rules::{file_type, nearest, route, token, variable, word, workspace},
+    visible::quoted,
+};
+
+/// One key.
+pub(crate) struct Key {
+    /// From the root, with dots.
+    pub(crate) path: &'static str,
+    /// What its value is and where that goes.
+    pub(crate) kind: Kind,
+    /// What holds if it is not there.
+    pub(crate) absent: Absent,
+    /// What it means.
+    pub(crate) meaning: &'static str,
+}
+
+/// What a value is, and where it goes in a profile.
+pub(crate) enum Kind {
+    /// Other keys.
+    Section,
+    /// One string.
+    Text {
+        form: Form,
+        set: fn(&mut Profile, &str) -> Result<(), Fault>,
+    },
+    /// A list of strings. The good ones are taken; the bad ones are returned with their index.
+    List {
+        form: Form,
+        set: fn(&mut Profile, &[&str]) -> Faults,
+    },
+    /// A section whose keys are free and whose values are strings.
+    Pairs {
+        form: Form,
+        set: fn(&mut Profile, &[(&str, &str)]) -> Faults,
+    },
+    /// A number from 1 to what [`MAX_LIMITS`](casemate_model::MAX_LIMITS) gives.
+    Limit {
+        unit: &'static str,
+        at: fn(&mut Limits) -> &mut u64,
+    },
+    /// `true`, which the profile has to say; `false` is refused because of `why`.
+    Always { why: &'static str },
+}
+
+/// What a string may be.
+pub(crate) enum Form {
+    /// One of these.
+    Words(fn() -> Vec<&'static str>),
+    /// As described.
+    Free(&'static str),
+}
+
+/// What holds for a key that is not there.
+pub(crate) enum Absent {
+    /// It must be there.
+    Refused,
+    /// As if these were written.
+    Words(&'static [&'static str]),
+    /// What [`Limits::default`] gives.
+    Standard,
+    /// As described.
+    Open(&'static str),
+}
+
+/// The wrong entries of a list, by index.
+pub(crate) type Faults = Vec<(usize, Fault)>;
+
+const fn key(path: &'static str, kind: Kind, absent: Absent, meaning: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        absent,
+        meaning,
+    }
+}
+
+const fn section(path: &'static str, meaning: &'static str) -> Key {
+    key(path, Kind::Section, Absent::Refused, meaning)
+}
+
+const fn limit(
+    path: &'static str,
+    unit: &'static str,
+    at: fn(&mut Limits) -> &mut u64,
+    meaning: &'static str,
+) -> Key {
+    key(path, Kind::Limit { unit, at }, Absent::Standard, meaning)
+}
+
+const fn list(
+    path: &'static str,
+    form: Form,
+    set: fn(&mut Profile, &[&str]) -> Faults,
+    absent: Absent,
+    meaning: &'static str,
+) -> Key {
+    key(path, Kind::List { form, set }, absent, meaning)
+}
+
+const fn text(
+    path: &'static str,
+    form: Form,
+    set: fn(&mut Profile, &str) -> Result<(), Fault>,
+    absent: Absent,
+    meaning: &'static str,
+) -> Key {
+    key(path, Kind::Text { form, set }, absent, meaning)
+}
+
+/// What a sandbox must enforce when a profile does not say.
+const REQUIRED_CONTROLS: &[&str] = &[
+    ControlName::UserNamespace.as_str(),
+    ControlName::PidNamespace.as_str(),
+    ControlName::MountNamespace.as_str(),
+    ControlName::NetworkNamespace.as_str(),
+    ControlName::IpcNamespace.as_str(),
+    ControlName::ReadOnlyRoot.as_str(),
+    ControlName::NoCapabilities.as_str(),
+    ControlName::NoNewPrivileges.as_str(),
+    ControlName::Seccomp.as_str(),
+    ControlName::WallClock.as_str(),
+    ControlName::Output.as_str(),
+];
+
+/// Every key. A section stands before its keys, and a key before those that refer to it.
+pub(crate) const KEYS: &[Key] = &[
+    text(
+        "route",
+        Form::Free("name of letters, digits, `_`, `-` and `.`"),
+        |profile, text| route(text).map(|route| profile.route = route),
+        Absent::Refused,
+        "The entry point that this profile is for. A call on another route is refused.",
+    ),
+    text(
+        "risk_class",
+        Form::Words(|| names(RiskClass::ALL, RiskClass::as_str)),
+        |profile, text| {
+            word(text, RiskClass::ALL, RiskClass::as_str).map(|class| profile.risk_class = class)
+        },
+        Absent::Refused,
+        "How much harm the route can do.",
+    ),
+    section("identity", "Who may call."),
+    list(
+        "identity.allowed_issuers",
+        Form::Free("issuer"),
+        |profile, entries| each(entries, token, &mut profile.identity.allowed_issuers),
+        Absent::Refused,
+        "Issuers whose claims count. A local user's issuer is `casemate:local`.",
+    ),
+    text(
+        "identity.required_audience",
+        Form::Free("audience"),
+        |profile, text| token(text).map(|audience| profile.identity.required_audience = audience),
+        Absent::Refused,
+        "The audience that the caller's claims must be for.",
+    ),
+    list(
+        "identity.required_scopes",
+        Form::Free("scope"),
+        |profile, entries| each(entries, token, &mut profile.identity.required_scopes),
+        Absent::Refused,
+        "Scopes that every call needs, whichever its tool.",
+    ),
+    list(
+        "identity.allowed_tenants",
+        Form::Free("tenant"),
+        |profile, entries| each(entries, token, &mut profile.identity.allowed_tenants),
+        Absent::Words(&["local"]),
+        "Tenants that may call. A caller can only ever call in its own tenant.",
+    ),
+    section("sandbox", "Where programs run."),
+    text(
+        "sandbox.filesystem",
+        Form::Words(|| names(Filesystem::ALL, Filesystem::as_str)),
+        |profile, text| {
+            word(text, Filesystem::ALL, Filesystem::as_str)
+                .map(|filesystem| profile.sandbox.filesystem = filesystem)
+        },
+        Absent::Refused,
+        "What programs may write to: only the call's own scratch space, or the workspace too.",
+    ),
+    text(
+        "sandbox.workspace",
+        Form::Free("absolute path; `${run_id}` is the only variable"),
+        |profile, text| workspace(text).map(|path| profile.sandbox.workspace = path),
+        Absent::Refused,
+        "Where a run's files are.",
+    ),
+    text(
+        "sandbox.tier",
+        Form::Words(|| names(IsolationTier::ALL, IsolationTier::as_str)),
+        |profile, text| {
+            word(text, IsolationTier::ALL, IsolationTier::as_str)
+                .map(|tier| profile.sandbox.tier = tier)
+        },
+        Absent::Words(&[IsolationTier::Namespace.as_str()]),
+        "The weakest boundary that will do, weakest first. A host that cannot give it refuses the call.",
+    ),
+    list(
+        "sandbox.require",
+        Form::Words(|| names(ControlName::ALL, ControlName::as_str)),
+        |profile, entries| {
+            profile.sandbox.require.clear();
+            each(
+                entries,
+                |text| word(text, ControlName::ALL, ControlName::as_str),
+                &mut profile.sandbox.require,
+            )
+        },
+        Absent::Words(REQUIRED_CONTROLS),
+        "What must really be enforced, not in part. A list replaces the default whole.",
+    ),
+    list(
+        "sandbox.environment",
+        Form::Free("name of a variable"),
+        |profile, entries| {
+            let names = profile.sandbox.environment.insert(Vec::new());
+            each(entries, variable, names)
+        },
+        Absent::Open("any name that is neither reserved nor a secret's"),
+        "Environment variables that a caller may declare. Nothing is inherited.",
+    ),
+    list(
+        "sandbox.input_file_types",
+        Form::Free("end of a file name, such as `.csv`"),
+        |profile, entries| {
+            let types = profile.sandbox.input_file_types.insert(Vec::new());
+            each(entries, file_type, types)
+        },
+        Absent::Open("any"),
+        "How the names of input files may end. Upper and lower case differ.",
+    ),
+    section("sandbox.network", "Where programs may connect to."),
+    list(
+        "sandbox.network.allowed_domains",
+        Form::Free("lower-case host name, or `*.` and one"),
+        |profile, entries| {
+            each(
+                entries,
+                DomainRule::parse,
+                &mut profile.sandbox.network.allowed_domains,
+            )
+        },
+        Absent::Refused,
+        "Destinations. `*.example.com` is every host below `example.com`, but not that one.",
+    ),
+    key(
+        "sandbox.network.block_private_networks",
+        Kind::Always {
+            why: "private networks and metadata services stay out of reach in every profile",
+        },
+        Absent::Refused,
+        "Private addresses and metadata services are blocked.",
+    ),
+    key(
+        "sandbox.network.require_tls",
+        Kind::Always {
+            why: "nothing leaves a sandbox in the clear",
+        },
+        Absent::Refused,
+        "Connections are TLS, and certificates are checked.",
+    ),
+    section(
+        "sandbox.limits",
+        "What a call gets that asks for nothing, and the most that it can ask for.",
+    ),
+    Key {
+        absent: Absent::Refused,
+        ..limit(
+            "sandbox.limits.max_runtime_ms",
+            "milliseconds",
+            |limits| &mut limits.wall_ms,
+            "Wall-clock time.",
+        )
+    },
+    Key {
+        absent: Absent::Refused,
+        ..limit(
+            "sandbox.limits.max_output_bytes",
+            "bytes",
+            |limits| &mut limits.output_bytes,
+            "Standard output and standard error together; what is beyond is dropped.",
+        )
+    },
+    limit(
+        "sandbox.limits.max_memory_bytes",
+        "bytes",
+        |limits| &mut limits.memory_bytes,
+        "Memory of the whole process tree; files in the sandbox count.",
+    ),
+    limit(
+        "sandbox.limits.max_cpu_milli",
+        "thousandths of a core",
+        |limits| &mut limits.cpu_milli,
+        "CPU share.",
+    ),
+    limit(
+        "sandbox.limits.max_processes",
+        "processes",
+        |limits| &mut limits.processes,
+        "Processes and threads alive at once.",
+    ),
+    limit(
+        "sandbox.limits.max_open_files",
+        "files",
+        |limits| &mut limits.open_files,
+        "Open files of one process.",
+    ),
+    limit(
+        "sandbox.limits.max_file_bytes",
+        "bytes",
+        |limits| &mut limits.file_bytes,
+        "Size of one file.",
+    ),
+    limit(
+        "sandbox.limits.max_disk_bytes",
+        "bytes",
+        |limits| &mut limits.disk_bytes,
+        "Size of `/workspace`.",
+    ),
+    limit(
+        "sandbox.limits.max_disk_files",
+        "files",
+        |limits| &mut limits.disk_files,
+        "Files and directories in `/workspace`.",
+    ),
+    section("tools", "What may be called. Any other tool is refused."),
+    list(
+        "tools.allowed",
+        Form::Free("tool"),
+        |profile, entries| each(entries, token, &mut profile.tools.allowed),
+        Absent::Refused,
+        "Tools that need no approval.",
+    ),
+    list(
+        "tools.approval_required",
+        Form::Free("tool"),
+        |profile, entries| each(entries, token, &mut profile.tools.approval_required),
+        Absent::Refused,
+        "Tools of which a person approves every call. A tool that is in both lists needs approval.",
+    ),
+    key(
+        "tools.scopes",
+        Kind::Pairs {
+            form: Form::Free("tool = scope"),
+            set: set_scopes,
+        },
+        Absent::Open("none beside `identity.required_scopes`"),
+        "The scope that a tool needs beside `identity.required_scopes`.",
+    ),
+    section("observability", "What is recorded, and what is not."),
+    list(
+        "observability.required_trace_fields",
+        Form::Free("field"),
+        |profile, entries| {
+            each(
+                entries,
+                token,
+                &mut profile.observability.required_trace_fields,
+            )
+        },
+        Absent::Refused,
+        "Fields that every trace has.",
+    ),
+    list(
+        "observability.redact",
+        Form::Free("field"),
+        |profile, entries| each(entries, token, &mut profile.observability.redact),
+        Absent::Refused,
+        "Fields whose values are never shown.",
+    ),
+];
+
+impl Key {
+    /// Its last word.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// The section it is in; empty for the root.
+    pub(crate) fn parent(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
+    }
+}
+
+/// The keys of a section.
+pub(crate) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.parent() == section)
+}
+
+fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|word| name(*word)).collect()
+}
+
+/// Puts every entry that follows `rule` in `into`.
+fn each<T>(entries: &[&str], rule: impl Fn(&str) -> Result<T, Fault>, into: &mut Vec<T>) -> Faults {
+    let mut faults = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        match rule(entry) {
+            Ok(value) => into.push(value),
+            Err(fault) => faults.push((index, fault)),
+        }
+    }
+    faults
+}
+
+/// A scope for a tool that is not there would be a slip that leaves the meant tool with less to ask for.
+fn set_scopes(profile: &mut Profile, pairs: &[(&str, &str)]) -> Faults {
+    let ToolRules {
+        allowed,
+        approval_required,
+        scopes,
+    } = &mut profile.tools;
+    let tools = || {
+        allowed
+            .iter()
+            .chain(&*approval_required)
+            .map(String::as_str)
+    };
+    let mut faults = Vec::new();
+    for (index, (tool, scope)) in pairs.iter().enumerate() {
+        let known = tools().any(|name| name == *tool);
+        match token(scope) {
+            Ok(scope) if known => {
+                scopes.insert((*tool).to_owned(), scope);
+            }
+            Ok(_) => faults.push((index, unknown_tool(tool, nearest(tool, tools())))),
+            Err(fault) => faults.push((index, fault)),
+        }
+    }
+    faults
+}
+
+fn unknown_tool(tool: &str, meant: Option<&str>) -> Fault {
+    Fault::new(
+        format!("{} is in neither list of tools", quoted(tool)),
+        match meant {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "write it as one of the lists does".to_owned(),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_key_has_its_section_before_it_and_an_absence_that_fits_its_kind() {
+        let mut paths = BTreeSet::new();
+        let mut sections = BTreeSet::from([""]);
+        for key in KEYS {
+            assert!(paths.insert(key.path), "{} twice", key.path);
+            assert!(
+                sections.contains(key.parent()),
+                "{} before its section",
+                key.path
+            );
+            if matches!(key.kind, Kind::Section) {
+                sections.insert(key.path);
+            }
+            let fits = match (&key.absent, &key.kind) {
+                (Absent::Refused, _) => true,
+                (Absent::Words(words), Kind::Text { .. }) => words.len() == 1,
+                (Absent::Words(_), Kind::List { .. }) => true,
+                (Absent::Standard, Kind::Limit { .. }) => true,
+                (Absent::Open(_), Kind::List { .. } | Kind::Pairs { .. }) => true,
+                _ => false,
+            };
+            assert!(fits, "{}", key.path);
+        }
+    }
+}

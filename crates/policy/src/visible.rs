@@ -1,0 +1,45 @@
+//! Foreign text as people may see it: on one line, and unable to drive a terminal.
+
+/// The most characters of a foreign text that a message shows.
+const MAX_SHOWN_CHARS: usize = 80;
+
+/// `text` in back quotes, escaped, and cut if it is long.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("`{}`", shown(text))
+}
+
+/// `text`, escaped, and cut if it is long.
+pub(crate) fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for char in text.chars().take(MAX_SHOWN_CHARS) {
+        push_escaped(&mut out, char);
+    }
+    if text.chars().nth(MAX_SHOWN_CHARS).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// Adds `char` to `out` as itself, or escaped: control characters, direction marks and anything else
+/// without a shape of its own are escaped.
+pub(crate) fn push_escaped(out: &mut String, char: char) {
+    if matches!(char, '"' | '\'' | '\\') {
+        out.push(char);
+    } else {
+        out.extend(char.escape_debug());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_drive_a_terminal_or_reorder_a_line() {
+        assert_eq!(
+            quoted("a\x1b[2J\n\u{202e}\u{200b}é\"\\"),
+            "`a\\u{1b}[2J\\n\\u{202e}\\u{200b}é\"\\`"
+        );
+        assert_eq!(shown(&"x".repeat(81)), format!("{}…", "x".repeat(80)));
+    }
+}

@@ -1,0 +1,284 @@
+//! Reads a tree into a profile as the schema says, and reports everything that does not fit.
+
+use casemate_model::{Limits, MAX_LIMITS};
+
+use crate::{
+    diagnostic::{Fault, Report},
+    profile::Profile,
+    rules::{listed, nearest},
+    schema::{Absent, Faults, Form, KEYS, Key, Kind, keys_of},
+    tree::{Member, Node, Value},
+    visible::{quoted, shown},
+};
+
+/// The longest string, in bytes.
+const MAX_TEXT_BYTES: usize = 256;
+/// The longest list or free section, in entries.
+const MAX_ENTRIES: usize = 1024;
+
+/// Reads the tree into `profile`. The profile is worth something only if nothing was reported.
+pub(crate) fn walk(root: &Node, profile: &mut Profile, report: &mut Report<'_>) {
+    Walker { profile, report }.section("", root, 0);
+}
+
+struct Walker<'w, 's> {
+    profile: &'w mut Profile,
+    report: &'w mut Report<'s>,
+}
+
+impl Walker<'_, '_> {
+    /// Reads the keys of a section whose own key is at `at`.
+    fn section(&mut self, path: &'static str, node: &Node, at: usize) {
+        let Value::Table(members) = &node.value else {
+            let expected = if path.is_empty() {
+                "an object"
+            } else {
+                "a section"
+            };
+            return self.wrong_kind(path, node, expected);
+        };
+        self.duplicates(path, members);
+        for key in keys_of(path) {
+            match members.iter().find(|member| member.key == key.name()) {
+                Some(member) => self.value(key, member),
+                None => self.absent(key, at),
+            }
+        }
+        for member in members {
+            if !keys_of(path).any(|key| key.name() == member.key) {
+                let at_path = join(path, &member.key);
+                self.report
+                    .add(member.at, &at_path, || unknown(path, &member.key));
+            }
+        }
+    }
+
+    fn duplicates(&mut self, path: &str, members: &[Member]) {
+        let mut sorted: Vec<&Member> = members.iter().collect();
+        sorted.sort_by(|a, b| (&a.key, a.at).cmp(&(&b.key, b.at)));
+        for (first, second) in sorted.iter().zip(sorted.iter().skip(1)) {
+            if first.key == second.key {
+                self.report.add(second.at, &join(path, &second.key), || {
+                    Fault::new(
+                        format!("{} is given twice", quoted(&second.key)),
+                        "remove one of them",
+                    )
+                });
+            }
+        }
+    }
+
+    fn value(&mut self, key: &'static Key, member: &Member) {
+        let node = &member.node;
+        match &key.kind {
+            Kind::Section => self.section(key.path, node, member.at),
+            Kind::Text { set, .. } => {
+                if let Some(text) = self.text(key.path, node)
+                    && let Err(fault) = set(self.profile, text)
+                {
+                    self.report.add(node.at, key.path, || fault);
+                }
+            }
+            Kind::List { set, .. } => self.list(key.path, node, *set),
+            Kind::Pairs { set, .. } => self.pairs(key.path, node, *set),
+            Kind::Limit { unit, at } => self.limit(key.path, node, unit, *at),
+            Kind::Always { why } => match node.value {
+                Value::Bool(true) => {}
+                Value::Bool(false) => self.report.add(node.at, key.path, || {
+                    Fault::new("cannot be switched off", format!("write `true`: {why}"))
+                }),
+                _ => self.wrong_kind(key.path, node, "`true`"),
+            },
+        }
+    }
+
+    fn absent(&mut self, key: &'static Key, at: usize) {
+        let faults = match (&key.absent, &key.kind) {
+            (Absent::Refused, _) => {
+                self.report.add(at, key.path, || missing(key));
+                return;
+            }
+            (Absent::Words(words), Kind::List { set, .. }) => set(self.profile, words),
+            (Absent::Words([word]), Kind::Text { set, .. }) => match set(self.profile, word) {
+                Ok(()) => return,
+                Err(fault) => vec![(0, fault)],
+            },
+            // `Profile::blank` has the standard limits and nothing else that is optional.
+            _ => return,
+        };
+        for (_, fault) in faults {
+            self.report.add(at, key.path, || fault);
+        }
+    }
+
+    fn list(&mut self, path: &str, node: &Node, set: fn(&mut Profile, &[&str]) -> Faults) {
+        let Value::List(entries) = &node.value else {
+            return self.wrong_kind(path, node, "a list of strings");
+        };
+        if entries.len() > MAX_ENTRIES {
+            return self.too_many(path, node);
+        }
+        let mut places = Vec::new();
+        let mut texts: Vec<&str> = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let Some(text) = self.text(&path, entry) else {
+                continue;
+            };
+            if texts.contains(&text) {
+                self.report.add(entry.at, &path, || {
+                    Fault::new(
+                        format!("{} is listed twice", quoted(text)),
+                        "remove one of them",
+                    )
+                });
+            }
+            places.push((entry.at, path));
+            texts.push(text);
+        }
+        let faults = set(self.profile, &texts);
+        self.report_at(&places, faults);
+    }
+
+    fn pairs(&mut self, path: &str, node: &Node, set: fn(&mut Profile, &[(&str, &str)]) -> Faults) {
+        let Value::Table(members) = &node.value else {
+            return self.wrong_kind(path, node, "a section");
+        };
+        if members.len() > MAX_ENTRIES {
+            return self.too_many(path, node);
+        }
+        self.duplicates(path, members);
+        let mut places = Vec::new();
+        let mut pairs = Vec::new();
+        for member in members {
+            let path = join(path, &member.key);
+            if let Value::Table(_) = member.node.value {
+                self.report.add(member.at, &path, || {
+                    Fault::new(
+                        "expected a string, found a section",
+                        "put a name that has dots in quotes",
+                    )
+                });
+            } else if let Some(text) = self.text(&path, &member.node) {
+                places.push((member.at, path));
+                pairs.push((member.key.as_str(), text));
+            }
+        }
+        let faults = set(self.profile, &pairs);
+        self.report_at(&places, faults);
+    }
+
+    fn limit(&mut self, path: &str, node: &Node, unit: &str, at: fn(&mut Limits) -> &mut u64) {
+        let most = *at(&mut MAX_LIMITS.clone());
+        let Value::Number { digits, radix } = &node.value else {
+            return self.wrong_kind(path, node, "a whole number");
+        };
+        match u64::from_str_radix(digits, *radix) {
+            Ok(number) if (1..=most).contains(&number) => {
+                *at(&mut self.profile.sandbox.limits) = number;
+            }
+            _ => self.report.add(node.at, path, || {
+                Fault::new(
+                    format!(
+                        "expected a whole number from 1 to {most}, found {}",
+                        quoted(digits)
+                    ),
+                    format!("the unit is {unit}"),
+                )
+            }),
+        }
+    }
+
+    /// The string that `node` is, or nothing after reporting why it is none.
+    fn text<'n>(&mut self, path: &str, node: &'n Node) -> Option<&'n str> {
+        let Value::Text(text) = &node.value else {
+            self.wrong_kind(path, node, "a string");
+            return None;
+        };
+        let (message, hint) = if text.is_empty() {
+            ("an empty string", "leave it out or fill it in".to_owned())
+        } else if text.len() > MAX_TEXT_BYTES {
+            (
+                "too long a string",
+                format!("write at most {MAX_TEXT_BYTES} bytes"),
+            )
+        } else {
+            return Some(text);
+        };
+        self.report.add(node.at, path, || Fault::new(message, hint));
+        None
+    }
+
+    fn wrong_kind(&mut self, path: &str, node: &Node, expected: &str) {
+        self.report.add(node.at, path, || {
+            Fault::new(
+                format!("expected {expected}, found {}", node.value.kind()),
+                format!("write {expected}"),
+            )
+        });
+    }
+
+    fn too_many(&mut self, path: &str, node: &Node) {
+        self.report.add(node.at, path, || {
+            Fault::new(format!("more than {MAX_ENTRIES} entries"), "shorten it")
+        });
+    }
+
+    fn report_at(&mut self, places: &[(usize, String)], faults: Faults) {
+        for (index, fault) in faults {
+            if let Some((at, path)) = places.get(index) {
+                self.report.add(*at, path, || fault);
+            }
+        }
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        shown(name)
+    } else {
+        format!("{path}.{}", shown(name))
+    }
+}
+
+fn unknown(section: &str, name: &str) -> Fault {
+    let here = || keys_of(section).map(Key::name);
+    let elsewhere = || KEYS.iter().find(|key| key.name() == name);
+    let hint = match (elsewhere(), nearest(name, here())) {
+        (Some(key), _) if key.parent().is_empty() => "it belongs outside of all sections".into(),
+        (Some(key), _) => format!("it belongs in `{}`", key.parent()),
+        (None, Some(meant)) => format!("did you mean `{meant}`?"),
+        (None, None) => format!("known keys here: {}", listed(here())),
+    };
+    Fault::new(format!("unknown key {}", quoted(name)), hint)
+}
+
+fn missing(key: &Key) -> Fault {
+    let what = match &key.kind {
+        Kind::Section => {
+            let required = keys_of(key.path).filter(|key| matches!(key.absent, Absent::Refused));
+            let names = listed(required.map(Key::name));
+            return Fault::new(
+                format!("the section `{}` is missing", key.name()),
+                format!("add it with {names}"),
+            );
+        }
+        Kind::Text { form, .. } => described(form),
+        Kind::List { form, .. } => format!("a list, each entry {}", described(form)),
+        Kind::Pairs { form, .. } => format!("a section of {}", described(form)),
+        Kind::Limit { unit, .. } => format!("a whole number of {unit}"),
+        Kind::Always { .. } => "`true`".to_owned(),
+    };
+    Fault::new(
+        format!("the key `{}` is missing", key.name()),
+        format!("add it: {what}"),
+    )
+}
+
+/// What a string may be, for people.
+pub(crate) fn described(form: &Form) -> String {
+    match form {
+        Form::Words(words) => format!("one of {}", listed(words().into_iter())),
+        Form::Free(text) => (*text).to_owned(),
+    }
+}

@@ -1,0 +1,85 @@
+//! Cgroups whose keeper died: found by their names, removed by the next start.
+
+use std::{fs, path::Path, process};
+
+use casemate_model::SandboxId;
+
+use super::Layout;
+
+const PREFIX: &str = "casemate-";
+
+/// A name that says which process made the cgroup: `casemate-PID-STARTED-SANDBOX`.
+pub(crate) fn name(id: SandboxId) -> String {
+    let pid = process::id();
+    format!("{PREFIX}{pid}-{}-{id}", started_ticks(pid).unwrap_or(0))
+}
+
+/// Kills and removes what dead keepers left in `layout`.
+pub(crate) fn remove_stale(layout: &Layout) {
+    for parent in layout.parents() {
+        let Ok(entries) = fs::read_dir(parent) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(is_stale) {
+                remove(&entry.path());
+            }
+        }
+    }
+}
+
+fn is_stale(name: &str) -> bool {
+    let owner = || {
+        let mut parts = name.strip_prefix(PREFIX)?.splitn(3, '-');
+        let (pid, started) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some((pid, started))
+    };
+    owner().is_some_and(|(pid, started): (u32, u64)| started_ticks(pid) != Some(started))
+}
+
+/// A pid namespace dies with its keeper, so there is hardly ever anything left to kill.
+fn remove(directory: &Path) {
+    let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    let pids = processes.lines().filter_map(|line| line.parse().ok());
+    for pid in pids.filter_map(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    let _ = fs::remove_dir(directory);
+}
+
+/// When a process started, in clock ticks since boot: with its pid, its identity.
+fn started_ticks(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is a name in parentheses, and may contain both spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_dead_keepers_are_stale() {
+        let id = SandboxId::new(1, [0; 10]);
+        assert!(!is_stale(&name(id)), "ours");
+        assert!(
+            is_stale(&format!("casemate-{}-1-{id}", process::id())),
+            "our pid, used before"
+        );
+        assert!(
+            is_stale(&format!("casemate-4194999-1-{id}")),
+            "no such process"
+        );
+        for foreign in [
+            "",
+            "casemate",
+            "casemate-",
+            "casemate-x-1-y",
+            "user.slice",
+            "docker",
+        ] {
+            assert!(!is_stale(foreign), "{foreign}");
+        }
+    }
+}

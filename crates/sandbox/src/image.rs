@@ -1,0 +1,31 @@
+//! The guest's executable, in memory that nobody can change.
+
+use std::{io, os::fd::OwnedFd};
+
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    io::Errno,
+};
+
+static GUEST: &[u8] = include_bytes!(env!("CASEMATE_GUEST"));
+
+/// An empty file for the guest, to be filled while the sandbox is being made.
+pub(crate) fn empty() -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(c"casemate-guest", flags | MemfdFlags::EXEC) {
+        // Before Linux 6.3 every such file was executable.
+        Err(Errno::INVAL) => Ok(memfd_create(c"casemate-guest", flags)?),
+        result => Ok(result?),
+    }
+}
+
+/// Writes the guest and seals the file.
+pub(crate) fn fill(file: &OwnedFd) -> io::Result<()> {
+    let mut rest = GUEST;
+    while !rest.is_empty() {
+        let count = rustix::io::write(file, rest)?;
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    Ok(fcntl_add_seals(file, seals)?)
+}

@@ -1,0 +1,205 @@
+//! The keeper of the `namespace` tier.
+
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use casemate_model::SandboxId;
+use casemate_ports::{Keeper, KeeperError, SandboxSpec};
+use casemate_sys::{Forked, Namespaces, clone_process};
+use rustix::{
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    process::Pid,
+};
+
+use crate::{
+    cgroup::{self, Cgroups, Layout},
+    construct::Source,
+    image,
+    limits::resource_limits,
+    plan::{SANDBOX_ID, plan},
+    process::Process,
+    sandbox::NamespaceSandbox,
+    setup::{self, Blueprint, Go, Identity, MAX_INPUTS},
+};
+
+/// Makes sandboxes out of Linux namespaces and the host's userland, as root or as anybody.
+///
+/// The process that uses it must have one thread while [`Keeper::create`] runs.
+#[derive(Debug)]
+pub struct NamespaceKeeper {
+    root: PathBuf,
+    layout: Layout,
+}
+
+/// The first user id for sandboxes when the keeper is root: far above the ids that systems give out.
+const FIRST_FRESH_ID: u32 = 0x7000_0000;
+
+impl NamespaceKeeper {
+    /// A keeper for this host. Removes what keepers that died left behind.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn new() -> Result<Self, KeeperError> {
+        let read = |path: &str| {
+            fs::read_to_string(path).map_err(|source| KeeperError::Build {
+                step: format!("read {path}"),
+                source,
+            })
+        };
+        let layout = cgroup::discover(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        cgroup::remove_stale(&layout);
+        Ok(Self {
+            root: Path::new("/").into(),
+            layout,
+        })
+    }
+
+    fn start(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
+        check_names(&spec)?;
+        let cgroups = Cgroups::make(&self.layout, spec.id, &spec.limits);
+        let identity = identity(spec.id);
+        let sizes = input_sizes(&spec).during("look at the inputs")?;
+        let names = spec.inputs.iter().map(|input| input.name.clone()).collect();
+        let steps = plan(&self.root, &spec.limits, &sizes).during("look at the host's userland")?;
+        let source = |input: casemate_ports::InputFile| Source {
+            name: input.name,
+            file: input.file,
+        };
+        let blueprint = Blueprint {
+            steps,
+            inputs: spec.inputs.into_iter().map(source).collect(),
+            limits: resource_limits(&spec.limits, cgroups.controlled),
+            identity,
+        };
+        let (setup, setup_inside) = pair(SocketType::SEQPACKET).during("make a socket")?;
+        let (control, control_inside) = pair(SocketType::STREAM).during("make a socket")?;
+        let image = image::empty().during("make room for the guest")?;
+        let forked = clone_process(Namespaces::SANDBOX, cgroups.clone_into());
+        let process = match forked.during("make namespaces")? {
+            Forked::Child => setup::become_guest(
+                &blueprint,
+                &cgroups.tasks,
+                &setup_inside,
+                &control_inside,
+                &image,
+            ),
+            Forked::Parent(pid, pidfd) => Process::new(pid, pidfd),
+        };
+        drop((setup_inside, control_inside, blueprint));
+        map_ids(process.pid(), identity).during("map the user")?;
+        setup::send_go(&setup, Go::Mapped).during("start the sandbox")?;
+        // The guest is copied while the new process makes its place.
+        image::fill(&image).during("copy the guest")?;
+        setup::send_go(&setup, Go::Image).during("start the guest")?;
+        NamespaceSandbox::new(process, cgroups, setup, control, names, spec.limits)
+            .during("watch the sandbox")
+    }
+}
+
+impl Keeper for NamespaceKeeper {
+    type Sandbox = NamespaceSandbox;
+
+    async fn create(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
+        self.start(spec)
+    }
+}
+
+/// Names the step of an error.
+pub(crate) trait During<T> {
+    fn during(self, step: &str) -> Result<T, KeeperError>;
+}
+
+impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
+    fn during(self, step: &str) -> Result<T, KeeperError> {
+        self.map_err(|source| KeeperError::Build {
+            step: step.into(),
+            source: source.into(),
+        })
+    }
+}
+
+fn check_names(spec: &SandboxSpec) -> Result<(), KeeperError> {
+    if spec.inputs.len() > MAX_INPUTS {
+        let count = spec.inputs.len();
+        return Err(KeeperError::Spec(format!(
+            "{count} inputs are more than {MAX_INPUTS}"
+        )));
+    }
+    for (index, input) in spec.inputs.iter().enumerate() {
+        let name = input.name.as_bytes();
+        let bad = name.is_empty()
+            || name.len() > 255
+            || name == b"."
+            || name == b".."
+            || name.contains(&b'/')
+            || name.contains(&0);
+        if bad {
+            let why = "one path component of at most 255 bytes is needed";
+            return Err(KeeperError::Spec(format!(
+                "`{}` is not a file name: {why}",
+                input.name
+            )));
+        }
+        if spec
+            .inputs
+            .iter()
+            .skip(index + 1)
+            .any(|other| other.name == input.name)
+        {
+            return Err(KeeperError::Spec(format!(
+                "two inputs are named `{}`",
+                input.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn input_sizes(spec: &SandboxSpec) -> io::Result<Vec<u64>> {
+    spec.inputs
+        .iter()
+        .map(|input| Ok(input.file.metadata()?.len()))
+        .collect()
+}
+
+fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        kind,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Root gives each sandbox a user of its own; others have only themselves to give.
+fn identity(id: SandboxId) -> Identity {
+    if !rustix::process::geteuid().is_root() {
+        return Identity::Own;
+    }
+    // The random end of the id: two sandboxes at once hardly ever share a user, and nothing rests on it.
+    let text = id.to_string();
+    let random = text
+        .get(text.len() - 7..)
+        .and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    Identity::Fresh(FIRST_FRESH_ID + random.unwrap_or(0) % 0x0fff_0000)
+}
+
+/// user_namespaces(7): one user and one group, and nobody else.
+fn map_ids(pid: Pid, identity: Identity) -> io::Result<()> {
+    let path = |file: &str| format!("/proc/{}/{file}", pid.as_raw_nonzero());
+    let (uid, gid) = match identity {
+        Identity::Own => {
+            fs::write(path("setgroups"), "deny")?;
+            (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            )
+        }
+        Identity::Fresh(id) => (id, id),
+    };
+    fs::write(path("uid_map"), format!("{SANDBOX_ID} {uid} 1"))?;
+    fs::write(path("gid_map"), format!("{SANDBOX_ID} {gid} 1"))
+}

@@ -1,0 +1,264 @@
+//! How a sandbox's file system is made, as data: a list of steps, each done by `construct`.
+//!
+//! Paths are relative to the new root; the working directory is there from [`Step::EnterRoot`] on.
+
+use std::{
+    ffi::{CString, NulError},
+    fmt, io,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
+
+use casemate_model::Limits;
+use casemate_sys::MountAttributes;
+
+use crate::host::{self, Shown};
+
+/// The user that programs are, and its group.
+pub(crate) const SANDBOX_ID: u32 = 1000;
+
+/// Where the new root is mounted until it is one: a directory that every system has.
+const STAGE: &str = "/tmp";
+
+const MAX_TMP_BYTES: u64 = 64 << 20;
+
+/// One step. Its [`fmt::Display`] is what an error says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// No mount made here is seen elsewhere, nor the other way round.
+    DetachMounts,
+    /// Mounts an empty root and goes there.
+    EnterRoot(CString),
+    /// Makes a directory with these permissions.
+    Directory(CString, u32),
+    /// Makes a file with this content, readable by all.
+    File(CString, &'static str),
+    /// Makes an empty file, for something to be mounted on.
+    MountPoint(CString),
+    /// Makes a symbolic link: target, path.
+    Link(CString, CString),
+    /// Shows a file or tree of the host: source, path, attributes.
+    Bind(CString, CString, MountAttributes),
+    /// Mounts an empty, writable tmpfs with these options.
+    Tmpfs(CString, CString),
+    /// Mounts the process table of the new pid namespace.
+    Processes(CString),
+    /// Hides a file, if it is there, behind `/dev/null`.
+    HideFile(CString),
+    /// Hides a directory, if it is there, behind an empty one.
+    HideDirectory(CString),
+    /// Copies the inputs into this directory, which is a mount of its own, and makes it read-only.
+    Inputs(CString),
+    /// Makes the root read-only and forgets the old one.
+    SealRoot,
+    /// Brings the loopback interface up.
+    Loopback,
+    /// Sets the host name.
+    HostName(&'static str),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DetachMounts => write!(f, "detach from the host's mounts"),
+            Self::EnterRoot(_) => write!(f, "mount an empty root"),
+            Self::Directory(path, _) => write!(f, "make the directory {path:?}"),
+            Self::File(path, _) | Self::MountPoint(path) => write!(f, "make the file {path:?}"),
+            Self::Link(_, path) => write!(f, "make the link {path:?}"),
+            Self::Bind(source, ..) => write!(f, "show {source:?} of the host"),
+            Self::Tmpfs(path, _) => write!(f, "mount {path:?}"),
+            Self::Processes(path) => write!(f, "mount the process table {path:?}"),
+            Self::HideFile(path) | Self::HideDirectory(path) => write!(f, "hide {path:?}"),
+            Self::Inputs(_) => write!(f, "copy the inputs"),
+            Self::SealRoot => write!(f, "make the root read-only"),
+            Self::Loopback => write!(f, "bring the loopback interface up"),
+            Self::HostName(_) => write!(f, "set the host name"),
+        }
+    }
+}
+
+const PASSWD: &str = "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n\
+                      user:x:1000:1000:user:/home/user:/bin/bash\n\
+                      nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+const GROUP: &str = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n";
+const HOSTS: &str = "127.0.0.1 localhost sandbox\n::1 localhost\n";
+const NSSWITCH: &str =
+    "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
+
+/// Files below `/proc` that tell about the host.
+const HIDDEN_FILES: &[&str] = &[
+    "cmdline",
+    "config.gz",
+    "diskstats",
+    "interrupts",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "modules",
+    "partitions",
+    "sched_debug",
+    "sysrq-trigger",
+    "timer_list",
+    "vmallocinfo",
+];
+const HIDDEN_DIRECTORIES: &[&str] = &["acpi", "bus", "driver", "fs", "irq", "scsi"];
+
+const SHOWN: MountAttributes = MountAttributes {
+    read_only: true,
+    no_exec: false,
+    no_devices: true,
+};
+const DEVICE: MountAttributes = MountAttributes {
+    read_only: false,
+    no_exec: true,
+    no_devices: false,
+};
+
+/// The steps for a sandbox with `limits` and inputs of `input_bytes` in all, on the host at `root`.
+pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<Vec<Step>> {
+    let mut steps = vec![Step::DetachMounts, Step::EnterRoot(c(STAGE)?)];
+    directories(&mut steps)?;
+    files(&mut steps)?;
+    for shown in host::userland(root)? {
+        show(&mut steps, root, shown)?;
+    }
+    devices(&mut steps)?;
+    steps.push(Step::Processes(c("proc")?));
+    for name in HIDDEN_FILES {
+        steps.push(Step::HideFile(c(format!("proc/{name}"))?));
+    }
+    for name in HIDDEN_DIRECTORIES {
+        steps.push(Step::HideDirectory(c(format!("proc/{name}"))?));
+    }
+    storage(&mut steps, limits, inputs)?;
+    steps.extend([Step::Loopback, Step::HostName("sandbox"), Step::SealRoot]);
+    Ok(steps)
+}
+
+fn directories(steps: &mut Vec<Step>) -> io::Result<()> {
+    for path in [
+        "dev",
+        "dev/shm",
+        "etc",
+        "home",
+        "mnt",
+        "proc",
+        "run",
+        "tmp",
+        "usr",
+        "var",
+        "workspace",
+    ] {
+        steps.push(Step::Directory(c(path)?, 0o755));
+    }
+    steps.push(Step::Directory(c("run/empty")?, 0o555));
+    // Where existing clients look for the workspace.
+    for (target, path) in [
+        ("/workspace", "home/user"),
+        ("/workspace", "mnt/data"),
+        ("/tmp", "var/tmp"),
+        ("/run", "var/run"),
+        ("/proc/self/fd", "dev/fd"),
+        ("/proc/self/fd/0", "dev/stdin"),
+        ("/proc/self/fd/1", "dev/stdout"),
+        ("/proc/self/fd/2", "dev/stderr"),
+        ("/proc/self/mounts", "etc/mtab"),
+    ] {
+        steps.push(Step::Link(c(target)?, c(path)?));
+    }
+    Ok(())
+}
+
+fn files(steps: &mut Vec<Step>) -> io::Result<()> {
+    for (path, content) in [
+        ("etc/passwd", PASSWD),
+        ("etc/group", GROUP),
+        ("etc/hosts", HOSTS),
+        ("etc/hostname", "sandbox\n"),
+        ("etc/nsswitch.conf", NSSWITCH),
+    ] {
+        steps.push(Step::File(c(path)?, content));
+    }
+    Ok(())
+}
+
+fn show(steps: &mut Vec<Step>, root: &Path, shown: Shown) -> io::Result<()> {
+    match shown {
+        Shown::Link(path, target) => {
+            steps.push(Step::Link(
+                c(target.as_os_str().as_bytes())?,
+                c(path.as_os_str().as_bytes())?,
+            ));
+        }
+        Shown::Directory(path) => {
+            let target = c(path.as_os_str().as_bytes())?;
+            if path != Path::new("usr") {
+                steps.push(Step::Directory(target.clone(), 0o755));
+            }
+            steps.push(Step::Bind(
+                c(root.join(path).as_os_str().as_bytes())?,
+                target,
+                SHOWN,
+            ));
+        }
+        Shown::File(path) => {
+            let target = c(path.as_os_str().as_bytes())?;
+            steps.push(Step::MountPoint(target.clone()));
+            steps.push(Step::Bind(
+                c(root.join(path).as_os_str().as_bytes())?,
+                target,
+                SHOWN,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn devices(steps: &mut Vec<Step>) -> io::Result<()> {
+    for name in DEVICES {
+        let target = c(format!("dev/{name}"))?;
+        steps.push(Step::MountPoint(target.clone()));
+        steps.push(Step::Bind(c(format!("/dev/{name}"))?, target, DEVICE));
+    }
+    Ok(())
+}
+
+/// The writable places and the inputs. All of them are memory, and count as such.
+fn storage(steps: &mut Vec<Step>, limits: &Limits, inputs: &[u64]) -> io::Result<()> {
+    let tmp_bytes = limits.disk_bytes.min(MAX_TMP_BYTES);
+    let tmp_files = limits.disk_files.min(16_384);
+    let tmpfs = |bytes: u64, files: u64, mode: &str| {
+        c(format!("size={bytes},nr_inodes={files},mode={mode}"))
+    };
+    steps.push(Step::Tmpfs(c("tmp")?, tmpfs(tmp_bytes, tmp_files, "1777")?));
+    steps.push(Step::Tmpfs(
+        c("dev/shm")?,
+        tmpfs(tmp_bytes, tmp_files, "1777")?,
+    ));
+    // The directories that are there from the start do not count.
+    let files = limits.disk_files.saturating_add(3);
+    steps.push(Step::Tmpfs(
+        c("workspace")?,
+        tmpfs(limits.disk_bytes.max(4096), files, "0755")?,
+    ));
+    steps.push(Step::Directory(c("workspace/in")?, 0o755));
+    steps.push(Step::Directory(c("workspace/out")?, 0o755));
+    const PAGE: u64 = 4096;
+    let pages = |bytes: &u64| bytes.div_ceil(PAGE).saturating_mul(PAGE);
+    let bytes = inputs.iter().map(pages).fold(PAGE, u64::saturating_add);
+    let files = inputs.len() as u64 + 2;
+    steps.push(Step::Tmpfs(
+        c("workspace/in")?,
+        tmpfs(bytes, files, "0755")?,
+    ));
+    steps.push(Step::Inputs(c("workspace/in")?));
+    Ok(())
+}
+
+fn c(bytes: impl Into<Vec<u8>>) -> Result<CString, NulError> {
+    CString::new(bytes)
+}

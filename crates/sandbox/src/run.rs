@@ -1,0 +1,321 @@
+//! One program in a sandbox, from its command to its end: one loop, everything bounded.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
+
+use casemate_frames::{Exec, Exited, FromGuest, MAX_CHUNK_BYTES, Message as _, ToGuest};
+use casemate_model::{Cause, Exit, Limits, Stream, Text, Usage};
+use casemate_ports::{CallIo, Command, Control, Ended, Event, KeeperError, Signal};
+use rustix::io::Errno;
+use tokio::{
+    io::{AsyncWriteExt as _, Interest, unix::AsyncFd},
+    time::{Instant, sleep_until},
+};
+
+use crate::{denied::Denied, sandbox::Guest};
+
+/// How long a program may live after it was asked to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What every program finds in its environment.
+const BASE_ENV: &[(&str, &str)] = &[
+    ("HOME", "/home/user"),
+    ("LANG", "C.UTF-8"),
+    ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
+    ("PYTHONDONTWRITEBYTECODE", "1"),
+    ("TERM", "dumb"),
+    ("TMPDIR", "/tmp"),
+    ("USER", "user"),
+];
+
+/// A running program.
+pub(crate) struct Run<'a> {
+    guest: &'a mut Guest,
+    listener: Option<&'a AsyncFd<OwnedFd>>,
+    io: CallIo,
+    started: Instant,
+    deadline: Instant,
+    output_left: u64,
+    /// The guest takes one chunk of standard input at a time.
+    stdin: StdinState,
+    seen: Seen,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StdinState {
+    Wanted,
+    Busy,
+    Closed,
+}
+
+/// What the keeper saw of a program.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    cause: Cause,
+    exit: Option<Exit>,
+    usage: Usage,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    output_truncated: bool,
+    denied: Denied,
+}
+
+/// What happened next.
+enum Step {
+    Guest(io::Result<Option<FromGuest>>),
+    Stdin(Option<Vec<u8>>),
+    Control(Option<Control>),
+    Denied(io::Result<()>),
+    CallerGone,
+    Deadline,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        guest: &'a mut Guest,
+        listener: Option<&'a AsyncFd<OwnedFd>>,
+        limits: &Limits,
+        io: CallIo,
+    ) -> Self {
+        let started = Instant::now();
+        Self {
+            guest,
+            listener,
+            io,
+            started,
+            deadline: started + Duration::from_millis(limits.wall_ms),
+            output_left: limits.output_bytes,
+            stdin: StdinState::Wanted,
+            seen: Seen {
+                cause: Cause::Completed,
+                exit: None,
+                usage: Usage::default(),
+                stdout_bytes: 0,
+                stderr_bytes: 0,
+                output_truncated: false,
+                denied: Denied::default(),
+            },
+        }
+    }
+
+    /// Runs `command` until it ended or has to be killed; the caller kills whatever is left.
+    pub(crate) async fn drive(mut self, command: Command) -> Result<Seen, KeeperError> {
+        let exec = Exec {
+            argv: command
+                .argv
+                .iter()
+                .map(|word| word.as_bytes().to_vec())
+                .collect(),
+            env: environment(&command.env),
+        };
+        self.tell(&ToGuest::Exec(exec))
+            .await
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => KeeperError::Spec(error.to_string()),
+                _ => KeeperError::Lost(format!("it does not take the command: {error}")),
+            })?;
+        // A cause set before is why it is being stopped; until it ends, it may still speak.
+        while let Some(cause) = self.step().await {
+            if cause != Cause::Completed || self.seen.cause == Cause::Completed {
+                self.seen.cause = cause;
+            }
+            break;
+        }
+        let elapsed = self.started.elapsed();
+        self.seen.usage.wall_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        Ok(self.seen)
+    }
+
+    async fn step(&mut self) -> Option<Cause> {
+        loop {
+            let step = self.next().await;
+            if let Some(cause) = self.apply(step).await {
+                return Some(cause);
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Step {
+        let wants_stdin = self.stdin == StdinState::Wanted;
+        let Self {
+            guest,
+            listener,
+            io,
+            deadline,
+            seen,
+            ..
+        } = self;
+        tokio::select! {
+            biased;
+            () = sleep_until(*deadline) => Step::Deadline,
+            control = io.control.recv() => Step::Control(control),
+            () = io.events.closed() => Step::CallerGone,
+            result = answer(*listener, &mut seen.denied) => Step::Denied(result),
+            frame = guest.next_frame() => Step::Guest(frame),
+            chunk = io.stdin.recv(), if wants_stdin => Step::Stdin(chunk),
+        }
+    }
+
+    async fn apply(&mut self, step: Step) -> Option<Cause> {
+        match step {
+            Step::Guest(Ok(Some(frame))) => self.hear(frame).await,
+            Step::Guest(Ok(None) | Err(_)) | Step::Denied(Err(_)) => Some(Cause::SandboxLost),
+            Step::Denied(Ok(())) => None,
+            Step::Deadline if self.seen.cause == Cause::Cancelled => Some(Cause::Cancelled),
+            Step::Deadline => Some(Cause::TimedOut),
+            Step::CallerGone | Step::Control(None | Some(Control::Cancel)) => {
+                Some(Cause::Cancelled)
+            }
+            Step::Control(Some(Control::Interrupt(signal))) => {
+                self.seen.cause = Cause::Cancelled;
+                self.deadline = self.deadline.min(Instant::now() + GRACE);
+                let number = match signal {
+                    Signal::Interrupt => rustix::process::Signal::INT,
+                    Signal::Terminate => rustix::process::Signal::TERM,
+                };
+                let number = u8::try_from(number.as_raw()).unwrap_or(15);
+                self.tell_or_lose(&ToGuest::Signal(number)).await
+            }
+            Step::Stdin(Some(mut chunk)) => {
+                chunk.truncate(MAX_CHUNK_BYTES);
+                self.stdin = StdinState::Busy;
+                self.tell_or_lose(&ToGuest::Stdin(chunk)).await
+            }
+            Step::Stdin(None) => {
+                self.stdin = StdinState::Closed;
+                self.tell_or_lose(&ToGuest::StdinClosed).await
+            }
+        }
+    }
+
+    async fn hear(&mut self, frame: FromGuest) -> Option<Cause> {
+        match frame {
+            FromGuest::Started => None,
+            FromGuest::StdinTaken if self.stdin == StdinState::Busy => {
+                self.stdin = StdinState::Wanted;
+                None
+            }
+            FromGuest::Stdout(bytes) => self.output(Stream::Stdout, bytes).await,
+            FromGuest::Stderr(bytes) => self.output(Stream::Stderr, bytes).await,
+            FromGuest::Exited(exited) => {
+                self.ended(exited);
+                Some(self.seen.cause)
+            }
+            FromGuest::ExecFailed(failure) => {
+                let missing = i32::try_from(failure.errno) == Ok(Errno::NOENT.raw_os_error());
+                self.seen.exit = Some(Exit::Code(if missing { 127 } else { 126 }));
+                Some(Cause::NotExecutable)
+            }
+            FromGuest::Hello(_) | FromGuest::StdinTaken => Some(Cause::SandboxLost),
+        }
+    }
+
+    fn ended(&mut self, exited: Exited) {
+        self.seen.exit = match (exited.code, exited.signal) {
+            (Some(code), _) => Some(Exit::Code(code)),
+            (None, signal) => signal.map(Exit::Signal),
+        };
+        self.seen.usage.cpu_us = exited.cpu_us;
+        self.seen.usage.memory_peak_bytes = exited.memory_peak_bytes;
+    }
+
+    /// Hands output on, up to the limit. A consumer that stalls stops the program, never the clock.
+    async fn output(&mut self, stream: Stream, mut bytes: Vec<u8>) -> Option<Cause> {
+        let len = bytes.len() as u64;
+        match stream {
+            Stream::Stdout => self.seen.stdout_bytes += len,
+            Stream::Stderr => self.seen.stderr_bytes += len,
+        }
+        if len > self.output_left {
+            self.seen.output_truncated = true;
+            bytes.truncate(usize::try_from(self.output_left).unwrap_or(usize::MAX));
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        self.output_left -= bytes.len() as u64;
+        let mut event = Some(Event::Output(stream, bytes));
+        loop {
+            let Self { io, deadline, .. } = self;
+            let step = tokio::select! {
+                biased;
+                () = sleep_until(*deadline) => Step::Deadline,
+                control = io.control.recv() => Step::Control(control),
+                permit = io.events.reserve() => match (permit, event.take()) {
+                    (Ok(permit), Some(event)) => {
+                        permit.send(event);
+                        return None;
+                    }
+                    _ => Step::CallerGone,
+                },
+            };
+            if let Some(cause) = Box::pin(self.apply(step)).await {
+                return Some(cause);
+            }
+        }
+    }
+
+    async fn tell_or_lose(&mut self, message: &ToGuest) -> Option<Cause> {
+        self.tell(message).await.err().map(|_| Cause::SandboxLost)
+    }
+
+    async fn tell(&mut self, message: &ToGuest) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes)?;
+        // A guest that does not read is a guest that is lost: its program has no part in it.
+        match tokio::time::timeout(GRACE, self.guest.socket.write_all(&bytes)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// Answers one refused call. Waits for ever when there is nobody left whom the filter holds.
+async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io::Result<()> {
+    let Some(listener) = listener else { return std::future::pending().await };
+    let mut ready = listener.ready(Interest::READABLE).await?;
+    if ready.ready().is_read_closed() {
+        return std::future::pending().await;
+    }
+    let result = denied.handle(listener.get_ref().as_fd());
+    ready.clear_ready();
+    result
+}
+
+/// The base environment, with what the caller declared in place of it.
+fn environment(declared: &BTreeMap<String, Text>) -> Vec<Vec<u8>> {
+    let base = BASE_ENV
+        .iter()
+        .filter(|(name, _)| !declared.contains_key(*name));
+    let base = base.map(|(name, value)| format!("{name}={value}").into_bytes());
+    let declared = declared
+        .iter()
+        .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    base.chain(declared).collect()
+}
+
+impl Seen {
+    /// What it comes to, knowing whether the memory limit killed anything.
+    pub(crate) fn into_ended(self, out_of_memory: bool) -> Ended {
+        let killed = matches!(self.exit, None | Some(Exit::Signal(9)));
+        let memory =
+            out_of_memory && killed && matches!(self.cause, Cause::Completed | Cause::SandboxLost);
+        Ended {
+            cause: if memory {
+                Cause::MemoryExceeded
+            } else {
+                self.cause
+            },
+            exit: self.exit,
+            usage: self.usage,
+            stdout_bytes: self.stdout_bytes,
+            stderr_bytes: self.stderr_bytes,
+            output_truncated: self.output_truncated,
+            denied: self.denied.into_list(),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! One sandbox: waits for it, runs its one program, takes its artefacts, destroys it.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream as StdUnixStream,
+    },
+};
+
+use casemate_frames::{Decoder, FromGuest, PROTOCOL_VERSION};
+use casemate_model::{Artefact, InputDigest, Limits, Text};
+use casemate_ports::{ArtefactSink, CallIo, Command, Ended, KeeperError, Ready, Sandbox};
+use casemate_sys::LandlockStatus;
+use tokio::{
+    io::{AsyncReadExt as _, Interest, unix::AsyncFd},
+    net::UnixStream,
+};
+
+use crate::{
+    artefacts,
+    cgroup::Cgroups,
+    construct::Copied,
+    facts,
+    keeper::During as _,
+    process::Process,
+    run::Run,
+    setup::{self, Report},
+};
+
+/// A sandbox of the `namespace` tier. Everything in it dies when this is dropped.
+#[derive(Debug)]
+pub struct NamespaceSandbox {
+    // First, so that it is dead before its cgroups are removed.
+    process: Process,
+    cgroups: Cgroups,
+    setup: AsyncFd<OwnedFd>,
+    guest: Guest,
+    names: Vec<Text>,
+    limits: Limits,
+    /// `/workspace/out`, once it is there.
+    out: Option<OwnedFd>,
+    /// Where seccomp's notifications arrive, once the filter is in force.
+    listener: Option<AsyncFd<OwnedFd>>,
+}
+
+/// The guest's end of the control socket: hostile.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) socket: UnixStream,
+    pub(crate) decoder: Decoder<FromGuest>,
+    pub(crate) buffer: Vec<u8>,
+}
+
+const READ_BYTES: usize = 128 * 1024;
+
+impl Guest {
+    /// The next frame; nothing when the guest has gone.
+    ///
+    /// Cancel-safe: bytes that were read stay in the decoder.
+    pub(crate) async fn next_frame(&mut self) -> io::Result<Option<FromGuest>> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                return Ok(Some(frame));
+            }
+            match self.socket.read(&mut self.buffer).await? {
+                0 => return Ok(None),
+                count => self
+                    .decoder
+                    .push(self.buffer.get(..count).unwrap_or_default()),
+            }
+        }
+    }
+}
+
+impl NamespaceSandbox {
+    pub(crate) fn new(
+        process: Process,
+        cgroups: Cgroups,
+        setup: OwnedFd,
+        control: OwnedFd,
+        names: Vec<Text>,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&setup, true)?;
+        let control = StdUnixStream::from(control);
+        control.set_nonblocking(true)?;
+        let guest = Guest {
+            socket: UnixStream::from_std(control)?,
+            decoder: Decoder::default(),
+            buffer: vec![0; READ_BYTES],
+        };
+        let setup = watch(setup)?;
+        Ok(Self {
+            process,
+            cgroups,
+            setup,
+            guest,
+            names,
+            limits,
+            out: None,
+            listener: None,
+        })
+    }
+
+    /// Waits for the reports of the first process, up to the start of the guest.
+    async fn reports(&mut self) -> Result<(Vec<Copied>, LandlockStatus), KeeperError> {
+        let (mut inputs, mut landlock) = (None, None);
+        loop {
+            let receive = |fd: &OwnedFd| setup::receive(fd.as_fd());
+            let report = self.setup.async_io(Interest::READABLE, receive).await;
+            match report.during("hear from the sandbox")? {
+                Some(Report::Built(copied, out)) => {
+                    self.out = Some(out);
+                    inputs = Some(copied);
+                }
+                Some(Report::Restricted(status, listener)) => {
+                    let listener = watch(listener);
+                    self.listener = Some(listener.during("watch for denied attempts")?);
+                    landlock = Some(status);
+                }
+                Some(Report::Failed(step, source)) => {
+                    return Err(KeeperError::Build { step, source });
+                }
+                None => {
+                    let ended = || KeeperError::Lost("it died while it was made".into());
+                    return inputs.zip(landlock).ok_or_else(ended);
+                }
+            }
+        }
+    }
+
+    async fn hello(&mut self) -> Result<(), KeeperError> {
+        match self.guest.next_frame().await {
+            Ok(Some(FromGuest::Hello(PROTOCOL_VERSION))) => Ok(()),
+            Ok(Some(frame)) => Err(KeeperError::Lost(format!("its first word was {frame:?}"))),
+            Ok(None) => Err(KeeperError::Lost("the guest did not start".into())),
+            Err(source) => Err(KeeperError::Build {
+                step: "hear from the guest".into(),
+                source,
+            }),
+        }
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "sound for a descriptor that we own and never replace; the new form is unsafe, which only sys may write"
+)]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+impl Sandbox for NamespaceSandbox {
+    async fn ready(&mut self) -> Result<Ready, KeeperError> {
+        let (copied, landlock) = self.reports().await?;
+        self.hello().await?;
+        let isolation = facts::measure(self.process.pid(), &self.cgroups, landlock)
+            .during("measure the sandbox")?;
+        let inputs = self
+            .names
+            .iter()
+            .zip(copied)
+            .map(|(name, input)| InputDigest {
+                name: name.clone(),
+                bytes: input.bytes,
+                sha256: input.sha256,
+            });
+        Ok(Ready {
+            isolation,
+            inputs: inputs.collect(),
+        })
+    }
+
+    async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {
+        let listener = self.listener.take();
+        let run = Run::new(&mut self.guest, listener.as_ref(), &self.limits, io);
+        let seen = run.drive(command).await?;
+        // Whatever the guest said: from here on everything in there is dead.
+        self.process.kill().during("kill the sandbox")?;
+        Ok(seen.into_ended(self.cgroups.out_of_memory()))
+    }
+
+    async fn collect(mut self, sink: &mut dyn ArtefactSink) -> Result<Vec<Artefact>, KeeperError> {
+        self.process.kill().during("kill the sandbox")?;
+        let Some(out) = &self.out else {
+            return Ok(Vec::new());
+        };
+        artefacts::collect(out, self.limits.disk_bytes, sink).map_err(|source| {
+            KeeperError::Collect {
+                step: "copy /workspace/out".into(),
+                source,
+            }
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! The table in `seccomp.toml`. Used by build.rs and by the test that compares it with the program.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::compile::{Action, Comparison, Rule};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Table {
+    pub(crate) group: Vec<Group>,
+    pub(crate) condition: Vec<Condition>,
+}
+
+/// Calls with one answer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Group {
+    pub(crate) action: Word,
+    pub(crate) why: String,
+    pub(crate) calls: String,
+}
+
+/// A call whose answer depends on its arguments.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Condition {
+    pub(crate) call: String,
+    pub(crate) why: String,
+    pub(crate) any: Vec<Vec<Argument>>,
+    pub(crate) then: Word,
+    pub(crate) otherwise: Word,
+}
+
+/// One comparison.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Argument {
+    pub(crate) argument: u8,
+    #[serde(default = "all_bits")]
+    pub(crate) mask: u32,
+    pub(crate) value: u32,
+    #[serde(default)]
+    pub(crate) wide: bool,
+}
+
+const fn all_bits() -> u32 {
+    u32::MAX
+}
+
+/// An action as it is written.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Word {
+    Allow,
+    Refuse,
+    Watch,
+    Absent,
+}
+
+impl Word {
+    const fn action(self) -> Action {
+        match self {
+            Self::Allow => Action::Allow,
+            Self::Absent => Action::Absent,
+            Self::Refuse | Self::Watch => Action::Notify,
+        }
+    }
+}
+
+/// The rules by number, and the calls that are watched, by name.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) by_number: BTreeMap<u32, Rule>,
+    pub(crate) names: BTreeMap<u32, String>,
+    pub(crate) watched: Vec<u32>,
+}
+
+impl Table {
+    /// Resolves names with `number`, which answers `Ok(None)` for a call that another architecture has.
+    pub(crate) fn rules(
+        &self,
+        number: impl Fn(&str) -> Result<Option<u32>, String>,
+    ) -> Result<Rules, String> {
+        let mut rules = Rules {
+            by_number: BTreeMap::new(),
+            names: BTreeMap::new(),
+            watched: Vec::new(),
+        };
+        let mut add = |name: &str, rule: Rule, watched: bool| {
+            let Some(number) = number(name)? else {
+                return Ok(());
+            };
+            if watched {
+                rules.watched.push(number);
+            }
+            rules.names.insert(number, name.to_owned());
+            match rules.by_number.insert(number, rule) {
+                Some(_) => Err(format!("`{name}` is listed twice")),
+                None => Ok(()),
+            }
+        };
+        for group in &self.group {
+            for name in group.calls.split_whitespace() {
+                add(
+                    name,
+                    Rule::Always(group.action.action()),
+                    group.action == Word::Watch,
+                )?;
+            }
+        }
+        for condition in &self.condition {
+            let watched = [condition.then, condition.otherwise].contains(&Word::Watch);
+            let comparison = |argument: &Argument| Comparison {
+                argument: argument.argument,
+                mask: argument.mask,
+                value: argument.value,
+                wide: argument.wide,
+            };
+            let any = condition
+                .any
+                .iter()
+                .map(|all| all.iter().map(comparison).collect());
+            let rule = Rule::If {
+                any: any.collect(),
+                then: condition.then.action(),
+                otherwise: condition.otherwise.action(),
+            };
+            add(&condition.call, rule, watched)?;
+        }
+        Ok(rules)
+    }
+}

@@ -1,0 +1,321 @@
+//! The first process of a sandbox, from its clone to the guest: makes the place, gives up every
+//! privilege, executes the guest. It talks to the keeper over a socket that closes with the guest's start.
+
+use std::{
+    ffi::CString,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use casemate_model::Digest;
+use casemate_sys::{
+    LandlockRule, LandlockStatus, close_on_exec_from, drop_capabilities, enter_cgroup_namespace,
+    exec_fd, exit_now, install_filter, restrict_files,
+};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
+    process::{Resource, Rlimit, Signal},
+};
+
+use crate::{
+    construct::{self, Copied, Source},
+    plan::{SANDBOX_ID, Step},
+    seccomp,
+};
+
+/// What the new process needs to know.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) inputs: Vec<Source>,
+    pub(crate) limits: Vec<(Resource, Rlimit)>,
+    pub(crate) identity: Identity,
+}
+
+/// Who the new process is on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// The keeper's own user, who has no privileges: nobody else can be had.
+    Own,
+    /// A user and group of its own, above all real ones: the keeper is root.
+    Fresh(u32),
+}
+
+/// What the keeper tells the new process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Go {
+    /// Its user and group are mapped.
+    Mapped,
+    /// The guest's image is complete.
+    Image,
+}
+
+/// What the new process tells the keeper.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// The place is made; the descriptor is of `/workspace/out`.
+    Built(Vec<Copied>, OwnedFd),
+    /// Every restriction is in force; the descriptor is seccomp's listener.
+    Restricted(LandlockStatus, OwnedFd),
+    /// A step failed.
+    Failed(String, io::Error),
+}
+
+/// The whole life of the new process. Nothing of the keeper's may run in it: it never returns.
+pub(crate) fn become_guest(
+    blueprint: &Blueprint,
+    tasks: &[OwnedFd],
+    setup: &OwnedFd,
+    control: &OwnedFd,
+    image: &OwnedFd,
+) -> ! {
+    let life = || match build(blueprint, tasks, setup)
+        .and_then(|()| restrict(blueprint, setup, control, image))
+    {
+        Ok(error) => fail(setup, &Failure("execute the guest".into(), error)),
+        Err(failure) => fail(setup, &failure),
+    };
+    let _ = catch_unwind(AssertUnwindSafe(life));
+    exit_now(1)
+}
+
+struct Failure(String, io::Error);
+
+/// Names the step of an error.
+trait During<T> {
+    fn during(self, step: &str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
+    fn during(self, step: &str) -> Result<T, Failure> {
+        self.map_err(|error| Failure(step.into(), error.into()))
+    }
+}
+
+fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
+    for file in tasks {
+        rustix::io::write(file, b"0").during("enter the cgroup")?;
+    }
+    await_go(setup, Go::Mapped).during("map the user")?;
+    if let Identity::Fresh(_) = blueprint.identity {
+        become_user().during("become the sandbox's user")?;
+    }
+    // Not before: a change of user clears it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .during("die with the keeper")?;
+    enter_cgroup_namespace().during("enter a cgroup namespace")?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let mut copied = Vec::new();
+    for step in &blueprint.steps {
+        construct::perform(step, &blueprint.inputs, &mut copied).during(&step.to_string())?;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let out = rustix::fs::open(c"/workspace/out", flags, Mode::empty())
+        .during("open the output directory")?;
+    send(setup, &encode_built(&copied), Some(out.as_fd())).during("report")
+}
+
+fn become_user() -> rustix::io::Result<()> {
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(SANDBOX_ID),
+        rustix::fs::Gid::from_raw(SANDBOX_ID),
+    );
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+}
+
+/// Gives up every privilege for good, then executes the guest; returns why that failed.
+fn restrict(
+    blueprint: &Blueprint,
+    setup: &OwnedFd,
+    control: &OwnedFd,
+    image: &OwnedFd,
+) -> Result<io::Error, Failure> {
+    for (resource, limit) in &blueprint.limits {
+        rustix::process::setrlimit(*resource, *limit).during("set resource limits")?;
+    }
+    rustix::process::setsid().during("make a session")?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .during("open /dev/null")?;
+    rustix::stdio::dup2_stdin(control).during("pass the control socket")?;
+    rustix::stdio::dup2_stdout(&null).during("close standard output")?;
+    rustix::stdio::dup2_stderr(&null).during("close standard error")?;
+    close_on_exec_from(3).during("close descriptors")?;
+    drop_capabilities().during("drop capabilities")?;
+    let landlock = restrict_files(LANDLOCK).during("restrict files")?;
+    await_go(setup, Go::Image).during("receive the guest")?;
+    let (name, no_env) = ([CString::from(c"casemate-guest")], []);
+    let listener = install_filter(seccomp::PROGRAM).during("restrict system calls")?;
+    send(
+        setup,
+        &[RESTRICTED, landlock_code(landlock)],
+        Some(listener.as_fd()),
+    )
+    .during("report")?;
+    drop(listener);
+    Ok(exec_fd(image.as_fd(), &name, &no_env))
+}
+
+/// What may be done with files, beside what mounts and ownership say already.
+const LANDLOCK: &[LandlockRule<'static>] = &[
+    LandlockRule::List(c"/"),
+    LandlockRule::Execute(c"/usr"),
+    LandlockRule::Execute(c"/bin"),
+    LandlockRule::Execute(c"/sbin"),
+    LandlockRule::Execute(c"/lib"),
+    LandlockRule::Execute(c"/lib32"),
+    LandlockRule::Execute(c"/lib64"),
+    LandlockRule::Execute(c"/libx32"),
+    LandlockRule::Execute(c"/etc"),
+    LandlockRule::Devices(c"/dev"),
+    LandlockRule::Devices(c"/proc"),
+    LandlockRule::Write(c"/dev/shm"),
+    LandlockRule::Write(c"/tmp"),
+    LandlockRule::Write(c"/workspace"),
+];
+
+const BUILT: u8 = b'B';
+const RESTRICTED: u8 = b'R';
+const FAILED: u8 = b'F';
+
+/// Tells the new process to go on.
+pub(crate) fn send_go(setup: &OwnedFd, go: Go) -> io::Result<()> {
+    send(setup, &[go_code(go)], None)
+}
+
+const fn go_code(go: Go) -> u8 {
+    match go {
+        Go::Mapped => b'M',
+        Go::Image => b'I',
+    }
+}
+
+fn await_go(setup: &OwnedFd, go: Go) -> io::Result<()> {
+    let mut byte = [0];
+    let (count, _) = rustix::net::recv(setup, &mut byte, RecvFlags::empty())?;
+    if count == 1 && byte == [go_code(go)] {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the keeper went away",
+        ))
+    }
+}
+
+fn fail(setup: &OwnedFd, Failure(step, error): &Failure) {
+    let mut message = vec![FAILED];
+    message.extend(error.raw_os_error().unwrap_or(0).to_le_bytes());
+    message.extend(step.as_bytes());
+    // Errors of ours have no number: their words go along.
+    if error.raw_os_error().is_none() {
+        message.extend(format!(": {error}").as_bytes());
+    }
+    let _ = send(setup, &message, None);
+}
+
+const fn landlock_code(status: LandlockStatus) -> u8 {
+    match status {
+        LandlockStatus::Full => 2,
+        LandlockStatus::Partial => 1,
+        LandlockStatus::None => 0,
+    }
+}
+
+fn encode_built(copied: &[Copied]) -> Vec<u8> {
+    let mut message = vec![BUILT];
+    for input in copied {
+        message.extend(input.bytes.to_le_bytes());
+        message.extend(input.sha256.as_bytes());
+    }
+    message
+}
+
+fn send(setup: &OwnedFd, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+    }
+    sendmsg(
+        setup,
+        &[IoSlice::new(message)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// The most inputs of a sandbox: their digests must fit in one message.
+pub(crate) const MAX_INPUTS: usize = 1024;
+
+const MAX_REPORT_BYTES: usize = 1 + MAX_INPUTS * 40;
+
+/// Takes the next report; nothing at the end, which is the start of the guest.
+pub(crate) fn receive(setup: BorrowedFd<'_>) -> io::Result<Option<Report>> {
+    let mut message = vec![0; MAX_REPORT_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let buffers = &mut [IoSliceMut::new(&mut message)];
+    let received = match recvmsg(setup, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        Ok(received) => received,
+        Err(Errno::CONNRESET) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    message.truncate(received.bytes);
+    let Some((kind, payload)) = message.split_first() else {
+        return Ok(None);
+    };
+    decode(*kind, payload, fd)
+        .map(Some)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an unknown report"))
+}
+
+fn decode(kind: u8, payload: &[u8], fd: Option<OwnedFd>) -> Option<Report> {
+    match kind {
+        BUILT => {
+            let copied = payload.chunks(40).map(|entry| {
+                let (bytes, digest) = entry.split_first_chunk()?;
+                let sha256 = Digest::from_bytes(digest.try_into().ok()?);
+                Some(Copied {
+                    bytes: u64::from_le_bytes(*bytes),
+                    sha256,
+                })
+            });
+            Some(Report::Built(copied.collect::<Option<_>>()?, fd?))
+        }
+        RESTRICTED => {
+            let status = match payload {
+                [2] => LandlockStatus::Full,
+                [1] => LandlockStatus::Partial,
+                _ => LandlockStatus::None,
+            };
+            Some(Report::Restricted(status, fd?))
+        }
+        FAILED => {
+            let (errno, step) = payload.split_first_chunk()?;
+            let error = match i32::from_le_bytes(*errno) {
+                0 => io::Error::other("not possible here"),
+                errno => io::Error::from_raw_os_error(errno),
+            };
+            Some(Report::Failed(
+                String::from_utf8_lossy(step).into_owned(),
+                error,
+            ))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask test`: everything that must hold before a change is good.
+
+use std::{process::Command, time::Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::{Tree, process, reference, requirements};
+
+/// Runs every stage, whether or not an earlier one failed, and the tests last, so that the end of the output
+/// is the end of the test runner's.
+///
+/// # Errors
+/// Names the stages that failed.
+pub fn test() -> Result<()> {
+    let mut stages = Stages::default();
+    stages.command("format", process::cargo().args(["fmt", "--all", "--check"]));
+    stages.command(
+        "lints",
+        process::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]),
+    );
+    stages.run("generated pages", generated_pages);
+    if process::succeeds(process::cargo().args(["deny", "--version"])) {
+        stages.command("dependencies", process::cargo().args(["deny", "check"]));
+    } else {
+        stages.skip("dependencies", "cargo-deny is not installed");
+    }
+    stages.command(
+        "examples in documentation",
+        process::cargo().args(["test", "--doc", "--workspace"]),
+    );
+    stages.summarise();
+    let mut tests = tests();
+    stages.command("tests", &mut tests);
+    let failed = stages.failed();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// The test runner.
+fn tests() -> Command {
+    let mut command = process::cargo();
+    if process::succeeds(process::cargo().args(["nextest", "--version"])) {
+        command.args(["nextest", "run", "--workspace"]);
+    } else {
+        command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
+    }
+    command
+}
+
+fn generated_pages() -> Result<()> {
+    let tree = Tree::current()?;
+    let mut findings = requirements::findings(&tree)?;
+    findings.extend(reference::findings(&tree)?);
+    ensure!(findings.is_empty(), "{}", findings.join("\n"));
+    Ok(())
+}
+
+#[derive(Default)]
+struct Stages(Vec<Stage>);
+
+struct Stage {
+    name: &'static str,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Passed { seconds: f64 },
+    Failed,
+    Skipped(&'static str),
+}
+
+impl Stages {
+    fn run(&mut self, name: &'static str, stage: impl FnOnce() -> Result<()>) {
+        println!("== {name}");
+        let start = Instant::now();
+        let outcome = match stage() {
+            Ok(()) => Outcome::Passed {
+                seconds: start.elapsed().as_secs_f64(),
+            },
+            Err(error) => {
+                println!("{error:#}");
+                Outcome::Failed
+            }
+        };
+        self.0.push(Stage { name, outcome });
+    }
+
+    fn command(&mut self, name: &'static str, command: &mut Command) {
+        self.run(name, || process::run(command));
+    }
+
+    fn skip(&mut self, name: &'static str, why: &'static str) {
+        println!("== {name}: skipped, {why}");
+        self.0.push(Stage {
+            name,
+            outcome: Outcome::Skipped(why),
+        });
+    }
+
+    fn summarise(&self) {
+        println!("== so far");
+        for Stage { name, outcome } in &self.0 {
+            match outcome {
+                Outcome::Passed { seconds } => println!("   {name}: passed in {seconds:.1} s"),
+                Outcome::Failed => println!("   {name}: FAILED"),
+                Outcome::Skipped(why) => println!("   {name}: skipped, {why}"),
+            }
+        }
+    }
+
+    fn failed(&self) -> Vec<&'static str> {
+        self.0
+            .iter()
+            .filter(|stage| matches!(stage.outcome, Outcome::Failed))
+            .map(|stage| stage.name)
+            .collect()
+    }
+}

@@ -1,0 +1,143 @@
+//! What is locked against what `deny.toml` allows: the part of cargo-deny that needs no download, so that
+//! it holds where cargo-deny is not installed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use toml::{Table, Value};
+
+use crate::Tree;
+
+const RULES: &str = "deny.toml";
+const LOCK: &str = "Cargo.lock";
+
+/// Banned crates, duplicates without a reason, reasons without a duplicate, and unknown sources.
+///
+/// # Errors
+/// When either file cannot be read or parsed.
+pub fn supply(tree: &Tree) -> Result<Vec<String>> {
+    let read =
+        |file: &str| -> Result<Table> { tree.read(file)?.parse().with_context(|| file.to_owned()) };
+    differences(&read(RULES)?, &read(LOCK)?)
+}
+
+fn differences(rules: &Table, lock: &Table) -> Result<Vec<String>> {
+    let bans = table(rules, "bans")?;
+    let allowed: BTreeSet<String> = list(table(rules, "sources")?, "allow-registry")?
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|registry| format!("registry+{registry}"))
+        .collect();
+    let banned = crates(bans, "deny")?;
+    let skipped = crates(bans, "skip")?;
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for package in list(lock, "package")? {
+        let text = |key| package.get(key).and_then(Value::as_str);
+        let (Some(name), Some(version)) = (text("name"), text("version")) else {
+            continue;
+        };
+        if banned.contains(name) {
+            findings.push(format!("{name} is locked, and {RULES} bans it"));
+        }
+        if let Some(source) = text("source")
+            && !allowed.contains(source)
+        {
+            findings.push(format!(
+                "{name} comes from a source that {RULES} does not allow"
+            ));
+        }
+        versions.entry(name).or_default().insert(version);
+    }
+    for (name, versions) in &versions {
+        let unexplained: Vec<_> = versions
+            .iter()
+            .filter(|version| !skipped.contains(&format!("{name}@{version}")))
+            .collect();
+        if versions.len() > 1 && unexplained.len() > 1 {
+            findings.push(format!(
+                "{name} is locked more than once, {unexplained:?}: give one a reason in {RULES}"
+            ));
+        }
+    }
+    for skip in &skipped {
+        let still = skip.split_once('@').is_some_and(|(name, version)| {
+            versions
+                .get(name)
+                .is_some_and(|versions| versions.len() > 1 && versions.contains(version))
+        });
+        if !still {
+            findings.push(format!("{skip} is no duplicate: take it out of {RULES}"));
+        }
+    }
+    Ok(findings)
+}
+
+fn table<'a>(parent: &'a Table, key: &str) -> Result<&'a Table> {
+    parent
+        .get(key)
+        .and_then(Value::as_table)
+        .with_context(|| format!("{key} is missing"))
+}
+
+fn list<'a>(parent: &'a Table, key: &str) -> Result<&'a Vec<Value>> {
+    parent
+        .get(key)
+        .and_then(Value::as_array)
+        .with_context(|| format!("{key} is missing"))
+}
+
+/// The entries of a list of bans; each has a reason.
+fn crates(bans: &Table, key: &str) -> Result<BTreeSet<String>> {
+    list(bans, key)?
+        .iter()
+        .map(|entry| {
+            let text = |key: &str| entry.get(key).and_then(Value::as_str);
+            text("reason").with_context(|| format!("an entry of {key} has no reason"))?;
+            let name = text("crate").with_context(|| format!("an entry of {key} has no crate"))?;
+            Ok(name.to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = r#"
+        [bans]
+        deny = [{ crate = "ring", reason = "no" }]
+        skip = [{ crate = "old@1.0.0", reason = "a laggard" }, { crate = "gone@1.0.0", reason = "?" }]
+        [sources]
+        allow-registry = ["https://registry.example/index"]
+    "#;
+    const LOCK: &str = r#"
+        package = [
+            { name = "ours", version = "0.1.0" },
+            { name = "ring", version = "0.17.0", source = "registry+https://registry.example/index" },
+            { name = "old", version = "1.0.0" },
+            { name = "old", version = "2.0.0" },
+            { name = "twice", version = "1.0.0" },
+            { name = "twice", version = "2.0.0" },
+            { name = "stray", version = "1.0.0", source = "git+https://example.org/stray" },
+        ]
+    "#;
+
+    #[test]
+    fn each_fault_is_found() {
+        let findings = differences(&RULES.parse().unwrap(), &LOCK.parse().unwrap()).unwrap();
+        for (finding, name) in findings
+            .iter()
+            .zip(["ring ", "stray ", "twice ", "gone@1.0.0 "])
+        {
+            assert!(finding.starts_with(name), "{findings:?}");
+        }
+        assert_eq!(findings.len(), 4, "{findings:?}");
+    }
+
+    #[test]
+    fn an_entry_without_a_reason_is_an_error() {
+        let rules = RULES.replace(", reason = \"no\"", "");
+        assert!(differences(&rules.parse().unwrap(), &LOCK.parse().unwrap()).is_err());
+    }
+}
