@@ -262,3 +262,6 @@ fn storage(steps: &mut Vec<Step>, limits: &Limits, inputs: &[u64]) -> io::Result
 fn c(bytes: impl Into<Vec<u8>>) -> Result<CString, NulError> {
     CString::new(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -276,7 +276,9 @@ impl<'a> Run<'a> {
 
 /// Answers one refused call. Waits for ever when there is nobody left whom the filter holds.
 async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io::Result<()> {
-    let Some(listener) = listener else { return std::future::pending().await };
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
     let mut ready = listener.ready(Interest::READABLE).await?;
     if ready.ready().is_read_closed() {
         return std::future::pending().await;

@@ -19,6 +19,7 @@ pub(crate) struct Table {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Group {
     pub(crate) action: Word,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people; a test reads it"))]
     pub(crate) why: String,
     pub(crate) calls: String,
 }
@@ -28,6 +29,7 @@ pub(crate) struct Group {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Condition {
     pub(crate) call: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people; a test reads it"))]
     pub(crate) why: String,
     pub(crate) any: Vec<Vec<Argument>>,
     pub(crate) then: Word,

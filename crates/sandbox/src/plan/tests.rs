@@ -1,0 +1,80 @@
+//! The plan is data: what a sandbox will look like can be checked without making one.
+
+use std::path::Path;
+
+use super::*;
+
+fn steps() -> Vec<Step> {
+    plan(Path::new("/"), &Limits::default(), &[10, 5_000]).unwrap()
+}
+
+fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
+    steps.iter().position(wanted).unwrap()
+}
+
+/// R39, R41: whatever of the host is shown is read-only, and nothing of it is a place with secrets.
+#[test]
+fn the_host_is_shown_read_only_and_in_part() {
+    for step in steps() {
+        let Step::Bind(source, target, attributes) = &step else {
+            continue;
+        };
+        let (source, target) = (source.to_str().unwrap(), target.to_str().unwrap());
+        assert_eq!(source, format!("/{target}"), "at the same place");
+        if source.starts_with("/dev/") {
+            assert!(DEVICES.contains(&&source[5..]), "{source}");
+        } else {
+            assert!(attributes.read_only && attributes.no_devices, "{source}");
+            assert!(source == "/usr" || source.starts_with("/etc/") || source.starts_with("/lib"));
+        }
+        for secret in [
+            "shadow",
+            "passwd",
+            "ssh",
+            "sudoers",
+            "machine-id",
+            "resolv.conf",
+            "ssl/private",
+        ] {
+            assert!(!source.contains(secret), "{source}");
+        }
+    }
+}
+
+/// The order is the protection: mounts are private first, the root is sealed last.
+#[test]
+fn mounts_are_detached_first_and_the_root_is_sealed_last() {
+    let steps = steps();
+    assert_eq!(steps.first(), Some(&Step::DetachMounts));
+    assert_eq!(steps.last(), Some(&Step::SealRoot));
+    assert_eq!(
+        position(&steps, |step| matches!(step, Step::EnterRoot(_))),
+        1
+    );
+    let processes = position(&steps, |step| matches!(step, Step::Processes(_)));
+    let hidden = position(&steps, |step| matches!(step, Step::HideFile(_)));
+    assert!(processes < hidden, "hiding works on the new process table");
+}
+
+/// R36, R45, R47: every writable place has a size and a number of files.
+#[test]
+fn every_writable_place_is_limited() {
+    let steps = steps();
+    let places: Vec<_> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Tmpfs(path, options) => Some((path.to_str().unwrap(), options.to_str().unwrap())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [
+            ("tmp", "size=67108864,nr_inodes=16384,mode=1777"),
+            ("dev/shm", "size=67108864,nr_inodes=16384,mode=1777"),
+            ("workspace", "size=536870912,nr_inodes=65539,mode=0755"),
+            // A page for the directory, one for 10 bytes, two for 5000.
+            ("workspace/in", "size=16384,nr_inodes=4,mode=0755"),
+        ]
+    );
+}
