@@ -91,7 +91,7 @@ impl Keeper<'_> {
 
     /// Reads what is there into the decoder. The keeper's end is ours too.
     fn read(&mut self) -> io::Result<()> {
-        let mut buffer = [0; MAX_CHUNK_BYTES];
+        let mut buffer = [0; 16 * 1024];
         match rustix::io::read(self.socket, &mut buffer) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => {

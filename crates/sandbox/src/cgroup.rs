@@ -156,7 +156,7 @@ impl Cgroups {
             )
         });
         let cpu = join(&layout.v1_cpu, self, &|directory| {
-            write(directory, "cpu.cfs_period_us", CPU_PERIOD_US)?;
+            // The period is the kernel's own default.
             write(
                 directory,
                 "cpu.cfs_quota_us",

@@ -1,6 +1,11 @@
 //! What a sandbox enforces, measured on its first process after every restriction is in force (I7).
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::PathBuf,
+};
 
 use casemate_model::{Control, ControlName, Isolation, IsolationTier, Strength};
 use casemate_sys::LandlockStatus;
@@ -8,35 +13,65 @@ use rustix::process::Pid;
 
 use crate::cgroup::{Cgroups, Controlled};
 
-/// Looks at the process `pid` and says what holds it.
+/// Every kind of namespace, with the control that it is.
+const NAMESPACES: [(ControlName, &str); 7] = [
+    (ControlName::UserNamespace, "user"),
+    (ControlName::PidNamespace, "pid"),
+    (ControlName::MountNamespace, "mnt"),
+    (ControlName::NetworkNamespace, "net"),
+    (ControlName::IpcNamespace, "ipc"),
+    (ControlName::UtsNamespace, "uts"),
+    (ControlName::CgroupNamespace, "cgroup"),
+];
+
+/// The namespaces of one process; what could not be read is nothing.
+#[derive(Debug)]
+pub(crate) struct NamespaceLinks([Option<PathBuf>; 7]);
+
+impl NamespaceLinks {
+    /// Reads those of `process`, a pid or `self`.
+    pub(crate) fn of(process: impl fmt::Display) -> Self {
+        let link = |(_, kind)| fs::read_link(format!("/proc/{process}/ns/{kind}")).ok();
+        Self(NAMESPACES.map(link))
+    }
+}
+
+/// Looks at the process `pid` and says what holds it, given the namespaces of the host.
 pub(crate) fn measure(
     pid: Pid,
+    host: &NamespaceLinks,
     cgroups: &Cgroups,
     landlock: LandlockStatus,
 ) -> io::Result<Isolation> {
     let status = Status::read(pid)?;
-    let controls = ControlName::ALL.iter().map(|&name| match name {
-        ControlName::UserNamespace => namespace(pid, name, "user"),
-        ControlName::PidNamespace => namespace(pid, name, "pid"),
-        ControlName::MountNamespace => namespace(pid, name, "mnt"),
-        ControlName::NetworkNamespace => namespace(pid, name, "net"),
-        ControlName::IpcNamespace => namespace(pid, name, "ipc"),
-        ControlName::UtsNamespace => namespace(pid, name, "uts"),
-        ControlName::CgroupNamespace => namespace(pid, name, "cgroup"),
-        ControlName::ReadOnlyRoot => read_only_root(pid),
-        ControlName::NoCapabilities => yes_no(
-            name,
-            status.all_zero(&["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]),
-            "empty capability sets",
-        ),
-        ControlName::NoNewPrivileges => yes_no(name, status.is("NoNewPrivs", "1"), "no_new_privs"),
-        ControlName::Seccomp => yes_no(name, status.is("Seccomp", "2"), "seccomp filter"),
-        ControlName::Landlock => landlock_control(landlock),
-        _ => limit(name, cgroups.controlled, cgroups.by()),
-    });
+    let inside = NamespaceLinks::of(pid.as_raw_nonzero());
+    let namespaces = NAMESPACES.iter().zip(host.0.iter().zip(&inside.0)).map(
+        // A namespace counts when both are known and differ.
+        |((name, _), (host, inside))| {
+            let known = host.is_some() && inside.is_some();
+            yes_no(*name, known && host != inside, "namespace")
+        },
+    );
+    let rest = ControlName::ALL
+        .iter()
+        .skip(NAMESPACES.len())
+        .map(|&name| match name {
+            ControlName::ReadOnlyRoot => read_only_root(pid),
+            ControlName::NoCapabilities => yes_no(
+                name,
+                status.all_zero(&["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]),
+                "empty capability sets",
+            ),
+            ControlName::NoNewPrivileges => {
+                yes_no(name, status.is("NoNewPrivs", "1"), "no_new_privs")
+            }
+            ControlName::Seccomp => yes_no(name, status.is("Seccomp", "2"), "seccomp filter"),
+            ControlName::Landlock => landlock_control(landlock),
+            _ => limit(name, cgroups.controlled, cgroups.by()),
+        });
     Ok(Isolation {
         tier: IsolationTier::Namespace,
-        controls: controls.collect(),
+        controls: namespaces.chain(rest).collect(),
     })
 }
 
@@ -58,19 +93,9 @@ fn yes_no(name: ControlName, enforced: bool, by: &str) -> Control {
     control(name, strength, by, "")
 }
 
-/// A namespace counts when it is another than ours.
-fn namespace(pid: Pid, name: ControlName, kind: &str) -> Control {
-    let link = |process: String| fs::read_link(PathBuf::from(format!("/proc/{process}/ns/{kind}")));
-    let other = match (link("self".into()), link(pid.as_raw_nonzero().to_string())) {
-        (Ok(ours), Ok(theirs)) => ours != theirs,
-        _ => false,
-    };
-    yes_no(name, other, "namespace")
-}
-
 /// The root and `/usr` are read-only in the process's own list of mounts.
 fn read_only_root(pid: Pid) -> Control {
-    let mounts = fs::read_to_string(format!("/proc/{}/mounts", pid.as_raw_nonzero()));
+    let mounts = read(&format!("/proc/{}/mounts", pid.as_raw_nonzero()));
     let read_only = |text: &str, point: &str| {
         text.lines().any(|line| {
             let mut fields = line.split(' ').skip(1);
@@ -125,12 +150,19 @@ fn limit(name: ControlName, controlled: Controlled, cgroup: &str) -> Control {
     }
 }
 
+/// Reads a file of `/proc`, which does not say its size, in as few calls as it takes.
+fn read(path: &str) -> io::Result<String> {
+    let mut text = String::with_capacity(16 * 1024);
+    File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// `/proc/PID/status`.
 struct Status(String);
 
 impl Status {
     fn read(pid: Pid) -> io::Result<Self> {
-        fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).map(Self)
+        read(&format!("/proc/{}/status", pid.as_raw_nonzero())).map(Self)
     }
 
     fn field(&self, name: &str) -> Option<&str> {
@@ -148,5 +180,40 @@ impl Status {
             self.field(name)
                 .is_some_and(|mask| mask.bytes().all(|digit| digit == b'0'))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_model::SandboxId;
+
+    use super::*;
+
+    /// I7: the controls come in the order of their names, each once, and nothing is enforced that is not seen.
+    #[test]
+    fn a_process_outside_any_sandbox_is_not_called_isolated() {
+        let pid = rustix::process::getpid();
+        let none = Cgroups::make(
+            &Default::default(),
+            SandboxId::new(1, [0; 10]),
+            &Default::default(),
+        );
+        let host = NamespaceLinks::of("self");
+        let isolation = measure(pid, &host, &none, LandlockStatus::None).unwrap();
+        let names: Vec<_> = isolation
+            .controls
+            .iter()
+            .map(|control| control.name)
+            .collect();
+        assert_eq!(names, ControlName::ALL);
+        for name in ControlName::ALL.iter().take(12) {
+            assert_eq!(isolation.strength(*name), Strength::Absent, "{name}");
+        }
+        let unknown = NamespaceLinks([const { None }; 7]);
+        let isolation = measure(pid, &unknown, &none, LandlockStatus::None).unwrap();
+        assert_eq!(
+            isolation.strength(ControlName::PidNamespace),
+            Strength::Absent
+        );
     }
 }

@@ -118,23 +118,17 @@ impl<'a> Run<'a> {
                 io::ErrorKind::InvalidData => KeeperError::Spec(error.to_string()),
                 _ => KeeperError::Lost(format!("it does not take the command: {error}")),
             })?;
-        // A cause set before is why it is being stopped; until it ends, it may still speak.
-        while let Some(cause) = self.step().await {
-            if cause != Cause::Completed || self.seen.cause == Cause::Completed {
-                self.seen.cause = cause;
-            }
-            break;
-        }
+        self.seen.cause = self.until_cause().await;
         let elapsed = self.started.elapsed();
         self.seen.usage.wall_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         Ok(self.seen)
     }
 
-    async fn step(&mut self) -> Option<Cause> {
+    async fn until_cause(&mut self) -> Cause {
         loop {
             let step = self.next().await;
             if let Some(cause) = self.apply(step).await {
-                return Some(cause);
+                return cause;
             }
         }
     }
@@ -203,6 +197,7 @@ impl<'a> Run<'a> {
             FromGuest::Stderr(bytes) => self.output(Stream::Stderr, bytes).await,
             FromGuest::Exited(exited) => {
                 self.ended(exited);
+                // Cancelled, if it was asked to stop and did.
                 Some(self.seen.cause)
             }
             FromGuest::ExecFailed(failure) => {
@@ -321,3 +316,6 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use crate::{
     artefacts,
     cgroup::Cgroups,
     construct::Copied,
-    facts,
+    facts::{self, NamespaceLinks},
     keeper::During as _,
     process::Process,
     run::Run,
@@ -38,6 +38,8 @@ pub struct NamespaceSandbox {
     guest: Guest,
     names: Vec<Text>,
     limits: Limits,
+    /// The namespaces outside, read while the inside is being made.
+    host: NamespaceLinks,
     /// `/workspace/out`, once it is there.
     out: Option<OwnedFd>,
     /// Where seccomp's notifications arrive, once the filter is in force.
@@ -52,7 +54,7 @@ pub(crate) struct Guest {
     pub(crate) buffer: Vec<u8>,
 }
 
-const READ_BYTES: usize = 128 * 1024;
+const READ_BYTES: usize = 32 * 1024;
 
 impl Guest {
     /// The next frame; nothing when the guest has gone.
@@ -91,6 +93,7 @@ impl NamespaceSandbox {
             buffer: vec![0; READ_BYTES],
         };
         let setup = watch(setup)?;
+        let host = NamespaceLinks::of("self");
         Ok(Self {
             process,
             cgroups,
@@ -98,6 +101,7 @@ impl NamespaceSandbox {
             guest,
             names,
             limits,
+            host,
             out: None,
             listener: None,
         })
@@ -107,7 +111,7 @@ impl NamespaceSandbox {
     async fn reports(&mut self) -> Result<(Vec<Copied>, LandlockStatus), KeeperError> {
         let (mut inputs, mut landlock) = (None, None);
         loop {
-            let receive = |fd: &OwnedFd| setup::receive(fd.as_fd());
+            let receive = |fd: &OwnedFd| setup::receive(fd.as_fd(), self.names.len());
             let report = self.setup.async_io(Interest::READABLE, receive).await;
             match report.during("hear from the sandbox")? {
                 Some(Report::Built(copied, out)) => {
@@ -155,7 +159,7 @@ impl Sandbox for NamespaceSandbox {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
         let (copied, landlock) = self.reports().await?;
         self.hello().await?;
-        let isolation = facts::measure(self.process.pid(), &self.cgroups, landlock)
+        let isolation = facts::measure(self.process.pid(), &self.host, &self.cgroups, landlock)
             .during("measure the sandbox")?;
         let inputs = self
             .names

@@ -258,11 +258,12 @@ fn send(setup: &OwnedFd, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Resu
 /// The most inputs of a sandbox: their digests must fit in one message.
 pub(crate) const MAX_INPUTS: usize = 1024;
 
-const MAX_REPORT_BYTES: usize = 1 + MAX_INPUTS * 40;
+/// The longest report without inputs: a step that failed, and why.
+const MAX_FAILURE_BYTES: usize = 1024;
 
-/// Takes the next report; nothing at the end, which is the start of the guest.
-pub(crate) fn receive(setup: BorrowedFd<'_>) -> io::Result<Option<Report>> {
-    let mut message = vec![0; MAX_REPORT_BYTES];
+/// Takes the next report of a sandbox with so many inputs; nothing at the end, which is the start of the guest.
+pub(crate) fn receive(setup: BorrowedFd<'_>, inputs: usize) -> io::Result<Option<Report>> {
+    let mut message = vec![0; MAX_FAILURE_BYTES + inputs.min(MAX_INPUTS) * 40];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [IoSliceMut::new(&mut message)];
