@@ -29,6 +29,14 @@ fn limits() -> Limits {
 
 /// Runs one program whose guest, and whose caller, `play` plays. What it leaves stays until the end.
 fn run(limits: Limits, play: impl AsyncFnOnce(&mut Caller)) -> Ended {
+    run_for_output(limits, play).0
+}
+
+/// As [`run`]; gives what is still in the channel at the end.
+fn run_for_output(
+    limits: Limits,
+    play: impl AsyncFnOnce(&mut Caller),
+) -> (Ended, Vec<(Stream, Vec<u8>)>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -46,7 +54,7 @@ fn run(limits: Limits, play: impl AsyncFnOnce(&mut Caller)) -> Ended {
         };
         let (stdin, stdin_in) = mpsc::channel(4);
         let (control, control_in) = mpsc::channel(4);
-        let (events_out, events) = mpsc::channel(1);
+        let (events_out, events) = mpsc::channel(4);
         let io = CallIo {
             stdin: stdin_in,
             control: control_in,
@@ -68,7 +76,11 @@ fn run(limits: Limits, play: impl AsyncFnOnce(&mut Caller)) -> Ended {
             std::future::pending::<()>().await;
         };
         let seen = tokio::select! { seen = run => seen, () = play => panic!("never ends") };
-        seen.unwrap().into_ended(false)
+        let mut output = Vec::new();
+        while let Ok(Event::Output(stream, bytes)) = caller.events.try_recv() {
+            output.push((stream, bytes));
+        }
+        (seen.unwrap().into_ended(false), output)
     })
 }
 
@@ -131,21 +143,14 @@ fn a_guest_that_lies_is_lost() {
 /// R48: what is beyond the limit is counted and dropped, on both streams together.
 #[test]
 fn output_is_given_back_up_to_the_limit() {
-    let mut given = Vec::new();
-    let ended = run(limits(), async |caller| {
-        say(
-            caller,
-            &[
-                FromGuest::Stdout(b"123456".to_vec()),
-                FromGuest::Stderr(b"abcdef".to_vec()),
-                FromGuest::Stdout(b"more".to_vec()),
-                exited(0),
-            ],
-        )
-        .await;
-        while let Some(Event::Output(stream, bytes)) = caller.events.recv().await {
-            given.push((stream, bytes));
-        }
+    let (ended, given) = run_for_output(limits(), async |caller| {
+        let frames = [
+            FromGuest::Stdout(b"123456".to_vec()),
+            FromGuest::Stderr(b"abcdef".to_vec()),
+            FromGuest::Stdout(b"more".to_vec()),
+            exited(0),
+        ];
+        say(caller, &frames).await;
     });
     assert_eq!(
         given,
