@@ -87,25 +87,18 @@ const NSSWITCH: &str =
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
-/// Files below `/proc` that tell about the host.
+/// Files below `/proc` that anybody may read and that tell about the host. Others are root's alone.
 const HIDDEN_FILES: &[&str] = &[
     "cmdline",
     "config.gz",
     "diskstats",
     "interrupts",
     "kallsyms",
-    "kcore",
-    "key-users",
     "keys",
-    "kmsg",
     "modules",
     "partitions",
-    "sched_debug",
-    "sysrq-trigger",
-    "timer_list",
-    "vmallocinfo",
 ];
-const HIDDEN_DIRECTORIES: &[&str] = &["acpi", "bus", "driver", "fs", "irq", "scsi"];
+const HIDDEN_DIRECTORIES: &[&str] = &["bus", "fs", "irq"];
 
 const SHOWN: MountAttributes = MountAttributes {
     read_only: true,

@@ -64,7 +64,15 @@ fn v2_parent(mount: &Path, own: &Path) -> Option<PathBuf> {
             words.clone().any(|word| word == "memory") && words.any(|word| word == "pids")
         })
     };
+    let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    if !controllers.split_whitespace().any(|word| word == "memory") {
+        // A hybrid host: its controllers are on v1.
+        return None;
+    }
     let shared = mount.join(V2_PARENT);
+    if enabled(&shared) {
+        return Some(shared);
+    }
     let _ = fs::create_dir(&shared);
     for directory in [mount, shared.as_path()] {
         for controller in ["+memory", "+pids", "+cpu"] {

@@ -46,6 +46,11 @@ fn a_hierarchy_mounted_from_below_its_root_is_found_by_the_rest_of_the_path() {
 }
 
 fn fake_v2(root: &Path) -> String {
+    fs::write(
+        root.join("cgroup.controllers"),
+        "cpuset cpu io memory pids\n",
+    )
+    .unwrap();
     fs::write(root.join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
     format!("1 2 0:1 / {} rw - cgroup2 cgroup2 rw\n", root.display())
 }
