@@ -10,7 +10,10 @@ use std::{
 use casemate_frames::{Exec, Exited, FromGuest, MAX_CHUNK_BYTES, Message as _, ToGuest};
 use casemate_model::{Cause, Exit, Limits, Stream, Text, Usage};
 use casemate_ports::{CallIo, Command, Control, Ended, Event, KeeperError, Signal};
-use rustix::io::Errno;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use tokio::{
     io::{AsyncWriteExt as _, Interest, unix::AsyncFd},
     time::{Instant, sleep_until},
@@ -254,8 +257,12 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A guest that has gone, because its program ended, hears nothing: what it said before decides.
     async fn tell_or_lose(&mut self, message: &ToGuest) -> Option<Cause> {
-        self.tell(message).await.err().map(|_| Cause::SandboxLost)
+        match self.tell(message).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Some(Cause::SandboxLost),
+            _ => None,
+        }
     }
 
     async fn tell(&mut self, message: &ToGuest) -> io::Result<()> {
@@ -278,9 +285,23 @@ async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io:
     if ready.ready().is_read_closed() {
         return std::future::pending().await;
     }
-    let result = denied.handle(listener.get_ref().as_fd());
-    ready.clear_ready();
-    result
+    denied.handle(listener.get_ref().as_fd())?;
+    // The kernel tells once of all that ask together.
+    if !asks(listener.get_ref())? {
+        ready.clear_ready();
+    }
+    Ok(())
+}
+
+/// Whether a refused call waits for its answer now.
+fn asks(listener: &OwnedFd) -> io::Result<bool> {
+    loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result? != 0),
+        }
+    }
 }
 
 /// The base environment, with what the caller declared in place of it.

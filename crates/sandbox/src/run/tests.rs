@@ -262,3 +262,17 @@ fn the_environment_is_the_base_and_what_was_declared() {
     );
     assert_eq!(names.len(), BASE_ENV.len() + 1);
 }
+
+/// A program can end before it is told that its input has ended.
+#[test]
+fn an_end_that_crosses_with_the_end_of_input_counts() {
+    let ended = run(limits(), async |caller| {
+        caller.guest.readable().await.unwrap();
+        say(caller, &[FromGuest::Started, exited(0)]).await;
+        let (gone, _) = StdUnixStream::pair().unwrap();
+        gone.set_nonblocking(true).unwrap();
+        caller.guest = UnixStream::from_std(gone).unwrap();
+        caller.stdin = mpsc::channel(1).0;
+    });
+    assert_eq!((ended.cause, ended.exit), (Cause::Completed, Some(Exit::Code(0))));
+}
