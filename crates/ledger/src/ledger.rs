@@ -1,0 +1,214 @@
+//! The ledger that threads share: group commit.
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use casemate_model::Digest;
+
+use crate::{
+    Entry, Kind, LedgerError, LogKey, OpenDecision, Owner, Receipt,
+    disk::LogFile,
+    entry::Body,
+    layout::RECORD_HEAD_BYTES,
+    limits::{LOCK_WAIT_MS, MAX_BATCH_BYTES, MAX_BATCH_RECORDS},
+    writer::Writer,
+};
+
+/// The audit log of a directory, open for appending.
+///
+/// Threads share it by reference; several processes may have the same directory open. Appends that
+/// come while another is being made durable wait together and become one batch, one write and one
+/// fdatasync: an append waits for the batch before it and its own, never longer.
+#[derive(Debug)]
+pub struct Ledger {
+    queue: Mutex<Queue>,
+    writer: Mutex<Writer>,
+    owner: OnceLock<Owner>,
+}
+
+/// How far the log has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// How many records it has.
+    pub size: u64,
+    /// The root of the Merkle tree over them.
+    pub root: Digest,
+    /// The signed checkpoint.
+    pub checkpoint: String,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Whether some thread commits, or has been told to.
+    led: bool,
+}
+
+/// An entry and the thread that waits for it.
+#[derive(Debug)]
+struct Waiting {
+    body: Body,
+    thread: SyncSender<Turn>,
+}
+
+/// What a waiting thread is told.
+#[derive(Debug)]
+enum Turn {
+    /// Commit the next batch; your entry is its first.
+    Lead,
+    /// Your entry is committed, or failed.
+    Done(Result<Receipt, LedgerError>),
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, and makes it if there is none: O(log n + open decisions). An
+    /// append that a crash cut short is removed: it was never acknowledged.
+    ///
+    /// # Errors
+    /// When the directory holds the log of another key, was tampered with, or cannot be used.
+    pub fn open(dir: &Path, key: LogKey) -> Result<Self, LedgerError> {
+        let lock_wait = Duration::from_millis(LOCK_WAIT_MS);
+        Self::open_with(dir, key, lock_wait, |file| Arc::new(file))
+    }
+
+    pub(crate) fn open_with(
+        dir: &Path,
+        key: LogKey,
+        lock_wait: Duration,
+        wrap: impl FnOnce(std::fs::File) -> Arc<dyn LogFile>,
+    ) -> Result<Self, LedgerError> {
+        Ok(Self {
+            queue: Mutex::default(),
+            writer: Mutex::new(Writer::open(dir, key, lock_wait, wrap)?),
+            owner: OnceLock::new(),
+        })
+    }
+
+    /// Appends an entry. When this returns a receipt, the entry is on disk. [`Kind::Allowed`] opens
+    /// the decision in the name of this process, [`Kind::Outcome`] closes it.
+    ///
+    /// # Errors
+    /// When the entry exceeds a limit, or the log cannot be written or was damaged. No entry, no
+    /// action.
+    pub fn append(&self, entry: Entry) -> Result<Receipt, LedgerError> {
+        let owner = match entry.kind {
+            Kind::Allowed => Some(self.owner()?),
+            _ => None,
+        };
+        let body = Body::new(entry, owner)?;
+        // The leader is told to lead, or done; never both before it listens.
+        let (thread, turns) = sync_channel(1);
+        let lead = {
+            let mut queue = lock(&self.queue);
+            queue.waiting.push_back(Waiting { body, thread });
+            !std::mem::replace(&mut queue.led, true)
+        };
+        if lead {
+            self.lead();
+        }
+        loop {
+            match turns.recv() {
+                Ok(Turn::Lead) => self.lead(),
+                Ok(Turn::Done(result)) => return result,
+                Err(_) => return Err(LedgerError::Abandoned),
+            }
+        }
+    }
+
+    /// The allowed decisions without an outcome, of every process that writes here.
+    ///
+    /// # Errors
+    /// When the log cannot be read or was damaged.
+    pub fn open_decisions(&self) -> Result<Vec<OpenDecision>, LedgerError> {
+        let mut writer = lock(&self.writer);
+        Ok(writer.current()?.open.decisions().cloned().collect())
+    }
+
+    /// The newest checkpoint; `None` when the log is empty.
+    ///
+    /// # Errors
+    /// When the log cannot be read or was damaged.
+    pub fn head(&self) -> Result<Option<Head>, LedgerError> {
+        let mut writer = lock(&self.writer);
+        let state = writer.current()?;
+        if state.size() == 0 {
+            return Ok(None);
+        }
+        let root = state.frontier.root().map_err(crate::VerifyError::Tree)?;
+        Ok(Some(Head {
+            size: state.size(),
+            root: Digest::from_bytes(root.0),
+            checkpoint: state.note.clone(),
+        }))
+    }
+
+    fn owner(&self) -> Result<Owner, LedgerError> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(owner.clone());
+        }
+        let owner = Owner::current().map_err(|source| LedgerError::Owner {
+            source: Arc::new(source),
+        })?;
+        Ok(self.owner.get_or_init(|| owner).clone())
+    }
+
+    /// Commits one batch, which begins with this thread's entry, and passes the lead on.
+    fn lead(&self) {
+        let batch = lock(&self.queue).take_batch();
+        // Passed on before the others are woken, so that the disk does not wait for them.
+        let lead = Lead(&self.queue);
+        let bodies: Vec<_> = batch.iter().map(|waiting| &waiting.body).collect();
+        let results = lock(&self.writer).commit(&bodies);
+        drop(lead);
+        for (waiting, result) in batch.iter().zip(results) {
+            // A thread that is gone needs no answer.
+            let _ = waiting.thread.try_send(Turn::Done(result));
+        }
+    }
+}
+
+impl Queue {
+    /// The entries that come first, as many as one batch may hold, and at least one.
+    fn take_batch(&mut self) -> Vec<Waiting> {
+        let mut bytes = 0;
+        let fits = |waiting: &&Waiting| {
+            bytes += RECORD_HEAD_BYTES + waiting.body.max_len();
+            bytes <= MAX_BATCH_BYTES as usize
+        };
+        let most = MAX_BATCH_RECORDS as usize;
+        let count = self.waiting.iter().take(most).take_while(fits).count();
+        self.waiting.drain(..count).collect()
+    }
+}
+
+/// The lead, which is passed on even when the thread that has it dies.
+struct Lead<'a>(&'a Mutex<Queue>);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut queue = lock(self.0);
+        while let Some(next) = queue.waiting.front() {
+            if next.thread.try_send(Turn::Lead).is_ok() {
+                return;
+            }
+            queue.waiting.pop_front();
+        }
+        queue.led = false;
+    }
+}
+
+/// Every value behind these locks is whole between its statements, so a thread that died does no
+/// harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
