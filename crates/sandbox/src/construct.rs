@@ -8,7 +8,7 @@ use std::{
 };
 
 use casemate_model::{Digest, Hasher, Text};
-use casemate_sys::{MountAttributes, bring_loopback_up, set_mount_attributes};
+use casemate_sys::{MountAttributes, PendingNetwork, set_mount_attributes};
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags},
     mount::{
@@ -33,39 +33,71 @@ pub(crate) struct Copied {
     pub(crate) sha256: Digest,
 }
 
-/// Does one step. Inputs are copied, hashed and added to `copied` when it is their turn.
-pub(crate) fn perform(step: &Step, inputs: &[Source], copied: &mut Vec<Copied>) -> io::Result<()> {
-    match step {
-        Step::DetachMounts => Ok(mount_change(
-            "/",
-            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-        )?),
-        Step::EnterRoot(stage) => {
-            mount_tmpfs(stage, c"size=1m,nr_inodes=1k,mode=0755")?;
-            Ok(rustix::process::chdir(stage.as_c_str())?)
+/// A place in the making.
+#[derive(Debug)]
+pub(crate) struct Construction<'a> {
+    inputs: &'a [Source],
+    copied: Vec<Copied>,
+    network: Option<PendingNetwork>,
+}
+
+impl<'a> Construction<'a> {
+    pub(crate) const fn new(inputs: &'a [Source]) -> Self {
+        Self {
+            inputs,
+            copied: Vec::new(),
+            network: None,
         }
-        Step::Directory(path, mode) => Ok(rustix::fs::mkdir(
-            path.as_c_str(),
-            Mode::from_raw_mode(*mode),
-        )?),
-        Step::File(path, content) => create(path)?.write_all(content.as_bytes()),
-        Step::MountPoint(path) => create(path).map(|_| ()),
-        Step::Link(target, path) => Ok(rustix::fs::symlink(target.as_c_str(), path.as_c_str())?),
-        Step::Bind(source, path, attributes) => bind(source, path, *attributes),
-        Step::Tmpfs(path, options) => mount_tmpfs(path, options),
-        Step::Processes(path) => Ok(mount(
-            c"proc",
-            path.as_c_str(),
-            c"proc",
-            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-            None,
-        )?),
-        Step::HideFile(path) => hide(c"dev/null", path),
-        Step::HideDirectory(path) => hide(c"run/empty", path),
-        Step::Inputs(path) => copy_inputs(path, inputs, copied),
-        Step::SealRoot => seal_root(),
-        Step::Loopback => bring_loopback_up(),
-        Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
+    }
+
+    /// The inputs, as they arrived.
+    pub(crate) fn finish(self) -> Vec<Copied> {
+        self.copied
+    }
+
+    /// Does one step.
+    pub(crate) fn perform(&mut self, step: &Step) -> io::Result<()> {
+        match step {
+            Step::DetachMounts => Ok(mount_change(
+                "/",
+                MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+            )?),
+            Step::EnterRoot(stage) => {
+                mount_tmpfs(stage, c"size=1m,nr_inodes=1k,mode=0755")?;
+                Ok(rustix::process::chdir(stage.as_c_str())?)
+            }
+            Step::Directory(path, mode) => Ok(rustix::fs::mkdir(
+                path.as_c_str(),
+                Mode::from_raw_mode(*mode),
+            )?),
+            Step::File(path, content) => create(path)?.write_all(content.as_bytes()),
+            Step::MountPoint(path) => create(path).map(|_| ()),
+            Step::Link(target, path) => {
+                Ok(rustix::fs::symlink(target.as_c_str(), path.as_c_str())?)
+            }
+            Step::Bind(source, path, attributes) => bind(source, path, *attributes),
+            Step::Tmpfs(path, options) => mount_tmpfs(path, options),
+            Step::Processes(path) => Ok(mount(
+                c"proc",
+                path.as_c_str(),
+                c"proc",
+                MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+                None,
+            )?),
+            Step::HideFile(path) => hide(c"dev/null", path),
+            Step::HideDirectory(path) => hide(c"run/empty", path),
+            Step::Inputs(path) => copy_inputs(path, self.inputs, &mut self.copied),
+            Step::SealRoot => seal_root(),
+            Step::StartNetwork => {
+                self.network = Some(PendingNetwork::start()?);
+                Ok(())
+            }
+            Step::EnterNetwork => match self.network.take() {
+                Some(network) => network.enter(),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
+            Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
+        }
     }
 }
 

@@ -51,8 +51,10 @@ pub(crate) enum Step {
     Inputs(CString),
     /// Makes the root read-only and forgets the old one.
     SealRoot,
-    /// Brings the loopback interface up.
-    Loopback,
+    /// Starts to make a network namespace with nothing but its own loopback.
+    StartNetwork,
+    /// Enters it.
+    EnterNetwork,
     /// Sets the host name.
     HostName(&'static str),
 }
@@ -71,7 +73,7 @@ impl fmt::Display for Step {
             Self::HideFile(path) | Self::HideDirectory(path) => write!(f, "hide {path:?}"),
             Self::Inputs(_) => write!(f, "copy the inputs"),
             Self::SealRoot => write!(f, "make the root read-only"),
-            Self::Loopback => write!(f, "bring the loopback interface up"),
+            Self::StartNetwork | Self::EnterNetwork => write!(f, "make a network namespace"),
             Self::HostName(_) => write!(f, "set the host name"),
         }
     }
@@ -113,7 +115,11 @@ const DEVICE: MountAttributes = MountAttributes {
 
 /// The steps for a sandbox with `limits` and inputs of `input_bytes` in all, on the host at `root`.
 pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<Vec<Step>> {
-    let mut steps = vec![Step::DetachMounts, Step::EnterRoot(c(STAGE)?)];
+    let mut steps = vec![
+        Step::StartNetwork,
+        Step::DetachMounts,
+        Step::EnterRoot(c(STAGE)?),
+    ];
     directories(&mut steps)?;
     files(&mut steps)?;
     for shown in host::userland(root)? {
@@ -128,7 +134,11 @@ pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<V
         steps.push(Step::HideDirectory(c(format!("proc/{name}"))?));
     }
     storage(&mut steps, limits, inputs)?;
-    steps.extend([Step::Loopback, Step::HostName("sandbox"), Step::SealRoot]);
+    steps.extend([
+        Step::HostName("sandbox"),
+        Step::EnterNetwork,
+        Step::SealRoot,
+    ]);
     Ok(steps)
 }
 

@@ -25,7 +25,7 @@ use rustix::{
 };
 
 use crate::{
-    construct::{self, Copied, Source},
+    construct::{Construction, Copied, Source},
     plan::{SANDBOX_ID, Step},
     seccomp,
 };
@@ -112,14 +112,20 @@ fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<()
         .during("die with the keeper")?;
     enter_cgroup_namespace().during("enter a cgroup namespace")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let mut copied = Vec::new();
+    let mut construction = Construction::new(&blueprint.inputs);
     for step in &blueprint.steps {
-        construct::perform(step, &blueprint.inputs, &mut copied).during(&step.to_string())?;
+        let done = construction.perform(step);
+        done.map_err(|error| Failure(step.to_string(), error))?;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let out = rustix::fs::open(c"/workspace/out", flags, Mode::empty())
         .during("open the output directory")?;
-    send(setup, &encode_built(&copied), Some(out.as_fd())).during("report")
+    send(
+        setup,
+        &encode_built(&construction.finish()),
+        Some(out.as_fd()),
+    )
+    .during("report")
 }
 
 fn become_user() -> rustix::io::Result<()> {
@@ -129,7 +135,10 @@ fn become_user() -> rustix::io::Result<()> {
     );
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // A change of user takes this away, and without it the process that makes the network namespace cannot be
+    // joined. Nobody else is this user.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
 }
 
 /// Gives up every privilege for good, then executes the guest; returns why that failed.

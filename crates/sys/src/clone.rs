@@ -12,13 +12,15 @@ use rustix::process::Pid;
 pub struct Namespaces(u64);
 
 impl Namespaces {
-    /// User, pid, mount, network, IPC and host name: a sandbox enters its cgroup namespace later, from
-    /// within its cgroup, so that it is the root there ([`enter_cgroup_namespace`]).
+    /// None: a plain copy.
+    pub const NONE: Self = Self(0);
+    /// User, pid, mount, IPC and host name. A sandbox enters its network namespace later, when it is made
+    /// ([`crate::PendingNetwork`]), and its cgroup namespace from within its cgroup, so that it is the root
+    /// there ([`enter_cgroup_namespace`]).
     pub const SANDBOX: Self = Self(
         (libc::CLONE_NEWUSER
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWNS
-            | libc::CLONE_NEWNET
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS) as u64,
     );
