@@ -79,13 +79,17 @@ impl NamespaceKeeper {
         let image = image::empty().during("make room for the guest")?;
         let forked = clone_process(Namespaces::SANDBOX, cgroups.clone_into());
         let process = match forked.during("make namespaces")? {
-            Forked::Child => setup::become_guest(
-                &blueprint,
-                &cgroups.tasks,
-                &setup_inside,
-                &control_inside,
-                &image,
-            ),
+            Forked::Child => {
+                // With our ends open it would not see us die.
+                drop((setup, control));
+                setup::become_guest(
+                    &blueprint,
+                    &cgroups.tasks,
+                    &setup_inside,
+                    &control_inside,
+                    &image,
+                )
+            }
             Forked::Parent(pid, pidfd) => Process::new(pid, pidfd),
         };
         drop((setup_inside, control_inside, blueprint));
