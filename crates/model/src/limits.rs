@@ -74,6 +74,22 @@ impl Limits {
         ]
     }
 
+    /// These limits where `ceiling` allows them, else the ceiling's.
+    #[must_use]
+    pub fn at_most(&self, ceiling: &Self) -> Self {
+        Self {
+            wall_ms: self.wall_ms.min(ceiling.wall_ms),
+            cpu_milli: self.cpu_milli.min(ceiling.cpu_milli),
+            memory_bytes: self.memory_bytes.min(ceiling.memory_bytes),
+            processes: self.processes.min(ceiling.processes),
+            open_files: self.open_files.min(ceiling.open_files),
+            file_bytes: self.file_bytes.min(ceiling.file_bytes),
+            disk_bytes: self.disk_bytes.min(ceiling.disk_bytes),
+            disk_files: self.disk_files.min(ceiling.disk_files),
+            output_bytes: self.output_bytes.min(ceiling.output_bytes),
+        }
+    }
+
     /// The first limit of `self` that is larger than in `ceiling`: its name, the value asked, the most allowed.
     #[must_use]
     pub fn first_above(&self, ceiling: &Self) -> Option<(&'static str, u64, u64)> {

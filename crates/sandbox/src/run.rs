@@ -29,7 +29,6 @@ const BASE_ENV: &[(&str, &str)] = &[
     ("HOME", "/home/user"),
     ("LANG", "C.UTF-8"),
     ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
-    ("PYTHONDONTWRITEBYTECODE", "1"),
     ("TERM", "dumb"),
     ("TMPDIR", "/tmp"),
     ("USER", "user"),
