@@ -13,4 +13,5 @@ mod decisions;
 mod hostile;
 mod monotone;
 mod profiles;
+mod reference;
 mod seed_table;
