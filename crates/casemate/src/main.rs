@@ -1,2 +1,31 @@
-//! casemate
-fn main() {}
+//! `casemate`: runs an agent's code in a sandbox, decided, recorded and provable.
+//!
+//! The only crate that picks drivers: the sandbox, the stores, the clock.
+
+mod audit;
+mod cli;
+mod doctor;
+mod exit;
+mod profile;
+mod report;
+mod run;
+mod state;
+mod system;
+mod values;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let done = match Cli::read().command {
+        Command::Run(args) => run::run(*args),
+        Command::Profile(command) => profile::run(command),
+        Command::Audit(command) => audit::run(command),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report().into(),
+    }
+}

@@ -1,1 +1,78 @@
-//! gateway
+//! The life of a call: a value that changes type as it earns trust.
+//!
+//! ```text
+//! Proposed ─authenticate─► Identified ─enclose─► Enclosed ─check─► Checked ─decide─► Ruling
+//!
+//! Ruling::Allowed ─record─► Recorded ─lease─► Leased ─run─► Ended ─release─► Released
+//! Ruling::Held    ─record─► Pending ─approve─► Allowed
+//! Ruling::Denied  ─record─► Refused
+//! ```
+//!
+//! Each arrow takes the value and gives the next one; no other code can make one. The sandbox exists before
+//! the decision, empty, because what it measurably enforces and the digests of its inputs are decided on.
+//!
+//! Invariants:
+//! - Nothing runs but a [`Leased`] call, and a lease comes only from a record that is on disk (I1).
+//! - Nobody is told of a refusal or a hold before it is on disk; if it cannot be, the refusal is
+//!   `record_unavailable`.
+//! - A recorded call is always closed: with its outcome, or as unknown by whoever drops it, or as unknown by
+//!   [`Journal::recover`] after its process died. It never runs again.
+//! - The same idempotency key and the same call run once; a repeat gets the stored result.
+//! - Records hold no output, no values of variables, and no values that the profile redacts (I11).
+//!
+//! Deliberately absent: HTTP, SQL, sandboxes. This crate knows traits for them; the binary picks drivers.
+
+mod allowed;
+mod ask;
+mod checked;
+mod claim;
+mod clock;
+mod denied;
+mod enclosed;
+mod ended;
+mod entry;
+mod erase;
+mod error;
+mod evidence;
+mod facts;
+mod held;
+mod identified;
+mod journal;
+mod leased;
+mod limits;
+mod manifest;
+mod open;
+mod proposed;
+mod recorded;
+mod redact;
+mod released;
+mod stored;
+mod stores;
+mod tee;
+
+pub use self::{
+    allowed::{Allowed, Recording},
+    ask::{Ask, Code, Key},
+    checked::{Checked, Ruling},
+    clock::{Clock, Entropy},
+    denied::{Denied, Refusal, Refused},
+    enclosed::Enclosed,
+    ended::Ended,
+    erase::{EraseError, Erased},
+    error::{RecordError, RecoverError, ReleaseError},
+    facts::{Facts, Terms},
+    held::{Approval, Held, Pending},
+    identified::Identified,
+    journal::{Journal, content_aad},
+    leased::Leased,
+    limits::{
+        CLAIM_GRACE_MS, LEASE_TTL_MS, MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES, MAX_INPUTS,
+        MAX_NAME_BYTES, MAX_REPLAY_BYTES,
+    },
+    manifest::{Manifest, SANDBOX_TOOLS},
+    proposed::Proposed,
+    recorded::Recorded,
+    released::Released,
+    stores::Stores,
+    tee::Output,
+};

@@ -13,7 +13,7 @@ use casemate_model::{Artefact, Digest, Hasher, Text};
 use casemate_ports::ArtefactSink;
 use rustix::{
     fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2},
-    io::Errno,
+    io::{Errno, fcntl_dupfd_cloexec},
 };
 
 /// The most artefacts that are listed; what is beyond is named in one last entry.
@@ -162,7 +162,8 @@ fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
 
 fn names(directory: &impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
+    // Not `read_from`: it opens the directory again, for which its permissions may be missing by now.
+    for entry in Dir::new(fcntl_dupfd_cloexec(directory, 0)?)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {

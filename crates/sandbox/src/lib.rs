@@ -14,6 +14,7 @@ mod artefacts;
 mod cgroup;
 mod construct;
 mod denied;
+pub mod escape;
 mod facts;
 mod host;
 mod image;

@@ -179,10 +179,10 @@ impl Sandbox for NamespaceSandbox {
     async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {
         let listener = self.listener.take();
         let run = Run::new(&mut self.guest, listener.as_ref(), &self.limits, io);
-        let seen = run.drive(command).await?;
-        // Whatever the guest said: from here on everything in there is dead.
+        let seen = run.drive(command).await;
+        // Whatever came of it: from here on everything in there is dead.
         self.process.kill().during("kill the sandbox")?;
-        Ok(seen.into_ended(self.cgroups.out_of_memory()))
+        Ok(seen?.into_ended(self.cgroups.out_of_memory()))
     }
 
     async fn collect(mut self, sink: &mut dyn ArtefactSink) -> Result<Vec<Artefact>, KeeperError> {

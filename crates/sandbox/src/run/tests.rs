@@ -274,5 +274,8 @@ fn an_end_that_crosses_with_the_end_of_input_counts() {
         caller.guest = UnixStream::from_std(gone).unwrap();
         caller.stdin = mpsc::channel(1).0;
     });
-    assert_eq!((ended.cause, ended.exit), (Cause::Completed, Some(Exit::Code(0))));
+    assert_eq!(
+        (ended.cause, ended.exit),
+        (Cause::Completed, Some(Exit::Code(0)))
+    );
 }

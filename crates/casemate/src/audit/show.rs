@@ -1,0 +1,86 @@
+//! `casemate audit show`: everything about one call.
+
+use casemate_ledger::{Record, find, read};
+use casemate_model::DecisionId;
+use serde_json::{Value, json};
+
+use crate::{
+    audit::{
+        Format,
+        content::Contents,
+        ledger,
+        tail::{line, time},
+    },
+    exit::Exit,
+    report::{self, Failure},
+};
+
+pub(crate) fn run(what: &str, format: Format) -> Result<Exit, Failure> {
+    let records = records(what)?;
+    let contents = Contents::open();
+    match format {
+        Format::Json => {
+            let all: Vec<Value> = records
+                .iter()
+                .map(|record| {
+                    json!({
+                        "record": record.entry,
+                        "leaf": record.leaf,
+                        "content": contents.of(record),
+                    })
+                })
+                .collect();
+            let all = Value::Array(all);
+            report::print(format_args!("{all}\n"))?;
+        }
+        Format::Lines => {
+            for record in &records {
+                print(record, &contents.of(record))?;
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The records of a decision, or the one at an index.
+fn records(what: &str) -> Result<Vec<Record>, Failure> {
+    let ledger = ledger()?;
+    let records = if let Ok(decision) = what.parse::<DecisionId>() {
+        find(&ledger, decision).map_err(Failure::failed)?
+    } else if let Ok(index) = what.parse::<u64>() {
+        let at = read(&ledger).find(|record| record.as_ref().map_or(true, |at| at.index == index));
+        at.into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(Failure::failed)?
+    } else {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "`{}` is neither a decision nor an index",
+            what.escape_debug()
+        ))
+        .hint("`casemate audit tail` shows both"));
+    };
+    if records.is_empty() {
+        let missing = anyhow::anyhow!("the log has no record of `{what}`");
+        return Err(Failure::invalid(missing));
+    }
+    Ok(records)
+}
+
+fn print(record: &Record, content: &Value) -> Result<(), Failure> {
+    let entry = &record.entry;
+    report::print(format_args!("{}\n", line(record)))?;
+    report::print(format_args!("{}\n", indented("summary", &entry.summary)))?;
+    match content.get("erased").and_then(Value::as_str) {
+        Some(key) => report::print(format_args!("  content erased, with {key}\n"))?,
+        None if content.is_null() => report::print(format_args!("  no content\n"))?,
+        None => report::print(format_args!("{}\n", indented("content", content)))?,
+    }
+    let (leaf, when) = (record.leaf, time(entry.at_ms));
+    report::print(format_args!("  leaf {leaf}, at {when}\n\n"))
+}
+
+/// Pretty JSON in which no control character survives: JSON escapes them.
+fn indented(what: &str, value: &Value) -> String {
+    let json = format!("{value:#}").replace('\n', "\n  ");
+    format!("  {what} {json}")
+}

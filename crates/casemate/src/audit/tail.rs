@@ -1,0 +1,113 @@
+//! `casemate audit tail`: the newest records, one line each.
+
+use std::{fs, path::Path, thread, time::Duration};
+
+use casemate_ledger::{Record, tail};
+use casemate_model::Text;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    audit::{Format, ledger},
+    cli::TailArgs,
+    exit::Exit,
+    report::{self, Delivery, Failure},
+};
+
+/// How often a followed log is looked at.
+const POLL: Duration = Duration::from_millis(250);
+
+pub(crate) fn run(args: &TailArgs) -> Result<Exit, Failure> {
+    let ledger = ledger()?;
+    let format = Format::from(args.json);
+    let mut next = 0;
+    for record in tail(&ledger, args.count).map_err(Failure::failed)? {
+        next = record.index + 1;
+        if print(&record, format)? == Delivery::Unwanted {
+            return Ok(Exit::Success);
+        }
+    }
+    if !args.follow {
+        return Ok(Exit::Success);
+    }
+    if next == 0 {
+        next = tail(&ledger, 1)
+            .map_err(Failure::failed)?
+            .last()
+            .map_or(0, |record| record.index + 1);
+    }
+    follow(&ledger, next, format)
+}
+
+/// Prints records from `next` on, as they come, until nobody reads them.
+fn follow(ledger: &Path, mut next: u64, format: Format) -> Result<Exit, Failure> {
+    let log = ledger.join("log");
+    let mut length = 0;
+    loop {
+        let grown = fs::metadata(&log).map_err(Failure::failed)?.len();
+        if grown != length {
+            length = grown;
+            for record in since(ledger, next)? {
+                next = record.index + 1;
+                if print(&record, format)? == Delivery::Unwanted {
+                    return Ok(Exit::Success);
+                }
+            }
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// The records from `next` on: reads a growing tail until it reaches back far enough.
+fn since(ledger: &Path, next: u64) -> Result<Vec<Record>, Failure> {
+    let mut count = 64;
+    loop {
+        let mut records = tail(ledger, count).map_err(Failure::failed)?;
+        let reached = records.first().is_none_or(|first| first.index <= next);
+        if reached || records.len() < count {
+            records.retain(|record| record.index >= next);
+            return Ok(records);
+        }
+        count *= 2;
+    }
+}
+
+fn print(record: &Record, format: Format) -> Result<Delivery, Failure> {
+    match format {
+        Format::Json => {
+            let leaf = &record.leaf;
+            let line = json!({"record": record.entry, "leaf": leaf});
+            report::deliver(format_args!("{line}\n"))
+        }
+        Format::Lines => report::deliver(format_args!("{}\n", line(record))),
+    }
+}
+
+/// A record in one line: place, time, what, which call, whose, with what, and why or how.
+pub(crate) fn line(record: &Record) -> String {
+    let entry = &record.entry;
+    let word = |name: &str| {
+        let value = entry.summary.get(name).and_then(Value::as_str);
+        Text::from(value.unwrap_or("-"))
+    };
+    let how = match entry.summary.get("status") {
+        Some(_) => format!("{} {}", word("status"), word("stop_reason")),
+        None => word("reason").to_string(),
+    };
+    let agent = Text::from(entry.agent.as_str());
+    format!(
+        "{:>6}  {}  {:<7}  {}  {agent}  {}  {how}",
+        record.index,
+        time(entry.at_ms),
+        entry.kind.to_string(),
+        entry.decision,
+        word("tool"),
+    )
+}
+
+/// A time in UTC (RFC 3339).
+pub(crate) fn time(unix_ms: u64) -> String {
+    let millis = i64::try_from(unix_ms).ok();
+    let time = millis.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    time.map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"))
+}

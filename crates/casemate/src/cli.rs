@@ -1,0 +1,300 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{doctor::DoctorArgs, exit::Exit, values};
+
+/// Runs an agent's code in a sandbox: decided, recorded and provable.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_long_help = Exit::table())]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The command line of this process. Ends the process when there is nothing to do but to explain.
+    pub(crate) fn read() -> Self {
+        let words: Vec<_> = std::env::args_os().collect();
+        Self::try_read(&words).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_read(words: &[OsString]) -> Result<Self, clap::Error> {
+        let mut cli = Self::try_parse_from(words)?;
+        if let Command::Run(run) = &mut cli.command {
+            // The program is the end of the line, and clap does not say whether `--` came before it.
+            let before = words.len().checked_sub(run.program.len() + 1);
+            if before
+                .and_then(|before| words.get(before))
+                .is_some_and(|word| word == "--")
+            {
+                run.form = Form::Command;
+            }
+        }
+        Ok(cli)
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program in a sandbox
+    Run(Box<RunArgs>),
+    /// Look at profiles: what a route may do
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+    /// Look at the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Say what this host can enforce, and attack sandboxes to prove it
+    Doctor(DoctorArgs),
+}
+
+/// Run a program in a sandbox.
+///
+/// The decision is on disk before the program starts, and the outcome after it has ended. The program sees
+/// its input files in /workspace/in, and what it leaves in /workspace/out can be given back with --out. It has
+/// no network, and nothing of the host but the system's programs and libraries.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "casemate run [OPTIONS] SCRIPT [ARGS]...\n       casemate run [OPTIONS] -\n       casemate run [OPTIONS] -- COMMAND...",
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{}", Exit::table())
+)]
+pub(crate) struct RunArgs {
+    /// A Python (.py) or shell (.sh, .bash) script and its arguments; `-` reads the program from standard
+    /// input; after `--`, a command of the sandbox and its arguments
+    #[arg(value_name = "SCRIPT", trailing_var_arg = true, required = true)]
+    pub(crate) program: Vec<OsString>,
+
+    /// Whether `--` came before the program.
+    #[arg(skip)]
+    pub(crate) form: Form,
+
+    /// The language of SCRIPT, when its name does not say it
+    #[arg(long, value_enum)]
+    pub(crate) language: Option<Language>,
+
+    /// Put a copy of this file in /workspace/in, read-only; can be repeated
+    #[arg(long = "file", value_name = "PATH")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Write what the program leaves in /workspace/out to this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Set a variable; no others exist but PATH, HOME, USER, LANG, TERM and TMPDIR; can be repeated
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<OsString>,
+
+    /// Stop the program after this time, such as 500ms or 2m [default: 60s, or what the profile gives]
+    #[arg(long, value_name = "TIME", value_parser = values::millis)]
+    pub(crate) timeout: Option<u64>,
+
+    /// Memory of all its processes; files in the sandbox count [default: 2GiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub(crate) memory: Option<u64>,
+
+    /// Share of the CPU, in cores, such as 1.5 [default: 2]
+    #[arg(long, value_name = "CORES", value_parser = values::cpu_milli)]
+    pub(crate) cpu: Option<u64>,
+
+    /// Size of /workspace [default: 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub(crate) disk: Option<u64>,
+
+    /// Processes and threads alive at once [default: 256]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub(crate) processes: Option<u64>,
+
+    /// Give back at most this much output [default: 10MiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::bytes)]
+    pub(crate) max_output: Option<u64>,
+
+    /// Decide by this profile (.json or .toml) instead of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+
+    /// Run once under this key: a repeat of the same call gets the first result
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+
+    /// The agent that asks
+    #[arg(long, value_name = "NAME", default_value = "local", value_parser = values::agent)]
+    pub(crate) agent: String,
+
+    /// Print one JSON object with everything that is known about the call, instead of its output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Print nothing of our own but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  casemate run --file data.csv --out results analysis.py --column price
+  echo 'print(6 * 7)' | casemate run -
+  casemate run --timeout 5s -- bash -c 'ls -l /workspace/in'";
+
+/// What the words after the options are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A script of the caller's.
+    #[default]
+    Script,
+    /// A command of the sandbox.
+    Command,
+}
+
+/// What a script is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// Run it with python3
+    Python,
+    /// Run it with bash
+    Bash,
+}
+
+/// Look at profiles.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// Explain every error in these files
+    Check {
+        /// Profiles (.json or .toml)
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print the profile of `casemate run` when no other is named
+    Show,
+}
+
+/// Look at the audit log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Print the newest records
+    Tail(TailArgs),
+    /// Print everything about one call, or one record
+    Show {
+        /// A decision (`dec_…`) or the index of a record
+        #[arg(value_name = "ID|INDEX")]
+        what: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that no record was changed, removed, reordered or cut off
+    Verify(VerifyArgs),
+    /// Print the public key that verifies the log
+    Key,
+    /// Destroy an agent's keys, and with them the content of its records; the log still verifies
+    Erase {
+        /// The agent
+        #[arg(long, value_name = "NAME", value_parser = values::agent)]
+        agent: String,
+        /// Yes, for good
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Print the newest records.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// How many
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 10)]
+    pub(crate) count: usize,
+    /// Go on with new ones as they come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Check the log.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The public key, as `audit key` prints it, or a file that holds it
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) public_key: Option<String>,
+    /// A file with a checkpoint that was kept elsewhere: finds a log that was put back to an older state
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// A copy of the log's directory, instead of the log itself
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn read(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let words = ["casemate", "run"].iter().chain(args).map(OsString::from);
+        match Cli::try_read(&words.collect::<Vec<_>>())?.command {
+            Command::Run(run) => Ok(*run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What follows the script is the script's, whatever it looks like.
+    #[test]
+    fn arguments_of_the_program_are_not_ours() {
+        use Form::{Command, Script};
+        for (args, form, program) in [
+            (&["a.py"][..], Script, &["a.py"][..]),
+            (
+                &["a.py", "--json", "-x", "--", "y"],
+                Script,
+                &["a.py", "--json", "-x", "--", "y"],
+            ),
+            (&["--agent", "a", "a.py", "--"], Script, &["a.py", "--"]),
+            (&["-"], Script, &["-"]),
+            (&["-", "--json"], Script, &["-", "--json"]),
+            (&["-", "--", "x"], Script, &["-", "--", "x"]),
+            (&["--", "a.py", "--json"], Command, &["a.py", "--json"]),
+            (
+                &["--quiet", "--", "sh", "--", "x"],
+                Command,
+                &["sh", "--", "x"],
+            ),
+            (&["--", "--"], Command, &["--"]),
+            (&["--", "-"], Command, &["-"]),
+        ] {
+            let run = read(args).unwrap();
+            assert!(!run.json, "{args:?}");
+            assert_eq!((run.form, run.program), (form, os(program)), "{args:?}");
+        }
+    }
+
+    fn os(texts: &[&str]) -> Vec<OsString> {
+        texts.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_an_error() {
+        for args in [
+            &[][..],
+            &["--"],
+            &["--json"],
+            &["--agent", "--", "a.py"],
+            &["--json", "--json", "a.py"],
+            &["--timeout", "30", "a.py"],
+            &["--agent", "../x", "a.py"],
+            &["--nonsense", "a.py"],
+            &["--language", "cobol", "a.py"],
+        ] {
+            assert!(read(args).is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `casemate run`: one call, from the command line to its last line.
+//!
+//! The order is for speed: the sandbox is made while the state directory is opened. Nothing is decided
+//! before both are there, and nothing runs before the decision is on disk.
+
+mod answer;
+mod artefacts;
+mod program;
+mod progress;
+mod request;
+mod signals;
+mod streams;
+mod voice;
+
+use std::path::{Path, PathBuf};
+
+use casemate_gateway::{
+    Allowed, Clock as _, Denied, Enclosed, Identified, Journal, Proposed, Recorded, Recording,
+    Ruling, SANDBOX_TOOLS, Stores,
+};
+use casemate_model::RunMode;
+use casemate_policy::{Authenticator, Claims, Profile, ProfileError, Verified};
+use casemate_ports::{CHANNEL_CAPACITY, CallIo, Sandbox};
+use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
+use casemate_store::Idempotency;
+use tokio::{runtime::Builder, sync::mpsc};
+
+use self::{artefacts::Sink, program::StdinUse, request::Request, signals::Signals, voice::Voice};
+use crate::{
+    cli::RunArgs,
+    exit::Exit,
+    report::{Failure, one_line},
+    state::{self, State},
+    system::System,
+};
+
+/// How long the word for who calls is good: the decision follows at once.
+const CLAIMS_TTL_MS: u64 = 600_000;
+
+pub(crate) fn run(args: RunArgs) -> Result<Exit, Failure> {
+    let state = state::path()?;
+    let request = Request::read(args).map_err(Failure::usage)?;
+    // One thread: the keeper clones this process.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
+    runtime.block_on(call(request, &state))
+}
+
+/// What of a request is needed after the decision.
+struct Terms {
+    stdin: StdinUse,
+    out: Option<PathBuf>,
+    voice: Voice,
+}
+
+async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
+    let terms = Terms {
+        stdin: request.stdin,
+        out: request.out,
+        voice: request.voice,
+    };
+    let voice = terms.voice;
+    let proposed = Proposed::new(request.ask, request.inputs, &System, &System);
+    let proposed =
+        proposed.map_err(|error| Failure::failed(error).context("cannot name the call"))?;
+    let enclosed = enclose(proposed, &request.profile, voice).await;
+    let opened = async {
+        let (journal, stores) = State::open(root)?.journal()?;
+        journal.recover(&stores).await?;
+        anyhow::Ok((journal, stores))
+    };
+    let (journal, stores) = match opened.await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let why = one_line(error.as_ref());
+            let refused = match enclosed {
+                Ok(enclosed) => enclosed.without_record(&why),
+                Err(denied) => denied.without_record(&why),
+            };
+            return voice.refused(&refused);
+        }
+    };
+    match enclosed {
+        Ok(enclosed) => decide(enclosed, &terms, &journal, &stores).await,
+        Err(denied) => voice.refused(&denied.record(&journal)),
+    }
+}
+
+/// Finds out who calls, and starts to make the sandbox.
+async fn enclose<'p>(
+    proposed: Proposed,
+    profile: &'p Result<Profile, ProfileError>,
+    voice: Voice,
+) -> Result<Enclosed<'p, NamespaceSandbox>, Denied> {
+    let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
+    let identified: Identified = proposed.authenticate(claims)?;
+    let profile = match profile {
+        Ok(profile) => profile,
+        Err(error) => {
+            voice.bad_profile(error);
+            return Err(identified.without_profile(&one_line(error)));
+        }
+    };
+    match NamespaceKeeper::new() {
+        Ok(keeper) => identified.enclose(profile, SANDBOX_TOOLS, &keeper).await,
+        Err(error) => Err(identified.without_keeper(&error)),
+    }
+}
+
+/// What the kernel says of who started us.
+pub(crate) fn local_claims() -> Claims {
+    let uid = rustix::process::getuid().as_raw();
+    Claims {
+        issuer: "casemate:local".into(),
+        subject: format!("uid:{uid}"),
+        tenant: "local".into(),
+        audience: "casemate-run".into(),
+        scopes: ["code:execute".to_owned()].into(),
+        expires_at_ms: System.now_ms().saturating_add(CLAIMS_TTL_MS),
+    }
+}
+
+/// Waits for the sandbox, decides, and lets the call run or not.
+async fn decide(
+    enclosed: Enclosed<'_, NamespaceSandbox>,
+    terms: &Terms,
+    journal: &Journal,
+    stores: &impl Stores,
+) -> Result<Exit, Failure> {
+    let voice = terms.voice;
+    let decision = enclosed.decision();
+    let mut signals =
+        Signals::catch().map_err(|error| Failure::failed(error).context("cannot catch signals"))?;
+    let made = async {
+        if voice.shows_progress() {
+            progress::show("making the sandbox", enclosed.check()).await
+        } else {
+            enclosed.check().await
+        }
+    };
+    let checked = tokio::select! {
+        checked = made => checked,
+        _ = signals.next() => return Ok(voice::withdrawn(decision)),
+    };
+    let ruling = match checked {
+        Ok(checked) => checked.decide(RunMode::Autonomous, &System),
+        Err(denied) => Ruling::Denied(denied),
+    };
+    match ruling {
+        Ruling::Allowed(allowed) => record(allowed, terms, signals, journal, stores).await,
+        Ruling::Denied(denied) => voice.refused(&denied.record(journal)),
+        // There is nobody here whom it could wait for.
+        Ruling::Held(held) => match held.record(journal) {
+            Ok(pending) => voice.refused(&pending.refuse()),
+            Err(refused) => voice.refused(&refused),
+        },
+    }
+}
+
+async fn record(
+    allowed: Allowed<NamespaceSandbox>,
+    terms: &Terms,
+    signals: Signals,
+    journal: &Journal,
+    stores: &impl Stores,
+) -> Result<Exit, Failure> {
+    let out = terms.out.as_deref();
+    let sink = Sink::open(out).map_err(|error| {
+        let path = out.map(program::shown).unwrap_or_default();
+        Failure::usage(error).context(format!("cannot use `{path}` for artefacts"))
+    })?;
+    match allowed.record(journal, stores).await {
+        Recording::Recorded(recorded) => perform(recorded, terms, signals, sink).await,
+        Recording::Replayed(released) => terms.voice.replayed(&released),
+        Recording::Refused(refused) => terms.voice.refused(&refused),
+    }
+}
+
+async fn perform<S: Sandbox, I: Idempotency>(
+    recorded: Recorded<'_, S, I>,
+    terms: &Terms,
+    mut signals: Signals,
+    mut sink: Sink,
+) -> Result<Exit, Failure> {
+    let voice = terms.voice;
+    let facts = recorded.facts();
+    let decision = facts.decision;
+    let facts = (voice == Voice::Json).then(|| facts.clone());
+    let (stdin_sender, stdin) = mpsc::channel(CHANNEL_CAPACITY);
+    let (control_sender, control) = mpsc::channel(CHANNEL_CAPACITY);
+    let (events, output) = mpsc::channel(CHANNEL_CAPACITY);
+    let no_thread = |error| Failure::failed(error).context("cannot start a thread");
+    let written = streams::pass_on(output, voice.destination()).map_err(no_thread)?;
+    match terms.stdin {
+        StdinUse::Program => streams::feed(stdin_sender).map_err(no_thread)?,
+        StdinUse::Script => drop(stdin_sender),
+    }
+    let io = CallIo {
+        stdin,
+        control,
+        events,
+    };
+    let ended = tokio::select! {
+        ended = recorded.lease().run(io) => ended,
+        never = signals.relay(control_sender) => match never {},
+    };
+    let told = async {
+        let released = ended.release(&mut sink).await;
+        (released, written.await.unwrap_or_default())
+    };
+    let (released, written) = tokio::select! {
+        told = told => told,
+        // Whoever should read the output does not.
+        _ = signals.next() => return Ok(voice::given_up(decision)),
+    };
+    match released {
+        Ok(released) => voice.released(&released, written, terms.out.as_deref()),
+        Err(error) => voice.unrecorded(facts.as_ref(), &error),
+    }
+}

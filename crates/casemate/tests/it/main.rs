@@ -1,0 +1,21 @@
+//! The command line as its users meet it: real processes, real sandboxes, as root and as anybody.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod audit;
+mod crash;
+mod exits;
+mod files;
+mod home;
+mod idempotency;
+mod json;
+mod profiles;
+mod refused;
+mod signals;
+mod streams;
+mod usage;

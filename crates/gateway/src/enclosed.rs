@@ -1,0 +1,128 @@
+//! The third state: its sandbox is being made.
+
+use std::fmt;
+
+use casemate_model::{Call, DecisionId, Digest, InputDigest, Program, Reason, SideEffect};
+use casemate_policy::{Claims, Profile, Verified};
+use casemate_ports::Sandbox;
+
+use crate::{Checked, Denied, Facts, Manifest, Refused, evidence::Evidence};
+
+/// A call whose sandbox is being made. If it is dropped, so is the sandbox.
+pub struct Enclosed<'p, S> {
+    facts: Box<Facts>,
+    sandbox: S,
+    profile: &'p Profile,
+    side_effect: SideEffect,
+    claims: Verified<Claims>,
+}
+
+impl<'p, S: Sandbox> Enclosed<'p, S> {
+    pub(crate) const fn new(
+        facts: Box<Facts>,
+        sandbox: S,
+        profile: &'p Profile,
+        tool: Manifest,
+        claims: Verified<Claims>,
+    ) -> Self {
+        Self {
+            facts,
+            sandbox,
+            profile,
+            side_effect: tool.side_effect,
+            claims,
+        }
+    }
+
+    /// The id that joins everything about this call.
+    #[must_use]
+    pub const fn decision(&self) -> DecisionId {
+        self.facts.decision
+    }
+
+    /// Waits until the sandbox is complete, and puts the call into the canonical form that is decided on,
+    /// approved, recorded and run.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made, or holds another source than the one that was asked for.
+    pub async fn check(mut self) -> Result<Checked<'p, S>, Denied> {
+        let ready = match self.sandbox.ready().await {
+            Ok(ready) => ready,
+            Err(error) => return Err(Denied::by_keeper(self.facts, &error)),
+        };
+        self.facts.isolation = Some(ready.isolation.clone());
+        let hashed = self
+            .call(ready.inputs)
+            .and_then(|call| match call.action_hash() {
+                Ok(action) => Ok((call, action)),
+                Err(error) => Err(error.to_string()),
+            });
+        let (call, action) = match hashed {
+            Ok(hashed) => hashed,
+            Err(detail) => return Err(Denied::new(self.facts, Reason::InvalidCall, detail)),
+        };
+        let evidence = Box::new(Evidence {
+            call,
+            action,
+            isolation: ready.isolation,
+            claims: self.claims,
+        });
+        Ok(Checked::new(
+            self.facts,
+            evidence,
+            self.profile,
+            self.sandbox,
+        ))
+    }
+
+    /// Gives up because nothing can be recorded; `why` is one line for people.
+    #[must_use]
+    pub fn without_record(self, why: &str) -> Refused {
+        Refused::unrecorded(self.facts, why)
+    }
+
+    fn call(&self, inputs: Vec<InputDigest>) -> Result<Call, String> {
+        let ask = &self.facts.ask;
+        let claims = self.claims.get();
+        Ok(Call {
+            tenant: claims.tenant.clone(),
+            user: claims.subject.clone(),
+            agent: ask.agent.clone(),
+            route: self.profile.route.clone(),
+            tool: ask.tool.clone(),
+            side_effect: self.side_effect,
+            destination: ask.destination.clone(),
+            idempotency_key: ask.key_of(self.facts.decision),
+            program: Program {
+                argv: ask.command.argv.clone(),
+                code: self.code(&inputs)?,
+                env: ask.command.env.clone(),
+                inputs,
+            },
+            limits: ask.limits,
+            policy: self.profile.digest(),
+        })
+    }
+
+    /// The digest of the call's source, as the sandbox holds it.
+    fn code(&self, inputs: &[InputDigest]) -> Result<Option<Digest>, String> {
+        let Some(code) = &self.facts.ask.code else {
+            return Ok(None);
+        };
+        let digest = Digest::of(&code.source);
+        if inputs
+            .iter()
+            .any(|input| input.name == code.input && input.sha256 == digest)
+        {
+            Ok(Some(digest))
+        } else {
+            Err(format!("`{}` changed while it was read", code.input))
+        }
+    }
+}
+
+impl<S> fmt::Debug for Enclosed<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Enclosed").field(&self.facts).finish()
+    }
+}

@@ -1,0 +1,143 @@
+//! What is recorded of a decision.
+
+use casemate_model::{Call, DecisionId, Digest, Isolation, Limits, Reason, RunMode, Text};
+use casemate_policy::{Check, Verdict};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{ENGINE, Engine, Trace};
+use crate::{
+    Approval, Code, Facts,
+    limits::{MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES},
+    redact::{REDACTED, digest_env, redact, redact_argv},
+};
+
+#[derive(Serialize)]
+struct DecisionSummary<'a> {
+    #[serde(flatten)]
+    trace: Trace<'a>,
+    engine: Engine,
+    reason: Reason,
+    detail: &'a str,
+    checks: &'a [Check],
+    issuer: Option<&'a str>,
+    audience: Option<&'a str>,
+    scopes: Option<Vec<&'a str>>,
+    mode: Option<RunMode>,
+    idempotency_key_given: bool,
+    limits: Limits,
+    isolation: Option<&'a Isolation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a Approval>,
+    /// The digest of the action token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<DecisionId>,
+}
+
+/// The metadata of a decision (R96, R224, R239).
+pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Result<Value> {
+    let ruling = facts.ruling.as_ref();
+    let claims = facts.claims.as_ref();
+    let stop_reason = match ruling.map(|ruling| ruling.verdict) {
+        Some(Verdict::Allow) => "not_ended",
+        _ => facts.reason().as_str(),
+    };
+    serde_json::to_value(DecisionSummary {
+        trace: Trace::of(facts, stop_reason),
+        engine: ENGINE,
+        reason: facts.reason(),
+        detail: ruling.map_or("", |ruling| &ruling.detail),
+        checks: facts.checks(),
+        issuer: claims.map(|claims| claims.issuer.as_str()),
+        audience: claims.map(|claims| claims.audience.as_str()),
+        scopes: claims.map(|claims| claims.scopes.iter().map(String::as_str).collect()),
+        mode: facts.mode,
+        idempotency_key_given: facts.ask.given_key().is_some(),
+        limits: facts.ask.limits,
+        isolation: facts.isolation.as_ref(),
+        approval: facts.approval.as_ref(),
+        token,
+        replay_of: facts.replay_of,
+    })
+}
+
+#[derive(Serialize)]
+struct CallContent<'a> {
+    action_hash: Option<Digest>,
+    /// The canonical call, but for the values of its variables and what the profile redacts; absent when it
+    /// is larger than a record takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<Call>,
+    /// What the digests of the variables' values are salted with, in hex.
+    env_salt: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<CodeContent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum CodeContent {
+    Text(Text),
+    Digest { sha256: Digest, bytes: usize },
+}
+
+impl CodeContent {
+    fn text(code: &Code, names: &[String]) -> Self {
+        if code.source.len() <= MAX_CODE_RECORD_BYTES {
+            Self::Text(redact(&code.source, names).into())
+        } else {
+            Self::digest(code)
+        }
+    }
+
+    fn digest(code: &Code) -> Self {
+        Self::Digest {
+            sha256: Digest::of(&code.source),
+            bytes: code.source.len(),
+        }
+    }
+}
+
+/// The content of a decision (R234). There is none before a profile has said what to redact.
+pub(crate) fn content(facts: &Facts, salt: &[u8]) -> serde_json::Result<Option<Vec<u8>>> {
+    let (Some(call), Some(terms)) = (&facts.call, &facts.terms) else {
+        return Ok(None);
+    };
+    let code = facts.ask.code.as_ref();
+    let mut content = CallContent {
+        action_hash: facts.action_hash,
+        call: Some(recorded(call, facts.reason(), &terms.redact, salt)),
+        env_salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
+        code: code.map(|code| CodeContent::text(code, &terms.redact)),
+        idempotency_key: facts.ask.given_key(),
+    };
+    let json = serde_json::to_vec(&content)?;
+    if json.len() <= MAX_CONTENT_BYTES {
+        return Ok(Some(json));
+    }
+    content.call = None;
+    content.code = code.map(CodeContent::digest);
+    serde_json::to_vec(&content).map(Some)
+}
+
+/// A call as it may be recorded.
+fn recorded(call: &Call, reason: Reason, names: &[String], salt: &[u8]) -> Call {
+    let mut recorded = call.clone();
+    let program = &mut recorded.program;
+    if reason == Reason::SecretInEnvironment {
+        // Where the secret is was for the decision to find; the record does not keep it anywhere (I2).
+        program.argv = vec![REDACTED.into(); program.argv.len()];
+        program
+            .env
+            .values_mut()
+            .for_each(|value| *value = REDACTED.into());
+    } else {
+        program.argv = redact_argv(&program.argv, names);
+        program.env = digest_env(&program.env, names, salt);
+    }
+    recorded
+}

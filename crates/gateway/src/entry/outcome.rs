@@ -1,0 +1,91 @@
+//! What is recorded of an outcome.
+
+use std::collections::BTreeMap;
+
+use casemate_model::{DecisionId, Digest, Exit, Outcome, OutcomeStatus, Usage};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Trace;
+use crate::{Facts, limits::MAX_CONTENT_BYTES, tee::Streams};
+
+#[derive(Serialize)]
+struct OutcomeSummary<'a> {
+    #[serde(flatten)]
+    trace: Trace<'a>,
+    status: OutcomeStatus,
+    exit: Option<Exit>,
+    usage: Usage,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    output_truncated: bool,
+    /// How often the program was refused something, by kind.
+    denied: BTreeMap<&'a str, u64>,
+    artefacts: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<DecisionId>,
+}
+
+/// The metadata of an outcome (R228, R237, R238).
+pub(crate) fn summary(facts: &Facts, outcome: &Outcome) -> serde_json::Result<Value> {
+    let mut denied = BTreeMap::new();
+    for attempt in &outcome.denied {
+        let count: &mut u64 = denied.entry(attempt.kind.as_str()).or_default();
+        *count = count.saturating_add(attempt.count);
+    }
+    serde_json::to_value(OutcomeSummary {
+        trace: Trace::of(facts, outcome.cause.as_str()),
+        status: outcome.status,
+        exit: outcome.exit,
+        usage: outcome.usage,
+        stdout_bytes: outcome.stdout_bytes,
+        stderr_bytes: outcome.stderr_bytes,
+        output_truncated: outcome.output_truncated,
+        denied,
+        artefacts: outcome.artefacts.len(),
+        replay_of: facts.replay_of,
+    })
+}
+
+#[derive(Serialize)]
+struct OutcomeContent<'a> {
+    outcome: Outcome,
+    /// The digest of the list of artefacts in JSON, of which `outcome` may hold only the beginning.
+    artefacts_sha256: Digest,
+    #[serde(flatten)]
+    observed: &'a Observed,
+}
+
+/// What was seen of an end beside its outcome.
+#[derive(Default, Serialize)]
+pub(crate) struct Observed {
+    /// The digests of what was given back of the output; the output itself is nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) streams: Option<Streams>,
+    /// What went wrong with the sandbox or the artefacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<String>,
+}
+
+/// The content of an outcome (R236).
+pub(crate) fn content(outcome: &Outcome, observed: &Observed) -> serde_json::Result<Vec<u8>> {
+    let mut content = OutcomeContent {
+        outcome: outcome.clone(),
+        artefacts_sha256: Digest::of(&serde_json::to_vec(&outcome.artefacts)?),
+        observed,
+    };
+    loop {
+        let json = serde_json::to_vec(&content)?;
+        let Outcome {
+            artefacts, denied, ..
+        } = &mut content.outcome;
+        if json.len() <= MAX_CONTENT_BYTES || artefacts.is_empty() && denied.is_empty() {
+            return Ok(json);
+        }
+        if artefacts.is_empty() {
+            denied.truncate(denied.len() / 2);
+        } else {
+            artefacts.truncate(artefacts.len() / 2);
+        }
+    }
+}

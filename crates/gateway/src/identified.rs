@@ -1,0 +1,111 @@
+//! The second state: it is known who asks.
+
+use casemate_model::{Limits, Reason, SandboxId};
+use casemate_policy::{Claims, Profile, Verified};
+use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
+
+use crate::{Denied, Enclosed, Facts, Manifest, Terms, entry::TRACE_FIELDS, limits::MAX_INPUTS};
+
+/// A call whose caller is known.
+#[derive(Debug)]
+pub struct Identified {
+    facts: Box<Facts>,
+    inputs: Vec<InputFile>,
+    sandbox: SandboxId,
+    claims: Verified<Claims>,
+}
+
+impl Identified {
+    pub(crate) const fn new(
+        facts: Box<Facts>,
+        inputs: Vec<InputFile>,
+        sandbox: SandboxId,
+        claims: Verified<Claims>,
+    ) -> Self {
+        Self {
+            facts,
+            inputs,
+            sandbox,
+            claims,
+        }
+    }
+
+    /// Starts to make the sandbox that the call would run in. What it really enforces, and the digests of
+    /// its inputs, are part of what is decided (I7); until then it runs nothing.
+    ///
+    /// # Errors
+    /// When no tool has the name asked for, a record could not have a field that the profile requires, or
+    /// the sandbox cannot be made.
+    pub async fn enclose<'p, K: Keeper>(
+        mut self,
+        profile: &'p Profile,
+        tools: &[Manifest],
+        keeper: &K,
+    ) -> Result<Enclosed<'p, K::Sandbox>, Denied> {
+        let terms = Terms::of(profile);
+        if let Some(unknown) = terms
+            .required
+            .iter()
+            .find(|name| !TRACE_FIELDS.contains(&name.as_str()))
+        {
+            let detail = format!(
+                "observability.required_trace_fields: no record has a field `{unknown}`; there are {}",
+                TRACE_FIELDS.join(", ")
+            );
+            return Err(Denied::new(self.facts, Reason::InvalidProfile, detail));
+        }
+        self.facts.terms = Some(terms);
+        let Some(tool) = tools.iter().find(|tool| tool.name == self.facts.ask.tool) else {
+            let detail = format!("there is no tool `{}`", self.facts.ask.tool.escape_debug());
+            return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
+        };
+        self.facts.side_effect = Some(tool.side_effect);
+        if self.inputs.len() > MAX_INPUTS {
+            let detail = format!("{} input files; at most {MAX_INPUTS}", self.inputs.len());
+            return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
+        }
+        let spec = SandboxSpec {
+            id: self.sandbox,
+            // An excess is refused by the decision, in its place in the order; until then it is not given.
+            limits: given(&self.facts.ask.limits, &profile.sandbox.limits),
+            inputs: self.inputs,
+        };
+        match keeper.create(spec).await {
+            Ok(sandbox) => Ok(Enclosed::new(
+                self.facts,
+                sandbox,
+                profile,
+                *tool,
+                self.claims,
+            )),
+            Err(error) => Err(Denied::by_keeper(self.facts, &error)),
+        }
+    }
+
+    /// Refuses the call because there is no keeper to make its sandbox.
+    #[must_use]
+    pub fn without_keeper(self, error: &KeeperError) -> Denied {
+        Denied::by_keeper(self.facts, error)
+    }
+
+    /// Refuses the call because its profile cannot be used; `why` is one line for people.
+    #[must_use]
+    pub fn without_profile(self, why: &str) -> Denied {
+        Denied::new(self.facts, Reason::InvalidProfile, why)
+    }
+}
+
+/// The limits that a sandbox gets: what was asked, at most what the profile gives.
+fn given(asked: &Limits, most: &Limits) -> Limits {
+    Limits {
+        wall_ms: asked.wall_ms.min(most.wall_ms),
+        cpu_milli: asked.cpu_milli.min(most.cpu_milli),
+        memory_bytes: asked.memory_bytes.min(most.memory_bytes),
+        processes: asked.processes.min(most.processes),
+        open_files: asked.open_files.min(most.open_files),
+        file_bytes: asked.file_bytes.min(most.file_bytes),
+        disk_bytes: asked.disk_bytes.min(most.disk_bytes),
+        disk_files: asked.disk_files.min(most.disk_files),
+        output_bytes: asked.output_bytes.min(most.output_bytes),
+    }
+}

@@ -1,0 +1,174 @@
+//! The durable memory of calls: what is decided and what became of it.
+
+use casemate_ledger::{Entry, Kind, Ledger, Receipt};
+use casemate_model::{DecisionId, Digest, Outcome};
+use casemate_store::{Idempotency as _, Keys};
+
+use crate::{
+    Clock, Entropy, Facts, RecordError, RecoverError, Stores,
+    entry::{self, Observed},
+};
+
+/// The ledger, and the keys by which the content of its records is sealed.
+#[derive(Debug)]
+pub struct Journal {
+    ledger: Ledger,
+    pub(crate) keys: Keys,
+    pub(crate) clock: Box<dyn Clock>,
+    entropy: Box<dyn Entropy>,
+}
+
+/// What the content of a record is bound to, beside its key: it cannot be moved to another record.
+#[must_use]
+pub fn content_aad(decision: DecisionId, kind: Kind) -> Vec<u8> {
+    aad(decision, kind_word(kind))
+}
+
+pub(crate) fn aad(decision: DecisionId, kind: &str) -> Vec<u8> {
+    format!("{decision}/{kind}").into_bytes()
+}
+
+const fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Allowed => "allowed",
+        Kind::Denied => "denied",
+        Kind::Held => "held",
+        Kind::Outcome => "outcome",
+        Kind::Erased => "erased",
+    }
+}
+
+impl Journal {
+    /// A journal in `ledger`.
+    #[must_use]
+    pub fn new(
+        ledger: Ledger,
+        keys: Keys,
+        clock: Box<dyn Clock>,
+        entropy: Box<dyn Entropy>,
+    ) -> Self {
+        Self {
+            ledger,
+            keys,
+            clock,
+            entropy,
+        }
+    }
+
+    /// Closes the decisions that dead processes left open: their outcome is unknown, and a repeat under
+    /// their idempotency key is refused. Call it before the first call; costs one look when all is closed.
+    ///
+    /// # Errors
+    /// When the ledger does not answer: nothing may run then.
+    pub async fn recover<P: Stores>(&self, stores: &P) -> Result<Vec<DecisionId>, RecoverError> {
+        let mut closed = Vec::new();
+        for open in self.ledger.open_decisions().map_err(RecoverError::List)? {
+            if open.owner.is_alive() {
+                continue;
+            }
+            let decision = open.decision;
+            if let Ok(Some(store)) = stores.find(&open.agent).await {
+                // A key that stays claimed without an open decision behind it is found out by its next claim.
+                drop(store.mark_unknown(decision).await);
+            }
+            self.lose(decision, open.agent, open.tenant)
+                .map_err(|source| RecoverError::Close { decision, source })?;
+            closed.push(decision);
+        }
+        Ok(closed)
+    }
+
+    /// Whether the ledger still waits for the outcome of `decision`.
+    pub(crate) fn is_open(&self, decision: DecisionId) -> Result<bool, RecordError> {
+        let open = self.ledger.open_decisions().map_err(RecordError::Append)?;
+        Ok(open.iter().any(|open| open.decision == decision))
+    }
+
+    /// Records what was decided.
+    pub(crate) fn decided(
+        &self,
+        facts: &Facts,
+        kind: Kind,
+        token: Option<Digest>,
+    ) -> Result<Receipt, RecordError> {
+        let summary = entry::decision(facts, token).map_err(RecordError::Encode)?;
+        if kind != Kind::Denied
+            && let Some(field) = entry::missing_field(facts, &summary)
+        {
+            return Err(RecordError::MissingField(field.to_owned()));
+        }
+        let mut salt = [0; 16];
+        self.fill(&mut salt)?;
+        let content = entry::decision_content(facts, &salt).map_err(RecordError::Encode)?;
+        self.append(facts, kind, summary, content.as_deref())
+    }
+
+    /// Records what became of a call.
+    pub(crate) fn ended(
+        &self,
+        facts: &Facts,
+        outcome: &Outcome,
+        observed: &Observed,
+    ) -> Result<Receipt, RecordError> {
+        let summary = entry::outcome(facts, outcome).map_err(RecordError::Encode)?;
+        let content = entry::outcome_content(outcome, observed).map_err(RecordError::Encode)?;
+        self.append(facts, Kind::Outcome, summary, Some(&content))
+    }
+
+    /// Records that nobody knows what became of a call.
+    pub(crate) fn lose(
+        &self,
+        decision: DecisionId,
+        agent: String,
+        tenant: String,
+    ) -> Result<Receipt, RecordError> {
+        let entry = Entry {
+            at_ms: self.clock.now_ms(),
+            decision,
+            kind: Kind::Outcome,
+            agent,
+            tenant,
+            summary: entry::lost().map_err(RecordError::Encode)?,
+            payload: None,
+        };
+        self.write(entry)
+    }
+
+    /// Unpredictable bytes.
+    pub(crate) fn fill(&self, bytes: &mut [u8]) -> Result<(), RecordError> {
+        self.entropy.fill(bytes).map_err(RecordError::Entropy)
+    }
+
+    fn append(
+        &self,
+        facts: &Facts,
+        kind: Kind,
+        summary: serde_json::Value,
+        content: Option<&[u8]>,
+    ) -> Result<Receipt, RecordError> {
+        let agent = &facts.ask.agent;
+        let payload = content
+            .map(|content| {
+                let aad = content_aad(facts.decision, kind);
+                self.keys
+                    .seal(agent, &aad, content)
+                    .map_err(RecordError::Seal)
+            })
+            .transpose()?;
+        let entry = Entry {
+            at_ms: self.clock.now_ms(),
+            decision: facts.decision,
+            kind,
+            agent: agent.clone(),
+            tenant: facts.tenant().to_owned(),
+            summary,
+            payload,
+        };
+        self.write(entry)
+    }
+
+    /// Puts an entry on disk.
+    pub(crate) fn write(&self, entry: Entry) -> Result<Receipt, RecordError> {
+        self.ledger.append(entry).map_err(RecordError::Append)
+    }
+}

@@ -1,0 +1,25 @@
+//! Every limit of the life of a call, by name (I15).
+
+/// How long an action token is good for: from the record on disk to the start of the program.
+pub const LEASE_TTL_MS: u64 = 10_000;
+
+/// The most bytes of a program's source that a record keeps; a longer one is recorded by its digest.
+pub const MAX_CODE_RECORD_BYTES: usize = 64 * 1024;
+
+/// The most bytes of a record's content. The ledger takes 1 MiB for a record in JSON with its content in
+/// base64; what is larger is recorded by its digest.
+pub const MAX_CONTENT_BYTES: usize = 512 * 1024;
+
+/// The most bytes of output that are stored for repeats under an idempotency key. A call that wrote more
+/// runs once all the same, but its repeats get an error instead of its output.
+pub const MAX_REPLAY_BYTES: usize = 1024 * 1024;
+
+/// The most input files of one call.
+pub const MAX_INPUTS: usize = 4_096;
+
+/// The most bytes of an agent's, a tool's and a trace's name, and of an idempotency key.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// How old a claim on an idempotency key must be, in milliseconds, before a call that the ledger does not
+/// know counts as lost rather than about to be recorded.
+pub const CLAIM_GRACE_MS: u64 = 60_000;

@@ -1,0 +1,64 @@
+//! A decision that is on disk and has no outcome yet.
+
+use casemate_ledger::Receipt;
+use casemate_model::{DecisionId, Outcome};
+
+use crate::{Facts, Journal, RecordError, entry::Observed};
+
+/// A recorded call without an outcome. It is closed with its outcome; if it is dropped instead, it closes
+/// itself as unknown, and if even that fails, the next start does it.
+pub(crate) struct OpenCall<'j> {
+    pub(crate) journal: &'j Journal,
+    pub(crate) facts: Box<Facts>,
+    pub(crate) receipt: Receipt,
+    guard: Guard<'j>,
+}
+
+impl<'j> OpenCall<'j> {
+    pub(crate) fn new(journal: &'j Journal, facts: Box<Facts>, receipt: Receipt) -> Self {
+        let guard = Guard {
+            journal: Some(journal),
+            decision: facts.decision,
+            agent: facts.ask.agent.clone(),
+            tenant: facts.tenant().to_owned(),
+        };
+        Self {
+            journal,
+            facts,
+            receipt,
+            guard,
+        }
+    }
+
+    /// Records what became of the call.
+    pub(crate) fn close(
+        &mut self,
+        outcome: &Outcome,
+        observed: &Observed,
+    ) -> Result<Receipt, RecordError> {
+        let receipt = self.journal.ended(&self.facts, outcome, observed)?;
+        self.guard.journal = None;
+        Ok(receipt)
+    }
+}
+
+/// Closes a decision as unknown when it is dropped with a journal.
+struct Guard<'j> {
+    journal: Option<&'j Journal>,
+    decision: DecisionId,
+    agent: String,
+    tenant: String,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some(journal) = self.journal {
+            // Nobody is left to tell of a failure.
+            drop(journal.lose(
+                self.decision,
+                std::mem::take(&mut self.agent),
+                std::mem::take(&mut self.tenant),
+            ));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The life of a call, with a keeper that runs nothing and a ledger, keys and stores that are real.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod approval;
+mod crash;
+mod fake;
+mod idempotency;
+mod order;
+mod records;
+mod refusals;
+mod world;

@@ -1,0 +1,216 @@
+//! One attempt, as it is written in the catalogue.
+
+use std::{collections::BTreeMap, path::Path};
+
+use casemate_model::{ControlName, Isolation, Limits, Strength, Text};
+use casemate_ports::Command;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::{expect::Expect, traps::Traps};
+
+/// What every attempt in Python starts with.
+const PRELUDE: &str = include_str!("../../tests/escape/prelude.py");
+
+/// The interpreter of the sandbox's image, and of this host.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// The variable by which everything that an attempt starts is known afterwards.
+const NONCE_VARIABLE: &str = "ESCAPE_NONCE";
+
+/// The time an attempt has when it does not say, in milliseconds.
+const WALL_MS: u64 = 20_000;
+
+/// An attack, and what must come of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    pub(super) name: String,
+    pub(super) requirements: Vec<String>,
+    pub(super) why: String,
+    pub(super) program: Program,
+    /// The source, for an interpreter; what traps fill in is written `{canary_path}`.
+    #[serde(default)]
+    pub(super) code: String,
+    /// The command, for no interpreter.
+    #[serde(default)]
+    pub(super) argv: Vec<String>,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) inputs: Vec<Input>,
+    /// More arguments.
+    pub(super) argv_padding: Option<Padding>,
+    /// More variables.
+    pub(super) env_padding: Option<Padding>,
+    /// Bytes of standard input that nobody asked for.
+    #[serde(default)]
+    pub(super) stdin_bytes: u64,
+    /// What its caller does when it has printed `READY`.
+    pub(super) caller: Option<Caller>,
+    /// Whether another sandbox runs beside it.
+    #[serde(default)]
+    pub(super) neighbour: bool,
+    #[serde(default = "usual_limits", deserialize_with = "limits")]
+    pub(super) limits: Limits,
+    pub(super) doctor: Option<String>,
+    #[serde(default)]
+    pub(super) expect: Expect,
+    pub(super) when_partial: Option<WhenPartial>,
+}
+
+/// What runs the code.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Program {
+    Python,
+    Sh,
+    /// Nothing: the command stands in `argv`.
+    Argv,
+}
+
+/// A file for `/workspace/in`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) text: String,
+}
+
+/// Arguments or variables that say nothing and are only large.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Padding {
+    count: usize,
+    bytes: usize,
+}
+
+/// What the caller of a running program does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Caller {
+    /// Asks it to stop, as Ctrl-C does.
+    Interrupts,
+    /// Asks it to stop, as a service manager does.
+    Terminates,
+    /// Has it killed.
+    Cancels,
+    /// Goes away without a word.
+    Leaves,
+}
+
+/// What holds where `control` is enforced in part only: less, or nothing that could be shown.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhenPartial {
+    control: ControlName,
+    skip: Option<String>,
+    #[serde(default)]
+    expect: Expect,
+}
+
+/// What an attempt demands of a sandbox.
+#[derive(Debug)]
+pub(super) enum Demand<'a> {
+    Expect(&'a Expect),
+    /// It could show nothing there, and why.
+    Nothing(String),
+}
+
+impl Attempt {
+    /// `theme/what_it_does`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The numbers of the requirements and invariants that it shows.
+    #[must_use]
+    pub fn requirements(&self) -> &[String] {
+        &self.requirements
+    }
+
+    /// What must not happen, in one line.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Its row in the table of `casemate doctor`, if it belongs there.
+    #[must_use]
+    pub fn doctor(&self) -> Option<&str> {
+        self.doctor.as_deref()
+    }
+
+    /// Why its program cannot run on this host, if it cannot.
+    pub(super) fn cannot_run_here(&self) -> Option<String> {
+        let missing = self.program == Program::Python && !Path::new(PYTHON).exists();
+        missing.then(|| format!("there is no {PYTHON} on this host"))
+    }
+
+    /// What it demands of a sandbox with this `isolation`; of none, what it demands of any.
+    pub(super) fn demand(&self, isolation: Option<&Isolation>) -> Demand<'_> {
+        let weak = |weaker: &&WhenPartial| {
+            isolation.is_some_and(|facts| facts.strength(weaker.control) != Strength::Enforced)
+        };
+        match self.when_partial.as_ref().filter(weak) {
+            None => Demand::Expect(&self.expect),
+            Some(WhenPartial {
+                skip: None, expect, ..
+            }) => Demand::Expect(expect),
+            Some(WhenPartial {
+                skip: Some(why),
+                control,
+                ..
+            }) => Demand::Nothing(format!("{control} is not fully enforced: {why}")),
+        }
+    }
+
+    pub(super) fn command(&self, traps: &Traps) -> Command {
+        let code = traps.fill(&self.code);
+        let mut argv: Vec<Text> = match self.program {
+            Program::Python => {
+                let code = format!("{PRELUDE}\n{code}");
+                [PYTHON, "-I", "-S", "-c", &code, traps.nonce()]
+                    .map(Text::from)
+                    .into()
+            }
+            Program::Sh => ["/bin/sh", "-c", &code, traps.nonce()]
+                .map(Text::from)
+                .into(),
+            Program::Argv => self
+                .argv
+                .iter()
+                .map(|word| traps.fill(word).into())
+                .collect(),
+        };
+        let padding = |padding: Option<Padding>| {
+            let Padding { count, bytes } = padding.unwrap_or(Padding { count: 0, bytes: 0 });
+            (0..count).map(move |_| Text::from("x".repeat(bytes)))
+        };
+        argv.extend(padding(self.argv_padding));
+        let declared = self
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), traps.fill(value).into()));
+        let padded = padding(self.env_padding).enumerate();
+        let padded = padded.map(|(index, text)| (format!("PADDING_{index}"), text));
+        let mut env: BTreeMap<String, Text> = declared.chain(padded).collect();
+        env.insert(NONCE_VARIABLE.into(), traps.nonce().into());
+        Command { argv, env }
+    }
+}
+
+fn usual_limits() -> Limits {
+    Limits {
+        wall_ms: WALL_MS,
+        ..Limits::default()
+    }
+}
+
+/// The usual limits, with those that are named in their place.
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
+    let mut table = toml::Table::try_from(usual_limits()).map_err(D::Error::custom)?;
+    table.extend(toml::Table::deserialize(deserializer)?);
+    table.try_into().map_err(D::Error::custom)
+}

@@ -1,0 +1,26 @@
+//! Names and secrets that nobody can guess.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use casemate_model::SandboxId;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // It fails for a bad pointer or before the machine has booted; a name of zeros is still a name.
+    let _ = getrandom(&mut bytes, GetRandomFlags::empty());
+    bytes
+}
+
+/// 128 random bits in hex digits.
+pub(super) fn text() -> String {
+    format!("{:032x}", u128::from_ne_bytes(bytes()))
+}
+
+/// The id of a new sandbox.
+pub(super) fn sandbox_id() -> SandboxId {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    SandboxId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), bytes())
+}
