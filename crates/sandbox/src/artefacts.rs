@@ -103,8 +103,19 @@ impl Collection<'_> {
         // Without opening it: a pipe would block, a device would act.
         let stat = match open(OFlags::PATH).and_then(fstat) {
             Ok(stat) => stat,
-            Err(Errno::LOOP) => return Ok(self.skip(path, 0, "a symbolic link")),
-            Err(_) => return Ok(self.skip(path, 0, "it cannot be reached")),
+            Err(error) => {
+                let link = error == Errno::LOOP;
+                self.skip(
+                    path,
+                    0,
+                    if link {
+                        "a symbolic link"
+                    } else {
+                        "it cannot be reached"
+                    },
+                );
+                return Ok(());
+            }
         };
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         match FileType::from_raw_mode(stat.st_mode) {

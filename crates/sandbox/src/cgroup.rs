@@ -4,7 +4,7 @@
 //! period, 6 ms here). A single thread that writes itself to `tasks` does not: see docs/adr/0002.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     thread,
@@ -94,19 +94,19 @@ impl Cgroups {
         let directory = parent.join(name);
         fs::create_dir(&directory)?;
         self.directories.push(directory.clone());
-        write(&directory, "memory.max", limits.memory_bytes)?;
+        write(&directory, "memory.max", &limits.memory_bytes)?;
         write(
             &directory,
             "pids.max",
-            limits.processes.saturating_add(GUESTS),
+            &limits.processes.saturating_add(GUESTS),
         )?;
         // Without these the limit is softer, not absent.
-        let _ = write(&directory, "memory.swap.max", 0_u64);
-        let _ = write(&directory, "memory.oom.group", 1_u64);
+        let _ = write(&directory, "memory.swap.max", &0_u64);
+        let _ = write(&directory, "memory.oom.group", &1_u64);
         let cpu = write(
             &directory,
             "cpu.max",
-            format!(
+            &format!(
                 "{} {CPU_PERIOD_US}",
                 CPU_PERIOD_US * limits.cpu_milli / 1000
             ),
@@ -140,11 +140,11 @@ impl Cgroups {
             Some(directory)
         };
         self.memory = join(&layout.v1_memory, self, &|directory| {
-            write(directory, "memory.limit_in_bytes", limits.memory_bytes)?;
+            write(directory, "memory.limit_in_bytes", &limits.memory_bytes)?;
             let _ = write(
                 directory,
                 "memory.memsw.limit_in_bytes",
-                limits.memory_bytes,
+                &limits.memory_bytes,
             );
             Ok(())
         });
@@ -152,7 +152,7 @@ impl Cgroups {
             write(
                 directory,
                 "pids.max",
-                limits.processes.saturating_add(GUESTS),
+                &limits.processes.saturating_add(GUESTS),
             )
         });
         let cpu = join(&layout.v1_cpu, self, &|directory| {
@@ -160,7 +160,7 @@ impl Cgroups {
             write(
                 directory,
                 "cpu.cfs_quota_us",
-                (CPU_PERIOD_US * limits.cpu_milli / 1000).max(1000),
+                &(CPU_PERIOD_US * limits.cpu_milli / 1000).max(1000),
             )
         });
         self.controlled = Controlled {
@@ -214,7 +214,7 @@ impl Drop for Cgroups {
     }
 }
 
-fn write(directory: &Path, file: &str, value: impl ToString) -> io::Result<()> {
+fn write(directory: &Path, file: &str, value: &dyn fmt::Display) -> io::Result<()> {
     fs::write(directory.join(file), value.to_string())
 }
 

@@ -32,6 +32,10 @@ fn table() -> BTreeMap<u32, Rule> {
     table.rules(number).unwrap().by_number
 }
 
+fn low(argument: u64) -> u32 {
+    u32::try_from(argument & u64::from(u32::MAX)).unwrap()
+}
+
 /// Runs the program on one call, as seccomp does.
 fn run(arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
     let load = |offset: u32| match offset {
@@ -39,10 +43,10 @@ fn run(arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
         4 => arch,
         16.. => {
             let argument = arguments[(offset as usize - 16) / 8];
-            if offset % 8 == 0 {
-                argument as u32
+            if offset.is_multiple_of(8) {
+                low(argument)
             } else {
-                (argument >> 32) as u32
+                low(argument >> 32)
             }
         }
         _ => panic!("offset {offset}"),
@@ -72,7 +76,7 @@ fn run(arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
 fn expected(rule: Option<&Rule>, arguments: [u64; 6]) -> Action {
     let holds = |comparison: &Comparison| {
         let argument = arguments[usize::from(comparison.argument)];
-        (argument as u32) & comparison.mask == comparison.value
+        low(argument) & comparison.mask == comparison.value
             && (!comparison.wide || argument >> 32 == 0)
     };
     match rule {
