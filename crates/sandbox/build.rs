@@ -18,12 +18,26 @@ fn seccomp_program() -> Result<String, Box<dyn Error>> {
     println!("cargo::rerun-if-changed=seccomp.toml");
     println!("cargo::rerun-if-changed=src/seccomp");
     let table: table::Table = toml::from_str(&fs::read_to_string("seccomp.toml")?)?;
-    let x86 = |name: &str| syscalls::x86_64::Sysno::from_str(name).ok().map(|call| call.id());
-    let arm = |name: &str| syscalls::aarch64::Sysno::from_str(name).ok().map(|call| call.id());
+    let x86 = |name: &str| {
+        syscalls::x86_64::Sysno::from_str(name)
+            .ok()
+            .map(|call| call.id())
+    };
+    let arm = |name: &str| {
+        syscalls::aarch64::Sysno::from_str(name)
+            .ok()
+            .map(|call| call.id())
+    };
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let (audit, rules) = match arch.as_str() {
-        "x86_64" => (0xc000_003e, table.rules(|name| known(name, x86(name), arm(name)))),
-        "aarch64" => (0xc000_00b7, table.rules(|name| known(name, arm(name), x86(name)))),
+        "x86_64" => (
+            0xc000_003e,
+            table.rules(|name| known(name, x86(name), arm(name))),
+        ),
+        "aarch64" => (
+            0xc000_00b7,
+            table.rules(|name| known(name, arm(name), x86(name))),
+        ),
         other => return Err(format!("no seccomp table for the architecture {other}").into()),
     };
     let rules = rules?;
@@ -40,7 +54,9 @@ fn seccomp_program() -> Result<String, Box<dyn Error>> {
 /// The number of a call here; nothing if only another architecture has it; an error if none does.
 fn known(name: &str, here: Option<i32>, elsewhere: Option<i32>) -> Result<Option<u32>, String> {
     match (here, elsewhere) {
-        (Some(number), _) => u32::try_from(number).map(Some).map_err(|error| error.to_string()),
+        (Some(number), _) => u32::try_from(number)
+            .map(Some)
+            .map_err(|error| error.to_string()),
         (None, Some(_)) => Ok(None),
         (None, None) => Err(format!("`{name}` is not a system call")),
     }
@@ -55,7 +71,13 @@ fn build_guest(out: &Path, target: &str) -> Result<(), Box<dyn Error>> {
     }
     let directory = out.join("guest");
     let status = Command::new(env::var("CARGO")?)
-        .args(["build", "--locked", "--package=casemate-guest", "--profile=guest", "--quiet"])
+        .args([
+            "build",
+            "--locked",
+            "--package=casemate-guest",
+            "--profile=guest",
+            "--quiet",
+        ])
         .arg(format!("--target={target}"))
         .arg("--target-dir")
         .arg(&directory)

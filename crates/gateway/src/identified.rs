@@ -1,6 +1,6 @@
 //! The second state: it is known who asks.
 
-use casemate_model::{Limits, Reason, SandboxId};
+use casemate_model::{Reason, SandboxId};
 use casemate_policy::{Claims, Profile, Verified};
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 
@@ -67,7 +67,7 @@ impl Identified {
         let spec = SandboxSpec {
             id: self.sandbox,
             // An excess is refused by the decision, in its place in the order; until then it is not given.
-            limits: given(&self.facts.ask.limits, &profile.sandbox.limits),
+            limits: self.facts.ask.limits.at_most(&profile.sandbox.limits),
             inputs: self.inputs,
         };
         match keeper.create(spec).await {
@@ -92,20 +92,5 @@ impl Identified {
     #[must_use]
     pub fn without_profile(self, why: &str) -> Denied {
         Denied::new(self.facts, Reason::InvalidProfile, why)
-    }
-}
-
-/// The limits that a sandbox gets: what was asked, at most what the profile gives.
-fn given(asked: &Limits, most: &Limits) -> Limits {
-    Limits {
-        wall_ms: asked.wall_ms.min(most.wall_ms),
-        cpu_milli: asked.cpu_milli.min(most.cpu_milli),
-        memory_bytes: asked.memory_bytes.min(most.memory_bytes),
-        processes: asked.processes.min(most.processes),
-        open_files: asked.open_files.min(most.open_files),
-        file_bytes: asked.file_bytes.min(most.file_bytes),
-        disk_bytes: asked.disk_bytes.min(most.disk_bytes),
-        disk_files: asked.disk_files.min(most.disk_files),
-        output_bytes: asked.output_bytes.min(most.output_bytes),
     }
 }

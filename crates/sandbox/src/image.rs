@@ -9,23 +9,20 @@ use rustix::{
 
 static GUEST: &[u8] = include_bytes!(env!("CASEMATE_GUEST"));
 
-/// An empty file for the guest, to be filled while the sandbox is being made.
-pub(crate) fn empty() -> io::Result<OwnedFd> {
+/// A file with the guest that nobody can write to.
+pub(crate) fn sealed() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match memfd_create(c"casemate-guest", flags | MemfdFlags::EXEC) {
+    let file = match memfd_create(c"casemate-guest", flags | MemfdFlags::EXEC) {
         // Before Linux 6.3 every such file was executable.
-        Err(Errno::INVAL) => Ok(memfd_create(c"casemate-guest", flags)?),
-        result => Ok(result?),
-    }
-}
-
-/// Writes the guest and seals the file.
-pub(crate) fn fill(file: &OwnedFd) -> io::Result<()> {
+        Err(Errno::INVAL) => memfd_create(c"casemate-guest", flags)?,
+        result => result?,
+    };
     let mut rest = GUEST;
     while !rest.is_empty() {
-        let count = rustix::io::write(file, rest)?;
+        let count = rustix::io::write(&file, rest)?;
         rest = rest.get(count..).unwrap_or_default();
     }
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    Ok(fcntl_add_seals(file, seals)?)
+    fcntl_add_seals(&file, seals)?;
+    Ok(file)
 }

@@ -17,12 +17,11 @@ use rustix::{
 use crate::{
     cgroup::{self, Cgroups, Layout},
     construct::Source,
-    image,
     limits::resource_limits,
     plan::{SANDBOX_ID, plan},
     process::Process,
     sandbox::NamespaceSandbox,
-    setup::{self, Blueprint, Go, Identity, MAX_INPUTS},
+    setup::{self, Blueprint, Identity, MAX_INPUTS},
 };
 
 /// Makes sandboxes out of Linux namespaces and the host's userland, as root or as anybody.
@@ -76,28 +75,18 @@ impl NamespaceKeeper {
         };
         let (setup, setup_inside) = pair(SocketType::SEQPACKET).during("make a socket")?;
         let (control, control_inside) = pair(SocketType::STREAM).during("make a socket")?;
-        let image = image::empty().during("make room for the guest")?;
         let forked = clone_process(Namespaces::SANDBOX, cgroups.clone_into());
         let process = match forked.during("make namespaces")? {
             Forked::Child => {
                 // With our ends open it would not see us die.
                 drop((setup, control));
-                setup::become_guest(
-                    &blueprint,
-                    &cgroups.tasks,
-                    &setup_inside,
-                    &control_inside,
-                    &image,
-                )
+                setup::become_guest(&blueprint, &cgroups.tasks, &setup_inside, &control_inside)
             }
             Forked::Parent(pid, pidfd) => Process::new(pid, pidfd),
         };
         drop((setup_inside, control_inside, blueprint));
         map_ids(process.pid(), identity).during("map the user")?;
-        setup::send_go(&setup, Go::Mapped).during("start the sandbox")?;
-        // The guest is copied while the new process makes its place.
-        image::fill(&image).during("copy the guest")?;
-        setup::send_go(&setup, Go::Image).during("start the guest")?;
+        setup::send_go(&setup).during("start the sandbox")?;
         NamespaceSandbox::new(process, cgroups, setup, control, names, spec.limits)
             .during("watch the sandbox")
     }

@@ -26,6 +26,7 @@ use rustix::{
 
 use crate::{
     construct::{Construction, Copied, Source},
+    image,
     plan::{SANDBOX_ID, Step},
     seccomp,
 };
@@ -48,15 +49,6 @@ pub(crate) enum Identity {
     Fresh(u32),
 }
 
-/// What the keeper tells the new process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Go {
-    /// Its user and group are mapped.
-    Mapped,
-    /// The guest's image is complete.
-    Image,
-}
-
 /// What the new process tells the keeper.
 #[derive(Debug)]
 pub(crate) enum Report {
@@ -74,10 +66,9 @@ pub(crate) fn become_guest(
     tasks: &[OwnedFd],
     setup: &OwnedFd,
     control: &OwnedFd,
-    image: &OwnedFd,
 ) -> ! {
     let life = || match build(blueprint, tasks, setup)
-        .and_then(|()| restrict(blueprint, setup, control, image))
+        .and_then(|image| restrict(blueprint, setup, control, &image))
     {
         Ok(error) => fail(setup, &Failure("execute the guest".into(), error)),
         Err(failure) => fail(setup, &failure),
@@ -99,11 +90,12 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
-fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
+/// Makes the place; returns the guest's image.
+fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<OwnedFd, Failure> {
     for file in tasks {
         rustix::io::write(file, b"0").during("enter the cgroup")?;
     }
-    await_go(setup, Go::Mapped).during("map the user")?;
+    await_go(setup).during("map the user")?;
     if let Identity::Fresh(_) = blueprint.identity {
         become_user().during("become the sandbox's user")?;
     }
@@ -125,7 +117,9 @@ fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<()
         &encode_built(&construction.finish()),
         Some(out.as_fd()),
     )
-    .during("report")
+    .during("report")?;
+    // Before the size of files is limited.
+    image::sealed().during("copy the guest")
 }
 
 fn become_user() -> rustix::io::Result<()> {
@@ -160,7 +154,6 @@ fn restrict(
     close_on_exec_from(3).during("close descriptors")?;
     drop_capabilities().during("drop capabilities")?;
     let landlock = restrict_files(LANDLOCK).during("restrict files")?;
-    await_go(setup, Go::Image).during("receive the guest")?;
     let (name, no_env) = ([CString::from(c"casemate-guest")], []);
     let listener = install_filter(seccomp::PROGRAM).during("restrict system calls")?;
     send(
@@ -195,22 +188,17 @@ const BUILT: u8 = b'B';
 const RESTRICTED: u8 = b'R';
 const FAILED: u8 = b'F';
 
-/// Tells the new process to go on.
-pub(crate) fn send_go(setup: &OwnedFd, go: Go) -> io::Result<()> {
-    send(setup, &[go_code(go)], None)
+const GO: [u8; 1] = *b"G";
+
+/// Tells the new process that its user and group are mapped.
+pub(crate) fn send_go(setup: &OwnedFd) -> io::Result<()> {
+    send(setup, &GO, None)
 }
 
-const fn go_code(go: Go) -> u8 {
-    match go {
-        Go::Mapped => b'M',
-        Go::Image => b'I',
-    }
-}
-
-fn await_go(setup: &OwnedFd, go: Go) -> io::Result<()> {
+fn await_go(setup: &OwnedFd) -> io::Result<()> {
     let mut byte = [0];
     let (count, _) = rustix::net::recv(setup, &mut byte, RecvFlags::empty())?;
-    if count == 1 && byte == [go_code(go)] {
+    if count == 1 && byte == GO {
         Ok(())
     } else {
         Err(io::Error::new(
@@ -276,10 +264,12 @@ pub(crate) fn receive(setup: BorrowedFd<'_>, inputs: usize) -> io::Result<Option
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [IoSliceMut::new(&mut message)];
-    let received = match recvmsg(setup, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
-        Ok(received) => received,
-        Err(Errno::CONNRESET) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let received = loop {
+        match recvmsg(setup, buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            // Told once, and before its last words: it ended without having heard ours.
+            Err(Errno::CONNRESET) => {}
+            result => break result?,
+        }
     };
     let fd = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),

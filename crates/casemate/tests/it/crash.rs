@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::home::{Home, for_everybody};
+use crate::home::for_everybody;
 
 const ROUNDS: usize = 40;
 

@@ -27,7 +27,7 @@ fn what_the_policy_refuses_does_not_run() {
         let secret = format!("--env=GREETING=ghp_{}", "a1B2".repeat(9));
         for (options, reason) in [
             (&["--timeout", "2h"][..], "limit_exceeded"),
-            (&["--memory", "64GiB"], "limit_exceeded"),
+            (&["--memory", "65GiB"], "limit_exceeded"),
             (&["--env", "GITHUB_TOKEN=x"], "secret_in_environment"),
             (&[secret.as_str()], "secret_in_environment"),
             (&["--env", "PATH=/tmp"], "invalid_call"),
@@ -98,7 +98,7 @@ fn a_profile_decides() {
         assert_refused(home, &run(), "isolation_unavailable");
         with("casemate:local", "https://id.example.com");
         assert_refused(home, &run(), "untrusted_issuer");
-        with("max_runtime_ms = 60_000", "max_runtime_ms = 300");
+        with("max_runtime_ms = 3_600_000", "max_runtime_ms = 300");
         let slow = ["run", "--profile", "p.toml", "--", "sleep", "60"];
         home.run(slow).exits(124).says("300 ms");
     });

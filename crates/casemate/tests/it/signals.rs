@@ -89,12 +89,19 @@ fn is_alive(word: &str) -> bool {
     })
 }
 
-fn wait_until_dead(word: &str) {
+/// Waits until a process with this word is there, or gone.
+fn wait_until(word: &str, alive: Life) {
     let begin = Instant::now();
-    while is_alive(word) {
-        assert!(begin.elapsed() < PATIENCE, "{word} lives on");
+    while is_alive(word) != (alive == Life::There) {
+        assert!(begin.elapsed() < PATIENCE, "{word} is not {alive:?}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    There,
+    Gone,
 }
 
 /// Killed at the worst moment: nothing it started lives on, and the next start closes what it left.
@@ -108,10 +115,10 @@ fn a_killed_casemate_leaves_no_process_and_no_lie() {
         );
         let script = format!("(setsid sleep {word} &) ; echo ready; sleep {word}");
         let mut child = start(home, &script);
-        assert!(is_alive(&word));
+        wait_until(&word, Life::There);
         child.kill().unwrap();
         child.wait().unwrap();
-        wait_until_dead(&word);
+        wait_until(&word, Life::Gone);
         assert_eq!(home.kinds(), ["allowed"]);
 
         home.run(["run", "--", "true"]).exits(0);
@@ -163,6 +170,6 @@ fn nothing_outlives_the_call() {
         home.run(["run", "--", "bash", "-c", &script])
             .exits(0)
             .prints("x\n");
-        wait_until_dead(&word);
+        wait_until(&word, Life::Gone);
     });
 }

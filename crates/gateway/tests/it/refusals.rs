@@ -43,7 +43,7 @@ fn assert_refused(world: &World, end: End, reason: Reason) -> String {
 #[tokio::test]
 async fn a_call_that_the_policy_denies_never_runs() {
     let too_long = Limits {
-        wall_ms: 60_001,
+        wall_ms: profile("").sandbox.limits.wall_ms + 1,
         ..Limits::default()
     };
     let no_command = Command {
@@ -138,7 +138,7 @@ async fn an_endless_name_does_not_keep_its_refusal_out_of_the_record() {
     assert_eq!(world.records()[0].entry.agent.len(), 254);
 }
 
-/// R3, R4, R123: who asks comes from claims; what is asked cannot change them.
+/// R3, R4, R123, I14: who asks comes from claims; what is asked cannot change them.
 #[tokio::test]
 async fn claims_decide_and_not_the_call() {
     let cases: [ClaimsCase; 5] = [

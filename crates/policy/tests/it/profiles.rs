@@ -280,7 +280,11 @@ fn the_built_in_profile_is_valid() {
     assert!(profile.tools.approval_required.is_empty());
     assert!(profile.sandbox.network.allowed_domains.is_empty());
     let defaults = Limits::default();
-    assert_eq!(defaults.first_above(&profile.sandbox.limits), None, "room for the defaults");
+    assert_eq!(
+        defaults.first_above(&profile.sandbox.limits),
+        None,
+        "room for the defaults"
+    );
     assert_eq!(profile.observability, seed_profile().observability);
 }
 

@@ -12,5 +12,9 @@ fn the_profile_reference_is_current() {
     if env::var_os("BLESS").is_some() {
         fs::write(&page, &wanted).unwrap();
     }
-    assert_eq!(fs::read_to_string(&page).unwrap(), wanted, "BLESS=1 writes it");
+    assert_eq!(
+        fs::read_to_string(&page).unwrap(),
+        wanted,
+        "BLESS=1 writes it"
+    );
 }
