@@ -1,4 +1,5 @@
-//! What a sandbox enforces, measured on its first process after every restriction is in force (I7).
+//! What a sandbox enforces, measured on its first process when every restriction is in force (I7). What it
+//! executes after that, the guest, can give none of them back.
 
 use std::{
     fmt,

@@ -107,42 +107,46 @@ impl NamespaceSandbox {
         })
     }
 
-    /// Waits for the reports of the first process, up to the start of the guest.
-    async fn reports(&mut self) -> Result<(Vec<Copied>, LandlockStatus), KeeperError> {
-        let (mut inputs, mut landlock) = (None, None);
+    /// The next report of the first process; nothing when it executed the guest, or died.
+    async fn report(&mut self) -> Result<Option<Report>, KeeperError> {
+        let receive = |fd: &OwnedFd| setup::receive(fd.as_fd(), self.names.len());
+        let report = self.setup.async_io(Interest::READABLE, receive).await;
+        match report.during("hear from the sandbox")? {
+            Some(Report::Failed(step, source)) => Err(KeeperError::Build { step, source }),
+            report => Ok(report),
+        }
+    }
+
+    /// Waits until every restriction is in force.
+    async fn restricted(&mut self) -> Result<(Vec<Copied>, LandlockStatus), KeeperError> {
+        let mut inputs = Vec::new();
         loop {
-            let receive = |fd: &OwnedFd| setup::receive(fd.as_fd(), self.names.len());
-            let report = self.setup.async_io(Interest::READABLE, receive).await;
-            match report.during("hear from the sandbox")? {
+            match self.report().await? {
                 Some(Report::Built(copied, out)) => {
                     self.out = Some(out);
-                    inputs = Some(copied);
+                    inputs = copied;
                 }
                 Some(Report::Restricted(status, listener)) => {
-                    let listener = watch(listener);
-                    self.listener = Some(listener.during("watch for denied attempts")?);
-                    landlock = Some(status);
+                    let listener = watch(listener).during("watch for denied attempts")?;
+                    self.listener = Some(listener);
+                    return Ok((inputs, status));
                 }
-                Some(Report::Failed(step, source)) => {
-                    return Err(KeeperError::Build { step, source });
-                }
-                None => {
-                    let ended = || KeeperError::Lost("it died while it was made".into());
-                    return inputs.zip(landlock).ok_or_else(ended);
+                Some(Report::Failed(..)) | None => {
+                    return Err(KeeperError::Lost("it died while it was made".into()));
                 }
             }
         }
     }
 
+    /// Waits until the guest runs, and says what was in its way if it does not.
     async fn hello(&mut self) -> Result<(), KeeperError> {
         match self.guest.next_frame().await {
             Ok(Some(FromGuest::Hello(PROTOCOL_VERSION))) => Ok(()),
             Ok(Some(frame)) => Err(KeeperError::Lost(format!("its first word was {frame:?}"))),
-            Ok(None) => Err(KeeperError::Lost("the guest did not start".into())),
-            Err(source) => Err(KeeperError::Build {
-                step: "hear from the guest".into(),
-                source,
-            }),
+            Ok(None) | Err(_) => {
+                self.report().await?;
+                Err(KeeperError::Lost("the guest did not start".into()))
+            }
         }
     }
 }
@@ -157,8 +161,7 @@ fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 impl Sandbox for NamespaceSandbox {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
-        let (copied, landlock) = self.reports().await?;
-        self.hello().await?;
+        let (copied, landlock) = self.restricted().await?;
         let isolation = facts::measure(self.process.pid(), &self.host, &self.cgroups, landlock)
             .during("measure the sandbox")?;
         let inputs = self
@@ -177,6 +180,7 @@ impl Sandbox for NamespaceSandbox {
     }
 
     async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {
+        self.hello().await?;
         let listener = self.listener.take();
         let run = Run::new(&mut self.guest, listener.as_ref(), &self.limits, io);
         let seen = run.drive(command).await;

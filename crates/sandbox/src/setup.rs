@@ -68,7 +68,8 @@ pub(crate) fn become_guest(
     control: &OwnedFd,
 ) -> ! {
     let life = || match build(blueprint, tasks, setup)
-        .and_then(|image| restrict(blueprint, setup, control, &image))
+        .and_then(|()| restrict(blueprint, setup, control))
+        .and_then(|()| start_guest(blueprint))
     {
         Ok(error) => fail(setup, &Failure("execute the guest".into(), error)),
         Err(failure) => fail(setup, &failure),
@@ -90,8 +91,7 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
-/// Makes the place; returns the guest's image.
-fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<OwnedFd, Failure> {
+fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
     for file in tasks {
         rustix::io::write(file, b"0").during("enter the cgroup")?;
     }
@@ -117,9 +117,7 @@ fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<Ow
         &encode_built(&construction.finish()),
         Some(out.as_fd()),
     )
-    .during("report")?;
-    // Before the size of files is limited.
-    image::sealed().during("copy the guest")
+    .during("report")
 }
 
 fn become_user() -> rustix::io::Result<()> {
@@ -135,16 +133,9 @@ fn become_user() -> rustix::io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
 }
 
-/// Gives up every privilege for good, then executes the guest; returns why that failed.
-fn restrict(
-    blueprint: &Blueprint,
-    setup: &OwnedFd,
-    control: &OwnedFd,
-    image: &OwnedFd,
-) -> Result<io::Error, Failure> {
-    for (resource, limit) in &blueprint.limits {
-        rustix::process::setrlimit(*resource, *limit).during("set resource limits")?;
-    }
+/// Gives up every privilege for good. What the keeper measures is true from here on.
+fn restrict(blueprint: &Blueprint, setup: &OwnedFd, control: &OwnedFd) -> Result<(), Failure> {
+    set_limits(blueprint, |resource| resource != Resource::Fsize)?;
     rustix::process::setsid().during("make a session")?;
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .during("open /dev/null")?;
@@ -154,16 +145,32 @@ fn restrict(
     close_on_exec_from(3).during("close descriptors")?;
     drop_capabilities().during("drop capabilities")?;
     let landlock = restrict_files(LANDLOCK).during("restrict files")?;
-    let (name, no_env) = ([CString::from(c"casemate-guest")], []);
     let listener = install_filter(seccomp::PROGRAM).during("restrict system calls")?;
-    send(
-        setup,
-        &[RESTRICTED, landlock_code(landlock)],
-        Some(listener.as_fd()),
-    )
-    .during("report")?;
-    drop(listener);
-    Ok(exec_fd(image.as_fd(), &name, &no_env))
+    let report = [RESTRICTED, landlock_code(landlock)];
+    send(setup, &report, Some(listener.as_fd())).during("report")
+}
+
+/// Executes the guest, while the keeper decides and records; returns why that failed.
+fn start_guest(blueprint: &Blueprint) -> Result<io::Error, Failure> {
+    let image = image::sealed().during("copy the guest")?;
+    // Not before: the guest's image is a file.
+    set_limits(blueprint, |resource| resource == Resource::Fsize)?;
+    Ok(exec_fd(
+        image.as_fd(),
+        &[CString::from(c"casemate-guest")],
+        &[],
+    ))
+}
+
+fn set_limits(blueprint: &Blueprint, wanted: impl Fn(Resource) -> bool) -> Result<(), Failure> {
+    let limits = blueprint
+        .limits
+        .iter()
+        .filter(|(resource, _)| wanted(*resource));
+    for (resource, limit) in limits {
+        rustix::process::setrlimit(*resource, *limit).during("set resource limits")?;
+    }
+    Ok(())
 }
 
 /// What may be done with files, beside what mounts and ownership say already.
