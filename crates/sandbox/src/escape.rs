@@ -9,7 +9,7 @@
 //! - An attempt that gets out does no harm: it touches nothing of the host but the traps.
 //! - Nothing is skipped in silence: [`Verdict::Skipped`] says why.
 
-use casemate_model::Limits;
+use casemate_model::{Isolation, Limits};
 use casemate_ports::{InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec};
 
 mod attempt;
@@ -39,6 +39,15 @@ pub enum Verdict {
     GotThrough(Vec<String>),
     /// It cannot be tried here, and why.
     Skipped(String),
+}
+
+/// What a sandbox of `keeper` with the usual limits enforces.
+///
+/// # Errors
+/// When no sandbox can be made.
+pub async fn measure<K: Keeper>(keeper: &K) -> Result<Isolation, KeeperError> {
+    let (_, ready) = make(keeper, Limits::default(), Vec::new()).await?;
+    Ok(ready.isolation)
 }
 
 /// Runs `attempt` in a sandbox that `keeper` makes, among `traps` that were laid for it alone.
@@ -74,11 +83,8 @@ async fn let_loose<K: Keeper>(
             if let Demand::Nothing(why) = attempt.demand(Some(&ready.isolation)) {
                 return Ok(Verdict::Skipped(why));
             }
-            let family = Family::of_this_process()?.without(&relatives);
-            (
-                Some(ready.isolation),
-                watch(sandbox, attempt, traps, &family).await?,
-            )
+            let seen = watch(sandbox, attempt, traps, &relatives).await?;
+            (Some(ready.isolation), seen)
         }
         // A demand that must be refused, such as a hostile name of an input.
         Err(KeeperError::Spec(why)) => (None, Seen::refused(&why)),
@@ -90,7 +96,6 @@ async fn let_loose<K: Keeper>(
     if let Demand::Expect(expect) = attempt.demand(isolation.as_ref()) {
         findings.extend(expect.disappointments(&attempt.limits, &seen.observed, &seen.captured));
     }
-    eprintln!("DEBUG {} {}", attempt.name, seen.observed);
     if findings.is_empty() {
         return Ok(Verdict::Held);
     }
@@ -119,11 +124,11 @@ async fn watch<S: Sandbox>(
     mut sandbox: S,
     attempt: &Attempt,
     traps: &Traps,
-    family: &Family,
+    relatives: &Family,
 ) -> Result<Seen, EscapeError> {
     let observed = drive::drive(&mut sandbox, attempt, traps).await;
     // Not later: when the call is over, everything in it is dead already.
-    let mut findings = family.survivors(traps.nonce())?;
+    let mut findings = relatives.survivors(traps.nonce())?;
     let mut captured = Captured::default();
     match sandbox.collect(&mut captured).await {
         Ok(artefacts) => captured.list = artefacts,

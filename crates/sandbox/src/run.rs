@@ -280,6 +280,8 @@ async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io:
     let Some(listener) = listener else {
         return std::future::pending().await;
     };
+    // However many ask, the clock must tick.
+    tokio::task::coop::consume_budget().await;
     let mut ready = listener.ready(Interest::READABLE).await?;
     if ready.ready().is_read_closed() {
         return std::future::pending().await;
@@ -298,7 +300,9 @@ fn asks(listener: &OwnedFd) -> io::Result<bool> {
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
         match poll(&mut fds, Some(&Timespec::default())) {
             Err(Errno::INTR) => {}
-            result => return Ok(result? != 0),
+            Err(error) => return Err(error.into()),
+            // Its end (HUP) is not a question.
+            Ok(_) => return Ok(fds.iter().any(|fd| fd.revents().contains(PollFlags::IN))),
         }
     }
 }

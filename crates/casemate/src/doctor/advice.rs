@@ -8,9 +8,15 @@ const OLDEST_KERNEL: (u32, u32) = (5, 14);
 /// Everything that stands in the way, as far as the host tells; else what usually does.
 pub(super) fn advice(host: &Host) -> Vec<String> {
     let mut advice = Vec::new();
-    if host.kernel_version().is_some_and(|version| version < OLDEST_KERNEL) {
+    if host
+        .kernel_version()
+        .is_some_and(|version| version < OLDEST_KERNEL)
+    {
         let (major, minor) = OLDEST_KERNEL;
-        advice.push(format!("the kernel is {}: use {major}.{minor} or a newer one", host.kernel));
+        advice.push(format!(
+            "the kernel is {}: use {major}.{minor} or a newer one",
+            host.kernel
+        ));
     }
     if !host.user_namespaces {
         advice.push("the kernel has no user namespaces: use one with CONFIG_USER_NS=y".to_owned());
@@ -68,8 +74,14 @@ mod tests {
         let obstacles: [(Change, &str); 5] = [
             (|host| host.kernel = "5.10.0-30-amd64".into(), "5.14"),
             (|host| host.user_namespaces = false, "CONFIG_USER_NS"),
-            (|host| host.user_namespaces_max = Some(0), "user.max_user_namespaces="),
-            (|host| host.unprivileged_userns_clone = Some(0), "kernel.unprivileged_userns_clone=1"),
+            (
+                |host| host.user_namespaces_max = Some(0),
+                "user.max_user_namespaces=",
+            ),
+            (
+                |host| host.unprivileged_userns_clone = Some(0),
+                "kernel.unprivileged_userns_clone=1",
+            ),
             (
                 |host| host.apparmor_restrict_unprivileged_userns = Some(1),
                 "kernel.apparmor_restrict_unprivileged_userns=0",
@@ -79,7 +91,10 @@ mod tests {
             let mut host = host();
             change(&mut host);
             let advice = advice(&host);
-            assert!(advice.len() == 1 && advice[0].contains(expected), "{advice:?}");
+            assert!(
+                advice.len() == 1 && advice[0].contains(expected),
+                "{advice:?}"
+            );
         }
     }
 
@@ -91,7 +106,11 @@ mod tests {
             apparmor_restrict_unprivileged_userns: Some(1),
             ..host()
         };
-        assert!(advice(&host).iter().all(|line| !line.contains("run as root")));
+        assert!(
+            advice(&host)
+                .iter()
+                .all(|line| !line.contains("run as root"))
+        );
         assert!(!advice(&host).is_empty());
     }
 }

@@ -45,10 +45,16 @@ pub(super) struct Attack {
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub(super) enum Outcome {
     Held,
-    GotThrough { findings: Vec<String> },
-    Skipped { why: String },
+    GotThrough {
+        findings: Vec<String>,
+    },
+    Skipped {
+        why: String,
+    },
     /// There was no sandbox to attack.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 /// What prevents sandboxes.
@@ -60,7 +66,8 @@ pub(super) struct Obstacle {
 
 impl Diagnosis {
     pub(super) fn of_attacks(host: Host, isolation: Isolation, attacks: Vec<Attack>) -> Self {
-        let any = |wanted: fn(&Outcome) -> bool| attacks.iter().any(|attack| wanted(&attack.outcome));
+        let any =
+            |wanted: fn(&Outcome) -> bool| attacks.iter().any(|attack| wanted(&attack.outcome));
         let verdict = if any(|outcome| matches!(outcome, Outcome::GotThrough { .. })) {
             Word::GotThrough
         } else if any(|outcome| matches!(outcome, Outcome::Unknown { .. })) {
@@ -98,7 +105,10 @@ impl Diagnosis {
     /// How many attacks were held, and how many could not be tried.
     pub(super) fn counts(&self) -> (usize, usize) {
         let count = |wanted: fn(&Outcome) -> bool| {
-            self.attacks.iter().filter(|attack| wanted(&attack.outcome)).count()
+            self.attacks
+                .iter()
+                .filter(|attack| wanted(&attack.outcome))
+                .count()
         };
         (
             count(|outcome| *outcome == Outcome::Held),
@@ -124,7 +134,11 @@ mod tests {
             tier: IsolationTier::Namespace,
             controls: Vec::new(),
         };
-        Diagnosis::of_attacks(Host::look(), isolation, outcomes.into_iter().map(attack).collect())
+        Diagnosis::of_attacks(
+            Host::look(),
+            isolation,
+            outcomes.into_iter().map(attack).collect(),
+        )
     }
 
     fn got_through() -> Outcome {
@@ -161,6 +175,9 @@ mod tests {
         let json = serde_json::to_value(diagnosis(vec![got_through()])).unwrap();
         assert_eq!(json["verdict"], "got_through");
         assert_eq!(json["attacks"][0]["outcome"], "got_through");
-        assert_eq!(json["attacks"][0]["findings"][0], "the host's TCP listener was reached");
+        assert_eq!(
+            json["attacks"][0]["findings"][0],
+            "the host's TCP listener was reached"
+        );
     }
 }

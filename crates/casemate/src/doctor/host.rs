@@ -34,7 +34,10 @@ impl Host {
     pub(super) fn look() -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         Self {
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
             landlock_abi: casemate_sys::landlock_abi(),
             cgroups: cgroups(&mounts),
             user_namespaces: Path::new("/proc/self/ns/user").exists(),
@@ -105,7 +108,11 @@ mod tests {
     fn a_release_starts_with_two_numbers() {
         let version = |kernel: &str| {
             let kernel = kernel.to_owned();
-            Host { kernel, ..Host::look() }.kernel_version()
+            Host {
+                kernel,
+                ..Host::look()
+            }
+            .kernel_version()
         };
         assert_eq!(version("6.12.1-generic"), Some((6, 12)));
         assert_eq!(version("5.14"), Some((5, 14)));

@@ -17,14 +17,27 @@ impl fmt::Display for Table<'_> {
         let diagnosis = self.0;
         host(f, &diagnosis.host)?;
         if let Some(isolation) = &diagnosis.isolation {
-            writeln!(f, "\nEnforced by a sandbox of the tier `{}`", isolation.tier)?;
-            isolation.controls.iter().try_for_each(|found| control(f, found))?;
+            writeln!(
+                f,
+                "\nEnforced by a sandbox of the tier `{}`",
+                isolation.tier
+            )?;
+            isolation
+                .controls
+                .iter()
+                .try_for_each(|found| control(f, found))?;
             writeln!(f, "\nAttacks")?;
-            diagnosis.attacks.iter().try_for_each(|tried| attack(f, tried))?;
+            diagnosis
+                .attacks
+                .iter()
+                .try_for_each(|tried| attack(f, tried))?;
         }
         if let Some(obstacle) = &diagnosis.obstacle {
             writeln!(f, "\n{}", obstacle.error)?;
-            obstacle.advice.iter().try_for_each(|line| writeln!(f, "hint: {line}"))?;
+            obstacle
+                .advice
+                .iter()
+                .try_for_each(|line| writeln!(f, "hint: {line}"))?;
         }
         writeln!(f, "\n{}", verdict(diagnosis))
     }
@@ -40,7 +53,11 @@ fn host(f: &mut fmt::Formatter<'_>, host: &Host) -> fmt::Result {
         (true, Some(most)) => format!("at most {most}"),
         (true, None) => "yes".to_owned(),
     };
-    let python = if host.python3 { "/usr/bin/python3" } else { "not here" };
+    let python = if host.python3 {
+        "/usr/bin/python3"
+    } else {
+        "not here"
+    };
     let user = if host.is_root() {
         "root".to_owned()
     } else {
@@ -61,7 +78,12 @@ fn host(f: &mut fmt::Formatter<'_>, host: &Host) -> fmt::Result {
 }
 
 fn control(f: &mut fmt::Formatter<'_>, control: &Control) -> fmt::Result {
-    let Control { name, strength, by, note } = control;
+    let Control {
+        name,
+        strength,
+        by,
+        note,
+    } = control;
     write!(f, "  {:<19} {:<10} {by}", name.as_str(), strength.as_str())?;
     if !note.is_empty() {
         write!(f, ": {note}")?;
@@ -77,7 +99,9 @@ fn attack(f: &mut fmt::Formatter<'_>, attack: &Attack) -> fmt::Result {
         Outcome::Unknown { why } => writeln!(f, "not tried: {why}"),
         Outcome::GotThrough { findings } => {
             writeln!(f, "GOT THROUGH: {}", attack.must_not)?;
-            findings.iter().try_for_each(|line| writeln!(f, "    {line}"))
+            findings
+                .iter()
+                .try_for_each(|line| writeln!(f, "    {line}"))
         }
     }
 }
@@ -90,8 +114,12 @@ fn verdict(diagnosis: &Diagnosis) -> String {
         (Word::Held, _) => format!("{held} attacks were held; {skipped} could not be tried here."),
         (Word::GotThrough, _) => {
             let through = diagnosis.attacks.iter();
-            let through = through.filter(|attack| matches!(attack.outcome, Outcome::GotThrough { .. }));
-            format!("{} of {total} attacks GOT THROUGH: do not run code here.", through.count())
+            let through =
+                through.filter(|attack| matches!(attack.outcome, Outcome::GotThrough { .. }));
+            format!(
+                "{} of {total} attacks GOT THROUGH: do not run code here.",
+                through.count()
+            )
         }
         (Word::NoSandbox, _) => "No sandbox can be made here: nothing runs.".to_owned(),
     }
@@ -125,12 +153,25 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_verdict() {
-        let skipped = || Outcome::Skipped { why: "no python".into() };
-        let through = Outcome::GotThrough { findings: vec!["it was reached".into()] };
+        let skipped = || Outcome::Skipped {
+            why: "no python".into(),
+        };
+        let through = Outcome::GotThrough {
+            findings: vec!["it was reached".into()],
+        };
         for (outcomes, verdict) in [
-            (vec![Outcome::Held, Outcome::Held], "All 2 attacks were held."),
-            (vec![Outcome::Held, skipped()], "1 attacks were held; 1 could not be tried here."),
-            (vec![Outcome::Held, through], "1 of 2 attacks GOT THROUGH: do not run code here."),
+            (
+                vec![Outcome::Held, Outcome::Held],
+                "All 2 attacks were held.",
+            ),
+            (
+                vec![Outcome::Held, skipped()],
+                "1 attacks were held; 1 could not be tried here.",
+            ),
+            (
+                vec![Outcome::Held, through],
+                "1 of 2 attacks GOT THROUGH: do not run code here.",
+            ),
         ] {
             assert_eq!(table(outcomes).lines().last(), Some(verdict));
         }
@@ -138,8 +179,16 @@ mod tests {
 
     #[test]
     fn what_is_weak_and_what_got_through_is_said_in_full() {
-        let text = table(vec![Outcome::GotThrough { findings: vec!["it was reached".into()] }]);
-        assert!(text.contains("memory              partial    RLIMIT_AS: for each process\n"), "{text}");
-        assert!(text.contains("GOT THROUGH: a listener of the host is reached\n    it was reached\n"), "{text}");
+        let text = table(vec![Outcome::GotThrough {
+            findings: vec!["it was reached".into()],
+        }]);
+        assert!(
+            text.contains("memory              partial    RLIMIT_AS: for each process\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("GOT THROUGH: a listener of the host is reached\n    it was reached\n"),
+            "{text}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! One attempt, as it is written in the catalogue.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, iter, path::Path};
 
 use casemate_model::{ControlName, Isolation, Limits, Strength, Text};
 use casemate_ports::Command;
@@ -167,37 +167,31 @@ impl Attempt {
     }
 
     pub(super) fn command(&self, traps: &Traps) -> Command {
-        let code = traps.fill(&self.code);
+        let fill = |text: &str| traps.fill(text);
+        let words = |words: &[&str]| words.iter().copied().map(Text::from).collect();
         let mut argv: Vec<Text> = match self.program {
             Program::Python => {
-                let code = format!("{PRELUDE}\n{code}");
-                [PYTHON, "-I", "-S", "-c", &code, traps.nonce()]
-                    .map(Text::from)
-                    .into()
+                let code = fill(&format!("{PRELUDE}\n{}", self.code));
+                words(&[PYTHON, "-I", "-S", "-c", &code, traps.nonce()])
             }
-            Program::Sh => ["/bin/sh", "-c", &code, traps.nonce()]
-                .map(Text::from)
-                .into(),
-            Program::Argv => self
-                .argv
-                .iter()
-                .map(|word| traps.fill(word).into())
-                .collect(),
+            Program::Sh => words(&["/bin/sh", "-c", &fill(&self.code), traps.nonce()]),
+            Program::Argv => self.argv.iter().map(|word| fill(word).into()).collect(),
         };
-        let padding = |padding: Option<Padding>| {
-            let Padding { count, bytes } = padding.unwrap_or(Padding { count: 0, bytes: 0 });
-            (0..count).map(move |_| Text::from("x".repeat(bytes)))
-        };
-        argv.extend(padding(self.argv_padding));
-        let declared = self
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), traps.fill(value).into()));
-        let padded = padding(self.env_padding).enumerate();
+        argv.extend(Padding::texts(self.argv_padding));
+        let declared = self.env.iter();
+        let declared = declared.map(|(name, value)| (name.clone(), fill(value).into()));
+        let padded = Padding::texts(self.env_padding).enumerate();
         let padded = padded.map(|(index, text)| (format!("PADDING_{index}"), text));
         let mut env: BTreeMap<String, Text> = declared.chain(padded).collect();
         env.insert(NONCE_VARIABLE.into(), traps.nonce().into());
         Command { argv, env }
+    }
+}
+
+impl Padding {
+    fn texts(padding: Option<Self>) -> impl Iterator<Item = Text> {
+        let (count, bytes) = padding.map_or((0, 0), |padding| (padding.count, padding.bytes));
+        iter::repeat_with(move || "x".repeat(bytes).into()).take(count)
     }
 }
 

@@ -126,7 +126,7 @@ impl Expect {
             }
         }
         for path in &self.skipped {
-            if !find(path).is_some_and(|found| !is_given(found)) {
+            if find(path).is_none_or(is_given) {
                 findings.push(format!("`{path}` was not skipped"));
             }
         }
@@ -153,4 +153,121 @@ impl Expect {
 fn is_below(path: &[u8]) -> bool {
     let plain = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
     path.split(|byte| *byte == b'/').all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_model::{DeniedAttempt, Digest};
+
+    use super::*;
+
+    fn expect(text: &str) -> Expect {
+        toml::from_str(text).unwrap()
+    }
+
+    fn observed() -> Observed {
+        Observed {
+            ending: "exit 0".into(),
+            stdout: b"said this".into(),
+            stderr: b"and that".into(),
+            denied: vec![DeniedAttempt {
+                kind: "syscall".into(),
+                what: "mount".into(),
+                count: 1,
+            }],
+            output_truncated: false,
+            elapsed_ms: 100,
+        }
+    }
+
+    fn artefact(path: &str, skipped: Option<&str>) -> Artefact {
+        Artefact {
+            path: path.into(),
+            bytes: 0,
+            sha256: Some(Digest::of(b"")),
+            skipped: skipped.map(str::to_owned),
+        }
+    }
+
+    fn captured(list: Vec<Artefact>) -> Captured {
+        let mut captured = Captured::default();
+        captured.list = list;
+        captured
+    }
+
+    fn findings(expect: &Expect, list: Vec<Artefact>) -> Vec<String> {
+        expect.disappointments(&Limits::default(), &observed(), &captured(list))
+    }
+
+    #[test]
+    fn what_is_as_expected_is_no_finding() {
+        let expect = expect(
+            "ends = ['timed_out', 'exit 0']
+             stdout = ['said']
+             lacks = ['secret']
+             denied = [{ kind = 'syscall', what = 'mount' }]
+             truncated = false
+             given = ['a/b']
+             skipped = ['link']
+             absent = ['other']
+             elapsed_ms_max = 100",
+        );
+        let list = vec![artefact("a/b", None), artefact("link", Some("a link"))];
+        assert_eq!(findings(&expect, list), Vec::<String>::new());
+    }
+
+    /// Each expectation alone can be disappointed.
+    #[test]
+    fn what_is_not_as_expected_is_a_finding() {
+        for text in [
+            "ends = ['exit 1']",
+            "ends = []",
+            "stdout = ['and that']",
+            "lacks = ['and that']",
+            "denied = [{ kind = 'network', what = 'mount' }]",
+            "denied = [{ kind = 'syscall', what = 'ptrace' }]",
+            "truncated = true",
+            "given = ['link']",
+            "given = ['missing']",
+            "skipped = ['a/b']",
+            "skipped = ['missing']",
+            "absent = ['a/b']",
+            "absent = ['link']",
+            "elapsed_ms_max = 99",
+        ] {
+            let list = vec![artefact("a/b", None), artefact("link", Some("a link"))];
+            assert_eq!(findings(&expect(text), list).len(), 1, "{text}");
+        }
+    }
+
+    /// I15: whatever an attempt expects, these never hold.
+    #[test]
+    fn some_things_no_attempt_may_do() {
+        for path in [
+            "/etc/passwd",
+            "../up",
+            "a/../b",
+            "a//b",
+            "a/",
+            ".",
+            "a/./b",
+            "nul\0",
+        ] {
+            let list = vec![artefact(path, None)];
+            assert_eq!(findings(&Expect::default(), list).len(), 1, "{path}");
+        }
+        let many = vec![artefact("x", None); MAX_ARTEFACTS + 1];
+        assert_eq!(findings(&Expect::default(), many).len(), 1);
+        let limits = Limits {
+            output_bytes: 16,
+            ..Limits::default()
+        };
+        let nothing = Captured::default();
+        assert_eq!(
+            Expect::default()
+                .disappointments(&limits, &observed(), &nothing)
+                .len(),
+            1
+        );
+    }
 }

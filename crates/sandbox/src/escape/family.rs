@@ -3,61 +3,39 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
 };
+
+use casemate_model::Text;
 
 use super::{EscapeError, error::During as _};
 
-/// The descendants of this process, with the pid namespace of each.
+/// The descendants of this process.
 #[derive(Debug)]
-pub(super) struct Family(BTreeMap<u32, PathBuf>);
+pub(super) struct Family(BTreeSet<u32>);
 
 impl Family {
     pub(super) fn of_this_process() -> Result<Self, EscapeError> {
-        let parents: BTreeMap<u32, u32> = pids()?
-            .into_iter()
+        let parents = pids()?.into_iter();
+        let parents: BTreeMap<u32, u32> = parents
             .filter_map(|pid| Some((pid, parent(pid)?)))
             .collect();
         let own = std::process::id();
-        let descends = |pid: u32| {
-            let mut pid = pid;
+        let ancestors = |pid: u32| {
+            let up = std::iter::successors(Some(pid), |pid| parents.get(pid).copied());
             // No line of ancestors is longer than the list.
-            for _ in 0..parents.len() {
-                match parents.get(&pid) {
-                    Some(&parent) if parent == own => return true,
-                    Some(&parent) => pid = parent,
-                    None => return false,
-                }
-            }
-            false
+            up.skip(1).take(parents.len())
         };
-        let family = parents.keys().filter(|pid| descends(**pid));
-        Ok(Self(
-            family
-                .filter_map(|&pid| Some((pid, namespace(pid)?)))
-                .collect(),
-        ))
+        let descends = |pid: &u32| ancestors(*pid).any(|ancestor| ancestor == own);
+        Ok(Self(parents.keys().copied().filter(descends).collect()))
     }
 
-    /// Those that have come since `earlier`.
-    pub(super) fn without(mut self, earlier: &Self) -> Self {
-        self.0.retain(|pid, _| !earlier.0.contains_key(pid));
-        self
-    }
-
-    /// Every process that carries `nonce` or shares a pid namespace with one of the family: a finding each.
+    /// Every process that carries `nonce`, or has come to the family since: a finding each.
     pub(super) fn survivors(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
-        let own = namespace(std::process::id());
-        let namespaces: BTreeSet<_> = self
-            .0
-            .values()
-            .filter(|id| Some(*id) != own.as_ref())
-            .collect();
-        let survives = |pid: &u32| {
-            carries(*pid, nonce) || namespace(*pid).is_some_and(|id| namespaces.contains(&id))
-        };
-        let name = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let finding = |pid| format!("process {pid} ({}) outlived its call", name(pid).trim());
+        let now = Self::of_this_process()?;
+        let survives =
+            |pid: &u32| carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid);
+        let name = |pid| Text::from(fs::read(format!("/proc/{pid}/comm")).unwrap_or_default());
+        let finding = |pid| format!("process {pid} ({}) outlived its call", name(pid));
         Ok(pids()?.into_iter().filter(survives).map(finding).collect())
     }
 }
@@ -87,8 +65,4 @@ fn parent(pid: u32) -> Option<u32> {
     // The second field is a name in parentheses, and may contain both spaces and parentheses.
     let (_, fields) = stat.rsplit_once(") ")?;
     fields.split(' ').nth(1)?.parse().ok()
-}
-
-fn namespace(pid: u32) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }

@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use casemate_model::Text;
 use casemate_ports::InputFile;
 use tempfile::TempDir;
 
@@ -60,6 +61,7 @@ impl Traps {
         let listeners = Listeners::lay(directory.path(), &nonce).during("listen for visitors")?;
         let mut places = listeners.places().during("listen for visitors")?;
         places.insert("nonce", nonce.clone());
+        places.insert("traps_path", directory.path().display().to_string());
         places.insert("canary_path", canary.path().display().to_string());
         places.insert("canary_pid", canary.pid().to_string());
         places.insert("keeper_pid", std::process::id().to_string());
@@ -129,7 +131,8 @@ impl Traps {
             }
             let text = String::from_utf8_lossy(bytes);
             let escapes = text.lines().filter(|line| line.starts_with(ESCAPED));
-            findings.extend(escapes.map(|line| line.chars().take(MAX_LINE).collect()));
+            let short = |line: &str| line.chars().take(MAX_LINE).collect::<String>();
+            findings.extend(escapes.map(|line| Text::from(short(line)).to_string()));
         }
         for (path, bytes) in captured.files() {
             for (place, secret) in &self.secrets {

@@ -1,0 +1,62 @@
+//! The process that attacks its own sandbox: one thread, one attempt.
+
+use std::{env, process::ExitCode};
+
+use casemate_sandbox::{
+    NamespaceKeeper,
+    escape::{Attempt, EscapeError, Traps, Verdict, attempt, catalogue},
+};
+
+use crate::{failure, weak::WeakKeeper};
+
+/// Which attempt to run; the parent sets it.
+pub(crate) const ATTEMPT: &str = "CASEMATE_ESCAPE_ATTEMPT";
+/// Not an attempt, but a sandbox that cannot be made.
+pub(crate) const FAILED_STEP: &str = "failed_step_is_named";
+/// Set when the attempt shall run without any sandbox.
+pub(crate) const WEAK: &str = "CASEMATE_ESCAPE_WEAK";
+/// A secret in the keeper's environment.
+pub(crate) const SECRET: &str = "CASEMATE_ESCAPE_SECRET";
+
+pub(crate) const HELD: u8 = 0;
+pub(crate) const GOT_THROUGH: u8 = 10;
+pub(crate) const SKIPPED: u8 = 11;
+const FAILED: u8 = 12;
+
+/// More is not printed: the parent reads it at the end.
+const MAX_PRINTED: usize = 16 * 1024;
+
+pub(crate) fn wanted() -> Option<String> {
+    env::var(ATTEMPT).ok()
+}
+
+pub(crate) fn main(name: &str) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (code, text) = match runtime.block_on(run(name)) {
+        Ok(Verdict::Held) => (HELD, String::new()),
+        Ok(Verdict::GotThrough(findings)) => (GOT_THROUGH, findings.join("\n")),
+        Ok(Verdict::Skipped(why)) => (SKIPPED, why),
+        Err(error) => (FAILED, format!("{error:?}")),
+    };
+    println!("{}", text.chars().take(MAX_PRINTED).collect::<String>());
+    code.into()
+}
+
+async fn run(name: &str) -> Result<Verdict, EscapeError> {
+    if name == FAILED_STEP {
+        let finding = failure::finding().await.map_err(EscapeError::Sandbox)?;
+        return Ok(finding.map_or(Verdict::Held, |finding| Verdict::GotThrough(vec![finding])));
+    }
+    let attempts = catalogue()?;
+    let wanted = |attempt: &&Attempt| attempt.name() == name;
+    let found = attempts.iter().find(wanted).expect("the catalogue has it");
+    let traps = Traps::lay(env::var(SECRET).ok())?;
+    if env::var_os(WEAK).is_some() {
+        return attempt(&WeakKeeper, found, traps).await;
+    }
+    let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
+    attempt(&keeper, found, traps).await
+}

@@ -1,0 +1,71 @@
+//! Runs every attempt of the catalogue against the namespace tier: as root where this is root, and always as
+//! an ordinary user.
+//!
+//! The keeper needs a process with one thread, so each trial starts this executable again for one attempt.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+use std::{error::Error as _, process::ExitCode};
+
+use casemate_sandbox::escape::{Attempt, catalogue};
+use libtest_mimic::{Arguments, Trial};
+
+mod child;
+mod failure;
+mod trial;
+mod user;
+mod weak;
+
+use self::user::User;
+
+/// More at once would make the machine's limits the suite's.
+const MAX_THREADS: usize = 2;
+
+/// Attempts that do no harm without any sandbox, and must get through there.
+const WEAK: &[&str] = &[
+    "filesystem/canary_file",
+    "inputs/only_declared_variables",
+    "network/tcp_to_a_listener_of_the_host",
+    "processes/daemon_outlives_its_call",
+];
+
+fn main() -> ExitCode {
+    if let Some(attempt) = child::wanted() {
+        return child::main(&attempt);
+    }
+    let mut arguments = Arguments::from_args();
+    let threads = arguments.test_threads.unwrap_or(MAX_THREADS);
+    arguments.test_threads = Some(threads.clamp(1, MAX_THREADS));
+    let attempts = match catalogue() {
+        Ok(attempts) => attempts,
+        Err(error) => {
+            println!("{error}: {}", error.source().unwrap());
+            return ExitCode::FAILURE;
+        }
+    };
+    let (users, _directory) = user::all().unwrap();
+    libtest_mimic::run(&arguments, trials(&attempts, &users)).exit_code()
+}
+
+fn trials(attempts: &[Attempt], users: &[User]) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let names = attempts.iter().map(Attempt::name);
+    for name in names.chain([child::FAILED_STEP]) {
+        for user in users.iter().cloned() {
+            let name = name.to_owned();
+            let title = format!("{}::{name}", user.name);
+            trials.push(Trial::test(title, move || trial::held(&name, &user)));
+        }
+    }
+    for name in WEAK {
+        trials.push(Trial::test(format!("without_a_sandbox::{name}"), || {
+            trial::got_through(name)
+        }));
+    }
+    trials
+}
