@@ -18,9 +18,8 @@ use crate::{
 const STEP: &str = "CASEMATE_TEST_DIE_AT";
 const DIR: &str = "CASEMATE_TEST_DIR";
 
-/// Dies at the step that its environment names.
+/// Dies at the step that its environment names: the tests below start it as a process of its own.
 #[tokio::test]
-#[ignore = "started by the tests below as a process of its own"]
 async fn dying_process() {
     let (Ok(step), Ok(dir)) = (env::var(STEP), env::var(DIR)) else {
         return;
@@ -61,7 +60,7 @@ fn world_after(step: &str) -> World {
     let world = World::new();
     world.state();
     let died = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "crash::dying_process", "--ignored"])
+        .args(["--exact", "crash::dying_process"])
         .env(STEP, step)
         .env(DIR, world.dir.path().join("state"))
         .output()

@@ -13,18 +13,7 @@ use anyhow::Result;
 use crate::Tree;
 
 /// Hosts that everybody uses: naming them says nothing about a machine.
-const PUBLIC_HOSTS: [&str; 10] = [
-    "crates.io",
-    "index.crates.io",
-    "static.crates.io",
-    "github.com",
-    "pypi.org",
-    "files.pythonhosted.org",
-    "registry.npmjs.org",
-    "deb.debian.org",
-    "security.debian.org",
-    "localhost",
-];
+const PUBLIC_HOSTS: [&str; 3] = ["crates.io", "github.com", "localhost"];
 
 /// Variables whose value can be a registry's address.
 const ADDRESS_VARIABLES: [&str; 5] = [
@@ -134,7 +123,7 @@ mod tests {
             "index = \"sparse+https://user:pw@mirror.example.com:8443/index/\"".to_owned(),
             "[global]\nindex-url = http://pip.example.org/simple\nextra = http://127.0.0.1:9/x"
                 .to_owned(),
-            "URIs: https://deb.debian.org/debian\nregistry=https://localhost:4873/".to_owned(),
+            "URIs: https://github.com/debian\nregistry=https://localhost:4873/".to_owned(),
         ];
         let hosts: Vec<_> = registry_hosts(&texts).into_iter().collect();
         assert_eq!(hosts, ["mirror.example.com", "pip.example.org"]);
