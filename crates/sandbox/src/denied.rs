@@ -45,7 +45,10 @@ impl Denied {
             return NotificationReply::Refuse(Errno::PERM.raw_os_error());
         }
         // The kernel refuses it, because there is no route; this only says what it was.
-        if let Some(address) = destination(call).filter(|address| !address.ip().is_loopback()) {
+        // Unspecified is the sandbox itself, as is loopback.
+        let away =
+            |address: &SocketAddr| !address.ip().is_loopback() && !address.ip().is_unspecified();
+        if let Some(address) = destination(call).filter(away) {
             self.count("network", address.to_string());
         }
         NotificationReply::Continue

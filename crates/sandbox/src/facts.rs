@@ -133,7 +133,7 @@ fn limit(name: ControlName, controlled: Controlled, cgroup: &str) -> Control {
             name,
             Strength::Partial,
             "RLIMIT_AS",
-            "for each process, not for all together: no memory cgroup can be made here",
+            "for the address space of each process, not for all together nor for shared memory that none has mapped: no memory cgroup can be made here",
         ),
         ControlName::Cpu if controlled.cpu => yes_no(name, true, cgroup),
         ControlName::Cpu => control(

@@ -116,6 +116,7 @@ fn the_program_does_what_the_table_says() {
         0,
         1,
         2,
+        6,
         8,
         10,
         16,
@@ -138,6 +139,7 @@ fn the_program_does_what_the_table_says() {
                 [value; 6],
                 [value, 0, 0, 0, 0, 0],
                 [0, value, 0, 0, value, 0],
+                [2, 1, value, 0, 0, 0],
             ] {
                 assert_eq!(
                     run(ARCH, number, arguments),
