@@ -71,9 +71,13 @@ impl Journal {
                 // A key that stays claimed without an open decision behind it is found out by its next claim.
                 drop(store.mark_unknown(decision).await);
             }
-            self.lose(decision, open.agent, open.tenant)
-                .map_err(|source| RecoverError::Close { decision, source })?;
-            closed.push(decision);
+            let lost = self.lose(decision, open.agent, open.tenant);
+            if lost
+                .map_err(|source| RecoverError::Close { decision, source })?
+                .is_some()
+            {
+                closed.push(decision);
+            }
         }
         Ok(closed)
     }
@@ -115,13 +119,13 @@ impl Journal {
         self.append(facts, Kind::Outcome, summary, Some(&content))
     }
 
-    /// Records that nobody knows what became of a call.
+    /// Records that nobody knows what became of a call, unless that is known by now.
     pub(crate) fn lose(
         &self,
         decision: DecisionId,
         agent: String,
         tenant: String,
-    ) -> Result<Receipt, RecordError> {
+    ) -> Result<Option<Receipt>, RecordError> {
         let entry = Entry {
             at_ms: self.clock.now_ms(),
             decision,
@@ -131,7 +135,7 @@ impl Journal {
             summary: entry::lost().map_err(RecordError::Encode)?,
             payload: None,
         };
-        self.write(entry)
+        self.ledger.close(entry).map_err(RecordError::Append)
     }
 
     /// Unpredictable bytes.

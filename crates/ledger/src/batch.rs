@@ -48,6 +48,9 @@ impl Draft {
     /// Adds an entry. After an error the draft is as it was.
     pub(crate) fn push(&mut self, body: &Body) -> Result<Placed, LedgerError> {
         let index = self.state.size();
+        if !body.is_wanted(&self.state.open) {
+            return Err(LedgerError::NotOpen);
+        }
         let effect = body.effect(index);
         if !self.state.open.has_room_for(&effect) {
             return Err(LedgerError::TooManyOpen);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     LedgerError, Owner,
     limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_SUMMARY_DEPTH},
+    open_set::OpenSet,
 };
 
 /// What an entry says about its decision.
@@ -159,6 +160,16 @@ impl Effect {
 pub(crate) struct Body {
     after_index: Vec<u8>,
     effect: Effect,
+    demand: Demand,
+}
+
+/// What must hold when the entry's turn comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Demand {
+    /// Nothing.
+    None,
+    /// The decision that it closes is still open.
+    StillOpen,
 }
 
 const INDEX_KEY: &[u8] = b"{\"index\":";
@@ -197,6 +208,16 @@ impl Body {
         Ok(Self {
             after_index: json.split_off(INDEX_KEY.len() + "0".len()),
             effect: Effect::of(&stored),
+            demand: Demand::None,
+        })
+    }
+
+    /// An outcome that is only wanted while its decision is open.
+    pub(crate) fn closing(outcome: Entry) -> Result<Self, LedgerError> {
+        let body = Self::new(outcome, None)?;
+        Ok(Self {
+            demand: Demand::StillOpen,
+            ..body
         })
     }
 
@@ -210,6 +231,14 @@ impl Body {
         match self.effect.clone() {
             Effect::Opens(open) => Effect::Opens(OpenDecision { index, ..open }),
             other => other,
+        }
+    }
+
+    /// Whether the entry may be added where these decisions are open.
+    pub(crate) fn is_wanted(&self, open: &OpenSet) -> bool {
+        match (self.demand, &self.effect) {
+            (Demand::StillOpen, Effect::Closes(decision)) => open.contains(*decision),
+            _ => true,
         }
     }
 

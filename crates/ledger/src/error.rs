@@ -129,6 +129,9 @@ pub enum LedgerError {
         "{MAX_OPEN_DECISIONS} decisions are open, which is the limit: record the outcomes of some"
     )]
     TooManyOpen,
+    /// The decision to close is not open: it was closed already, or never allowed.
+    #[error("the decision is not open any more")]
+    NotOpen,
     /// The log has as many records as a log can have.
     #[error("the log has {MAX_LOG_RECORDS} records, which is the limit: start a new one")]
     Full,

@@ -102,7 +102,23 @@ impl Ledger {
             Kind::Allowed => Some(self.owner()?),
             _ => None,
         };
-        let body = Body::new(entry, owner)?;
+        self.commit(Body::new(entry, owner)?)
+    }
+
+    /// Appends an outcome in place of a process that died, if its decision is still open when its turn
+    /// comes. Nothing otherwise: the process, or another that looked after it, was faster.
+    ///
+    /// # Errors
+    /// As [`Ledger::append`].
+    pub fn close(&self, outcome: Entry) -> Result<Option<Receipt>, LedgerError> {
+        match self.commit(Body::closing(outcome)?) {
+            Ok(receipt) => Ok(Some(receipt)),
+            Err(LedgerError::NotOpen) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn commit(&self, body: Body) -> Result<Receipt, LedgerError> {
         // The leader is told to lead, or done; never both before it listens.
         let (thread, turns) = sync_channel(1);
         let lead = {

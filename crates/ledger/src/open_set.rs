@@ -25,6 +25,11 @@ impl OpenSet {
         }
     }
 
+    /// Whether `decision` is open.
+    pub(crate) fn contains(&self, decision: DecisionId) -> bool {
+        self.0.contains_key(&decision)
+    }
+
     /// Whether `effect` would exceed [`MAX_OPEN_DECISIONS`].
     pub(crate) fn has_room_for(&self, effect: &Effect) -> bool {
         match effect {

@@ -10,9 +10,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::home::for_everybody;
+use crate::home::{Home, for_everybody};
 
 const ROUNDS: usize = 40;
+
+const AT_ONCE: usize = 120;
 
 /// About how long a call takes to its first instruction, and some more.
 const MOMENTS_US: u64 = 20_000;
@@ -59,6 +61,35 @@ fn nothing_is_left_of_a_call_that_was_killed() {
         let closed = |kinds: &Vec<String>| kinds == &["allowed", "outcome"] || kinds == &["denied"];
         assert!(ends.values().all(closed), "{ends:#?}");
     });
+}
+
+/// I12: processes that start while others end do not take them for dead: each decision has one outcome.
+#[test]
+fn calls_at_once_have_one_outcome_each() {
+    let home = Home::new();
+    let calls: Vec<Child> = (0..AT_ONCE)
+        .map(|_| {
+            home.casemate(["run", "--quiet", "--", "true"])
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut call in calls {
+        assert!(call.wait().unwrap().success());
+    }
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for record in home.log() {
+        let decision = record["decision"].as_str().unwrap().to_owned();
+        let status = record["summary"]["status"].as_str().unwrap_or("decided");
+        kinds.entry(decision).or_default().push(status.to_owned());
+    }
+    assert_eq!(kinds.len(), AT_ONCE);
+    assert!(
+        kinds
+            .values()
+            .all(|kinds| kinds == &["decided", "succeeded"]),
+        "{kinds:#?}"
+    );
 }
 
 /// The first process of the sandbox, once it is there: nothing else is a child.

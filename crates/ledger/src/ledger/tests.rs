@@ -517,3 +517,32 @@ fn a_log_can_be_verified_and_read_while_it_grows() {
     });
     assert_eq!(check(dir.path()).size, 800);
 }
+
+/// I12: whoever looks after a dead process's decision closes it once, and not at all when the process had
+/// closed it before it died.
+#[test]
+fn a_decision_is_closed_once_however_many_look_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Ledger::open(dir.path(), key()).unwrap();
+    let theirs = Ledger::open(dir.path(), key()).unwrap();
+    let of = |kind, number| crate::Entry {
+        kind,
+        decision: decision(number),
+        ..entry(0)
+    };
+    for number in [1, 2] {
+        ours.append(of(Kind::Allowed, number)).unwrap();
+    }
+    // They know both as open; meanwhile one ends.
+    assert_eq!(theirs.open_decisions().unwrap().len(), 2);
+    ours.append(of(Kind::Outcome, 1)).unwrap();
+    assert_eq!(theirs.close(of(Kind::Outcome, 1)).unwrap(), None);
+    assert!(theirs.close(of(Kind::Outcome, 2)).unwrap().is_some());
+    assert_eq!(ours.close(of(Kind::Outcome, 2)).unwrap(), None);
+    assert_eq!(
+        ours.close(of(Kind::Outcome, 3)).unwrap(),
+        None,
+        "never allowed"
+    );
+    assert_eq!(check(dir.path()).records, 4);
+}
