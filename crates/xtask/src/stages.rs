@@ -20,7 +20,9 @@ pub fn test() -> Result<()> {
     );
     stages.run("generated pages", generated_pages);
     if process::succeeds(process::cargo().args(["deny", "--version"])) {
-        stages.command("dependencies", process::cargo().args(["deny", "check"]));
+        // Advisories need the network, which a test may not have: `cargo deny check advisories` by hand.
+        let checks = ["deny", "check", "bans", "licenses", "sources"];
+        stages.command("dependencies", process::cargo().args(checks));
     } else {
         stages.skip("dependencies", "cargo-deny is not installed");
     }
