@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use casemate_gateway::Recording;
+use casemate_gateway::{Recording, Stores};
 use casemate_ledger::Kind;
 use casemate_model::Reason;
+use casemate_store::{SqliteStore, StoreError};
 
 use crate::{
     fake::Nowhere,
@@ -89,6 +90,32 @@ async fn a_recorded_call_whose_process_died_is_unknown() {
         assert_eq!(refused.facts().reason(), Reason::OutcomeUnknown, "{step}");
         assert_eq!(world.runs(), 0, "{step}");
     }
+}
+
+/// Stores in which somebody else recovers everything between our look and our close.
+struct Overtaken<'w>(&'w World);
+
+impl Stores for Overtaken<'_> {
+    type Store = SqliteStore;
+
+    async fn open(&self, agent: &str) -> Result<SqliteStore, StoreError> {
+        self.0.stores().open(agent).await
+    }
+
+    async fn find(&self, _: &str) -> Result<Option<SqliteStore>, StoreError> {
+        let closed = self.0.journal().recover(&self.0.stores()).await;
+        assert_eq!(closed.unwrap().len(), 1);
+        Ok(None)
+    }
+}
+
+/// I12: two that look after the same dead process leave one outcome, whoever is faster.
+#[tokio::test]
+async fn a_dead_process_is_closed_once() {
+    let world = world_after("running");
+    let closed = world.journal().recover(&Overtaken(&world)).await.unwrap();
+    assert_eq!(closed, []);
+    assert_eq!(world.kinds(), [Kind::Allowed, Kind::Outcome]);
 }
 
 #[tokio::test]
