@@ -43,15 +43,25 @@ pub enum FromGuest {
     StdinTaken,
     /// The program ended, and so did everything that it started. Always the last frame.
     Exited(Exited),
+    /// Bytes of an interpreter's results.
+    Results(Vec<u8>),
+    /// A cell of a stateful interpreter ended with this exit code, and the interpreter waits for the next.
+    CellEnded(u8),
+    /// The size of the file whose content follows.
+    FileSize(u64),
+    /// A file could not be used: the kernel's error number. Always the last frame.
+    FileFailed(u32),
 }
 
 impl Message for FromGuest {
     fn max_bytes(kind: u8) -> Option<usize> {
         match kind {
-            1 | 7 => Some(4),
+            1 | 7 | 11 => Some(4),
             2 | 5 => Some(0),
-            3 | 4 => Some(MAX_CHUNK_BYTES),
+            3 | 4 | 8 => Some(MAX_CHUNK_BYTES),
             6 => Some(18),
+            9 => Some(1),
+            10 => Some(8),
             _ => None,
         }
     }
@@ -81,6 +91,10 @@ impl Message for FromGuest {
             7 => Self::ExecFailed(ExecFailure {
                 errno: fields.u32()?,
             }),
+            8 => return Ok(Self::Results(payload.to_vec())),
+            9 => Self::CellEnded(fields.u8()?),
+            10 => Self::FileSize(fields.u64()?),
+            11 => Self::FileFailed(fields.u32()?),
             other => return Err(FrameError::Kind(other)),
         };
         fields.end().map(|()| message)
@@ -107,7 +121,20 @@ impl Message for FromGuest {
             Self::Started => frame(out, 2, |_| Ok(())),
             Self::Stdout(bytes) => chunk(out, 3, bytes),
             Self::Stderr(bytes) => chunk(out, 4, bytes),
+            Self::Results(bytes) => chunk(out, 8, bytes),
             Self::StdinTaken => frame(out, 5, |_| Ok(())),
+            Self::CellEnded(code) => frame(out, 9, |out| {
+                out.push(*code);
+                Ok(())
+            }),
+            Self::FileSize(bytes) => frame(out, 10, |out| {
+                out.extend(bytes.to_le_bytes());
+                Ok(())
+            }),
+            Self::FileFailed(errno) => frame(out, 11, |out| {
+                out.extend(errno.to_le_bytes());
+                Ok(())
+            }),
             Self::Exited(exited) => frame(out, 6, |out| {
                 match (exited.code, exited.signal) {
                     (Some(code), None) => out.extend([0, code]),

@@ -11,6 +11,7 @@
 //! Deliberately absent: negotiation, compression, nesting, optional fields.
 
 mod decode;
+mod directory;
 mod from_guest;
 mod limits;
 mod to_guest;
@@ -18,9 +19,13 @@ mod wire;
 
 pub use self::{
     decode::{Decoder, FrameError, Message},
+    directory::{DirectoryEntry, EntryKind},
     from_guest::{ExecFailure, Exited, FromGuest},
-    limits::{MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_EXEC_BYTES, PROTOCOL_VERSION},
-    to_guest::{Exec, ToGuest},
+    limits::{
+        MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_ENTRIES, MAX_EXEC_BYTES, MAX_PATH_BYTES,
+        MAX_SOURCE_BYTES, PROTOCOL_VERSION,
+    },
+    to_guest::{Cell, Exec, FileAction, FileRequest, ToGuest, Window},
 };
 
 #[cfg(test)]

@@ -9,5 +9,14 @@ pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 /// The most bytes of a command with its arguments and variables: Linux takes 2 MiB by default.
 pub const MAX_EXEC_BYTES: usize = 2 * 1024 * 1024;
 
+/// The most bytes of a cell's source.
+pub const MAX_SOURCE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most bytes of a path: Linux takes 4095.
+pub const MAX_PATH_BYTES: usize = 4095;
+
+/// The most entries of a directory that are listed.
+pub const MAX_ENTRIES: usize = 10_000;
+
 /// The most arguments, and the most variables, of a command.
 pub const MAX_ARGUMENTS: usize = 65_536;

@@ -27,7 +27,11 @@ fn from_guest() -> impl Strategy<Value = FromGuest> {
 fn to_guest() -> impl Strategy<Value = ToGuest> {
     let list = || vec(vec(1_u8.., 0..20), 0..20);
     prop_oneof![
-        (list(), list()).prop_map(|(argv, env)| ToGuest::Exec(Exec { argv, env })),
+        (list(), list()).prop_map(|(argv, env)| ToGuest::Exec(Exec {
+            argv,
+            env,
+            terminal: None
+        })),
         vec(any::<u8>(), 0..300).prop_map(ToGuest::Stdin),
         Just(ToGuest::StdinClosed),
         (1_u8..=64).prop_map(ToGuest::Signal),
@@ -118,6 +122,7 @@ fn frames_that_say_nonsense_are_refused() {
     let exec = encode(&[ToGuest::Exec(Exec {
         argv: vec![b"x".to_vec()],
         env: vec![],
+        terminal: None,
     })]);
     assert!(decode::<FromGuest>(&exec, &[99]).1.is_some());
     assert_eq!(
@@ -141,6 +146,7 @@ fn frames_that_say_nonsense_are_refused() {
     let nul = ToGuest::Exec(Exec {
         argv: vec![b"a\0b".to_vec()],
         env: vec![],
+        terminal: None,
     });
     assert_eq!(nul.encode(&mut out), Err(FrameError::Field("NUL byte")));
     assert_eq!(out, [7], "a refused frame leaves nothing behind");

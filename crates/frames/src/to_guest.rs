@@ -2,17 +2,71 @@
 
 use crate::{
     FrameError, Message,
-    limits::{MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_EXEC_BYTES},
+    limits::{MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_EXEC_BYTES, MAX_PATH_BYTES, MAX_SOURCE_BYTES},
     wire::{Fields, frame, length, put_bytes},
 };
 
-/// The program to run: the first and only command of a sandbox.
+/// The program to run: the first and only command of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exec {
     /// The command and its arguments, without NUL bytes.
     pub argv: Vec<Vec<u8>>,
     /// The whole environment as `NAME=value`, without NUL bytes.
     pub env: Vec<Vec<u8>>,
+    /// The size of its terminal, if it runs on one.
+    pub terminal: Option<Window>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+/// Python source for the interpreter that waits in the place of a call.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Cell {
+    /// What it finds in `sys.argv`, without NUL bytes.
+    pub argv: Vec<Vec<u8>>,
+    /// The whole environment as `NAME=value`, without NUL bytes.
+    pub env: Vec<Vec<u8>>,
+    /// Whether the value of a last expression is a result.
+    pub echo: bool,
+    /// The source.
+    pub source: Vec<u8>,
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cell")
+            .field("bytes", &self.source.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something to do with a file below `/workspace`, in place of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRequest {
+    /// What.
+    pub action: FileAction,
+    /// Its path, relative to `/workspace`, without NUL bytes and without `.` and `..`; empty for `/workspace`.
+    pub path: Vec<u8>,
+}
+
+/// What to do with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileAction {
+    /// Replace it by what comes on standard input, once all of that has come.
+    Write,
+    /// Say its size, and give its content on standard output.
+    Read,
+    /// Give the directory's entries on standard output.
+    List,
+    /// Remove it.
+    Remove,
 }
 
 /// What the keeper tells the guest.
@@ -25,8 +79,20 @@ pub enum ToGuest {
     Stdin(Vec<u8>),
     /// The end of its standard input.
     StdinClosed,
-    /// Send this signal to the program's process group.
+    /// Send this signal to the program's process group, or to what is in the foreground of its terminal.
     Signal(u8),
+    /// The program's terminal has this size now.
+    Resize(Window),
+    /// Let the interpreter run this.
+    Cell(Cell),
+    /// Do this with a file.
+    File(FileRequest),
+    /// Connect standard input and output to this port of the loopback.
+    Connect(u16),
+    /// An input of this name begins; its content follows as [`ToGuest::Stdin`], without answers.
+    Input(Vec<u8>),
+    /// There are no more inputs: give up every privilege.
+    Seal,
 }
 
 impl Message for ToGuest {
@@ -34,8 +100,13 @@ impl Message for ToGuest {
         match kind {
             1 => Some(MAX_EXEC_BYTES),
             2 => Some(MAX_CHUNK_BYTES),
-            3 => Some(0),
+            3 | 10 => Some(0),
             4 => Some(1),
+            5 => Some(4),
+            6 => Some(MAX_EXEC_BYTES + MAX_SOURCE_BYTES),
+            7 => Some(1 + MAX_PATH_BYTES),
+            8 => Some(2),
+            9 => Some(255),
             _ => None,
         }
     }
@@ -46,6 +117,11 @@ impl Message for ToGuest {
             1 => Self::Exec(Exec {
                 argv: list(&mut fields)?,
                 env: list(&mut fields)?,
+                terminal: match fields.u8()? {
+                    0 => None,
+                    1 => Some(window(&mut fields)?),
+                    _ => return Err(FrameError::Field("terminal")),
+                },
             }),
             2 => return Ok(Self::Stdin(payload.to_vec())),
             3 => Self::StdinClosed,
@@ -53,6 +129,31 @@ impl Message for ToGuest {
                 signal @ 1..=64 => Self::Signal(signal),
                 _ => return Err(FrameError::Field("signal")),
             },
+            5 => Self::Resize(window(&mut fields)?),
+            6 => Self::Cell(Cell {
+                argv: list(&mut fields)?,
+                env: list(&mut fields)?,
+                echo: match fields.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(FrameError::Field("echo")),
+                },
+                source: fields.bytes()?.to_vec(),
+            }),
+            7 => {
+                let action = match fields.u8()? {
+                    0 => FileAction::Write,
+                    1 => FileAction::Read,
+                    2 => FileAction::List,
+                    3 => FileAction::Remove,
+                    _ => return Err(FrameError::Field("action")),
+                };
+                let path = without_nul(fields.rest().to_vec())?;
+                return Ok(Self::File(FileRequest { action, path }));
+            }
+            8 => Self::Connect(fields.u16()?),
+            9 => return without_nul(payload.to_vec()).map(Self::Input),
+            10 => Self::Seal,
             other => return Err(FrameError::Kind(other)),
         };
         fields.end().map(|()| message)
@@ -61,29 +162,105 @@ impl Message for ToGuest {
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
         match self {
             Self::Exec(exec) => frame(out, 1, |out| {
-                let start = out.len();
-                put_list(out, &exec.argv)?;
-                put_list(out, &exec.env)?;
-                if out.len() - start > MAX_EXEC_BYTES {
-                    Err(FrameError::Command)
-                } else {
-                    Ok(())
+                put_command(out, &exec.argv, &exec.env)?;
+                match exec.terminal {
+                    None => out.push(0),
+                    Some(window) => {
+                        out.push(1);
+                        put_window(out, window);
+                    }
                 }
-            }),
-            Self::Stdin(bytes) if bytes.len() > MAX_CHUNK_BYTES => Err(FrameError::TooLong {
-                len: bytes.len(),
-                max: MAX_CHUNK_BYTES,
-            }),
-            Self::Stdin(bytes) => frame(out, 2, |out| {
-                out.extend(bytes);
                 Ok(())
             }),
+            Self::Stdin(bytes) => frame(out, 2, |out| put_all(out, bytes, MAX_CHUNK_BYTES)),
             Self::StdinClosed => frame(out, 3, |_| Ok(())),
             Self::Signal(signal) => frame(out, 4, |out| {
                 out.push(*signal);
                 Ok(())
             }),
+            Self::Resize(window) => frame(out, 5, |out| {
+                put_window(out, *window);
+                Ok(())
+            }),
+            Self::Cell(cell) => frame(out, 6, |out| {
+                put_command(out, &cell.argv, &cell.env)?;
+                out.push(cell.echo.into());
+                check_length(&cell.source, MAX_SOURCE_BYTES)?;
+                put_bytes(out, &cell.source)
+            }),
+            Self::File(FileRequest { action, path }) => frame(out, 7, |out| {
+                out.push(match action {
+                    FileAction::Write => 0,
+                    FileAction::Read => 1,
+                    FileAction::List => 2,
+                    FileAction::Remove => 3,
+                });
+                put_name(out, path, MAX_PATH_BYTES)
+            }),
+            Self::Connect(port) => frame(out, 8, |out| {
+                out.extend(port.to_le_bytes());
+                Ok(())
+            }),
+            Self::Input(name) => frame(out, 9, |out| put_name(out, name, 255)),
+            Self::Seal => frame(out, 10, |_| Ok(())),
         }
+    }
+}
+
+fn window(fields: &mut Fields<'_>) -> Result<Window, FrameError> {
+    Ok(Window {
+        rows: fields.u16()?,
+        columns: fields.u16()?,
+    })
+}
+
+fn put_window(out: &mut Vec<u8>, window: Window) {
+    out.extend(window.rows.to_le_bytes());
+    out.extend(window.columns.to_le_bytes());
+}
+
+/// A command and its environment, which together have a limit.
+fn put_command(out: &mut Vec<u8>, argv: &[Vec<u8>], env: &[Vec<u8>]) -> Result<(), FrameError> {
+    let start = out.len();
+    put_list(out, argv)?;
+    put_list(out, env)?;
+    if out.len() - start + WINDOW_BYTES > MAX_EXEC_BYTES {
+        return Err(FrameError::Command);
+    }
+    Ok(())
+}
+
+/// What may follow a command in its frame.
+const WINDOW_BYTES: usize = 5;
+
+fn check_length(bytes: &[u8], max: usize) -> Result<(), FrameError> {
+    if bytes.len() > max {
+        return Err(FrameError::TooLong {
+            len: bytes.len(),
+            max,
+        });
+    }
+    Ok(())
+}
+
+fn put_all(out: &mut Vec<u8>, bytes: &[u8], max: usize) -> Result<(), FrameError> {
+    check_length(bytes, max)?;
+    out.extend(bytes);
+    Ok(())
+}
+
+fn put_name(out: &mut Vec<u8>, name: &[u8], max: usize) -> Result<(), FrameError> {
+    if name.contains(&0) {
+        return Err(FrameError::Field("NUL byte"));
+    }
+    put_all(out, name, max)
+}
+
+fn without_nul(bytes: Vec<u8>) -> Result<Vec<u8>, FrameError> {
+    if bytes.contains(&0) {
+        Err(FrameError::Field("NUL byte"))
+    } else {
+        Ok(bytes)
     }
 }
 
@@ -93,10 +270,7 @@ fn list(fields: &mut Fields<'_>) -> Result<Vec<Vec<u8>>, FrameError> {
         return Err(FrameError::Command);
     }
     (0..count)
-        .map(|_| match fields.bytes()? {
-            item if item.contains(&0) => Err(FrameError::Field("NUL byte")),
-            item => Ok(item.to_vec()),
-        })
+        .map(|_| without_nul(fields.bytes()?.to_vec()))
         .collect()
 }
 

@@ -16,6 +16,10 @@ impl<'a> Fields<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    pub(crate) fn u16(&mut self) -> Result<u16, FrameError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, FrameError> {
         self.array().map(u32::from_le_bytes)
     }
@@ -30,6 +34,11 @@ impl<'a> Fields<'a> {
         let (head, rest) = self.0.split_at_checked(len).ok_or(FrameError::Short)?;
         self.0 = rest;
         Ok(head)
+    }
+
+    /// Everything that is left.
+    pub(crate) const fn rest(self) -> &'a [u8] {
+        self.0
     }
 
     pub(crate) fn end(self) -> Result<(), FrameError> {

@@ -172,6 +172,7 @@ fn outcome(end: &End, artefacts: Vec<Artefact>) -> Outcome {
         usage: ended.usage,
         stdout_bytes: ended.stdout_bytes,
         stderr_bytes: ended.stderr_bytes,
+        results_bytes: ended.results_bytes,
         output_truncated: ended.output_truncated,
         denied: ended.denied,
         artefacts,
@@ -185,6 +186,7 @@ fn nothing(cause: Cause) -> ports::Ended {
         usage: Usage::default(),
         stdout_bytes: 0,
         stderr_bytes: 0,
+        results_bytes: 0,
         output_truncated: false,
         denied: Vec::new(),
     }

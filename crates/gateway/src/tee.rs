@@ -15,6 +15,8 @@ pub(crate) struct Streams {
     pub(crate) stdout: Digest,
     /// Of standard error.
     pub(crate) stderr: Digest,
+    /// Of an interpreter's results.
+    pub(crate) results: Digest,
 }
 
 /// The output that was given back.
@@ -24,6 +26,9 @@ pub struct Output {
     pub stdout: Text,
     /// Standard error.
     pub stderr: Text,
+    /// An interpreter's results, one JSON object a line.
+    #[serde(default)]
+    pub results: Text,
 }
 
 impl fmt::Debug for Output {
@@ -31,29 +36,40 @@ impl fmt::Debug for Output {
         f.debug_struct("Output")
             .field("stdout_bytes", &self.stdout.as_bytes().len())
             .field("stderr_bytes", &self.stderr.as_bytes().len())
+            .field("results_bytes", &self.results.as_bytes().len())
             .finish()
     }
 }
 
 /// Watches output.
 pub(crate) struct Tee {
-    stdout: Hasher,
-    stderr: Hasher,
-    kept: Option<Kept>,
+    hashers: Each<Hasher>,
+    kept: Option<Each<Vec<u8>>>,
 }
 
+/// One of each stream.
 #[derive(Default)]
-struct Kept {
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
+struct Each<T> {
+    stdout: T,
+    stderr: T,
+    results: T,
+}
+
+impl<T> Each<T> {
+    const fn of(&mut self, stream: Stream) -> &mut T {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+            Stream::Results => &mut self.results,
+        }
+    }
 }
 
 impl Tee {
     /// One that hashes.
     pub(crate) fn hashing() -> Self {
         Self {
-            stdout: Hasher::default(),
-            stderr: Hasher::default(),
+            hashers: Each::default(),
             kept: None,
         }
     }
@@ -61,38 +77,35 @@ impl Tee {
     /// One that hashes and keeps the output, up to [`MAX_REPLAY_BYTES`].
     pub(crate) fn keeping() -> Self {
         Self {
-            kept: Some(Kept::default()),
+            kept: Some(Each::default()),
             ..Self::hashing()
         }
     }
 
     pub(crate) fn see(&mut self, event: &Event) {
         let Event::Output(stream, bytes) = event;
-        match stream {
-            Stream::Stdout => self.stdout.update(bytes),
-            Stream::Stderr => self.stderr.update(bytes),
-        }
+        self.hashers.of(*stream).update(bytes);
         if let Some(kept) = &mut self.kept {
-            if kept.stdout.len() + kept.stderr.len() + bytes.len() > MAX_REPLAY_BYTES {
+            let len = kept.stdout.len() + kept.stderr.len() + kept.results.len();
+            if len + bytes.len() > MAX_REPLAY_BYTES {
                 self.kept = None;
                 return;
             }
-            match stream {
-                Stream::Stdout => kept.stdout.extend_from_slice(bytes),
-                Stream::Stderr => kept.stderr.extend_from_slice(bytes),
-            }
+            kept.of(*stream).extend_from_slice(bytes);
         }
     }
 
     /// The digests, and the output if all of it was kept.
     pub(crate) fn finish(self) -> (Streams, Option<Output>) {
         let streams = Streams {
-            stdout: self.stdout.finish(),
-            stderr: self.stderr.finish(),
+            stdout: self.hashers.stdout.finish(),
+            stderr: self.hashers.stderr.finish(),
+            results: self.hashers.results.finish(),
         };
         let output = self.kept.map(|kept| Output {
             stdout: kept.stdout.into(),
             stderr: kept.stderr.into(),
+            results: kept.results.into(),
         });
         (streams, output)
     }

@@ -198,7 +198,7 @@ impl Relay<'_> {
                 }
                 ToGuest::StdinClosed => self.stdin.close(),
                 ToGuest::Signal(signal) => signal_group(self.pid, signal),
-                ToGuest::Exec(_) => return Err(io::ErrorKind::InvalidData.into()),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
         Ok(())

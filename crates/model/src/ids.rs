@@ -84,6 +84,15 @@ id! {
     SandboxId, "sandbox", "sbx_"
 }
 
+id! {
+    /// Names one session: the sandbox of one thread of one agent.
+    SessionId, "session", "ses_"
+}
+id! {
+    /// Names one stateful interpreter of a session.
+    ContextId, "context", "ctx_"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ mod words;
 pub use self::{
     call::{Call, InputDigest, Program},
     digest::{Digest, Hasher, ParseDigestError},
-    ids::{DecisionId, Entropy, ParseIdError, SandboxId},
+    ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},
     isolation::{Control, ControlName, Isolation, Strength},
     limits::{Limits, MAX_LIMITS},
     outcome::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Stream, Usage},

@@ -11,6 +11,8 @@ words! {
         Stdout = "stdout",
         /// Standard error.
         Stderr = "stderr",
+        /// Results of an interpreter: one JSON object a line.
+        Results = "results",
     }
 }
 words! {
@@ -104,6 +106,9 @@ pub struct Outcome {
     pub stdout_bytes: u64,
     /// Bytes it wrote to standard error.
     pub stderr_bytes: u64,
+    /// Bytes of an interpreter's results.
+    #[serde(default)]
+    pub results_bytes: u64,
     /// Whether output beyond the limit was dropped.
     pub output_truncated: bool,
     /// What it tried and was refused.

@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, fs::File, future::Future, io};
 
 use casemate_model::{
-    Artefact, Cause, DeniedAttempt, Exit, InputDigest, Isolation, Limits, SandboxId, Stream, Text,
-    Usage,
+    Artefact, Cause, ContextId, DeniedAttempt, Exit, InputDigest, Isolation, Limits, SandboxId,
+    SessionId, Stream, Text, Usage,
 };
 use tokio::sync::mpsc;
+
+use crate::session::{FileFault, Gone};
 
 /// How many items may wait in a channel of [`CallIo`].
 pub const CHANNEL_CAPACITY: usize = 16;
@@ -41,12 +43,53 @@ pub struct Ready {
 }
 
 /// The program to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Command {
-    /// The command and its arguments; the command is looked up in the sandbox's `PATH`.
+    /// The command and its arguments; the command is looked up in the sandbox's `PATH`. With a cell,
+    /// what the cell finds in `sys.argv`.
     pub argv: Vec<Text>,
     /// Variables beside the sandbox's own `PATH`, `HOME`, `USER`, `LANG`, `TERM` and `TMPDIR`.
     pub env: BTreeMap<String, Text>,
+    /// Python source for the session's interpreter, in place of executing `argv`.
+    pub cell: Option<Cell>,
+    /// Run it on a terminal of this size; standard error is then standard output.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// Python source that a session's interpreter runs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// The source, UTF-8.
+    pub source: Vec<u8>,
+    /// Whether the value of a last expression is a result, as in a notebook.
+    pub echo: Echo,
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Code is not for logs.
+        f.debug_struct("Cell")
+            .field("bytes", &self.source.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of the value of a cell's last expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// It is a result, as in a notebook.
+    Last,
+    /// It is dropped, as in a script.
+    Nothing,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
 }
 
 /// The streams between a caller and a running program.
@@ -67,6 +110,10 @@ pub enum Control {
     Interrupt(Signal),
     /// Kill it now.
     Cancel,
+    /// Give it this signal (1 to 64) and go on; on a terminal, to whatever is in the foreground.
+    Deliver(u8),
+    /// Its terminal has this size now.
+    Resize(TerminalSize),
 }
 
 /// A signal that a caller may send to a program.
@@ -98,6 +145,8 @@ pub struct Ended {
     pub stdout_bytes: u64,
     /// Bytes it wrote to standard error, given back or not.
     pub stderr_bytes: u64,
+    /// Bytes of results of an interpreter, given back or not.
+    pub results_bytes: u64,
     /// Whether output beyond the limit was dropped.
     pub output_truncated: bool,
     /// What it tried and was refused.
@@ -160,6 +209,45 @@ pub enum KeeperError {
     /// A demand that no sandbox can meet, such as an input name with a slash.
     #[error("{0}")]
     Spec(String),
+    /// There is no such session, or it is not this caller's.
+    #[error("there is no session {0}")]
+    NoSession(SessionId),
+    /// The session is over; its files are gone.
+    #[error("the session {session} is gone: {why}")]
+    SessionGone {
+        /// Which.
+        session: SessionId,
+        /// Why it ended.
+        why: Gone,
+    },
+    /// There is no such context in the session, or it died.
+    #[error("there is no context {context} in the session {session}")]
+    NoContext {
+        /// In which session.
+        session: SessionId,
+        /// Which.
+        context: ContextId,
+    },
+    /// A quota of the keeper's is used up.
+    #[error("the quota `{quota}` of {of} is used up: {used} of {limit}")]
+    Quota {
+        /// Which quota, such as `calls`.
+        quota: String,
+        /// Whose: the id of a session, the name of an agent or of a tenant.
+        of: String,
+        /// How much is allowed.
+        limit: u64,
+        /// How much is in use.
+        used: u64,
+    },
+    /// Something is wrong with a file of a session.
+    #[error("`{path}`: {fault}")]
+    File {
+        /// Its path, as it was named.
+        path: Text,
+        /// What is wrong.
+        fault: FileFault,
+    },
     /// A step of making the sandbox failed.
     #[error("cannot make the sandbox: {step}")]
     Build {

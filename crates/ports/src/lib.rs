@@ -8,8 +8,15 @@
 //! - Every channel is bounded; a consumer that stalls stops the program's output, never its clock.
 
 mod keeper;
+mod session;
 
-pub use self::keeper::{
-    ArtefactSink, CHANNEL_CAPACITY, CallIo, Command, Control, Ended, Event, InputFile, Keeper,
-    KeeperError, Ready, Sandbox, SandboxSpec, Signal,
+pub use self::{
+    keeper::{
+        ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,
+        InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec, Signal, TerminalSize,
+    },
+    session::{
+        Chunk, Connection, Entry, EntryKind, FileFault, Gone, ImageRef, Kind, Owner, PlaceSpec,
+        PoolSize, PoolStatus, Quota, Quotas, SessionKeeper, SessionSpec, SessionStatus,
+    },
 };

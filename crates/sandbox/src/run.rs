@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use casemate_frames::{Exec, Exited, FromGuest, MAX_CHUNK_BYTES, Message as _, ToGuest};
+use casemate_frames::{Exec, Exited, FromGuest, MAX_CHUNK_BYTES, Message as _, ToGuest, Window};
 use casemate_model::{Cause, Exit, Limits, Stream, Text, Usage};
-use casemate_ports::{CallIo, Command, Control, Ended, Event, KeeperError, Signal};
+use casemate_ports::{CallIo, Command, Control, Ended, Event, KeeperError, Signal, TerminalSize};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -62,6 +62,7 @@ pub(crate) struct Seen {
     usage: Usage,
     stdout_bytes: u64,
     stderr_bytes: u64,
+    results_bytes: u64,
     output_truncated: bool,
     denied: Denied,
 }
@@ -98,6 +99,7 @@ impl<'a> Run<'a> {
                 usage: Usage::default(),
                 stdout_bytes: 0,
                 stderr_bytes: 0,
+                results_bytes: 0,
                 output_truncated: false,
                 denied: Denied::default(),
             },
@@ -113,6 +115,7 @@ impl<'a> Run<'a> {
                 .map(|word| word.as_bytes().to_vec())
                 .collect(),
             env: environment(&command.env),
+            terminal: command.terminal.map(window),
         };
         self.tell(&ToGuest::Exec(exec))
             .await
@@ -176,6 +179,12 @@ impl<'a> Run<'a> {
                 let number = u8::try_from(number.as_raw()).unwrap_or(15);
                 self.tell_or_lose(&ToGuest::Signal(number)).await
             }
+            Step::Control(Some(Control::Deliver(number))) => {
+                self.tell_or_lose(&ToGuest::Signal(number)).await
+            }
+            Step::Control(Some(Control::Resize(size))) => {
+                self.tell_or_lose(&ToGuest::Resize(window(size))).await
+            }
             Step::Stdin(Some(mut chunk)) => {
                 chunk.truncate(MAX_CHUNK_BYTES);
                 self.stdin = StdinState::Busy;
@@ -197,6 +206,7 @@ impl<'a> Run<'a> {
             }
             FromGuest::Stdout(bytes) => self.output(Stream::Stdout, bytes).await,
             FromGuest::Stderr(bytes) => self.output(Stream::Stderr, bytes).await,
+            FromGuest::Results(bytes) => self.output(Stream::Results, bytes).await,
             FromGuest::Exited(exited) => {
                 self.ended(exited);
                 // Cancelled, if it was asked to stop and did.
@@ -207,7 +217,11 @@ impl<'a> Run<'a> {
                 self.seen.exit = Some(Exit::Code(if missing { 127 } else { 126 }));
                 Some(Cause::NotExecutable)
             }
-            FromGuest::Hello(_) | FromGuest::StdinTaken => Some(Cause::SandboxLost),
+            FromGuest::Hello(_)
+            | FromGuest::StdinTaken
+            | FromGuest::CellEnded(_)
+            | FromGuest::FileSize(_)
+            | FromGuest::FileFailed(_) => Some(Cause::SandboxLost),
         }
     }
 
@@ -226,6 +240,7 @@ impl<'a> Run<'a> {
         match stream {
             Stream::Stdout => self.seen.stdout_bytes += len,
             Stream::Stderr => self.seen.stderr_bytes += len,
+            Stream::Results => self.seen.results_bytes += len,
         }
         if len > self.output_left {
             self.seen.output_truncated = true;
@@ -307,6 +322,13 @@ fn asks(listener: &OwnedFd) -> io::Result<bool> {
     }
 }
 
+const fn window(size: TerminalSize) -> Window {
+    Window {
+        rows: size.rows,
+        columns: size.columns,
+    }
+}
+
 /// The base environment, with what the caller declared in place of it.
 fn environment(declared: &BTreeMap<String, Text>) -> Vec<Vec<u8>> {
     let base = BASE_ENV
@@ -335,6 +357,7 @@ impl Seen {
             usage: self.usage,
             stdout_bytes: self.stdout_bytes,
             stderr_bytes: self.stderr_bytes,
+            results_bytes: self.results_bytes,
             output_truncated: self.output_truncated,
             denied: self.denied.into_list(),
         }

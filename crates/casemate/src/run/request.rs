@@ -54,6 +54,7 @@ impl Request {
             command: Command {
                 argv: program.argv,
                 env,
+                ..Command::default()
             },
             code: program.code,
             destination: None,

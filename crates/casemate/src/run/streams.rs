@@ -68,6 +68,8 @@ fn write_all(mut events: mpsc::Receiver<Event>, to: Destination) -> Written {
         match (to, stream) {
             (Destination::Memory, Stream::Stdout) => written.stdout.extend(bytes),
             (Destination::Memory, Stream::Stderr) => written.stderr.extend(bytes),
+            // Only a session's interpreter has any.
+            (_, Stream::Results) => {}
             (Destination::Ours, stream) => {
                 if let Err(error) = write_stream(stream, &bytes) {
                     written.error = Some(error);
@@ -87,6 +89,7 @@ pub(crate) fn write_stream(stream: Stream, bytes: &[u8]) -> io::Result<()> {
     match stream {
         Stream::Stdout => write_fd(io::stdout().as_fd(), bytes),
         Stream::Stderr => write_fd(io::stderr().as_fd(), bytes),
+        Stream::Results => Ok(()),
     }
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn ended(cause: Cause, exit: Option<Exit>) -> Ended {
         },
         stdout_bytes: 15,
         stderr_bytes: 0,
+        results_bytes: 0,
         output_truncated: false,
         denied: Vec::new(),
     }

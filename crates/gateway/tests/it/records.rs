@@ -129,6 +129,7 @@ async fn what_must_not_be_recorded_is_nowhere() {
             ("CUSTOMER_EMAIL".to_owned(), "NAMED-CANARY".into()),
         ]
         .into(),
+        ..Command::default()
     };
     let code = Code {
         input: "a.py".into(),

@@ -361,6 +361,7 @@ async fn the_record_of_a_refused_secret_does_not_have_it() {
     let command = Command {
         argv: vec!["curl".into(), secret.clone().into()],
         env: [("GREETING".to_owned(), secret.clone().into())].into(),
+        ..Command::default()
     };
     let end = world
         .call(Ask {

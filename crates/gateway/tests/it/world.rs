@@ -268,6 +268,7 @@ pub(crate) fn ask() -> Ask {
         command: Command {
             argv: vec!["python3".into(), "/workspace/in/a.py".into()],
             env: BTreeMap::from([("GREETING".to_owned(), "hello".into())]),
+            ..Command::default()
         },
         code: Some(Code {
             input: "a.py".into(),

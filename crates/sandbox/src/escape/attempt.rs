@@ -184,7 +184,11 @@ impl Attempt {
         let padded = padded.map(|(index, text)| (format!("PADDING_{index}"), text));
         let mut env: BTreeMap<String, Text> = declared.chain(padded).collect();
         env.insert(NONCE_VARIABLE.into(), traps.nonce().into());
-        Command { argv, env }
+        Command {
+            argv,
+            env,
+            ..Command::default()
+        }
     }
 }
 

@@ -167,6 +167,7 @@ impl Output {
             match stream {
                 Stream::Stdout => self.stdout.extend(bytes),
                 Stream::Stderr => self.stderr.extend(bytes),
+                Stream::Results => {}
             }
             if !self.stdout.windows(CUE.len()).any(|window| window == CUE) {
                 continue;

@@ -64,6 +64,7 @@ fn command(neighbour: &Neighbour) -> Command {
     Command {
         argv: argv.into(),
         env: BTreeMap::from([("NEIGHBOUR_SECRET".to_owned(), secret)]),
+        ..Command::default()
     }
 }
 

@@ -63,6 +63,7 @@ fn run_for_output(
         let command = Command {
             argv: vec!["x".into()],
             env: BTreeMap::new(),
+            ..Command::default()
         };
         let run = Run::new(&mut guest, None, &limits, io).drive(command);
         let mut caller = Caller {

@@ -66,6 +66,7 @@ impl Sandbox for NoSandbox {
             usage: Usage::default(),
             stdout_bytes,
             stderr_bytes: 0,
+            results_bytes: 0,
             output_truncated: false,
             denied: Vec::new(),
         })
