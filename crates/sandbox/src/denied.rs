@@ -7,14 +7,13 @@ use std::{
     os::fd::BorrowedFd,
 };
 
+use casemate_confine::seccomp;
 use casemate_model::DeniedAttempt;
 use casemate_sys::{
     Notification, NotificationReply, read_process_memory, receive_notification,
     reply_to_notification,
 };
 use rustix::io::Errno;
-
-use crate::seccomp;
 
 /// The most different attempts that are listed; more are counted together.
 const MAX_LISTED: usize = 256;

@@ -24,7 +24,6 @@ mod plan;
 mod process;
 mod run;
 mod sandbox;
-mod seccomp;
 mod setup;
 
 pub use self::{keeper::NamespaceKeeper, sandbox::NamespaceSandbox};

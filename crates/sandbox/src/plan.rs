@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use casemate_confine::{HIDDEN_DIRECTORIES, HIDDEN_FILES};
 use casemate_model::Limits;
 use casemate_sys::MountAttributes;
 
@@ -88,19 +89,6 @@ const NSSWITCH: &str =
     "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
-
-/// Files below `/proc` that anybody may read and that tell about the host. Others are root's alone.
-const HIDDEN_FILES: &[&str] = &[
-    "cmdline",
-    "config.gz",
-    "diskstats",
-    "interrupts",
-    "kallsyms",
-    "keys",
-    "modules",
-    "partitions",
-];
-const HIDDEN_DIRECTORIES: &[&str] = &["bus", "fs", "irq"];
 
 const SHOWN: MountAttributes = MountAttributes {
     read_only: true,

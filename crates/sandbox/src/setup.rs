@@ -9,11 +9,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use casemate_confine::{Neighbours, Restricted};
 use casemate_model::Digest;
-use casemate_sys::{
-    LandlockRule, LandlockStatus, close_on_exec_from, drop_capabilities, enter_cgroup_namespace,
-    exec_fd, exit_now, install_filter, restrict_files,
-};
+use casemate_sys::{LandlockStatus, close_on_exec_from, enter_cgroup_namespace, exec_fd, exit_now};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -28,7 +26,6 @@ use crate::{
     construct::{Construction, Copied, Source},
     image,
     plan::{SANDBOX_ID, Step},
-    seccomp,
 };
 
 /// What the new process needs to know.
@@ -143,9 +140,8 @@ fn restrict(blueprint: &Blueprint, setup: &OwnedFd, control: &OwnedFd) -> Result
     rustix::stdio::dup2_stdout(&null).during("close standard output")?;
     rustix::stdio::dup2_stderr(&null).during("close standard error")?;
     close_on_exec_from(3).during("close descriptors")?;
-    drop_capabilities().during("drop capabilities")?;
-    let landlock = restrict_files(LANDLOCK).during("restrict files")?;
-    let listener = install_filter(seccomp::PROGRAM).during("restrict system calls")?;
+    let Restricted { landlock, listener } = casemate_confine::restrict(Neighbours::None)
+        .map_err(|error| Failure(error.step.into(), error.source))?;
     let report = [RESTRICTED, landlock_code(landlock)];
     send(setup, &report, Some(listener.as_fd())).during("report")
 }
@@ -172,24 +168,6 @@ fn set_limits(blueprint: &Blueprint, wanted: impl Fn(Resource) -> bool) -> Resul
     }
     Ok(())
 }
-
-/// What may be done with files, beside what mounts and ownership say already.
-const LANDLOCK: &[LandlockRule<'static>] = &[
-    LandlockRule::List(c"/"),
-    LandlockRule::Execute(c"/usr"),
-    LandlockRule::Execute(c"/bin"),
-    LandlockRule::Execute(c"/sbin"),
-    LandlockRule::Execute(c"/lib"),
-    LandlockRule::Execute(c"/lib32"),
-    LandlockRule::Execute(c"/lib64"),
-    LandlockRule::Execute(c"/libx32"),
-    LandlockRule::Execute(c"/etc"),
-    LandlockRule::Devices(c"/dev"),
-    LandlockRule::Devices(c"/proc"),
-    LandlockRule::Write(c"/dev/shm"),
-    LandlockRule::Write(c"/tmp"),
-    LandlockRule::Write(c"/workspace"),
-];
 
 const BUILT: u8 = b'B';
 const RESTRICTED: u8 = b'R';
