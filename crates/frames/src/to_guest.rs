@@ -3,7 +3,8 @@
 use crate::{
     FrameError, Message,
     limits::{
-        MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_EXEC_BYTES, MAX_LIMITS, MAX_PATH_BYTES, MAX_SOURCE_BYTES,
+        MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_EXEC_BYTES, MAX_LIMITS, MAX_PATH_BYTES,
+        MAX_SOURCE_BYTES,
     },
     wire::{Fields, frame, length, put_bytes},
 };

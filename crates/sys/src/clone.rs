@@ -136,9 +136,17 @@ pub fn enter_cgroup_namespace() -> io::Result<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn close_from(first: u32) -> io::Result<()> {
+    close_range(first, u32::MAX)
+}
+
+/// Closes every descriptor from `first` to `last`, as [`close_from`].
+///
+/// # Errors
+/// The kernel's answer.
+pub fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: the caller has no use for what is closed; a later use of such a number fails with EBADF or names
     // another file, which is not a matter of memory.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 {
         Ok(())
     } else {
