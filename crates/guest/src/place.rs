@@ -8,8 +8,9 @@ use std::{
 
 use casemate_confine::{Neighbours, restrict};
 use casemate_frames::{FromGuest, PROTOCOL_VERSION, PlaceReport, ToGuest};
-use casemate_sys::{close_from, set_no_dump};
+use casemate_sys::{keep_descriptors, set_no_dump};
 use rustix::{
+    fs::{Mode, OFlags},
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
     process::{Pid, Resource, Rlimit, prlimit, setrlimit},
 };
@@ -60,48 +61,25 @@ pub(crate) fn live(ends: Ends) -> io::Result<()> {
     serve(keeper, interpreter)
 }
 
-/// Keeps only what a place has, whatever its parent had open: low numbers, and nothing above.
+/// Keeps only what a place has, whatever its parent had open.
 fn renumber(ends: Ends) -> io::Result<Ends> {
-    /// Above all numbers that are kept.
-    const AWAY: i32 = 64;
-    let away = |fd: OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, AWAY);
-    let back = |fd: OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-    let Ends {
-        control,
-        setup,
-        tasks,
-        interpreter,
-    } = ends;
-    let mut moved = vec![away(control)?, away(setup)?];
-    let with_interpreter = interpreter.is_some();
-    if let Some((socket, exit)) = interpreter {
-        moved.extend([away(socket)?, away(exit)?]);
-    }
-    for file in tasks {
-        moved.push(away(file)?);
-    }
-    let null = rustix::fs::open(
-        c"/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
-    drop(null);
-    // Between the standard streams and what is kept.
-    casemate_sys::close_range(3, AWAY.unsigned_abs() - 1)?;
-    let mut kept = Vec::new();
-    for fd in moved {
-        kept.push(back(fd)?);
+    let with_interpreter = ends.interpreter.is_some();
+    let mut kept = vec![ends.control, ends.setup];
+    if let Some((socket, exit)) = ends.interpreter {
+        kept.extend([socket, exit]);
     }
-    close_from(3 + u32::try_from(kept.len()).unwrap_or(u32::MAX - 3))?;
-    let mut kept = kept.into_iter();
+    kept.extend(ends.tasks);
+    let mut kept = keep_descriptors(kept)?.into_iter();
     let mut next = || kept.next().ok_or(io::ErrorKind::InvalidData);
     let (control, setup) = (next()?, next()?);
-    let interpreter = match with_interpreter {
-        true => Some((next()?, next()?)),
-        false => None,
+    let interpreter = if with_interpreter {
+        Some((next()?, next()?))
+    } else {
+        None
     };
     Ok(Ends {
         control,

@@ -53,7 +53,7 @@ impl Denied {
         NotificationReply::Continue
     }
 
-    fn count(&mut self, kind: &'static str, what: String) {
+    pub(crate) fn count(&mut self, kind: &'static str, what: String) {
         let key = (kind, what);
         let key = if self.0.len() < MAX_LISTED || self.0.contains_key(&key) {
             key

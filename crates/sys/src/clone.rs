@@ -130,21 +130,31 @@ pub fn enter_cgroup_namespace() -> io::Result<()> {
     }
 }
 
-/// Closes every descriptor from `first` on. For a new process that keeps none of its parent's: values that own
-/// one of them must not be used, nor dropped.
+/// Keeps `kept` and the standard streams, and closes every other descriptor: for a new process, which has those of
+/// its parent. The kept ones have the lowest numbers then, in their order, and close when a file is executed.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn close_from(first: u32) -> io::Result<()> {
-    close_range(first, u32::MAX)
+pub fn keep_descriptors(kept: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
+    /// Above all numbers that are kept.
+    const AWAY: i32 = 512;
+    let mut moved = Vec::new();
+    for fd in kept {
+        moved.push(rustix::io::fcntl_dupfd_cloexec(&fd, AWAY)?);
+    }
+    close_range(FIRST, AWAY.unsigned_abs() - 1)?;
+    let mut low = Vec::new();
+    for fd in moved {
+        low.push(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?);
+    }
+    let above = FIRST.saturating_add(u32::try_from(low.len()).unwrap_or(u32::MAX));
+    close_range(above, u32::MAX)?;
+    Ok(low)
 }
 
-/// Closes every descriptor from `first` to `last`, as [`close_from`].
-///
-/// # Errors
-/// The kernel's answer.
-pub fn close_range(first: u32, last: u32) -> io::Result<()> {
-    // SAFETY: the caller has no use for what is closed; a later use of such a number fails with EBADF or names
+/// Closes every descriptor from `first` to `last`.
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: what is closed is used by nobody any more; a later use of such a number fails with EBADF or names
     // another file, which is not a matter of memory.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 {
@@ -153,6 +163,9 @@ pub fn close_range(first: u32, last: u32) -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// The first descriptor after the standard streams.
+const FIRST: u32 = 3;
 
 /// Marks every descriptor from `first` on to be closed when a file is executed.
 ///

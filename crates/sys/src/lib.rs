@@ -22,8 +22,8 @@ mod wait;
 
 pub use self::{
     clone::{
-        Forked, Namespaces, clone_process, close_from, close_on_exec_from, close_range,
-        enter_cgroup_namespace, fork_process, thread_count,
+        Forked, Namespaces, clone_process, close_on_exec_from, enter_cgroup_namespace,
+        fork_process, keep_descriptors, thread_count,
     },
     exec::{exec_fd, exec_path, exit_now},
     landlock::{LandlockRule, LandlockScope, LandlockStatus, landlock_abi, restrict_files},
