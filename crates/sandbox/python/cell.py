@@ -36,6 +36,9 @@ KEPT_SOURCE_BYTES = 16 * 1024 * 1024
 # How long a cancelled task has to end.
 CANCEL_WAIT_S = 1.0
 
+# Of a code object that awaits, as in `inspect`, which takes long to import.
+CO_COROUTINE = 0x80
+
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
@@ -129,9 +132,11 @@ class _Cell:
 
     def compile(self, source: bytes) -> Tuple[Optional[CodeType], Optional[CodeType], bool]:
         """The statements, the last expression if its value is wanted, and whether that is shown."""
-        flags = self.flags | (ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if self.echo else 0)
+        if not self.echo:
+            return self._code(source, "exec", self.flags), None, False
+        flags = self.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         tree = compile(source, self.filename, "exec", flags | ast.PyCF_ONLY_AST, True)
-        last = tree.body[-1] if self.echo and tree.body else None
+        last = tree.body[-1] if tree.body else None
         if not isinstance(last, ast.Expr):
             return self._code(tree, "exec", flags), None, False
         tree.body.pop()
@@ -141,22 +146,33 @@ class _Cell:
         value = self._code(ast.Expression(last.value), "eval", flags)
         return body, value, not _is_silenced(source, last)
 
-    def _code(self, tree: Any, mode: str, flags: int) -> CodeType:
-        code = compile(tree, self.filename, mode, flags, True)
+    def _code(self, program: Any, mode: str, flags: int) -> CodeType:
+        code = compile(program, self.filename, mode, flags, True)
         self.flags |= code.co_flags & FUTURES
         return code
 
-    def evaluate(self, code: CodeType) -> Any:
-        """Runs code, in an event loop if it awaits."""
-        value = eval(code, self.module.__dict__)
-        if not code.co_flags & 0x80:  # CO_COROUTINE
-            return value
+    def evaluate(self, body: Optional[CodeType], value: Optional[CodeType]) -> Any:
+        """Runs the statements and gives the value of the last expression; in an event loop if either awaits."""
+        names = self.module.__dict__
+        if not any(code is not None and code.co_flags & CO_COROUTINE for code in (body, value)):
+            if body is not None:
+                exec(body, names)
+            return eval(value, names) if value is not None else None
         import asyncio
+
+        async def whole() -> Any:
+            result = None
+            for code in (body, value):
+                if code is not None:
+                    result = eval(code, names)
+                    if code.co_flags & CO_COROUTINE:
+                        result = await result
+            return result if value is not None else None
 
         if self.loop is None or self.loop.is_closed():
             self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
-        task = self.loop.create_task(value)
+        task = self.loop.create_task(whole())
         try:
             return self.loop.run_until_complete(task)
         except (KeyboardInterrupt, SystemExit):
@@ -213,11 +229,7 @@ def _execute(cell: _Cell, source: bytes, argv: List[str], emit: Emit, settle: Se
 
 def _body(cell: _Cell, source: bytes) -> None:
     body, value, shown = cell.compile(source)
-    if body is not None:
-        cell.evaluate(body)
-    if value is None:
-        return
-    result = cell.evaluate(value)
+    result = cell.evaluate(body, value)
     if result is None or not shown:
         return
     if sys.displayhook is not sys.__displayhook__:
@@ -354,9 +366,9 @@ def _install_streams(emit: Emit, settle: Settle) -> None:
 
 def _flush_streams() -> None:
     """What the program put in the place of our streams is its own to flush, but at an end Python does it."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
         try:
-            stream.flush()
+            getattr(sys, name).flush()
         except BaseException:
             # Gone, closed, or not a stream at all.
             pass
@@ -364,7 +376,8 @@ def _flush_streams() -> None:
 
 def _remember_source(filename: str, source: bytes) -> None:
     """For tracebacks and `inspect.getsource`."""
-    lines = _decoded(source).splitlines(True)
+    # Each line with its end, as it comes from a file: `traceback` counts columns from there.
+    lines = [line + "\n" for line in _decoded(source).split("\n")]
     # Without a time of modification it is never looked for in the file system.
     linecache.cache[filename] = (len(source), None, lines, filename)
 

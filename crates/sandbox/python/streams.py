@@ -121,10 +121,11 @@ class Output:
 
     def write(self, kind: str, data: bytes) -> None:
         """Gives `data` away, after everything that was written before it."""
-        other = self._texts[0 if kind == "stderr" else 1] if self._texts else None
         with self.lock:
-            if other is not None and not other.closed:
-                other.flush()
+            # Also what the stream itself holds: it may be a write to its `buffer`, after text without a newline.
+            for text in self._texts:
+                if not text.closed:
+                    text.flush()
             if self.direct or self._redirected(kind):
                 _write_all(DESCRIPTORS[kind], data)
             elif self._emit is None:
@@ -164,9 +165,10 @@ class Output:
         texts = []
         # The error handlers are those of Python in the C locale: no file name makes `print` fail.
         for kind, errors in (("stdout", "surrogateescape"), ("stderr", "backslashreplace")):
-            text = io.TextIOWrapper(Binary(self, kind), encoding="utf-8", errors=errors, line_buffering=True)
+            text = Text(Binary(self, kind), encoding="utf-8", errors=errors, line_buffering=True)
             text.mode = "w"  # type: ignore[misc]
             texts.append(text)
+        texts[0].other, texts[1].other = texts[1], texts[0]
         self._texts = texts
         return texts[0], texts[1]
 
@@ -228,6 +230,22 @@ class Output:
         if self.interrupted and threading.current_thread() is threading.main_thread() and not self.lock._is_owned():
             self.interrupted = False
             raise KeyboardInterrupt
+
+
+class Text(io.TextIOWrapper):
+    """One of the two text streams."""
+
+    # The other one, until this one is written to; and then nobody, until the other one is.
+    other: Optional["Text"] = None
+
+    def write(self, text: str) -> int:
+        other = self.other
+        if other is not None:
+            self.other = None
+            other.other = self
+            if not other.closed:
+                other.flush()
+        return super().write(text)
 
 
 class Binary(io.BufferedIOBase):

@@ -78,11 +78,10 @@ def _wait_for_threads() -> None:
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
         try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
+            getattr(sys, name).flush()
+        except (AttributeError, OSError, ValueError):
             pass
     streams.flush_c()
 

@@ -33,6 +33,13 @@ def load() -> Any:
     return casemate_cell
 
 
+def importable(name: str) -> bool:
+    """Whether there is such a package here."""
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
 class Ran:
     """What came of a process: its output in order, and how it ended."""
 
