@@ -66,7 +66,10 @@ impl Ask {
         if key.is_some_and(|key| key.parse::<DecisionId>().is_ok()) {
             return Some("the idempotency key is the name of a call: choose another".to_owned());
         }
-        let thread = self.within.as_ref().and_then(|within| within.thread.as_ref());
+        let thread = self
+            .within
+            .as_ref()
+            .and_then(|within| within.thread.as_ref());
         let names = [
             ("the thread's name", thread),
             ("the agent's name", Some(&self.agent)),
@@ -88,7 +91,10 @@ impl Ask {
             Key::Given(key) => Some(key),
             Key::Absent | Key::Own => None,
         };
-        let thread = self.within.as_mut().and_then(|within| within.thread.as_mut());
+        let thread = self
+            .within
+            .as_mut()
+            .and_then(|within| within.thread.as_mut());
         let names = [
             thread,
             Some(&mut self.agent),
