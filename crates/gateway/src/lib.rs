@@ -22,6 +22,7 @@
 //!
 //! Deliberately absent: HTTP, SQL, sandboxes. This crate knows traits for them; the binary picks drivers.
 
+mod admission;
 mod allowed;
 mod ask;
 mod checked;
@@ -51,6 +52,7 @@ mod stores;
 mod tee;
 
 pub use self::{
+    admission::{Admission, Bounds, Full, Line, Turn, Whose},
     allowed::{Allowed, Recording},
     ask::{Ask, Code, Key},
     checked::{Checked, Ruling},
