@@ -25,17 +25,29 @@ use crate::{
 /// A place of another process. Dropping it, or what it is doing, kills what runs there.
 #[derive(Debug)]
 pub struct RemotePlace {
-    /// Nothing once it has run, or while it does: dropping the run resets the stream.
-    outbox: Option<Outbox>,
-    inbox: Option<Inbox<FromKeeper>>,
-    _stream: OwnedSemaphorePermit,
+    /// Nothing while it runs: dropping the run resets the stream.
+    stream: Option<Stream>,
+    ran: Ran,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Stream {
+    outbox: Outbox,
+    inbox: Inbox<FromKeeper>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ran {
+    No,
+    Yes,
 }
 
 pub(super) async fn open(
     keeper: &RemoteKeeper,
     spec: PlaceSpec,
 ) -> Result<RemotePlace, KeeperError> {
-    let stream = keeper.long_stream()?;
+    let permit = keeper.long_stream()?;
     let head = head(&PlaceHead {
         session: spec.session,
         owner: spec.owner,
@@ -55,9 +67,12 @@ pub(super) async fn open(
         }
     }?;
     Ok(RemotePlace {
-        outbox: Some(outbox),
-        inbox: Some(Inbox::new(response.into_body())),
-        _stream: stream,
+        stream: Some(Stream {
+            outbox,
+            inbox: Inbox::new(response.into_body()),
+        }),
+        ran: Ran::No,
+        _permit: permit,
     })
 }
 
@@ -111,36 +126,49 @@ fn read(file: &mut File) -> io::Result<Vec<u8>> {
 
 impl Sandbox for RemotePlace {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
-        match next(self.inbox.as_mut()).await? {
+        let stream = self.stream.as_mut().ok_or_else(gone)?;
+        match next(&mut stream.inbox).await? {
             FromKeeper::Ready(ready) => Ok(ready),
             frame => Err(out_of_turn(frame)),
         }
     }
 
     async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {
-        let (Some(outbox), Some(mut inbox)) = (self.outbox.take(), self.inbox.take()) else {
+        if self.ran == Ran::Yes {
             return Err(KeeperError::Spec("a place runs one command".into()));
+        }
+        self.ran = Ran::Yes;
+        // If this is dropped, so is the stream.
+        let Some(Stream { outbox, mut inbox }) = self.stream.take() else {
+            return Err(gone());
         };
-        let ended = running::run(outbox, &mut inbox, command, io).await;
-        self.inbox = Some(inbox);
+        let ended = running::run(&outbox, &mut inbox, command, io).await;
+        self.stream = Some(Stream { outbox, inbox });
         ended
     }
 
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would hold the sink, which may not change threads"
+    )]
     fn collect(
         self,
         _sink: &mut dyn ArtefactSink,
     ) -> impl Future<Output = Result<Vec<Artefact>, KeeperError>> {
-        // Without the sink, which no file of a place reaches: so the future may change threads.
+        // No file of a place reaches the sink.
         async move {
-            let Self {
-                outbox,
-                mut inbox,
-                _stream,
-            } = self;
-            if let Some(outbox) = outbox {
-                outbox.end().await.map_err(|error| unavailable(&error))?;
-            }
-            match next(inbox.as_mut()).await? {
+            let Some(Stream { outbox, mut inbox }) = self.stream else {
+                return Err(gone());
+            };
+            // Held to the end: a body that is cut off would take the answer along.
+            let _held = match self.ran {
+                Ran::Yes => Some(outbox),
+                Ran::No => {
+                    outbox.end().await.map_err(|error| unavailable(&error))?;
+                    None
+                }
+            };
+            match next(&mut inbox).await? {
                 FromKeeper::Collected(artefacts) => Ok(artefacts),
                 frame => Err(out_of_turn(frame)),
             }
@@ -148,12 +176,13 @@ impl Sandbox for RemotePlace {
     }
 }
 
-async fn next(inbox: Option<&mut Inbox<FromKeeper>>) -> Result<FromKeeper, KeeperError> {
-    let Some(inbox) = inbox else {
-        return Err(KeeperError::Unavailable("the place is gone".into()));
-    };
+async fn next(inbox: &mut Inbox<FromKeeper>) -> Result<FromKeeper, KeeperError> {
     let frame = inbox.next().await?;
     frame.ok_or_else(|| KeeperError::Unavailable("it ended the place".into()))
+}
+
+fn gone() -> KeeperError {
+    KeeperError::Unavailable("the place is gone".into())
 }
 
 /// What the keeper said instead: a failure in its own words, or a break of the protocol.

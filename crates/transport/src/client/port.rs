@@ -54,11 +54,11 @@ enum Step {
     Done,
     Heard(FromKeeper),
     Bytes(Option<Vec<u8>>),
-    ReaderGone,
+    HungUp,
 }
 
 impl Pump {
-    /// Carries bytes both ways until both have ended; then the stream is dropped, and the connection with it.
+    /// Carries bytes both ways until both have ended, or the reader hangs up; then the stream is dropped, and the connection with it.
     async fn both_ways(
         mut self,
         mut inbox: Inbox<FromKeeper>,
@@ -73,7 +73,8 @@ impl Pump {
                     self.outflow.close();
                     self.to.close();
                 }
-                Step::Heard(FromKeeper::End) | Step::ReaderGone => self.from = None,
+                Step::Heard(FromKeeper::End) => self.from = None,
+                Step::HungUp => return Ok(()),
                 Step::Heard(frame) => return Err(out_of_turn(frame)),
                 Step::Bytes(bytes) => self.outflow.put(bytes),
             }
@@ -98,14 +99,14 @@ impl Pump {
                 Some(frame) => Step::Heard(frame),
                 None => return Err(KeeperError::Unavailable("it broke off".into())),
             },
-            // What nobody reads is thrown away.
             room = reserve(from.as_ref()), if waiting.is_some() => match (room, waiting.take()) {
                 (Some(room), Some(bytes)) => {
                     room.send(bytes.into());
                     Step::Done
                 }
-                _ => Step::ReaderGone,
+                _ => Step::HungUp,
             },
+            () = closed(from.as_ref()) => Step::HungUp,
             bytes = to.recv(), if outflow.wants() => Step::Bytes(bytes),
             room = outbox.room(), if outflow.is_due() => {
                 let room = room.map_err(|error| unavailable(&error))?;
@@ -122,5 +123,12 @@ async fn reserve(from: Option<&mpsc::Sender<Vec<u8>>>) -> Option<mpsc::Permit<'_
     match from {
         Some(from) => from.reserve().await.ok(),
         None => None,
+    }
+}
+
+async fn closed(from: Option<&mpsc::Sender<Vec<u8>>>) {
+    match from {
+        Some(from) => from.closed().await,
+        None => std::future::pending().await,
     }
 }

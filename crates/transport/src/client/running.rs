@@ -67,7 +67,7 @@ enum OutflowState {
 
 /// Runs `command` to its end. The caller's going away is a word to the keeper, which says how it ended.
 pub(super) async fn run(
-    outbox: Outbox,
+    outbox: &Outbox,
     inbox: &mut Inbox<FromKeeper>,
     command: Command,
     io: CallIo,
@@ -85,7 +85,7 @@ pub(super) async fn run(
         event: None,
     };
     loop {
-        match running.next(inbox, &outbox).await? {
+        match running.next(inbox, outbox).await? {
             Step::Done => {}
             Step::Heard(FromKeeper::Ended(ended)) => return Ok(ended),
             Step::Heard(frame) => running.hear(frame)?,
@@ -159,8 +159,8 @@ impl Running {
             FromKeeper::Output(stream, bytes) if self.caller == Caller::There => {
                 self.event = Some(Event::Output(stream, bytes.into()));
             }
-            // Nobody wants it any more.
-            FromKeeper::Output(..) => {}
+            // Nobody wants it any more, or nobody waited for it before.
+            FromKeeper::Output(..) | FromKeeper::Ready(_) => {}
             FromKeeper::Room => self.stdin.more_room(),
             FromKeeper::StdinClosed => {
                 self.stdin.close();

@@ -93,10 +93,10 @@ fn from_keeper() -> impl Strategy<Value = FromKeeper> {
     prop_oneof![
         any::<u64>().prop_map(FromKeeper::Size),
         bytes().prop_map(FromKeeper::Data),
-        Just(FromKeeper::End).boxed(),
+        Just(()).prop_map(|()| FromKeeper::End),
         (stream, bytes()).prop_map(|(stream, bytes)| FromKeeper::Output(stream, bytes)),
-        Just(FromKeeper::Room).boxed(),
-        Just(FromKeeper::StdinClosed).boxed(),
+        Just(()).prop_map(|()| FromKeeper::Room),
+        Just(()).prop_map(|()| FromKeeper::StdinClosed),
         ended().prop_map(FromKeeper::Ended),
         text().prop_map(|path| {
             let fault = FileFault::NoSpace;
