@@ -6,9 +6,13 @@ use casemate_model::{
     Artefact, Cause, ContextId, DeniedAttempt, Exit, InputDigest, Isolation, Limits, SandboxId,
     SessionId, Stream, Text, Usage,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::session::{FileFault, Gone};
+use crate::{
+    io_error,
+    session::{FileFault, Gone},
+};
 
 /// How many items may wait in a channel of [`CallIo`].
 pub const CHANNEL_CAPACITY: usize = 16;
@@ -34,7 +38,7 @@ pub struct InputFile {
 }
 
 /// What is known of a sandbox when it is complete and has run nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// What it enforces, measured.
     pub isolation: Isolation,
@@ -43,7 +47,7 @@ pub struct Ready {
 }
 
 /// The program to run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
     /// The command and its arguments; the command is looked up in the sandbox's `PATH`. With a cell,
     /// what the cell finds in `sys.argv`.
@@ -75,7 +79,8 @@ impl std::fmt::Debug for Cell {
 }
 
 /// What becomes of the value of a cell's last expression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Echo {
     /// It is a result, as in a notebook.
     Last,
@@ -84,7 +89,8 @@ pub enum Echo {
 }
 
 /// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TerminalSize {
     /// Lines.
     pub rows: u16,
@@ -104,7 +110,8 @@ pub struct CallIo {
 }
 
 /// What a caller wants of a running program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Control {
     /// Ask it to stop: the signal now, and death after a grace period of two seconds.
     Interrupt(Signal),
@@ -117,7 +124,8 @@ pub enum Control {
 }
 
 /// A signal that a caller may send to a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// As Ctrl-C does.
     Interrupt,
@@ -133,7 +141,7 @@ pub enum Event {
 }
 
 /// How a program ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Why it stopped.
     pub cause: Cause,
@@ -203,9 +211,13 @@ pub trait Sandbox {
 }
 
 /// What went wrong with a sandbox, by step.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum KeeperError {
+    /// The keeper does not answer, or the connection to it broke. What was asked may have been done.
+    #[error("the keeper is not available: {0}")]
+    Unavailable(String),
     /// A demand that no sandbox can meet, such as an input name with a slash.
     #[error("{0}")]
     Spec(String),
@@ -255,6 +267,7 @@ pub enum KeeperError {
         step: String,
         /// The system's answer.
         #[source]
+        #[serde(with = "io_error")]
         source: io::Error,
     },
     /// The guest broke the protocol or died.
@@ -267,6 +280,7 @@ pub enum KeeperError {
         step: String,
         /// The system's answer.
         #[source]
+        #[serde(with = "io_error")]
         source: io::Error,
     },
 }

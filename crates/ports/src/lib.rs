@@ -1,12 +1,13 @@
 //! The traits by which the processes of Casemate call each other.
 //!
-//! So far there is one: [`Keeper`]. `casemate run` uses it in one process; a transport between
-//! processes implements the same trait.
+//! [`Keeper`] makes a sandbox for one call, in one process; [`SessionKeeper`] keeps sandboxes that last, in the
+//! same process or behind the crate `transport`, which implements the same trait.
 //!
 //! Invariants:
 //! - Nothing that a sandbox says is in these types unchecked: the keeper has bounded and parsed it.
 //! - Every channel is bounded; a consumer that stalls stops the program's output, never its clock.
 
+mod io_error;
 mod keeper;
 mod session;
 

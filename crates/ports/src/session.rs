@@ -267,7 +267,7 @@ pub enum Chunk {
 pub struct Connection {
     /// Bytes for the program; closing it ends the direction.
     pub to: mpsc::Sender<Vec<u8>>,
-    /// Bytes from the program; closed at their end.
+    /// Bytes from the program; closed at their end. Dropping it hangs up.
     pub from: mpsc::Receiver<Vec<u8>>,
 }
 

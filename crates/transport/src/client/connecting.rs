@@ -1,0 +1,99 @@
+//! The connection: made when it is needed, and made anew when it broke.
+
+use std::{io, path::Path};
+
+use casemate_ports::KeeperError;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    time::timeout,
+};
+
+use super::{RemoteKeeper, unavailable};
+use crate::{
+    body::OutBody,
+    limits::{
+        CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES,
+        MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES,
+    },
+    peer::{PeerError, check_directory, check_peer},
+};
+
+/// Takes requests for a connection.
+pub(super) type Sender = http2::SendRequest<OutBody>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("cannot connect to its socket")]
+    Socket(#[source] io::Error),
+    #[error("cannot speak HTTP/2 to it")]
+    Http(#[source] hyper::Error),
+    #[error("it does not take the connection")]
+    TimedOut,
+    #[error("the runtime of its connection has ended")]
+    Runtime,
+}
+
+impl RemoteKeeper {
+    /// The connection there is, or a new one.
+    pub(super) async fn sender(&self) -> Result<Sender, KeeperError> {
+        let mut slot = self.0.sender.lock().await;
+        if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let socket = self.0.socket.clone();
+        // At home, whichever runtime asks: it outlives the one that does.
+        let made = self.0.runtime.spawn(async move {
+            match timeout(CONNECT_TIMEOUT, dial(&socket)).await {
+                Ok(sender) => sender,
+                Err(_) => Err(ConnectError::TimedOut),
+            }
+        });
+        let sender = made
+            .await
+            .unwrap_or(Err(ConnectError::Runtime))
+            .map_err(|error| unavailable(&error))?;
+        *slot = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+async fn dial(socket: &Path) -> Result<Sender, ConnectError> {
+    check_directory(socket)?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(ConnectError::Socket)?;
+    check_peer(&stream)?;
+    handshake(stream).await
+}
+
+/// Speaks HTTP/2 over any stream of bytes, as long as somebody holds a sender.
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Sender, ConnectError> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_HTTP_FRAME_BYTES)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
+        .initial_max_send_streams(MAX_STREAMS as usize)
+        // Every call may be dropped at once, with answers to it still on their way.
+        .max_concurrent_reset_streams(MAX_STREAMS as usize)
+        .max_local_error_reset_streams(None)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(ConnectError::Http)?;
+    // Why it broke is told to every request that was on it.
+    tokio::spawn(connection);
+    Ok(sender)
+}
