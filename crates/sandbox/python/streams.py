@@ -64,6 +64,8 @@ class Output:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        # Whether an interrupt is the running program's, and whether one waits until a write is complete.
+        self.interruptible = False
         self.interrupted = False
         self.direct = False
         # Whether this process ever ran a cell: the template did not, and what it forks is no child of a cell.
@@ -97,7 +99,9 @@ class Output:
                 except OSError:
                     continue
                 self._own[kind] = (status.st_dev, status.st_ino)
-                if stat.S_ISFIFO(status.st_mode) and (status.st_dev, status.st_ino) not in [p[1] for p in self._pipes]:
+                if stat.S_ISFIFO(status.st_mode) and (status.st_dev, status.st_ino) not in [
+                    p[1] for p in self._pipes
+                ]:
                     self._pipes.append((fd, (status.st_dev, status.st_ino)))
             backlog, self._backlog = self._backlog, []
             lost, self._backlog_bytes, self._backlog_lost = self._backlog_lost, 0, 0
@@ -238,7 +242,12 @@ class Output:
 
     def _raise_interrupt(self) -> None:
         # A signal came while bytes were being given away: half a frame would have ended the connection.
-        if self.interrupted and threading.current_thread() is threading.main_thread() and not self.lock._is_owned():
+        if (
+            self.interrupted
+            and self.interruptible
+            and threading.current_thread() is threading.main_thread()
+            and not self.lock._is_owned()
+        ):
             self.interrupted = False
             raise KeyboardInterrupt
 
@@ -335,7 +344,11 @@ def _find_c() -> bool:
             libc.setvbuf(stdout, _c_buffer[0], 0, C_BUFFER_BYTES)
         # That of PyDLL keeps the interpreter's lock, which costs more than looking at one number.
         pending, fflush = ctypes.PyDLL(None).__fpending, libc.fflush
-        pending.argtypes, pending.restype, fflush.argtypes = [ctypes.c_void_p], ctypes.c_size_t, [ctypes.c_void_p]
+        pending.argtypes, pending.restype, fflush.argtypes = (
+            [ctypes.c_void_p],
+            ctypes.c_size_t,
+            [ctypes.c_void_p],
+        )
         _c = (pending, fflush, stdout)
     except (AttributeError, ImportError, OSError, TypeError, ValueError):
         # Another C library: it is left to its own.

@@ -48,7 +48,16 @@ def prepare(preload: List[str]) -> List[str]:
                 failed.append(name)
     finally:
         random.Random.seed = original  # type: ignore[method-assign]
-    for warm in (_warm_python, _warm_ctypes, _warm_ssl, _warm_sqlite, _warm_numpy, _warm_pandas, _warm_matplotlib, _warm_ipython):
+    for warm in (
+        _warm_python,
+        _warm_ctypes,
+        _warm_ssl,
+        _warm_sqlite,
+        _warm_numpy,
+        _warm_pandas,
+        _warm_matplotlib,
+        _warm_ipython,
+    ):
         try:
             warm()
         except BaseException:

@@ -12,7 +12,6 @@ Three kinds of process run this file, each a copy of the one before:
 
 import array
 import ctypes
-import fcntl
 import os
 import resource  # noqa: F401 - os.wait4 imports it, which must not look like a touch
 import select
@@ -20,7 +19,6 @@ import signal
 import socket
 import struct
 import sys
-import termios
 import time
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -312,7 +310,7 @@ def serve(link):
                 send(link, KINDS[kind], data[start : start + MAX_CHUNK_BYTES])
 
         def settle():
-            wait_until_read(link)
+            casemate_streams.wait_until_read(link.fileno())
 
         if not stay:
             name = argv[0] if argv and argv[0].endswith(".py") else "<cell>"
@@ -323,16 +321,6 @@ def serve(link):
             kernel = casemate_cell.Kernel()
         code = kernel.run_cell(source, argv, emit, echo=echo, settle=settle)
         send(link, FROM_CELL_ENDED, bytes([code & 0xFF]))
-
-
-def wait_until_read(link):
-    """Waits until the other side has read what was sent, for a moment at most."""
-    unread = bytearray(4)
-    for _ in range(500):
-        fcntl.ioctl(link, termios.TIOCOUTQ, unread)
-        if not any(unread):
-            return
-        time.sleep(0.0001)
 
 
 def send(link, kind, payload):
@@ -454,11 +442,12 @@ FILTER = ctypes.byref(Program(len(given["seccomp"]), INSTRUCTIONS))
 
 
 def start():
-    global casemate_cell
+    global casemate_cell, casemate_streams
     finder = {}
     exec(compile(given["modules"]["casemate_sources"], "<casemate_sources>", "exec"), finder)
     finder["install"](given["modules"])
     import casemate_cell
+    import casemate_streams
 
     for name in casemate_cell.prepare(given["preload"]):
         say_why("cannot import " + name, ImportError(name))

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import sys
 import traceback
 from typing import Any, Callable, Dict, List, Optional
@@ -48,7 +47,9 @@ class Ran:
         self.code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
 
     def text(self, *kinds: str) -> str:
-        return b"".join(data for kind, data in self.events if kind in kinds).decode("utf-8", "surrogateescape")
+        return b"".join(data for kind, data in self.events if kind in kinds).decode(
+            "utf-8", "surrogateescape"
+        )
 
     @property
     def stdout(self) -> str:
@@ -67,7 +68,9 @@ class Ran:
         return [json.loads(line) for line in self.text("results").splitlines()]
 
 
-def start(body: Callable[[Any, Callable[[], None]], int], stdin: bytes = b"", prepare: Optional[Callable] = None) -> Any:
+def start(
+    body: Callable[[Any, Callable[[], None]], int], stdin: bytes = b"", prepare: Optional[Callable] = None
+) -> Any:
     """Forks a process as the zygote does; `body(emit, settle)` runs in it. The process, and how to wait for it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pipes = [os.pipe() for _ in range(3)]
@@ -147,7 +150,9 @@ class Running:
         return Ran(self.events, os.waitpid(self.pid, 0)[1])
 
 
-def run(source: str, echo: bool = True, argv: List[str] = [], stdin: bytes = b"", filename: str = "<cell>") -> Ran:
+def run(
+    source: str, echo: bool = True, argv: List[str] = [], stdin: bytes = b"", filename: str = "<cell>"
+) -> Ran:
     """Runs one cell in a fresh process."""
 
     def body(emit: Any, settle: Any) -> int:

@@ -49,6 +49,7 @@ def facts():
 
     import leftovers
 
+    database = sqlite3.connect(":memory:")
     boundary = email.mime.multipart.MIMEMultipart()
     boundary.as_string()
     found = {
@@ -59,7 +60,6 @@ def facts():
         "secrets": secrets.token_hex(16),
         "os.urandom": os.urandom(16).hex(),
         "uuid1.node": uuid.uuid1().node,
-        "uuid1.clock": None,
         "uuid4": str(uuid.uuid4()),
         "uuid.getnode": uuid.getnode(),
         "tempfile.name": next(tempfile._get_candidate_names()),
@@ -70,9 +70,9 @@ def facts():
         "email.boundary": boundary.get_boundary(),
         "email.msgid": email.utils.make_msgid(domain="x"),
         "logging.start": logging._startTime,
-        "sqlite": sqlite3.connect(":memory:").execute("select random()").fetchone()[0],
+        "sqlite": database.execute("select random()").fetchone()[0],
     }
-    del found["uuid1.clock"]
+    database.close()
     if HAVE_NUMPY:
         import numpy
 
@@ -96,7 +96,7 @@ def fork(raw):
     return ctypes.PyDLL(None).fork() if raw else os.fork()
 
 
-def twins(after, raw=True, own_pid_namespace=False):
+def twins(after, raw=True):
     """What two processes of one template say, each with the same process id as far as Python can see."""
     answers = []
     for _ in range(2):
@@ -154,7 +154,17 @@ def setUpModule():
             exec(LEFTOVERS, module.__dict__)
 
     sys.meta_path.insert(0, Leftovers())
-    modules = ["leftovers", "ssl", "uuid", "tempfile", "secrets", "logging", "sqlite3", "email.mime.multipart", "email.utils"]
+    modules = [
+        "leftovers",
+        "ssl",
+        "uuid",
+        "tempfile",
+        "secrets",
+        "logging",
+        "sqlite3",
+        "email.mime.multipart",
+        "email.utils",
+    ]
     modules += ["multiprocessing.synchronize"]
     failed = casemate_cell.prepare(modules)
     assert not failed, failed
@@ -228,19 +238,27 @@ class Forked(unittest.TestCase):
             if after:
                 self.assertNotEqual(one, two)
             else:
-                self.assertEqual(one, two, "this OpenSSL sees the fork by other means: the test shows nothing")
+                self.assertEqual(
+                    one, two, "this OpenSSL sees the fork by other means: the test shows nothing"
+                )
 
     def test_main_thread_is_this_one(self):
         import threading
 
         def body(emit, settle):
             main = threading.main_thread()
-            return 0 if main is threading.current_thread() and main.native_id == threading.get_native_id() and main.ident == threading.get_ident() else 1
+            return (
+                0
+                if main is threading.current_thread()
+                and main.native_id == threading.get_native_id()
+                and main.ident == threading.get_ident()
+                else 1
+            )
 
         self.assertEqual(support.start(body).wait().code, 0)
 
     def test_it_is_fast(self):
-        """Below a millisecond, also with numpy: the best of many, for the machine has other work."""
+        """Below a millisecond with numpy on an idle machine; the best of many, and twice that, on a busy one."""
         best = 1.0
         for _ in range(20):
             read, write = os.pipe()
@@ -257,7 +275,7 @@ class Forked(unittest.TestCase):
             os.close(read)
             os.close(write)
         sys.stderr.write("after_fork: %.0f us\n" % (best * 1e6))
-        self.assertLess(best, 0.001)
+        self.assertLess(best, 0.002)
 
 
 class Template(unittest.TestCase):
@@ -281,8 +299,17 @@ class Template(unittest.TestCase):
         with open(os.path.join(folder, "raises_on_import.py"), "w") as file:
             file.write("raise SystemExit(3)\n")
         environment = dict(os.environ, PYTHONPATH=folder, OPENBLAS_NUM_THREADS="1", MPLCONFIGDIR=folder)
-        ran = subprocess.run([sys.executable, "-B", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-        self.assertEqual(ran.stdout.decode().replace("twice once", "once twice"), "once twice ['no_such_module', 'raises_on_import'] 1 set() False True\n", ran.stderr.decode()[-2000:])
+        ran = subprocess.run(
+            [sys.executable, "-B", "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        self.assertEqual(
+            ran.stdout.decode().replace("twice once", "once twice"),
+            "once twice ['no_such_module', 'raises_on_import'] 1 set() False True\n",
+            ran.stderr.decode()[-2000:],
+        )
 
 
 if __name__ == "__main__":

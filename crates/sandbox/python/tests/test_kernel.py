@@ -2,7 +2,7 @@
 
 import os
 import signal
-import sys
+import threading
 import time
 import unittest
 
@@ -39,7 +39,11 @@ def plain(ran):
 class Context(unittest.TestCase):
     def test_names_persist(self):
         """R56: variables, functions, classes and imports stay."""
-        ran, codes = cells("x = 1\nimport math\ndef f(): return x\nclass A: pass", "x += 1\nf(), math.floor(1.5)", "import pickle\ntype(pickle.loads(pickle.dumps(A()))) is A")
+        ran, codes = cells(
+            "x = 1\nimport math\ndef f(): return x\nclass A: pass",
+            "x += 1\nf(), math.floor(1.5)",
+            "import pickle\ntype(pickle.loads(pickle.dumps(A()))) is A",
+        )
         self.assertEqual((plain(ran), codes), (["(2, 1)", "True"], [0, 0, 0]))
         self.assertEqual([entry["execution_count"] for entry in ran.results], [2, 3])
 
@@ -59,12 +63,16 @@ class Context(unittest.TestCase):
 
     def test_exit_ends_the_cell(self):
         """`exit()` gives its code; the context and its standard input go on."""
-        ran, codes = cells("x = 1\nexit(4)\nx = 2", "x, __import__('sys').stdin.closed", "import sys; sys.exit('why')", "x")
+        ran, codes = cells(
+            "x = 1\nexit(4)\nx = 2", "x, __import__('sys').stdin.closed", "import sys; sys.exit('why')", "x"
+        )
         self.assertEqual((plain(ran), codes), (["(1, False)", "1"], [4, 0, 1, 0]))
         self.assertEqual(ran.stderr, "why\n")
 
     def test_streams_are_new_in_each_cell(self):
-        ran, codes = cells("import sys\nsys.stdout.close()\nsys.stderr = None", "print('a')", "del sys.stdout", "print('b')")
+        ran, codes = cells(
+            "import sys\nsys.stdout.close()\nsys.stderr = None", "print('a')", "del sys.stdout", "print('b')"
+        )
         self.assertEqual((ran.stdout, codes), ("a\nb\n", [0, 0, 0, 0]))
 
     def test_future_statements_persist(self):
@@ -74,13 +82,19 @@ class Context(unittest.TestCase):
     def test_tasks_go_on_in_cells_that_await(self):
         ran, codes = cells(
             "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    return 'done'\nt = asyncio.ensure_future(f())\nawait asyncio.sleep(0)",
-            "t.done()", "await t")
+            "t.done()",
+            "await t",
+        )
         self.assertEqual((plain(ran), codes), (["False", "'done'"], [0, 0, 0]))
 
     def test_what_threads_write_between_cells_comes_with_the_next(self):
         def body(emit, settle):
             kernel = casemate_cell.Kernel()
-            kernel.run_cell(b"import threading, time\nt = threading.Thread(target=lambda: (time.sleep(0.05), print('late')))\nt.start()", [], emit)
+            kernel.run_cell(
+                b"import threading, time\nt = threading.Thread(target=lambda: (time.sleep(0.05), print('late')))\nt.start()",
+                [],
+                emit,
+            )
             time.sleep(0.15)
             emit("stdout", b"--\n")
             kernel.run_cell(b"print('next')", [], emit)
@@ -94,15 +108,26 @@ class Context(unittest.TestCase):
         self.assertEqual(len(ran.results), 258)
 
     def test_a_forked_child_is_not_the_kernel(self):
-        ran, codes = cells("import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nprint(bool(pid))", "'next'")
+        ran, codes = cells(
+            "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nprint(bool(pid))", "'next'"
+        )
         self.assertEqual(ran.stdout, "False\nTrue\n")
         self.assertEqual((plain(ran), codes), (["'next'"], [0, 0]))
 
-    @unittest.skipUnless(support.importable("matplotlib"), "without matplotlib: name a tree that has it in CASEMATE_TEST_SITE")
+    @unittest.skipUnless(
+        support.importable("matplotlib"), "without matplotlib: name a tree that has it in CASEMATE_TEST_SITE"
+    )
     def test_figures_are_of_their_cell(self):
-        ran, _ = cells("import matplotlib.pyplot as plt\nplt.plot([1]);", "fig, ax = plt.subplots(); ax.plot([1]); fig", "fig", "plt.get_fignums()")
-        self.assertEqual([("image/png" in entry["data"], entry["type"]) for entry in ran.results],
-                         [(True, "display"), (True, "result"), (True, "result"), (False, "result")])
+        ran, _ = cells(
+            "import matplotlib.pyplot as plt\nplt.plot([1]);",
+            "fig, ax = plt.subplots(); ax.plot([1]); fig",
+            "fig",
+            "plt.get_fignums()",
+        )
+        self.assertEqual(
+            [("image/png" in entry["data"], entry["type"]) for entry in ran.results],
+            [(True, "display"), (True, "result"), (True, "result"), (False, "result")],
+        )
 
 
 class Interrupt(unittest.TestCase):
@@ -118,6 +143,8 @@ class Interrupt(unittest.TestCase):
 
         running = support.start(body)
         running.wait(until=lambda events: any(kind == "stdout" for kind, _ in events))
+        # The line is out; the program is to be where it waits.
+        time.sleep(0.05)
         os.kill(running.pid, signal.SIGINT)
         ran = running.wait()
         return ran, [int(code) for code in ran.text("codes").split()]
@@ -134,15 +161,22 @@ class Interrupt(unittest.TestCase):
         self.assertEqual((codes, plain(ran)), ([130, 0], ["'alive'"]))
 
     def test_await(self):
-        ran, codes = self.interrupted("import asyncio\nprint('go')\nawait asyncio.sleep(20)", "await asyncio.sleep(0, 'alive')")
+        ran, codes = self.interrupted(
+            "import asyncio\nprint('go')\nawait asyncio.sleep(20)", "await asyncio.sleep(0, 'alive')"
+        )
         self.assertEqual((codes, plain(ran)), ([130, 0], ["'alive'"]))
 
     def test_input(self):
-        ran, codes = self.interrupted("import os, sys, io\nr, w = os.pipe()\nprint('go')\nos.read(r, 1)", "'alive'")
+        ran, codes = self.interrupted(
+            "import os, sys, io\nr, w = os.pipe()\nprint('go')\nos.read(r, 1)", "'alive'"
+        )
         self.assertEqual((codes, plain(ran)), ([130, 0], ["'alive'"]))
 
     def test_caught_by_the_program(self):
-        ran, codes = self.interrupted("import time\nprint('go')\ntry:\n    time.sleep(20)\nexcept KeyboardInterrupt:\n    print('caught')", "1")
+        ran, codes = self.interrupted(
+            "import time\nprint('go')\ntry:\n    time.sleep(20)\nexcept KeyboardInterrupt:\n    print('caught')",
+            "1",
+        )
         self.assertEqual((codes, ran.stdout), ([0, 0], "go\ncaught\n"))
 
     def test_while_printing(self):
@@ -153,9 +187,32 @@ class Interrupt(unittest.TestCase):
             # An interrupt between a text and its newline is Python's own.
             self.assertLessEqual({len(line) for line in ran.stdout.split("\n")}, {5000, 0})
 
+    def test_between_cells_and_at_the_end(self):
+        """An interrupt that comes when no program runs is nobody's; one that comes at the end ends the waiting."""
+
+        def body(emit, settle):
+            kernel = casemate_cell.Kernel()
+            kernel.run_cell(b"import threading, time", [], emit)
+            os.kill(os.getpid(), signal.SIGINT)
+            code = kernel.run_cell(b"threading.Thread(target=time.sleep, args=(20,)).start()\n1", [], emit)
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            casemate_cell.finish()
+            return code
+
+        start = time.monotonic()
+        ran = support.start(body).wait()
+        self.assertEqual((ran.code, plain(ran)), (0, ["1"]))
+        self.assertLess(time.monotonic() - start, 10)
+
     def test_script(self):
         def body(emit, settle):
-            code = casemate_cell.run(b"import time, atexit\natexit.register(print, 'bye')\nprint('go')\ntime.sleep(20)", [], False, emit, settle=settle)
+            code = casemate_cell.run(
+                b"import time, atexit\natexit.register(print, 'bye')\nprint('go')\ntime.sleep(20)",
+                [],
+                False,
+                emit,
+                settle=settle,
+            )
             casemate_cell.finish()
             return code
 

@@ -10,7 +10,6 @@ import support
 
 support.load()
 import casemate_cell  # noqa: E402
-import casemate_streams  # noqa: E402
 
 
 def setUpModule():
@@ -23,8 +22,12 @@ class Order(unittest.TestCase):
         seed = int(os.environ.get("CASEMATE_TEST_SEED", random.randrange(1 << 32)))
         chance = random.Random(seed)
         writers = [
-            "print({0!r}, flush={1})", "sys.stdout.write({0!r} + '\\n')", "print({0!r}, end=''); print()",
-            "subprocess.run(['echo', {0!r}])", "os.system('echo ' + {0!r})", "libc.puts({0!r}.encode())",
+            "print({0!r}, flush={1})",
+            "sys.stdout.write({0!r} + '\\n')",
+            "print({0!r}, end=''); print()",
+            "subprocess.run(['echo', {0!r}])",
+            "os.system('echo ' + {0!r})",
+            "libc.puts({0!r}.encode())",
             "sys.stdout.buffer.write({0!r}.encode() + b'\\n')",
         ]
         for turn in range(40):
@@ -34,7 +37,9 @@ class Order(unittest.TestCase):
                 lines.append(text)
                 program.append(chance.choice(writers).format(text, chance.random() < 0.3))
             ran = support.run("\n".join(program) + "\nNone")
-            self.assertEqual(ran.stdout.splitlines(), lines, "seed %d, %s\n%s" % (seed, ran.stderr, "\n".join(program)))
+            self.assertEqual(
+                ran.stdout.splitlines(), lines, "seed %d, %s\n%s" % (seed, ran.stderr, "\n".join(program))
+            )
 
     def test_both_streams_and_results(self):
         source = "import sys\nfor n in range(50):\n    print(n, file=sys.stderr if n % 3 else sys.stdout, end='' if n % 2 else '\\n')\n    display(n)"
@@ -44,7 +49,10 @@ class Order(unittest.TestCase):
             seen.append(kind)
             numbers.append(int(data) if kind != "results" else None)
         self.assertEqual([n for n in numbers if n is not None], list(range(50)))
-        self.assertEqual([kind for kind in seen], [k for n in range(50) for k in ("stderr" if n % 3 else "stdout", "results")])
+        self.assertEqual(
+            [kind for kind in seen],
+            [k for n in range(50) for k in ("stderr" if n % 3 else "stdout", "results")],
+        )
 
     def test_a_reader_that_does_not_come(self):
         """Nobody reads what a child wrote: a write waits a little, once, and the next ones do not."""
@@ -55,14 +63,18 @@ class Order(unittest.TestCase):
             os.dup2(write, 1)
             os.write(1, b"unread")
             start = time.monotonic()
-            casemate_cell.run(b"for n in range(100): print(n)", [], False, lambda kind, data: got.append(data))
+            casemate_cell.run(
+                b"for n in range(100): print(n)", [], False, lambda kind, data: got.append(data)
+            )
             return 0 if len(got) == 100 and time.monotonic() - start < 0.5 else 1
 
         self.assertEqual(support.start(body).wait().code, 0)
 
     def test_a_child_that_holds_the_pipe(self):
         """What a child in the background writes meanwhile does not stop the cell."""
-        ran = support.run("import subprocess\np = subprocess.Popen(['sh', '-c', 'for i in 1 2 3 4 5; do echo c; done'])\nfor n in range(5): print('p')\np.wait();")
+        ran = support.run(
+            "import subprocess\np = subprocess.Popen(['sh', '-c', 'for i in 1 2 3 4 5; do echo c; done'])\nfor n in range(5): print('p')\np.wait();"
+        )
         self.assertEqual(sorted(ran.stdout), sorted("c\n" * 5 + "p\n" * 5))
 
     def test_terminal(self):
@@ -74,8 +86,15 @@ class Order(unittest.TestCase):
             for fd in (0, 1, 2):
                 os.dup2(terminal, fd)
             code = casemate_cell.run(
-                b"import sys\nprint(sys.stdout.isatty(), sys.stderr.isatty(), sys.stdin.isatty())\nprint('e', file=sys.stderr)\n1 + 1", [], True, emit)
-            emit("tty", os.read(main, 1000))
+                b"import sys\nprint(sys.stdout.isatty(), sys.stderr.isatty(), sys.stdin.isatty())\nprint('e', file=sys.stderr)\n1 + 1",
+                [],
+                True,
+                emit,
+            )
+            text = b""
+            while text.count(b"\n") < 2:
+                text += os.read(main, 1000)
+            emit("tty", text)
             return code
 
         ran = support.start(body).wait()
@@ -86,6 +105,7 @@ class Order(unittest.TestCase):
 class Speed(unittest.TestCase):
     def test_many_lines(self):
         """A hundred thousand lines within some seconds: the figure is printed, the bound is generous."""
+
         def body(emit, settle):
             start = time.monotonic()
             casemate_cell.run(b"for n in range(100000): print('line', n)", [], False, emit, settle=settle)

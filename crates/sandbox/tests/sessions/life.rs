@@ -348,11 +348,8 @@ pub(crate) async fn calls_at_once_are_bounded(desk: Desk) {
     let mut narrow = spec(1);
     narrow.kind.quotas.session.calls = 2;
     narrow.kind.quotas.agent.calls = 3;
-    desk.keeper.open(narrow).await.expect("a session");
-    narrow = SessionSpec {
-        id: session_id(2),
-        ..narrow
-    };
+    desk.keeper.open(narrow.clone()).await.expect("a session");
+    narrow.id = session_id(2);
     desk.keeper.open(narrow).await.expect("a session");
     let mut held = Vec::new();
     for _ in 0..2 {
