@@ -116,7 +116,7 @@ pub fn build(
 }
 
 /// Writes the index of `tree` into `built`.
-fn write_index(built: &Path, tree: &Path) -> Result<Tree, BuildError> {
+pub(crate) fn write_index(built: &Path, tree: &Path) -> Result<Tree, BuildError> {
     debug_assert!(tree.starts_with(built) && tree.ends_with(TREE));
     let entries = index::entries(tree).map_err(BuildError::Tree)?;
     let index = index::write(&entries)?;
@@ -135,7 +135,8 @@ const fn bytes(entry: &Entry) -> u64 {
     }
 }
 
-fn add(
+/// Puts what is complete in `built` into the store.
+pub(crate) fn add(
     store: &ImageStore,
     staging: &Staging,
     built: &Path,

@@ -290,7 +290,7 @@ impl ImageStore {
         }
         dir::sync(&self.names_dir())?;
         // From here on nobody sees it, and whatever is left the next build removes.
-        let leaving = staging::leaving(&self.path, &directory_of(&digest));
+        let leaving = staging::leaving(&self.path)?;
         if handle.is_some() {
             let place = self.place(&digest);
             fs::rename(&place, &leaving).map_err(ImageError::io("remove", place))?;
