@@ -95,17 +95,23 @@ pub(crate) fn try_lock(handle: &File, operation: FlockOperation) -> io::Result<L
 /// Waits until nobody else changes the names in the directory `path`. Dropping the handle ends it.
 pub(crate) fn lock(path: &Path) -> Result<File, ImageError> {
     let handle = handle(path).map_err(ImageError::io("open", path))?;
-    for _ in 0..LOCK_WAIT_MS / LOCK_RETRY_MS {
-        let lock = try_lock(&handle, FlockOperation::NonBlockingLockExclusive)
+    wait(&handle, path, LOCK_WAIT_MS)?;
+    Ok(handle)
+}
+
+/// Waits for the lock of an open file or directory.
+pub(crate) fn wait(handle: &File, path: &Path, max_ms: u64) -> Result<(), ImageError> {
+    for _ in 0..max_ms / LOCK_RETRY_MS {
+        let lock = try_lock(handle, FlockOperation::NonBlockingLockExclusive)
             .map_err(ImageError::io("lock", path))?;
         if lock == Lock::Taken {
-            return Ok(handle);
+            return Ok(());
         }
         sleep(Duration::from_millis(LOCK_RETRY_MS));
     }
     Err(ImageError::Locked {
         path: path.to_owned(),
-        waited_ms: LOCK_WAIT_MS,
+        waited_ms: max_ms,
     })
 }
 

@@ -19,6 +19,9 @@ pub fn image(tree: &Tree) -> Result<()> {
         .args(["run", "--quiet", "--package", "casemate", "--"])
         .args(["image", "build", RECIPE])
         .current_dir(tree.root())
-        .env("CASEMATE_STATE_DIR", process::target_directory()?.join(STATE));
+        .env(
+            "CASEMATE_STATE_DIR",
+            process::target_directory()?.join(STATE),
+        );
     process::run(&mut casemate)
 }

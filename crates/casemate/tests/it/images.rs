@@ -17,6 +17,7 @@ use crate::home::{Home, Ran, for_everybody};
 /// A user, a directory of wheels in place of an index, and a recipe.
 struct Workshop<'a> {
     home: &'a Home,
+    python: PathBuf,
     packages: String,
 }
 
@@ -24,7 +25,11 @@ impl<'a> Workshop<'a> {
     fn new(home: &'a Home) -> Self {
         fs::create_dir(home.path("wheels")).unwrap();
         let packages = String::new();
-        Self { home, packages }
+        Self {
+            home,
+            python: "/usr/bin/python3".into(),
+            packages,
+        }
     }
 
     /// Offers a wheel without naming it in the recipe, and returns its digest.
@@ -46,7 +51,8 @@ impl<'a> Workshop<'a> {
     }
 
     fn recipe(&self) -> PathBuf {
-        let head = "name = \"mine\"\npython = \"/usr/bin/python3\"\npython_version = \"3.11\"\n";
+        let python = self.python.to_str().unwrap();
+        let head = format!("name = \"mine\"\npython = {python:?}\npython_version = \"3.11\"\n");
         self.home
             .write("recipe.toml", format!("{head}{}", self.packages))
     }
@@ -85,6 +91,7 @@ impl<'a> Workshop<'a> {
         let names = fs::read_dir(path).unwrap();
         let mut names: Vec<_> = names
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.starts_with(".turn-"))
             .collect();
         names.sort();
         names
@@ -355,10 +362,17 @@ fn builds_at_once_make_one_image() {
                 .unwrap()
         })
         .collect();
-    for child in children {
-        let ended = Ran(child.wait_with_output().unwrap());
-        ended.exits(0);
+    let ended: Vec<_> = children
+        .into_iter()
+        .map(|child| Ran(child.wait_with_output().unwrap()))
+        .collect();
+    for ran in &ended {
+        ran.exits(0);
     }
+    let built = ended
+        .iter()
+        .filter(|ran| ran.stdout().ends_with(": built\n"));
+    assert_eq!(built.count(), 1, "{ended:?}");
     assert_eq!(workshop.store().len(), 2);
     home.run(["image", "verify"]).exits(0);
 }
@@ -414,4 +428,30 @@ fn looking_at_images_makes_nothing() {
         .exits(1)
         .says("casemate image build FILE");
     assert!(home.is_untouched());
+}
+
+/// An interpreter without pip is served by the pip of another one, if there is one.
+#[test]
+fn an_interpreter_needs_no_pip_of_its_own() {
+    let home = Home::new();
+    let bare = home.path("bare");
+    let made = Command::new("/usr/bin/python3")
+        .args(["-m", "venv", "--without-pip", bare.to_str().unwrap()])
+        .status();
+    assert!(made.unwrap().success());
+    let mut workshop = Workshop::new(&home);
+    workshop.python = bare.join("bin/python3");
+    workshop.add(&Wheel::of("one"));
+    let recipe = workshop.recipe();
+    let words = ["image", "build", recipe.to_str().unwrap()];
+    let nowhere = workshop
+        .command(&words)
+        .env("PATH", home.path("empty"))
+        .output();
+    Ran(nowhere.unwrap())
+        .exits(123)
+        .says("apt install python3-pip");
+    assert_eq!(workshop.store(), ["names"]);
+    workshop.build().exits(0);
+    home.run(["image", "verify"]).exits(0);
 }
