@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     collections::BTreeSet,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -160,6 +161,16 @@ fn an_image_is_built_listed_verified_and_removed() {
         ]);
         assert_eq!(verified["findings"], expected);
         home.run(["image", "verify", "mine"]).exits(1);
+
+        // What not even its owner can read is found, too.
+        for (path, mode) in [("one/__init__.py", 0), ("two", 0o333)] {
+            fs::set_permissions(site.join(path), fs::Permissions::from_mode(mode)).unwrap();
+            let verified = home.run(["image", "verify"]).exits(1).stdout();
+            assert!(
+                verified.contains(&format!("  tree/site-packages/{path}: ")),
+                "{verified}"
+            );
+        }
 
         let start: String = digest.chars().take("sha256:".len() + 8).collect();
         home.run(["image", "rm", &start])

@@ -455,7 +455,7 @@ fn builds_at_once_do_not_disturb_each_other() {
     assert_eq!(inside(&store).len(), 2);
 }
 
-/// R59: what an image holds is nobody's to write, as modes say it.
+/// What an image holds is nobody's to write, as modes say it.
 #[test]
 fn nothing_in_a_tree_is_writable() {
     let (_dir, store) = sample::store();
