@@ -466,3 +466,34 @@ fn an_interpreter_needs_no_pip_of_its_own() {
     workshop.build().exits(0);
     home.run(["image", "verify"]).exits(0);
 }
+
+/// Where packages come from is pip's configuration; where they go is not, and nothing is left at home.
+#[test]
+fn the_users_configuration_of_pip_is_honoured() {
+    let home = Home::new();
+    let mut workshop = Workshop::new(&home);
+    workshop.add(&Wheel::of("one"));
+    fs::create_dir_all(home.path("h/.config/pip")).unwrap();
+    let wheels = home.path("wheels");
+    let elsewhere = home.path("h/elsewhere");
+    let configuration = format!(
+        "[global]\nno-index = true\nfind-links = {}\nrequire-virtualenv = true\n\
+         [install]\nuser = true\ntarget = {}\n[download]\ndest = {}\n",
+        wheels.display(),
+        elsewhere.display(),
+        elsewhere.display()
+    );
+    home.write("h/.config/pip/pip.conf", configuration);
+    let recipe = workshop.recipe();
+    let mut build = home.casemate(["image", "build", recipe.to_str().unwrap()]);
+    build
+        .env("HOME", home.path("h"))
+        .env("PIP_TARGET", &elsewhere)
+        .env("PIP_PREFIX", &elsewhere)
+        .env("PYTHONPATH", &wheels);
+    Ran(build.output().unwrap()).exits(0);
+    home.run(["image", "verify"]).exits(0);
+    let found = Command::new("find").arg(home.path("h")).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(found.lines().count(), 4, "{found}");
+}
