@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use xtask::{Tree, bench, demo, reference, requirements, stages};
+use xtask::{Tree, bench, demo, image, reference, requirements, stages};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about)]
@@ -21,6 +21,8 @@ enum Verb {
     Test,
     /// Build casemate and show it: a run, its report, its decision, its proof
     Demo,
+    /// Build the image of images/python-data.toml, unless it is there, where tests and benchmarks look for it
+    Image,
     /// Write docs/requirements.md: which requirement has a test
     Requirements {
         #[command(flatten)]
@@ -84,6 +86,7 @@ fn perform(verb: Verb) -> Result<()> {
     match verb {
         Verb::Test => stages::test(),
         Verb::Demo => demo::demo(&Tree::current()?),
+        Verb::Image => image::image(&Tree::current()?),
         Verb::Requirements { mode, give_up } => {
             let tree = Tree::current()?;
             if mode.check {
