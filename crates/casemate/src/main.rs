@@ -6,6 +6,7 @@ mod audit;
 mod cli;
 mod doctor;
 mod exit;
+mod keeper;
 mod profile;
 mod report;
 mod run;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Profile(command) => profile::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Keeper(args) => keeper::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),
