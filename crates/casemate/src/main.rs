@@ -6,6 +6,7 @@ mod audit;
 mod cli;
 mod doctor;
 mod exit;
+mod image;
 mod keeper;
 mod profile;
 mod report;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Profile(command) => profile::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Keeper(args) => keeper::run(&args),
     };

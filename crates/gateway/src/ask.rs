@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use casemate_model::{DecisionId, Limits, Text};
+use casemate_model::{DecisionId, Limits, Text, Within};
 use casemate_ports::Command;
 
 use crate::limits::MAX_NAME_BYTES;
@@ -20,6 +20,8 @@ pub struct Ask {
     pub code: Option<Code>,
     /// What it may use.
     pub limits: Limits,
+    /// Where it runs, if not in a fresh sandbox of its own.
+    pub within: Option<Within>,
     /// Where it would send something, if anywhere.
     pub destination: Option<String>,
     /// What makes a repeat a repeat.
@@ -64,7 +66,12 @@ impl Ask {
         if key.is_some_and(|key| key.parse::<DecisionId>().is_ok()) {
             return Some("the idempotency key is the name of a call: choose another".to_owned());
         }
+        let thread = self
+            .within
+            .as_ref()
+            .and_then(|within| within.thread.as_ref());
         let names = [
+            ("the thread's name", thread),
             ("the agent's name", Some(&self.agent)),
             ("the tool's name", Some(&self.tool)),
             ("the trace's name", self.trace_id.as_ref()),
@@ -84,7 +91,12 @@ impl Ask {
             Key::Given(key) => Some(key),
             Key::Absent | Key::Own => None,
         };
+        let thread = self
+            .within
+            .as_mut()
+            .and_then(|within| within.thread.as_mut());
         let names = [
+            thread,
             Some(&mut self.agent),
             Some(&mut self.tool),
             self.trace_id.as_mut(),
@@ -101,12 +113,12 @@ fn is_bad(name: &str) -> bool {
     name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control)
 }
 
-/// A program's source, which is also one of the call's input files.
+/// A program's source: the command's cell, or one of the call's input files.
 #[derive(Clone)]
 pub struct Code {
-    /// The name of the input file.
-    pub input: Text,
-    /// Its content. A call whose sandbox holds anything else under that name is refused.
+    /// The name of the input file; none for the command's cell.
+    pub input: Option<Text>,
+    /// Its content. A call that holds anything else there is refused.
     pub source: Vec<u8>,
 }
 

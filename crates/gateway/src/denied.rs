@@ -4,7 +4,7 @@ use casemate_ledger::{Kind, Receipt};
 use casemate_model::Reason;
 use casemate_ports::KeeperError;
 
-use crate::{Facts, Journal, error::chain};
+use crate::{Facts, Journal, QuotaUse, error::chain, limits::RETRY_AFTER_MS};
 
 /// A call that may not run. Why is not told before it is recorded.
 #[derive(Debug)]
@@ -44,9 +44,29 @@ impl Denied {
     }
 
     /// A refusal because the keeper cannot make the sandbox, or will not.
-    pub(crate) fn by_keeper(facts: Box<Facts>, error: &KeeperError) -> Self {
+    pub(crate) fn by_keeper(mut facts: Box<Facts>, error: &KeeperError) -> Self {
         let (reason, cause) = match error {
-            KeeperError::Spec(_) => (Reason::InvalidCall, Refusal::Policy),
+            KeeperError::Spec(_) | KeeperError::File { .. } => {
+                (Reason::InvalidCall, Refusal::Policy)
+            }
+            KeeperError::NoSession(_) => (Reason::SessionUnknown, Refusal::Policy),
+            KeeperError::SessionGone { .. } => (Reason::SessionGone, Refusal::Policy),
+            KeeperError::NoContext { .. } => (Reason::ContextUnknown, Refusal::Policy),
+            KeeperError::Quota {
+                quota,
+                of,
+                limit,
+                used,
+            } => {
+                facts.quota = Some(QuotaUse {
+                    quota: quota.clone(),
+                    of: of.clone(),
+                    limit: *limit,
+                    used: *used,
+                    retry_after_ms: Some(RETRY_AFTER_MS),
+                });
+                (Reason::QuotaExceeded, Refusal::Policy)
+            }
             _ => (Reason::IsolationUnavailable, Refusal::Sandbox),
         };
         Self {

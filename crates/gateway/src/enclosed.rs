@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use casemate_model::{Call, DecisionId, Digest, InputDigest, Program, Reason, SideEffect};
+use casemate_model::{
+    Call, CellForm, DecisionId, Digest, InputDigest, Program, Reason, SideEffect,
+};
 use casemate_policy::{Claims, Profile, Verified};
-use casemate_ports::Sandbox;
+use casemate_ports::{Echo, Sandbox};
 
 use crate::{Checked, Denied, Facts, Manifest, Refused, evidence::Evidence};
 
@@ -93,9 +95,15 @@ impl<'p, S: Sandbox> Enclosed<'p, S> {
             side_effect: self.side_effect,
             destination: ask.destination.clone(),
             idempotency_key: ask.key_of(self.facts.decision),
+            within: ask.within.clone(),
             program: Program {
                 argv: ask.command.argv.clone(),
                 code: self.code(&inputs)?,
+                cell: ask.command.cell.as_ref().map(|cell| match cell.echo {
+                    Echo::Last => CellForm::Notebook,
+                    Echo::Nothing => CellForm::Script,
+                }),
+                terminal: ask.command.terminal.is_some(),
                 env: ask.command.env.clone(),
                 inputs,
             },
@@ -104,19 +112,29 @@ impl<'p, S: Sandbox> Enclosed<'p, S> {
         })
     }
 
-    /// The digest of the call's source, as the sandbox holds it.
+    /// The digest of the call's source, as the sandbox holds it or will be sent it.
     fn code(&self, inputs: &[InputDigest]) -> Result<Option<Digest>, String> {
-        let Some(code) = &self.facts.ask.code else {
-            return Ok(None);
+        let (command, code) = (&self.facts.ask.command, &self.facts.ask.code);
+        let Some(code) = code else {
+            return match command.cell {
+                None => Ok(None),
+                Some(_) => Err("the call has a cell without its source".to_owned()),
+            };
         };
         let digest = Digest::of(&code.source);
-        if inputs
-            .iter()
-            .any(|input| input.name == code.input && input.sha256 == digest)
-        {
-            Ok(Some(digest))
-        } else {
-            Err(format!("`{}` changed while it was read", code.input))
+        let held = match (&command.cell, &code.input) {
+            (Some(cell), None) => cell.source == code.source,
+            (None, Some(name)) => inputs
+                .iter()
+                .any(|input| input.name == *name && input.sha256 == digest),
+            (Some(_), Some(_)) | (None, None) => false,
+        };
+        match (held, &code.input) {
+            (true, _) => Ok(Some(digest)),
+            (false, Some(name)) if command.cell.is_none() => {
+                Err(format!("`{name}` changed while it was read"))
+            }
+            (false, _) => Err("the call's source is not what would run".to_owned()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use casemate_model::{Call, DecisionId, Digest, Isolation, Reason, RunMode, SideEffect, Text};
 use casemate_policy::{Check, Claims, Decision, Profile, Verdict};
 
-use crate::{Approval, Ask};
+use crate::{Approval, Ask, Lodging, QuotaUse};
 
 /// What is known of a call. Having it gives no right: no transition takes it from outside.
 #[derive(Clone)]
@@ -38,6 +38,10 @@ pub struct Facts {
     pub ruling: Option<Decision>,
     /// Who approved it.
     pub approval: Option<Approval>,
+    /// Where it is, or was meant to be, if that is a session.
+    pub lodging: Option<Lodging>,
+    /// The quota that refused it or cut its output.
+    pub quota: Option<QuotaUse>,
     /// The call whose stored result answers this one.
     pub replay_of: Option<DecisionId>,
 }

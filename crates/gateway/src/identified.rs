@@ -4,7 +4,10 @@ use casemate_model::{Reason, SandboxId};
 use casemate_policy::{Claims, Profile, Verified};
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 
-use crate::{Denied, Enclosed, Facts, Manifest, Terms, entry::TRACE_FIELDS, limits::MAX_INPUTS};
+use crate::{
+    Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Terms, entry::TRACE_FIELDS,
+    limits::MAX_INPUTS,
+};
 
 /// A call whose caller is known.
 #[derive(Debug)]
@@ -80,6 +83,27 @@ impl Identified {
             )),
             Err(error) => Err(Denied::by_keeper(self.facts, &error)),
         }
+    }
+
+    /// What is known of the call.
+    pub(crate) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Notes where the call is, or was meant to be.
+    pub(crate) const fn lodge(&mut self, lodging: Lodging) {
+        self.facts.lodging = Some(lodging);
+    }
+
+    /// Refuses the call before it has a sandbox.
+    pub(crate) fn refuse(
+        mut self,
+        reason: Reason,
+        detail: &str,
+        quota: Option<QuotaUse>,
+    ) -> Denied {
+        self.facts.quota = quota;
+        Denied::new(self.facts, reason, detail)
     }
 
     /// Refuses the call because there is no keeper to make its sandbox.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     Ended, Facts, Journal, RecordError,
     ended::{End, Leftover},
+    meter::{Gate, Open},
     open::OpenCall,
     tee::Tee,
 };
@@ -100,7 +101,12 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
     ///
     /// `io.events` gets its output as it comes. A consumer that stalls stops the output, not the call's
     /// end: what is left over is handed out by [`Ended::release`].
-    pub async fn run(mut self, io: CallIo) -> Ended<'j, S, I> {
+    pub async fn run(self, io: CallIo) -> Ended<'j, S, I> {
+        self.run_through(&mut Open, io).await
+    }
+
+    /// As [`Leased::run`]; its output passes through `gate`.
+    pub(crate) async fn run_through(mut self, gate: &mut impl Gate, io: CallIo) -> Ended<'j, S, I> {
         let mut tee = match self.store {
             Some(_) => Tee::keeping(),
             None => Tee::hashing(),
@@ -116,13 +122,24 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
                 events: inner,
             };
             let running = self.sandbox.run(command, io);
-            let ended = relay(running, &mut output, &leftover.events, &mut tee).await;
+            let ended = relay(running, &mut output, &leftover.events, &mut tee, gate).await;
             output.close();
             while let Some(event) = output.recv().await {
-                tee.see(&event);
-                leftover.rest.push(event);
+                if let Some(event) = gate.pass(event) {
+                    tee.see(&event);
+                    leftover.rest.push(event);
+                }
             }
-            ended.map_or_else(End::Lost, End::Ran)
+            let cut = gate.cut();
+            let truncated = cut.is_some();
+            self.open.facts.quota = cut;
+            match ended {
+                Ok(mut ended) => {
+                    ended.output_truncated |= truncated;
+                    End::Ran(ended)
+                }
+                Err(error) => End::Lost(error),
+            }
         } else {
             End::NotStarted
         };
@@ -137,6 +154,7 @@ async fn relay<F: Future>(
     output: &mut mpsc::Receiver<Event>,
     events: &mpsc::Sender<Event>,
     tee: &mut Tee,
+    gate: &mut impl Gate,
 ) -> F::Output {
     let mut running = pin!(running);
     let mut flowing = true;
@@ -145,8 +163,10 @@ async fn relay<F: Future>(
             ended = &mut running => return ended,
             next = next(output, events), if flowing => match next {
                 Some((permit, event)) => {
-                    tee.see(&event);
-                    permit.send(event);
+                    if let Some(event) = gate.pass(event) {
+                        tee.see(&event);
+                        permit.send(event);
+                    }
                 }
                 None => {
                     output.close();

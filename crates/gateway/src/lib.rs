@@ -22,6 +22,7 @@
 //!
 //! Deliberately absent: HTTP, SQL, sandboxes. This crate knows traits for them; the binary picks drivers.
 
+mod admission;
 mod allowed;
 mod ask;
 mod checked;
@@ -40,17 +41,21 @@ mod identified;
 mod journal;
 mod leased;
 mod limits;
+mod lodging;
 mod manifest;
+mod meter;
 mod open;
 mod proposed;
 mod recorded;
 mod redact;
 mod released;
+mod sessions;
 mod stored;
 mod stores;
 mod tee;
 
 pub use self::{
+    admission::{Admission, Bounds, Full, Line, Turn, Whose},
     allowed::{Allowed, Recording},
     ask::{Ask, Code, Key},
     checked::{Checked, Ruling},
@@ -66,13 +71,19 @@ pub use self::{
     journal::{Journal, content_aad},
     leased::Leased,
     limits::{
-        CLAIM_GRACE_MS, LEASE_TTL_MS, MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES, MAX_INPUTS,
-        MAX_NAME_BYTES, MAX_REPLAY_BYTES,
+        CLAIM_GRACE_MS, LEASE_TTL_MS, MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES, MAX_CONTEXTS,
+        MAX_INPUTS, MAX_LISTED, MAX_NAME_BYTES, MAX_REPLAY_BYTES, RETRY_AFTER_MS,
+        SESSION_MEMORY_MS, TOUCH_EVERY_MS,
     },
+    lodging::{Lodging, QuotaUse},
     manifest::{Manifest, SANDBOX_TOOLS},
     proposed::Proposed,
     recorded::Recorded,
     released::Released,
+    sessions::{
+        Capacity, Ending, Images, NewCall, Parts, Reconciled, SessionError, SessionStores,
+        SessionView, Sessions, Told,
+    },
     stores::Stores,
     tee::Output,
 };

@@ -23,3 +23,18 @@ pub const MAX_NAME_BYTES: usize = 255;
 /// How old a claim on an idempotency key must be, in milliseconds, before a call that the ledger does not
 /// know counts as lost rather than about to be recorded.
 pub const CLAIM_GRACE_MS: u64 = 60_000;
+
+/// When a call that was refused because others use the place may be sent again, in milliseconds.
+pub const RETRY_AFTER_MS: u64 = 1_000;
+
+/// How long a session that ended is remembered, in milliseconds.
+pub const SESSION_MEMORY_MS: u64 = 7 * 24 * 3_600_000;
+
+/// How often the use of a session is noted on disk, in milliseconds.
+pub const TOUCH_EVERY_MS: u64 = 30_000;
+
+/// The most sessions in one list.
+pub const MAX_LISTED: u32 = 1_000;
+
+/// The most stateful interpreters of one session.
+pub const MAX_CONTEXTS: usize = 64;

@@ -50,6 +50,8 @@ impl Proposed {
                 mode: None,
                 ruling: None,
                 approval: None,
+                lodging: None,
+                quota: None,
                 replay_of: None,
             }),
             inputs,
@@ -61,6 +63,12 @@ impl Proposed {
     #[must_use]
     pub const fn decision(&self) -> DecisionId {
         self.facts.decision
+    }
+
+    /// The agent that asks, as it calls itself.
+    #[must_use]
+    pub fn agent(&self) -> &str {
+        &self.facts.ask.agent
     }
 
     /// Says who asks: what an authenticator answers for, never what was asked (R123, I14).

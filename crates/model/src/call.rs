@@ -4,7 +4,32 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Limits, SideEffect, Text};
+use crate::{ContextId, Digest, Limits, SessionId, SideEffect, Text, words::words};
+
+words! {
+    /// What an interpreter of a session does with a cell of source.
+    CellForm {
+        /// The value of a last expression is a result, as in a notebook.
+        Notebook = "notebook",
+        /// It is dropped, as in a script.
+        Script = "script",
+    }
+}
+
+/// Where a call runs, when that is not a fresh sandbox of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Within {
+    /// In whichever session this thread has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// In this session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// In this stateful interpreter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextId>,
+}
 
 /// What will run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +39,12 @@ pub struct Program {
     pub argv: Vec<Text>,
     /// The source that an interpreter in `argv` runs, if there is one.
     pub code: Option<Digest>,
+    /// How a session's interpreter runs `code`, in place of a program that is executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<CellForm>,
+    /// Whether it runs on a terminal.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub terminal: bool,
     /// Every environment variable that the caller declared.
     pub env: BTreeMap<String, Text>,
     /// Every input file.
@@ -52,12 +83,23 @@ pub struct Call {
     pub destination: Option<String>,
     /// Repeats of this key are this call.
     pub idempotency_key: Option<String>,
+    /// Where it runs, if not in a fresh sandbox of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Within>,
     /// What will run.
     pub program: Program,
     /// What it may use.
     pub limits: Limits,
     /// The profile under which it was proposed.
     pub policy: Digest,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Call {
@@ -92,9 +134,12 @@ mod tests {
             side_effect: SideEffect::Draft,
             destination: None,
             idempotency_key: Some("k".into()),
+            within: None,
             program: Program {
                 argv: vec!["python3".into(), Text::from(vec![0xff])],
                 code: Some(Digest::of(b"print(1)")),
+                cell: None,
+                terminal: false,
                 env: BTreeMap::from([("A".into(), "1".into())]),
                 inputs: vec![InputDigest {
                     name: "data.csv".into(),
@@ -112,7 +157,7 @@ mod tests {
     fn the_action_hash_binds_every_field() {
         let base = call().action_hash().unwrap();
         assert_eq!(call().action_hash().unwrap(), base, "deterministic");
-        let changes: [fn(&mut Call); 12] = [
+        let changes: [fn(&mut Call); 17] = [
             |call| call.tenant.push('x'),
             |call| call.user.push('x'),
             |call| call.agent.push('x'),
@@ -125,11 +170,30 @@ mod tests {
             |call| call.program.env.clear(),
             |call| call.limits.wall_ms += 1,
             |call| call.policy = Digest::of(b"other"),
+            |call| within(call).thread = Some("t".into()),
+            |call| within(call).session = Some(SessionId::new(1, [0; 10])),
+            |call| within(call).context = Some(ContextId::new(1, [0; 10])),
+            |call| call.program.cell = Some(CellForm::Notebook),
+            |call| call.program.terminal = true,
         ];
         for (index, change) in changes.iter().enumerate() {
             let mut changed = call();
             change(&mut changed);
             assert_ne!(changed.action_hash().unwrap(), base, "change {index}");
+        }
+    }
+
+    fn within(call: &mut Call) -> &mut Within {
+        call.within.get_or_insert_default()
+    }
+
+    /// A call in a fresh sandbox is written as it was before there were sessions: old approvals, keys and
+    /// records still mean it.
+    #[test]
+    fn a_call_without_a_session_is_written_as_before() {
+        let json = String::from_utf8(call().canonical().unwrap()).unwrap();
+        for word in ["within", "cell", "terminal"] {
+            assert!(!json.contains(word), "{json}");
         }
     }
 

@@ -20,7 +20,7 @@ mod text;
 mod words;
 
 pub use self::{
-    call::{Call, InputDigest, Program},
+    call::{Call, CellForm, InputDigest, Program, Within},
     digest::{Digest, Hasher, ParseDigestError},
     ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},
     isolation::{Control, ControlName, Isolation, Strength},

@@ -39,6 +39,18 @@ words! {
         IsolationUnavailable = "isolation_unavailable",
         /// More was asked for than the profile's limits give.
         LimitExceeded = "limit_exceeded",
+        /// There is no such session, or it is somebody else's.
+        SessionUnknown = "session_unknown",
+        /// The session is over, and its files are gone.
+        SessionGone = "session_gone",
+        /// There is no such context in the session, or its interpreter died.
+        ContextUnknown = "context_unknown",
+        /// The context is of another language than the call.
+        ContextMismatch = "context_mismatch",
+        /// A quota of the session, agent or tenant is used up.
+        QuotaExceeded = "quota_exceeded",
+        /// The host has more calls waiting than it takes.
+        Overloaded = "overloaded",
         /// A person has to approve this call first.
         ApprovalRequired = "approval_required",
         /// The approval was for another call, is too old, or came from the requester.
@@ -79,6 +91,16 @@ impl Reason {
                 "run `casemate doctor` to see what this host can enforce, or relax sandbox.require"
             }
             Self::LimitExceeded => "ask for less, or raise sandbox.limits in the profile",
+            Self::SessionUnknown => "list the sessions that there are, or name a thread",
+            Self::SessionGone => {
+                "call again: a thread gets a new session, in which files and variables are to be made anew"
+            }
+            Self::ContextUnknown => "open a new context, or leave it out",
+            Self::ContextMismatch => "call the context's own language, or leave it out",
+            Self::QuotaExceeded => {
+                "wait until other calls have ended, destroy sessions, or raise the quota in the profile"
+            }
+            Self::Overloaded => "wait a little and send the call again",
             Self::ApprovalRequired => "ask an approver",
             Self::ApprovalInvalid => "ask for a new approval of exactly this call",
             Self::RecordUnavailable => "make the state directory writable and try again",

@@ -23,6 +23,7 @@ mod reference;
 mod rules;
 mod schema;
 mod secrets;
+mod session;
 mod tree;
 mod visible;
 mod walk;
@@ -37,5 +38,6 @@ pub use self::{
         ProfileError, SandboxRules, Syntax, ToolRules,
     },
     reference::schema_reference,
+    session::{Image, PoolRules, QuotaRule, QuotaRules, SessionMode},
     tree::MAX_DEPTH,
 };

@@ -12,6 +12,7 @@ use casemate_model::{ControlName, Digest, IsolationTier, Limits, RiskClass, Text
 use crate::{
     diagnostic::{Diagnostic, Fault, Report, render_diagnostics},
     domain::DomainRule,
+    session::{Image, PoolRules, QuotaRules, SessionMode},
     tree::{read_json, read_toml},
     walk::walk,
 };
@@ -21,6 +22,8 @@ pub const MAX_PROFILE_BYTES: usize = 256 << 10;
 
 const BUILTIN_NAME: &str = "the built-in profile";
 const BUILTIN: &[u8] = include_bytes!("../profiles/run.toml");
+const BUILTIN_SERVE_NAME: &str = "the built-in profile of `casemate serve`";
+const BUILTIN_SERVE: &[u8] = include_bytes!("../profiles/serve.toml");
 
 /// What one route may do. Every field is described in [`schema_reference`](crate::schema_reference).
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct Profile {
     pub identity: IdentityRules,
     /// Where programs run.
     pub sandbox: SandboxRules,
+    /// What calls may use together.
+    pub quotas: QuotaRules,
     /// What may be called.
     pub tools: ToolRules,
     /// What is recorded, and what is not.
@@ -73,6 +78,16 @@ pub struct SandboxRules {
     pub environment: Option<Vec<String>>,
     /// How the names of input files may end; anyhow if there is no list.
     pub input_file_types: Option<Vec<String>>,
+    /// How long a sandbox lives.
+    pub session: SessionMode,
+    /// What its userland is.
+    pub image: Image,
+    /// A session ends after so long without a call, in milliseconds.
+    pub session_idle_ms: u64,
+    /// A session ends when it is so old, in milliseconds.
+    pub session_max_ms: u64,
+    /// How many unused sandboxes stand ready.
+    pub pool: PoolRules,
 }
 
 /// What programs may write to.
@@ -228,6 +243,14 @@ impl Profile {
         Self::parse_named(BUILTIN_NAME, BUILTIN.to_vec(), Syntax::Toml)
     }
 
+    /// The profile of `casemate serve` when nobody names another: sessions of threads.
+    ///
+    /// # Errors
+    /// Never in a build that passed its tests.
+    pub fn builtin_serve() -> Result<Self, ProfileError> {
+        Self::parse_named(BUILTIN_SERVE_NAME, BUILTIN_SERVE.to_vec(), Syntax::Toml)
+    }
+
     /// Reads a profile from its bytes.
     ///
     /// # Errors
@@ -290,7 +313,13 @@ impl Profile {
                 require: ControlName::ALL.to_vec(),
                 environment: None,
                 input_file_types: None,
+                session: SessionMode::Call,
+                image: Image::Host,
+                session_idle_ms: 0,
+                session_max_ms: 0,
+                pool: PoolRules::default(),
             },
+            quotas: QuotaRules::default(),
             tools: ToolRules {
                 allowed: Vec::new(),
                 approval_required: Vec::new(),

@@ -49,6 +49,9 @@ fn kind(key: &Key) -> String {
         Kind::List { form, .. } => format!("list; each entry: {}", described(form)),
         Kind::Pairs { form, .. } => format!("section of {}", described(form)),
         Kind::Limit { unit, at } => format!("{unit}, 1 to {}", *at(&mut MAX_LIMITS.clone())),
+        Kind::Number {
+            unit, least, most, ..
+        } => format!("{unit}, {least} to {most}"),
         Kind::Always { .. } => "`true`".to_owned(),
     }
 }
@@ -58,6 +61,8 @@ fn default(key: &Key) -> String {
         (Absent::Words(words), _) => listed(words.iter().copied()),
         (Absent::Open(text), _) => (*text).to_owned(),
         (Absent::Standard, Kind::Limit { at, .. }) => at(&mut Limits::default()).to_string(),
+        (Absent::Standard, Kind::Number { standard, .. }) => standard.to_string(),
+        (Absent::Standard, Kind::Section) => "the defaults of its keys".to_owned(),
         (Absent::Standard | Absent::Refused, _) => "required".to_owned(),
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     domain::DomainRule,
     profile::{Filesystem, Profile, ToolRules},
     rules::{file_type, nearest, route, token, variable, word, workspace},
+    session::{SessionMode, image, pool_min},
     visible::quoted,
 };
 
@@ -46,6 +47,14 @@ pub(crate) enum Kind {
         unit: &'static str,
         at: fn(&mut Limits) -> &mut u64,
     },
+    /// A whole number of this range.
+    Number {
+        unit: &'static str,
+        least: u64,
+        most: u64,
+        standard: u64,
+        set: fn(&mut Profile, u64) -> Result<(), Fault>,
+    },
     /// `true`, which the profile has to say; `false` is refused because of `why`.
     Always { why: &'static str },
 }
@@ -64,7 +73,7 @@ pub(crate) enum Absent {
     Refused,
     /// As if these were written.
     Words(&'static [&'static str]),
-    /// What [`Limits::default`] gives.
+    /// What [`Limits::default`] gives, or a number's own standard; a section without keys.
     Standard,
     /// As described.
     Open(&'static str),
@@ -72,6 +81,9 @@ pub(crate) enum Absent {
 
 /// The wrong entries of a list, by index.
 pub(crate) type Faults = Vec<(usize, Fault)>;
+
+const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 
 const fn key(path: &'static str, kind: Kind, absent: Absent, meaning: &'static str) -> Key {
     Key {
@@ -84,6 +96,29 @@ const fn key(path: &'static str, kind: Kind, absent: Absent, meaning: &'static s
 
 const fn section(path: &'static str, meaning: &'static str) -> Key {
     key(path, Kind::Section, Absent::Refused, meaning)
+}
+
+/// A section that need not be there.
+const fn optional(path: &'static str, meaning: &'static str) -> Key {
+    key(path, Kind::Section, Absent::Standard, meaning)
+}
+
+/// A number with its range and standard.
+const fn number(
+    path: &'static str,
+    unit: &'static str,
+    (least, standard, most): (u64, u64, u64),
+    set: fn(&mut Profile, u64) -> Result<(), Fault>,
+    meaning: &'static str,
+) -> Key {
+    let kind = Kind::Number {
+        unit,
+        least,
+        most,
+        standard,
+        set,
+    };
+    key(path, kind, Absent::Standard, meaning)
 }
 
 const fn limit(
@@ -239,6 +274,63 @@ pub(crate) const KEYS: &[Key] = &[
         Absent::Open("any"),
         "How the names of input files may end. Upper and lower case differ.",
     ),
+    text(
+        "sandbox.session",
+        Form::Words(|| names(SessionMode::ALL, SessionMode::as_str)),
+        |profile, text| {
+            word(text, SessionMode::ALL, SessionMode::as_str)
+                .map(|mode| profile.sandbox.session = mode)
+        },
+        Absent::Words(&[SessionMode::Call.as_str()]),
+        "How long a sandbox lives: for one call; for a thread, whose files stay from call to call; or for a thread \
+         with a stateful Python interpreter, whose variables stay too.",
+    ),
+    text(
+        "sandbox.image",
+        Form::Free("`host`, or the name or digest of a stored image"),
+        |profile, text| image(text).map(|image| profile.sandbox.image = image),
+        Absent::Words(&["host"]),
+        "The userland: the host's own, or an image of `casemate image build` on it.",
+    ),
+    number(
+        "sandbox.session_idle_ms",
+        "milliseconds",
+        (1_000, 15 * MINUTE_MS, 7 * DAY_MS),
+        |profile, number| put(&mut profile.sandbox.session_idle_ms, number),
+        "A session ends after so long without a call.",
+    ),
+    number(
+        "sandbox.session_max_ms",
+        "milliseconds",
+        (1_000, DAY_MS, 30 * DAY_MS),
+        |profile, number| put(&mut profile.sandbox.session_max_ms, number),
+        "A session ends when it is so old.",
+    ),
+    optional(
+        "sandbox.pool",
+        "How many complete, unused sandboxes stand ready for an agent, if its sessions come from one.",
+    ),
+    number(
+        "sandbox.pool.max",
+        "sandboxes",
+        (1, 8, 4_096),
+        |profile, number| put(&mut profile.sandbox.pool.max, number),
+        "At most.",
+    ),
+    number(
+        "sandbox.pool.min",
+        "sandboxes",
+        (0, 1, 4_096),
+        |profile, number| pool_min(&mut profile.sandbox.pool, number),
+        "At rest.",
+    ),
+    number(
+        "sandbox.pool.idle_ms",
+        "milliseconds",
+        (100, MINUTE_MS, DAY_MS),
+        |profile, number| put(&mut profile.sandbox.pool.idle_ms, number),
+        "After so long without use it shrinks to `min`.",
+    ),
     section("sandbox.network", "Where programs may connect to."),
     list(
         "sandbox.network.allowed_domains",
@@ -333,6 +425,139 @@ pub(crate) const KEYS: &[Key] = &[
         |limits| &mut limits.disk_files,
         "Files and directories in `/workspace`.",
     ),
+    optional(
+        "quotas",
+        "What calls may use together, beside `sandbox.limits`, which is for each call.",
+    ),
+    optional("quotas.session", "Those of one session."),
+    number(
+        "quotas.session.memory_bytes",
+        "bytes",
+        (1 << 20, 4 << 30, 1 << 44),
+        |profile, number| put(&mut profile.quotas.session.memory_bytes, number),
+        "Memory of all processes and of all files in sandboxes.",
+    ),
+    number(
+        "quotas.session.processes",
+        "processes",
+        (1, 1_024, 4_194_304),
+        |profile, number| put(&mut profile.quotas.session.processes, number),
+        "Processes and threads alive at once.",
+    ),
+    number(
+        "quotas.session.cpu_milli",
+        "thousandths of a core",
+        (1, 4_000, 1_024_000),
+        |profile, number| put(&mut profile.quotas.session.cpu_milli, number),
+        "CPU.",
+    ),
+    number(
+        "quotas.session.calls",
+        "calls",
+        (1, 8, 65_536),
+        |profile, number| put(&mut profile.quotas.session.calls, number),
+        "Calls that run at once; more wait for their turn.",
+    ),
+    number(
+        "quotas.session.output_bytes",
+        "bytes",
+        (1, 1 << 30, 1 << 50),
+        |profile, number| put(&mut profile.quotas.session.output_bytes, number),
+        "Output given back in its life; what is beyond is dropped.",
+    ),
+    number(
+        "quotas.session.queued",
+        "calls",
+        (0, 256, 1_048_576),
+        |profile, number| put(&mut profile.quotas.session.queued, number),
+        "Calls that wait for their turn; more are refused.",
+    ),
+    optional("quotas.agent", "Those of all sessions of an agent."),
+    number(
+        "quotas.agent.memory_bytes",
+        "bytes",
+        (1 << 20, 32 << 30, 1 << 44),
+        |profile, number| put(&mut profile.quotas.agent.memory_bytes, number),
+        "Memory of all processes and of all files in sandboxes.",
+    ),
+    number(
+        "quotas.agent.processes",
+        "processes",
+        (1, 8_192, 4_194_304),
+        |profile, number| put(&mut profile.quotas.agent.processes, number),
+        "Processes and threads alive at once.",
+    ),
+    number(
+        "quotas.agent.cpu_milli",
+        "thousandths of a core",
+        (1, 16_000, 1_024_000),
+        |profile, number| put(&mut profile.quotas.agent.cpu_milli, number),
+        "CPU.",
+    ),
+    number(
+        "quotas.agent.calls",
+        "calls",
+        (1, 64, 65_536),
+        |profile, number| put(&mut profile.quotas.agent.calls, number),
+        "Calls that run at once; more wait for their turn.",
+    ),
+    number(
+        "quotas.agent.output_bytes",
+        "bytes",
+        (1, 64 << 30, 1 << 50),
+        |profile, number| put(&mut profile.quotas.agent.output_bytes, number),
+        "Output given back in a day; what is beyond is dropped.",
+    ),
+    number(
+        "quotas.agent.queued",
+        "calls",
+        (0, 4_096, 1_048_576),
+        |profile, number| put(&mut profile.quotas.agent.queued, number),
+        "Calls that wait for their turn; more are refused.",
+    ),
+    optional("quotas.tenant", "Those of all sessions of a tenant."),
+    number(
+        "quotas.tenant.memory_bytes",
+        "bytes",
+        (1 << 20, 128 << 30, 1 << 44),
+        |profile, number| put(&mut profile.quotas.tenant.memory_bytes, number),
+        "Memory of all processes and of all files in sandboxes.",
+    ),
+    number(
+        "quotas.tenant.processes",
+        "processes",
+        (1, 32_768, 4_194_304),
+        |profile, number| put(&mut profile.quotas.tenant.processes, number),
+        "Processes and threads alive at once.",
+    ),
+    number(
+        "quotas.tenant.cpu_milli",
+        "thousandths of a core",
+        (1, 64_000, 1_024_000),
+        |profile, number| put(&mut profile.quotas.tenant.cpu_milli, number),
+        "CPU.",
+    ),
+    number(
+        "quotas.tenant.calls",
+        "calls",
+        (1, 256, 65_536),
+        |profile, number| put(&mut profile.quotas.tenant.calls, number),
+        "Calls that run at once; more wait for their turn.",
+    ),
+    number(
+        "quotas.tenant.output_bytes",
+        "bytes",
+        (1, 1 << 40, 1 << 50),
+        |profile, number| put(&mut profile.quotas.tenant.output_bytes, number),
+        "Output given back in a day; what is beyond is dropped.",
+    ),
+    number(
+        "quotas.tenant.queued",
+        "calls",
+        (0, 16_384, 1_048_576),
+        |profile, number| put(&mut profile.quotas.tenant.queued, number),
+        "Calls that wait for their turn; more are refused.",
+    ),
     section("tools", "What may be called. Any other tool is refused."),
     list(
         "tools.allowed",
@@ -399,6 +624,11 @@ pub(crate) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
 
 fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|word| name(*word)).collect()
+}
+
+fn put(into: &mut u64, number: u64) -> Result<(), Fault> {
+    *into = number;
+    Ok(())
 }
 
 /// Puts every entry that follows `rule` in `into`.
@@ -475,6 +705,19 @@ mod tests {
                 (Absent::Words(words), Kind::Text { .. }) => words.len() == 1,
                 (Absent::Words(_), Kind::List { .. }) => true,
                 (Absent::Standard, Kind::Limit { .. }) => true,
+                (
+                    Absent::Standard,
+                    Kind::Number {
+                        least,
+                        standard,
+                        most,
+                        ..
+                    },
+                ) => least <= standard && standard <= most,
+                // Nothing in a section that need not be there may be needed.
+                (Absent::Standard, Kind::Section) => {
+                    keys_of(key.path).all(|key| !matches!(key.absent, Absent::Refused))
+                }
                 (Absent::Open(_), Kind::List { .. } | Kind::Pairs { .. }) => true,
                 _ => false,
             };

@@ -1,6 +1,6 @@
 //! Reads a tree into a profile as the schema says, and reports everything that does not fit.
 
-use casemate_model::{Limits, MAX_LIMITS};
+use casemate_model::MAX_LIMITS;
 
 use crate::{
     diagnostic::{Fault, Report},
@@ -81,7 +81,25 @@ impl Walker<'_, '_> {
             }
             Kind::List { set, .. } => self.list(key.path, node, *set),
             Kind::Pairs { set, .. } => self.pairs(key.path, node, *set),
-            Kind::Limit { unit, at } => self.limit(key.path, node, unit, *at),
+            Kind::Limit { unit, at } => {
+                let most = *at(&mut MAX_LIMITS.clone());
+                if let Some(number) = self.number(key.path, node, unit, (1, most)) {
+                    *at(&mut self.profile.sandbox.limits) = number;
+                }
+            }
+            Kind::Number {
+                unit,
+                least,
+                most,
+                set,
+                ..
+            } => {
+                if let Some(number) = self.number(key.path, node, unit, (*least, *most))
+                    && let Err(fault) = set(self.profile, number)
+                {
+                    self.report.add(node.at, key.path, || fault);
+                }
+            }
             Kind::Always { why } => match node.value {
                 Value::Bool(true) => {}
                 Value::Bool(false) => self.report.add(node.at, key.path, || {
@@ -103,6 +121,18 @@ impl Walker<'_, '_> {
                 Ok(()) => return,
                 Err(fault) => vec![(0, fault)],
             },
+            (Absent::Standard, Kind::Number { standard, set, .. }) => {
+                match set(self.profile, *standard) {
+                    Ok(()) => return,
+                    Err(fault) => vec![(0, fault)],
+                }
+            }
+            (Absent::Standard, Kind::Section) => {
+                for key in keys_of(key.path) {
+                    self.absent(key, at);
+                }
+                return;
+            }
             // `Profile::blank` has the standard limits and nothing else that is optional.
             _ => return,
         };
@@ -168,24 +198,32 @@ impl Walker<'_, '_> {
         self.report_at(&places, faults);
     }
 
-    fn limit(&mut self, path: &str, node: &Node, unit: &str, at: fn(&mut Limits) -> &mut u64) {
-        let most = *at(&mut MAX_LIMITS.clone());
+    /// The number of this range that `node` is, or nothing after reporting why it is none.
+    fn number(
+        &mut self,
+        path: &str,
+        node: &Node,
+        unit: &str,
+        (least, most): (u64, u64),
+    ) -> Option<u64> {
         let Value::Number { digits, radix } = &node.value else {
-            return self.wrong_kind(path, node, "a whole number");
+            self.wrong_kind(path, node, "a whole number");
+            return None;
         };
         match u64::from_str_radix(digits, *radix) {
-            Ok(number) if (1..=most).contains(&number) => {
-                *at(&mut self.profile.sandbox.limits) = number;
+            Ok(number) if (least..=most).contains(&number) => Some(number),
+            _ => {
+                self.report.add(node.at, path, || {
+                    Fault::new(
+                        format!(
+                            "expected a whole number from {least} to {most}, found {}",
+                            quoted(digits)
+                        ),
+                        format!("the unit is {unit}"),
+                    )
+                });
+                None
             }
-            _ => self.report.add(node.at, path, || {
-                Fault::new(
-                    format!(
-                        "expected a whole number from 1 to {most}, found {}",
-                        quoted(digits)
-                    ),
-                    format!("the unit is {unit}"),
-                )
-            }),
         }
     }
 
@@ -266,7 +304,9 @@ fn missing(key: &Key) -> Fault {
         Kind::Text { form, .. } => described(form),
         Kind::List { form, .. } => format!("a list, each entry {}", described(form)),
         Kind::Pairs { form, .. } => format!("a section of {}", described(form)),
-        Kind::Limit { unit, .. } => format!("a whole number of {unit}"),
+        Kind::Limit { unit, .. } | Kind::Number { unit, .. } => {
+            format!("a whole number of {unit}")
+        }
         Kind::Always { .. } => "`true`".to_owned(),
     };
     Fault::new(

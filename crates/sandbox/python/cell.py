@@ -1,7 +1,7 @@
 """Runs cells of Python as users know it: as a script does, or as a notebook does with the last expression's value.
 
 The zygote (`warm.py`) calls, in this order: `prepare` once in the template; then in each process forked from it
-`after_fork`, and either `run` and `finish` once, or `Kernel.run_cell` as often as wanted and `finish`; then `os._exit`.
+`after_fork` and, while there is nothing else to do, `ready`; then either `run` and `finish` once, or `Kernel.run_cell` as often as wanted and `finish`; then `os._exit`.
 
 `emit(kind, data)` takes bytes of `stdout`, `stderr` and `results`, at most `casemate_streams.CHUNK_BYTES` at once; a
 line of results may come in several pieces. `settle()`, if given, returns when the reader has read all that was emitted.
@@ -28,13 +28,16 @@ import casemate_traces as traces
 from casemate_forked import after_fork
 from casemate_template import prepare
 
-__all__ = ["Kernel", "after_fork", "finish", "prepare", "run"]
+__all__ = ["Kernel", "after_fork", "finish", "prepare", "ready", "run"]
 
 # How many bytes of source, and of how many cells, a context keeps for tracebacks.
 KEPT_SOURCES = 1000
 KEPT_SOURCE_BYTES = 16 * 1024 * 1024
 # How long a cancelled task has to end.
 CANCEL_WAIT_S = 1.0
+
+# Of a code object that awaits, as in `inspect`, which takes long to import.
+CO_COROUTINE = 0x80
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -69,6 +72,15 @@ def run(
     return _execute(cell, source, argv, emit, settle)
 
 
+def ready() -> None:
+    """Runs a cell to nowhere, in a process that waits for its call.
+
+    Memory that is first touched after a fork has to be copied or mapped, a millisecond or two for a cell that does
+    nothing. This does it before the call comes, for what every cell touches.
+    """
+    run(b"print(1)\n[1, 'a']", [], True, lambda kind, data: None)
+
+
 class Kernel:
     """A context: the namespace in which cells run one after the other."""
 
@@ -85,7 +97,9 @@ class Kernel:
         """The variables of the context."""
         return self.module.__dict__
 
-    def run_cell(self, source: bytes, argv: List[str], emit: Emit, echo: bool = True, settle: Settle = None) -> int:
+    def run_cell(
+        self, source: bytes, argv: List[str], emit: Emit, echo: bool = True, settle: Settle = None
+    ) -> int:
         """Runs one cell and returns its exit code; whatever happens in it, the next one can run."""
         self.execution_count += 1
         filename = "<cell %d>" % self.execution_count
@@ -129,9 +143,11 @@ class _Cell:
 
     def compile(self, source: bytes) -> Tuple[Optional[CodeType], Optional[CodeType], bool]:
         """The statements, the last expression if its value is wanted, and whether that is shown."""
-        flags = self.flags | (ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if self.echo else 0)
+        if not self.echo:
+            return self._code(source, "exec", self.flags), None, False
+        flags = self.flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         tree = compile(source, self.filename, "exec", flags | ast.PyCF_ONLY_AST, True)
-        last = tree.body[-1] if self.echo and tree.body else None
+        last = tree.body[-1] if tree.body else None
         if not isinstance(last, ast.Expr):
             return self._code(tree, "exec", flags), None, False
         tree.body.pop()
@@ -141,22 +157,33 @@ class _Cell:
         value = self._code(ast.Expression(last.value), "eval", flags)
         return body, value, not _is_silenced(source, last)
 
-    def _code(self, tree: Any, mode: str, flags: int) -> CodeType:
-        code = compile(tree, self.filename, mode, flags, True)
+    def _code(self, program: Any, mode: str, flags: int) -> CodeType:
+        code = compile(program, self.filename, mode, flags, True)
         self.flags |= code.co_flags & FUTURES
         return code
 
-    def evaluate(self, code: CodeType) -> Any:
-        """Runs code, in an event loop if it awaits."""
-        value = eval(code, self.module.__dict__)
-        if not code.co_flags & 0x80:  # CO_COROUTINE
-            return value
+    def evaluate(self, body: Optional[CodeType], value: Optional[CodeType]) -> Any:
+        """Runs the statements and gives the value of the last expression; in an event loop if either awaits."""
+        names = self.module.__dict__
+        if not any(code is not None and code.co_flags & CO_COROUTINE for code in (body, value)):
+            if body is not None:
+                exec(body, names)
+            return eval(value, names) if value is not None else None
         import asyncio
+
+        async def whole() -> Any:
+            result = None
+            for code in (body, value):
+                if code is not None:
+                    result = eval(code, names)
+                    if code.co_flags & CO_COROUTINE:
+                        result = await result
+            return result if value is not None else None
 
         if self.loop is None or self.loop.is_closed():
             self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
-        task = self.loop.create_task(value)
+        task = self.loop.create_task(whole())
         try:
             return self.loop.run_until_complete(task)
         except (KeyboardInterrupt, SystemExit):
@@ -193,15 +220,12 @@ def _execute(cell: _Cell, source: bytes, argv: List[str], emit: Emit, settle: Se
     _set_path(cell.filename)
     time.tzset()
     _remember_source(cell.filename, source)
-    handler = _catch_interrupts()
-    try:
-        code = _guarded(cell, lambda: _body(cell, source))
-        if cell.kernel is None and not streams.forked:
-            code = code or _guarded(cell, cell.close)
-        shown = _guarded(cell, _show_figures) if not streams.forked else 0
-        code = code or shown
-    finally:
-        _restore_interrupts(handler)
+    _catch_interrupts()
+    code = _guarded(cell, lambda: _body(cell, source))
+    if not streams.forked:
+        if cell.kernel is None:
+            code = _guarded(cell, cell.close) or code
+        code = _guarded(cell, _show_figures) or code
     if streams.forked:
         # A child that the cell forked came here; the caller waits for its parent only.
         finish()
@@ -213,11 +237,7 @@ def _execute(cell: _Cell, source: bytes, argv: List[str], emit: Emit, settle: Se
 
 def _body(cell: _Cell, source: bytes) -> None:
     body, value, shown = cell.compile(source)
-    if body is not None:
-        cell.evaluate(body)
-    if value is None:
-        return
-    result = cell.evaluate(value)
+    result = cell.evaluate(body, value)
     if result is None or not shown:
         return
     if sys.displayhook is not sys.__displayhook__:
@@ -230,18 +250,19 @@ def _body(cell: _Cell, source: bytes) -> None:
 
 def _guarded(cell: _Cell, action: Callable[[], Any]) -> int:
     """The exit code of `action`: whatever it raises is reported as Python reports it."""
+    output = streams.output
     try:
-        action()
-        return 0
+        try:
+            output.interruptible = True
+            action()
+            return 0
+        finally:
+            # Still inside: an interrupt that comes here is the program's, and from here on there is none.
+            output.interruptible = False
     except SystemExit as exit:
         return _exit_code(exit)
     except BaseException as error:
-        while True:
-            # A second interrupt must not leave the first without its report.
-            try:
-                return _report(cell, error)
-            except KeyboardInterrupt:
-                continue
+        return _report(cell, error)
 
 
 def _exit_code(exit: SystemExit) -> int:
@@ -295,14 +316,25 @@ def finish() -> None:
     """What an interpreter does at its end: waits for threads, calls the `atexit` handlers, empties buffers."""
     import atexit
 
-    # The order is Python's own. Each may raise what a program's handler raises.
-    for action in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
+    for name in ("stdout", "stderr"):
+        # Handlers that write find something, whatever the program deleted.
+        if not hasattr(sys, name):
+            setattr(sys, name, getattr(sys, "__%s__" % name))
+    # The order is Python's own.
+    try:
         try:
-            action()
-        except SystemExit:
-            pass
-        except BaseException as error:
-            streams.output.write("stderr", traces.text_of(error).encode("utf-8", "backslashreplace"))
+            streams.output.interruptible = True
+            threading._shutdown()  # type: ignore[attr-defined]
+        finally:
+            streams.output.interruptible = False
+    except BaseException as error:
+        # An interrupt, while it waited for a thread.
+        streams.output.write("stderr", traces.text_of(error).encode("utf-8", "backslashreplace"))
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:
+        # It has reported what a handler raised.
+        pass
     _flush_streams()
     try:
         streams.output.flush()
@@ -354,9 +386,9 @@ def _install_streams(emit: Emit, settle: Settle) -> None:
 
 def _flush_streams() -> None:
     """What the program put in the place of our streams is its own to flush, but at an end Python does it."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
         try:
-            stream.flush()
+            getattr(sys, name).flush()
         except BaseException:
             # Gone, closed, or not a stream at all.
             pass
@@ -386,28 +418,27 @@ def _is_silenced(source: bytes, last: ast.Expr) -> bool:
     """Whether a `;` follows the last expression."""
     # Columns count bytes of UTF-8, whatever the source is written in.
     lines = _decoded(source).split("\n")[last.end_lineno - 1 :]  # type: ignore[operator]
-    lines[:1] = [line.encode("utf-8", "replace")[last.end_col_offset :].decode("utf-8", "replace") for line in lines[:1]]
+    lines[:1] = [
+        line.encode("utf-8", "replace")[last.end_col_offset :].decode("utf-8", "replace")
+        for line in lines[:1]
+    ]
     # After it only brackets, blanks and comments can be, no string that a `#` or `;` could be in.
     return any(";" in line.split("#", 1)[0] for line in lines)
 
 
-def _catch_interrupts() -> Any:
-    """Makes SIGINT raise KeyboardInterrupt, but never while bytes are being given away."""
+def _catch_interrupts() -> None:
+    """Makes SIGINT raise KeyboardInterrupt in the program, but never while bytes are being given away."""
     output = streams.output
     output.interrupted = False
 
     def interrupt(number: int, frame: Optional[FrameType]) -> None:
+        if not output.interruptible:
+            return
         if output.lock._is_owned():  # type: ignore[attr-defined]
             output.interrupted = True
         else:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    return interrupt, signal.signal(signal.SIGINT, interrupt)
-
-
-def _restore_interrupts(handlers: Any) -> None:
-    # Between cells nothing can be interrupted, and after the last one nothing should be.
-    if handlers is not None and signal.getsignal(signal.SIGINT) is handlers[0]:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread():
+        # It stays when the cell has ended, and does nothing then. Ignoring the signal would be inherited by children.
+        signal.signal(signal.SIGINT, interrupt)

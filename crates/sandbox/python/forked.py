@@ -24,6 +24,8 @@ def after_fork() -> None:
     random.seed()
     for generator in template.generators:
         _seed(generator)
+    for reset in template.resets:
+        reset()
     for name, action in _ACTIONS:
         module = modules.get(name)
         if module is not None:
@@ -44,7 +46,11 @@ def _seed(generator: Any) -> None:
 
 
 def _numpy(numpy_random: Any) -> None:
-    numpy_random.seed()
+    import numpy
+
+    # Its whole state from the system: half the time of `seed()`, which takes 128 bits and spreads them.
+    words = numpy.frombuffer(os.urandom(4 * 624), numpy.uint32)
+    numpy_random.set_state(("MT19937", words, 624, 0, 0.0))
 
 
 def _torch(torch: Any) -> None:
@@ -66,7 +72,7 @@ def _uuid(uuid: Any) -> None:
 
 
 def _ssl(ssl: Any) -> None:
-    # OpenSSL looks at the process id.
+    # OpenSSL seeds anew where it sees another process id.
     ssl.RAND_add(os.urandom(32), 32.0)
 
 

@@ -96,7 +96,11 @@ class Publisher:
             streams.output.result(line)
         elif self._sent == MAX_RESULTS + 1:
             text = "[a cell may give %d results: the rest are left out]" % MAX_RESULTS
-            entry = {"type": "display", "data": {"text/plain": text}, "metadata": {"casemate": {"left_out": "rest"}}}
+            entry = {
+                "type": "display",
+                "data": {"text/plain": text},
+                "metadata": {"casemate": {"left_out": "rest"}},
+            }
             streams.output.result(_line(dict(entry, execution_count=self.execution_count)))
 
 
@@ -111,7 +115,9 @@ def _line(entry: Any) -> bytes:
 
 
 def _dump(entry: Any) -> bytes:
-    return json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
+    return (
+        json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
+    )
 
 
 def _clean(value: Any, depth: int = 0) -> Any:
@@ -284,7 +290,7 @@ def display(
     raw: bool = False,
     clear: bool = False,
     update: bool = False,
-    **more: Any
+    **more: Any,
 ) -> Optional[DisplayHandle]:
     """Shows objects in every form they have: text, HTML, pictures."""
     if clear:
@@ -309,7 +315,9 @@ def display(
     return getattr(ipython, "DisplayHandle", DisplayHandle)(display_id)
 
 
-def publish_display_data(data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **more: Any) -> None:
+def publish_display_data(
+    data: Any, metadata: Any = None, *, transient: Any = None, update: bool = False, **more: Any
+) -> None:
     """Shows what is already a dictionary by media type."""
     extra = {"display_id": str(transient["display_id"])} if transient and "display_id" in transient else {}
     publisher.bundle("update" if update else "display", dict(data), dict(metadata or {}), **extra)

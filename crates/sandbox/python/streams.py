@@ -40,6 +40,9 @@ DRAIN_YIELDS = 8
 # What threads may write between two cells of a context; it is given with the next cell.
 BACKLOG_BYTES = 256 * 1024
 
+# C's own buffer of standard output.
+C_BUFFER_BYTES = 4096
+
 # Events after which another process may write to our descriptors (see PEP 578).
 SPAWNS = frozenset(
     ["subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "os.spawn"]
@@ -61,6 +64,8 @@ class Output:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        # Whether an interrupt is the running program's, and whether one waits until a write is complete.
+        self.interruptible = False
         self.interrupted = False
         self.direct = False
         # Whether this process ever ran a cell: the template did not, and what it forks is no child of a cell.
@@ -94,7 +99,9 @@ class Output:
                 except OSError:
                     continue
                 self._own[kind] = (status.st_dev, status.st_ino)
-                if stat.S_ISFIFO(status.st_mode) and (status.st_dev, status.st_ino) not in [p[1] for p in self._pipes]:
+                if stat.S_ISFIFO(status.st_mode) and (status.st_dev, status.st_ino) not in [
+                    p[1] for p in self._pipes
+                ]:
                     self._pipes.append((fd, (status.st_dev, status.st_ino)))
             backlog, self._backlog = self._backlog, []
             lost, self._backlog_bytes, self._backlog_lost = self._backlog_lost, 0, 0
@@ -121,10 +128,9 @@ class Output:
 
     def write(self, kind: str, data: bytes) -> None:
         """Gives `data` away, after everything that was written before it."""
-        other = self._texts[0 if kind == "stderr" else 1] if self._texts else None
         with self.lock:
-            if other is not None and not other.closed:
-                other.flush()
+            # Also what the stream itself holds: it may be a write to its `buffer`, after text without a newline.
+            self._flush_texts()
             if self.direct or self._redirected(kind):
                 _write_all(DESCRIPTORS[kind], data)
             elif self._emit is None:
@@ -147,30 +153,39 @@ class Output:
 
     def flush(self) -> None:
         """Empties the buffers of the text streams and of C."""
-        for text in self._texts:
-            if not text.closed:
-                text.flush()
-        flush_c()
+        self._flush_texts()
+        if unflushed_c():
+            self._wait_for_reader()
+            flush_c()
 
     def before_child(self) -> None:
         """Before another process may write: what was written here must be ahead of it."""
         self.flush()
-        settle = self._settle
-        if settle is not None and not self.direct:
-            settle()
+        self._wait_for_reader()
 
     def streams(self) -> Tuple[io.TextIOWrapper, io.TextIOWrapper]:
         """New text streams for `sys.stdout` and `sys.stderr`."""
         texts = []
         # The error handlers are those of Python in the C locale: no file name makes `print` fail.
         for kind, errors in (("stdout", "surrogateescape"), ("stderr", "backslashreplace")):
-            text = io.TextIOWrapper(Binary(self, kind), encoding="utf-8", errors=errors, line_buffering=True)
+            text = Text(Binary(self, kind), encoding="utf-8", errors=errors, line_buffering=True)
             text.mode = "w"  # type: ignore[misc]
             texts.append(text)
+        texts[0].other, texts[1].other = texts[1], texts[0]
         self._texts = texts
         return texts[0], texts[1]
 
     # How.
+
+    def _flush_texts(self) -> None:
+        for text in self._texts:
+            if not text.closed:
+                text.flush()
+
+    def _wait_for_reader(self) -> None:
+        settle = self._settle
+        if settle is not None and not self.direct:
+            settle()
 
     def _redirected(self, kind: str) -> bool:
         """Whether the program put something else behind the descriptor: it wants its output there."""
@@ -185,7 +200,9 @@ class Output:
 
     def _drain(self) -> None:
         """Waits until the reader has read what children and C code wrote before."""
-        flush_c()
+        if unflushed_c():
+            self._wait_for_reader()
+            flush_c()
         if not self._unread():
             self._stuck = False
             return
@@ -225,9 +242,30 @@ class Output:
 
     def _raise_interrupt(self) -> None:
         # A signal came while bytes were being given away: half a frame would have ended the connection.
-        if self.interrupted and threading.current_thread() is threading.main_thread() and not self.lock._is_owned():
+        if (
+            self.interrupted
+            and self.interruptible
+            and threading.current_thread() is threading.main_thread()
+            and not self.lock._is_owned()
+        ):
             self.interrupted = False
             raise KeyboardInterrupt
+
+
+class Text(io.TextIOWrapper):
+    """One of the two text streams."""
+
+    # The other one, until this one is written to; and then nobody, until the other one is.
+    other: Optional["Text"] = None
+
+    def write(self, text: str) -> int:
+        other = self.other
+        if other is not None:
+            self.other = None
+            other.other = self
+            if not other.closed:
+                other.flush()
+        return super().write(text)
 
 
 class Binary(io.BufferedIOBase):
@@ -270,28 +308,52 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-_flush_c: Any = None
+_c: Any = None
+_c_buffer: List[Any] = []
+
+
+def unflushed_c() -> bool:
+    """Whether C's own buffer of standard output holds anything, if that can be told without loading anything."""
+    if _c is None and not _find_c():
+        return False
+    return _c[0](_c[2]) > 0
 
 
 def flush_c() -> None:
-    """Empties C's own buffer of standard output, if there is a way to do it without loading anything.
+    """Empties C's own buffer of standard output.
 
     Only that one buffer: flushing all would wait for a thread that reads C's standard input.
     """
-    global _flush_c
-    if _flush_c is None:
-        ctypes = sys.modules.get("ctypes")
-        if ctypes is None:
-            return
-        try:
-            libc = ctypes.CDLL(None)
-            stdout = ctypes.c_void_p.in_dll(libc, "stdout")
-            fflush = libc.fflush
-            fflush.argtypes = [ctypes.c_void_p]
-            _flush_c = lambda: fflush(stdout)  # noqa: E731
-        except (AttributeError, ImportError, OSError, ValueError):
-            _flush_c = lambda: None  # noqa: E731
-    _flush_c()
+    if unflushed_c():
+        _c[1](_c[2])
+
+
+def _find_c() -> bool:
+    global _c
+    ctypes = sys.modules.get("ctypes")
+    if ctypes is None:
+        return False
+    try:
+        libc = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(libc, "stdout")
+        # Nothing is in it yet. Unbuffered, as `PYTHONUNBUFFERED` makes it, it would write past us.
+        libc.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+        if not os.isatty(1):
+            # The buffer is ours, for the one byte of an unbuffered stream would stay in use; it lives as long as C does.
+            _c_buffer.append(ctypes.create_string_buffer(C_BUFFER_BYTES))
+            libc.setvbuf(stdout, _c_buffer[0], 0, C_BUFFER_BYTES)
+        # That of PyDLL keeps the interpreter's lock, which costs more than looking at one number.
+        pending, fflush = ctypes.PyDLL(None).__fpending, libc.fflush
+        pending.argtypes, pending.restype, fflush.argtypes = (
+            [ctypes.c_void_p],
+            ctypes.c_size_t,
+            [ctypes.c_void_p],
+        )
+        _c = (pending, fflush, stdout)
+    except (AttributeError, ImportError, OSError, TypeError, ValueError):
+        # Another C library: it is left to its own.
+        _c = (lambda stream: 0, None, None)
+    return True
 
 
 def open_stdin() -> io.TextIOWrapper:

@@ -10,7 +10,7 @@ import os
 import random
 import sys
 import time
-from typing import Any, List
+from typing import Any, Callable, List
 
 import casemate_results as results
 import casemate_streams as streams
@@ -20,6 +20,8 @@ THREADS_WAIT_S = 2.0
 
 # Random generators that imports left behind, unless they were seeded on purpose.
 generators: List[Any] = []
+# What else makes a library's own generator start anew, to be called after a fork.
+resets: List[Callable[[], Any]] = []
 
 
 def prepare(preload: List[str]) -> List[str]:
@@ -46,7 +48,16 @@ def prepare(preload: List[str]) -> List[str]:
                 failed.append(name)
     finally:
         random.Random.seed = original  # type: ignore[method-assign]
-    for warm in (_warm_python, _warm_ctypes, _warm_numpy, _warm_pandas, _warm_matplotlib, _warm_ipython):
+    for warm in (
+        _warm_python,
+        _warm_ctypes,
+        _warm_ssl,
+        _warm_sqlite,
+        _warm_numpy,
+        _warm_pandas,
+        _warm_matplotlib,
+        _warm_ipython,
+    ):
         try:
             warm()
         except BaseException:
@@ -78,11 +89,10 @@ def _wait_for_threads() -> None:
 
 
 def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
         try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
+            getattr(sys, name).flush()
+        except (AttributeError, OSError, ValueError):
             pass
     streams.flush_c()
 
@@ -98,11 +108,19 @@ def _find_generators(seeded: List[Any]) -> None:
     wanted = tuple(kinds)
     on_purpose = {id(one) for one in seeded}
     generators.clear()
-    for thing in gc.get_objects():
-        # By `type`, not `isinstance`: a proxy would be asked for its class, and may do anything.
-        if not issubclass(type(thing), wanted) or issubclass(type(thing), random.SystemRandom):
+    # `random` and numpy's own are always seeded anew.
+    known = {id(random._inst)}  # type: ignore[attr-defined]
+    of_numpy = getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None)
+    # By `type`, not `isinstance`: a proxy would be asked for its class, and may do anything.
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), wanted)]
+    for thing in [of_numpy] + found:
+        if hasattr(thing, "_bit_generator"):
+            # Seeded with what uses it.
+            known.add(id(thing._bit_generator))
+    for thing in found:
+        if id(thing) in known or id(thing) in on_purpose or thing is of_numpy:
             continue
-        if id(thing) not in on_purpose and thing is not random._inst and not _seeded(thing):  # type: ignore[attr-defined]
+        if not issubclass(type(thing), random.SystemRandom) and not _seeded(thing):
             generators.append(thing)
 
 
@@ -145,6 +163,25 @@ def _warm_python() -> None:
 def _warm_ctypes() -> None:
     # Only where it is loaded anyway: see `flush_c`.
     streams.flush_c()
+
+
+def _warm_ssl() -> None:
+    ssl = sys.modules.get("ssl")
+    if ssl is not None:
+        # Its generator takes nearly a millisecond to start; then seeding it anew takes a tenth.
+        ssl.RAND_bytes(1)
+
+
+def _warm_sqlite() -> None:
+    library = sys.modules.get("_sqlite3")
+    if library is None:
+        return
+    import ctypes
+
+    # SQLite looks at the process id too, and only when it opens a file. This makes it ask the system at the next use.
+    randomness = ctypes.CDLL(getattr(library, "__file__", None)).sqlite3_randomness
+    randomness.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    resets.append(lambda: randomness(0, None))
 
 
 def _warm_numpy() -> None:

@@ -16,18 +16,23 @@ MAX_CHAIN = 100
 
 
 def users(error: BaseException, filename: Optional[str] = None) -> Optional[TracebackType]:
-    """The traceback of `error` from the first frame of the program on."""
-    whole = error.__traceback__
-    trace = whole
-    while filename is not None and trace is not None:
-        if trace.tb_frame.f_code.co_filename == filename:
-            return trace
+    """The traceback of `error` from the first frame of the program to the last that is not ours."""
+    first = trace = error.__traceback__
+    while filename is not None and trace is not None and trace.tb_frame.f_code.co_filename != filename:
         trace = trace.tb_next
-    # It was raised before the program's first line, or in code of it that is elsewhere.
-    trace = whole
-    while trace is not None and _is_ours(trace):
+    if trace is None:
+        # It was raised before the program's first line, or in code of it that is elsewhere.
+        trace = first
+        while trace is not None and _is_ours(trace):
+            trace = trace.tb_next
+    first = last = trace
+    while trace is not None:
+        last = last if _is_ours(trace) else trace
         trace = trace.tb_next
-    return trace
+    if last is not None:
+        # Where Python's own `print` is in C, ours is not.
+        last.tb_next = None
+    return first
 
 
 def _is_ours(trace: TracebackType) -> bool:
@@ -44,8 +49,10 @@ def lines_of(error: BaseException, filename: Optional[str] = None) -> List[str]:
     trace = users(error, filename)
     try:
         cut = _shorten(error, trace)
-        report = traceback.TracebackException(type(error), error, trace, compact=True) if _COMPACT else (
-            traceback.TracebackException(type(error), error, trace)
+        report = (
+            traceback.TracebackException(type(error), error, trace, compact=True)
+            if _COMPACT
+            else (traceback.TracebackException(type(error), error, trace))
         )
         lines = list(report.format())
         if cut:

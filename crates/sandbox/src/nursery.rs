@@ -43,7 +43,7 @@ pub(crate) struct Userland {
     /// The tree that is shown at `/opt/image`.
     pub(crate) tree: Option<PathBuf>,
     /// Keeps the tree from being removed.
-    pub(crate) held: Option<Rc<Hold>>,
+    pub(crate) _held: Option<Rc<Hold>>,
     /// The interpreter, if one is to be warm.
     pub(crate) python: Option<PathBuf>,
     /// The modules that it imports beforehand.

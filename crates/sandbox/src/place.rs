@@ -389,8 +389,8 @@ pub struct Place {
     pub(crate) inner: Inner,
     pub(crate) inputs: Vec<InputDigest>,
     pub(crate) limits: Limits,
-    // Last: the session is free again when everything of the call is gone.
-    pub(crate) turn: crate::sessions::Turn,
+    /// Last: the session is free again when everything of the call is gone.
+    pub(crate) _turn: crate::sessions::Turn,
 }
 
 /// Where the call runs.

@@ -84,10 +84,6 @@ impl Pool {
         &self.grounds
     }
 
-    pub(crate) const fn size(&self) -> PoolSize {
-        self.size.get()
-    }
-
     pub(crate) fn status(&self) -> PoolStatus {
         PoolStatus {
             owner: self.owner.clone(),

@@ -3,8 +3,9 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     rc::Rc,
+    time::Duration,
 };
 
 use casemate_frames::{SessionOrder, SessionWord};
@@ -130,8 +131,35 @@ impl SessionSandbox {
         Ok(())
     }
 
-    /// Makes a place.
+    /// Makes a place; a second time when the warm interpreter was lost on the way.
     pub(crate) async fn prepare(
+        &self,
+        wanted: Wanted,
+        mut inputs: Vec<InputFile>,
+    ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
+        let again = match wanted {
+            Wanted::Interpreter => Some(copies(&inputs).during("keep the inputs")?),
+            Wanted::Program => None,
+        };
+        match (self.try_prepare(wanted, inputs).await, again) {
+            (Err(KeeperError::Lost(_)), Some(copies)) if self.lost_interpreter().await => {
+                inputs = copies;
+                self.try_prepare(wanted, inputs).await
+            }
+            (tried, _) => tried,
+        }
+    }
+
+    /// Whether the warm interpreter is gone. Its guest says so a moment after its place has died.
+    async fn lost_interpreter(&self) -> bool {
+        if self.interpreter.warm.get() {
+            let said = self.interpreter.changed.notified();
+            let _ = tokio::time::timeout(LOSS_IS_SAID, said).await;
+        }
+        !self.interpreter.warm.get()
+    }
+
+    async fn try_prepare(
         &self,
         wanted: Wanted,
         inputs: Vec<InputFile>,
@@ -174,6 +202,22 @@ impl Drop for SessionSandbox {
         self.hearing.abort();
     }
 }
+
+/// The same files, from their starts.
+fn copies(inputs: &[InputFile]) -> io::Result<Vec<InputFile>> {
+    let copy = |input: &InputFile| {
+        // A name of the same file has a position of its own.
+        let path = format!("/proc/self/fd/{}", input.file.as_raw_fd());
+        Ok(InputFile {
+            name: input.name.clone(),
+            file: std::fs::File::open(path)?,
+        })
+    };
+    inputs.iter().map(copy).collect()
+}
+
+/// How long it may take until the loss of an interpreter is known.
+const LOSS_IS_SAID: Duration = Duration::from_millis(500);
 
 /// What a place is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -381,7 +381,7 @@ impl SessionKeeper for NamespaceSessions {
                 inner: Inner::Context(turn_there),
                 inputs: Vec::new(),
                 limits,
-                turn,
+                _turn: turn,
             });
         }
         let sandbox = &session.sandbox;
@@ -402,7 +402,7 @@ impl SessionKeeper for NamespaceSessions {
             inner: Inner::Own(Box::new(prepared), Rc::clone(sandbox)),
             inputs,
             limits,
-            turn,
+            _turn: turn,
         })
     }
 

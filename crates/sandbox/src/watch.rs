@@ -46,7 +46,9 @@ impl Watched {
         let path = format!("/proc/self/fdinfo/{}", self.pidfd.get_ref().as_raw_fd());
         let text = std::fs::read_to_string(path).ok()?;
         let number = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-        number.trim().parse().ok().and_then(Pid::from_raw)
+        // It is -1 for a process that is gone, and that number means every process.
+        let number = number.trim().parse().ok().filter(|number| *number > 0);
+        number.and_then(Pid::from_raw)
     }
 
     pub(crate) fn kill(&self) {

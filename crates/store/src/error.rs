@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use casemate_model::DecisionId;
+use casemate_model::{DecisionId, SessionId};
 
 use crate::{CryptoError, State};
 
@@ -174,7 +174,7 @@ pub enum StoreError {
         #[source]
         source: CryptoError,
     },
-    /// A part of an idempotency key that cannot be stored.
+    /// A part of an idempotency key, or a name of a session, that cannot be stored.
     #[error(
         "{what} must have 1 to 255 bytes and no control characters; this one has {bytes} bytes"
     )]
@@ -183,6 +183,12 @@ pub enum StoreError {
         what: &'static str,
         /// Its size.
         bytes: usize,
+    },
+    /// A session's id is taken, or its thread has a living session.
+    #[error("{session} cannot be added: its id is taken, or its thread has a living session")]
+    SessionHeld {
+        /// The session that was to be added.
+        session: SessionId,
     },
     /// A decision may claim one key only.
     #[error("{decision} has claimed another idempotency key")]

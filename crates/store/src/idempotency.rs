@@ -1,6 +1,6 @@
 //! Idempotency keys: a call runs once under its key, and a repeat gets the first result.
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, sync::Arc};
 
 use casemate_model::{DecisionId, Digest, Sealed};
 
@@ -125,6 +125,28 @@ pub trait Idempotency {
     /// # Errors
     /// As [`Idempotency::finish`].
     fn release(&self, decision: DecisionId) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl<T: Idempotency + Send + Sync> Idempotency for Arc<T> {
+    async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
+        T::claim(self, claim).await
+    }
+
+    async fn finish(
+        &self,
+        decision: DecisionId,
+        result: Option<&Sealed>,
+    ) -> Result<(), StoreError> {
+        T::finish(self, decision, result).await
+    }
+
+    async fn mark_unknown(&self, decision: DecisionId) -> Result<(), StoreError> {
+        T::mark_unknown(self, decision).await
+    }
+
+    async fn release(&self, decision: DecisionId) -> Result<(), StoreError> {
+        T::release(self, decision).await
+    }
 }
 
 impl Claim<'_> {

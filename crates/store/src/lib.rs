@@ -1,4 +1,4 @@
-//! Durable state beside the ledger: the state directory, keys and idempotency keys.
+//! Durable state beside the ledger: the state directory, keys, idempotency keys and sessions.
 //!
 //! Invariants:
 //! - What an answer promised is on disk: a claim, a key, an erasure survive the death of the process and of
@@ -22,6 +22,7 @@ mod error;
 mod idempotency;
 mod keys;
 mod provider;
+mod session;
 mod sql;
 mod sqlite;
 mod state;
@@ -32,6 +33,7 @@ pub use self::{
     idempotency::{Claim, Claimed, Idempotency, MAX_NAME_BYTES, State},
     keys::{Keys, MAX_SEALED_BYTES},
     provider::{FileProvider, KeyProvider},
+    session::{SessionEnd, SessionRecord, SessionStore},
     sqlite::SqliteStore,
     state::StateDir,
 };

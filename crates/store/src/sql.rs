@@ -20,3 +20,37 @@ pub(crate) const RELEASE: &str = "\
     DELETE FROM idempotency WHERE decision = $1 AND state = 'running'";
 
 pub(crate) const STATE: &str = "SELECT state FROM idempotency WHERE decision = $1";
+
+/// One row, or none when the id is taken or the thread has a living session.
+pub(crate) const ADD_SESSION: &str = "\
+    INSERT INTO sessions (id, tenant, thread, image, profile, created_at_ms, used_at_ms) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    ON CONFLICT DO NOTHING";
+
+/// Times only grow: calls that end at one time may be noted in any order.
+pub(crate) const USE_SESSION: &str = "\
+    UPDATE sessions SET used_at_ms = $2 WHERE id = $1 AND gone IS NULL AND used_at_ms < $2";
+
+/// Ends a session only while it lives.
+pub(crate) const END_SESSION: &str = "\
+    UPDATE sessions SET gone = $2, gone_at_ms = $3 WHERE id = $1 AND gone IS NULL";
+
+/// One row for the first who tells.
+pub(crate) const TELL_SESSION: &str = "\
+    UPDATE sessions SET told = 1 WHERE id = $1 AND gone IS NOT NULL AND told = 0";
+
+pub(crate) const SESSION: &str = "SELECT * FROM sessions WHERE id = $1";
+
+pub(crate) const THREAD_SESSION: &str = "\
+    SELECT * FROM sessions WHERE tenant = $1 AND thread = $2 \
+    ORDER BY (gone IS NULL) DESC, created_at_ms DESC, id DESC LIMIT 1";
+
+pub(crate) const SESSIONS: &str = "\
+    SELECT * FROM sessions WHERE tenant = $1 \
+    ORDER BY (gone IS NULL) DESC, created_at_ms DESC, id DESC LIMIT $2";
+
+pub(crate) const LIVING_SESSIONS: &str = "\
+    SELECT * FROM sessions WHERE gone IS NULL ORDER BY created_at_ms, id";
+
+pub(crate) const FORGET_SESSIONS: &str = "\
+    DELETE FROM sessions WHERE gone IS NOT NULL AND gone_at_ms < $1";

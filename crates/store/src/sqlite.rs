@@ -1,6 +1,7 @@
-//! Claims in SQLite: one database file per agent.
+//! Claims and sessions in SQLite: one database file per agent.
 
 mod file;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,7 @@ use crate::{
 /// Takes the write lock at once: a transaction that reads first can find that it may not write any more.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// The claims of one agent, in `agents/<agent>/agent.db`.
+/// The claims and sessions of one agent, in `agents/<agent>/agent.db`.
 ///
 /// Threads may share it, and any number of processes may have the same file open. Results are sealed by
 /// the caller; tenants, tools, keys and decisions are in the clear.

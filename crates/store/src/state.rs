@@ -78,6 +78,16 @@ impl StateDir {
         self.agent_dir(agent).map(|dir| dir.as_path().to_owned())
     }
 
+    /// The agents that have files here, in no order.
+    ///
+    /// # Errors
+    /// As [`StateDir::open`].
+    pub fn agents(&self) -> Result<Vec<String>, StoreError> {
+        let mut names = self.sub(AGENTS)?.names()?;
+        names.retain(|name| agent_name(name).is_ok());
+        Ok(names)
+    }
+
     pub(crate) fn agent_dir(&self, agent: &str) -> Result<Dir, StoreError> {
         let name = agent_name(agent)?;
         let agents = self.sub(AGENTS)?;

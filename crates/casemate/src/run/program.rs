@@ -98,7 +98,7 @@ impl Program {
             tool,
             argv,
             code: Some(Code {
-                input: script.name.clone(),
+                input: Some(script.name.clone()),
                 source: script.source,
             }),
             inputs: vec![InputFile {

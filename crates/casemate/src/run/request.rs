@@ -57,6 +57,7 @@ impl Request {
                 ..Command::default()
             },
             code: program.code,
+            within: None,
             destination: None,
             key: args.idempotency_key.map_or(Key::Own, Key::Given),
             trace_id: None,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{ENGINE, Engine, Trace};
 use crate::{
-    Approval, Code, Facts,
+    Approval, Code, Facts, Lodging, QuotaUse,
     limits::{MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES},
     redact::{REDACTED, digest_env, redact, redact_argv},
 };
@@ -32,6 +32,10 @@ struct DecisionSummary<'a> {
     /// The digest of the action token.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lodging: Option<Lodging>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<&'a QuotaUse>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<DecisionId>,
 }
@@ -59,6 +63,8 @@ pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Resul
         isolation: facts.isolation.as_ref(),
         approval: facts.approval.as_ref(),
         token,
+        lodging: facts.lodging,
+        quota: facts.quota.as_ref(),
         replay_of: facts.replay_of,
     })
 }

@@ -9,9 +9,14 @@
 
 mod approval;
 mod crash;
+mod fair;
 mod fake;
+mod house;
 mod idempotency;
+mod lost;
 mod order;
 mod records;
 mod refusals;
+mod session_keeper;
+mod sessions;
 mod world;

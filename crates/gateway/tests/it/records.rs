@@ -132,7 +132,7 @@ async fn what_must_not_be_recorded_is_nowhere() {
         ..Command::default()
     };
     let code = Code {
-        input: "a.py".into(),
+        input: Some("a.py".into()),
         source: b"payment_token = 'CODE-CANARY'".to_vec(),
     };
     world
@@ -233,7 +233,7 @@ async fn records_are_bounded_whatever_is_asked_or_made() {
     ];
     world.script.ended = Ok(end);
     let code = Code {
-        input: "a.py".into(),
+        input: Some("a.py".into()),
         source: vec![b'#'; MAX_CODE_RECORD_BYTES + 1],
     };
     let mut huge = ask();

@@ -382,7 +382,7 @@ async fn the_record_of_a_refused_secret_does_not_have_it() {
 async fn a_source_is_not_an_input_by_name_alone() {
     let world = World::new();
     let code = Code {
-        input: "b.py".into(),
+        input: Some("b.py".into()),
         source: b"print(2)".to_vec(),
     };
     let proposed = Proposed::new(

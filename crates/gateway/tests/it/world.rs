@@ -163,13 +163,13 @@ impl World {
     }
 
     pub(crate) fn identified_as(&self, ask: Ask, claims: Claims) -> Result<Identified, Denied> {
-        let inputs = ask.code.iter().map(|code| {
+        let inputs = ask.code.iter().filter_map(|code| {
             let path = self.dir.path().join("input");
             fs::write(&path, &code.source).unwrap();
-            InputFile {
-                name: code.input.clone(),
+            Some(InputFile {
+                name: code.input.clone()?,
                 file: File::open(path).unwrap(),
-            }
+            })
         });
         let inputs = inputs.collect();
         Proposed::new(ask, inputs, &self.clock, &self.entropy)
@@ -271,10 +271,11 @@ pub(crate) fn ask() -> Ask {
             ..Command::default()
         },
         code: Some(Code {
-            input: "a.py".into(),
+            input: Some("a.py".into()),
             source: b"print(1)".to_vec(),
         }),
         limits: Limits::default(),
+        within: None,
         destination: None,
         key: Key::Own,
         trace_id: None,

@@ -72,6 +72,15 @@ fn names(call: &Call) -> Result<(), String> {
             ));
         }
     }
+    let thread = call
+        .within
+        .as_ref()
+        .and_then(|within| within.thread.as_ref());
+    if thread.is_some_and(|thread| bad(thread, MAX_NAME_BYTES)) {
+        return Err(format!(
+            "the thread needs 1 to {MAX_NAME_BYTES} bytes without control characters"
+        ));
+    }
     match &call.idempotency_key {
         Some(key) if !key.is_empty() && bad(key, MAX_KEY_BYTES) => Err(format!(
             "an idempotency key has at most {MAX_KEY_BYTES} bytes and no control characters"

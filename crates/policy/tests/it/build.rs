@@ -42,8 +42,11 @@ impl Case {
                 side_effect: SideEffect::Draft,
                 destination: None,
                 idempotency_key: Some("key".into()),
+                within: None,
                 program: Program {
                     argv: vec!["python3".into(), "-".into()],
+                    cell: None,
+                    terminal: false,
                     code: None,
                     env: BTreeMap::new(),
                     inputs: Vec::new(),

@@ -2,8 +2,10 @@
 
 use std::{fs, io, os::unix::fs::symlink, path::Path, thread};
 
-use casemate_model::{ControlName, IsolationTier, Limits, RiskClass};
-use casemate_policy::{DomainRule, Filesystem, MAX_PROFILE_BYTES, Profile, ProfileError, Syntax};
+use casemate_model::{ControlName, Digest, IsolationTier, Limits, RiskClass};
+use casemate_policy::{
+    DomainRule, Filesystem, Image, MAX_PROFILE_BYTES, Profile, ProfileError, SessionMode, Syntax,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -286,6 +288,48 @@ fn the_built_in_profile_is_valid() {
         "room for the defaults"
     );
     assert_eq!(profile.observability, seed_profile().observability);
+}
+
+/// R21, R32, R65: sandboxes and quotas of a profile that says nothing of them, and of one that does.
+#[test]
+fn sessions_and_quotas_have_defaults_and_are_taken() {
+    let profile = seed_profile();
+    assert_eq!(profile.sandbox.session, SessionMode::Call);
+    assert_eq!(profile.sandbox.image, Image::Host);
+    assert_eq!(profile.sandbox.session_idle_ms, 900_000);
+    assert_eq!(profile.sandbox.session_max_ms, 86_400_000);
+    assert_eq!((profile.sandbox.pool.min, profile.sandbox.pool.max), (1, 8));
+    assert_eq!(profile.quotas.session.calls, 8);
+    assert_eq!(profile.quotas.tenant.queued, 16_384);
+    let digest = Digest::of(b"an image");
+    let text = SEED_TOML.replace(
+        "limits = {",
+        &format!(
+            "session = \"context\"\nimage = \"{digest}\"\nsession_idle_ms = 5000\n\
+             pool = {{ min = 9, max = 9 }}\nlimits = {{"
+        ),
+    ) + "\n[quotas.session]\ncalls = 2\nqueued = 0\n[quotas.agent]\noutput_bytes = 7\n";
+    let profile = Profile::parse(text.as_bytes(), Syntax::Toml).unwrap();
+    assert_eq!(profile.sandbox.session, SessionMode::Context);
+    assert_eq!(profile.sandbox.image, Image::Exactly(digest));
+    assert_eq!(profile.sandbox.session_idle_ms, 5_000);
+    assert_eq!(profile.sandbox.pool.min, 9);
+    assert_eq!(profile.quotas.session.calls, 2);
+    assert_eq!(profile.quotas.session.queued, 0);
+    assert_eq!(profile.quotas.session.processes, 1_024, "the rest stays");
+    assert_eq!(profile.quotas.agent.output_bytes, 7);
+}
+
+/// R21: whoever serves without a profile of their own gets a sandbox for each thread, within its quotas.
+#[test]
+fn the_built_in_profile_of_serve_is_valid() {
+    let profile = Profile::builtin_serve().unwrap();
+    assert_eq!(profile.route, "serve");
+    assert_eq!(profile.sandbox.session, SessionMode::Thread);
+    let limits = profile.sandbox.limits;
+    assert!(limits.memory_bytes <= profile.quotas.session.memory_bytes);
+    assert!(limits.processes <= profile.quotas.session.processes);
+    assert!(limits.cpu_milli <= profile.quotas.session.cpu_milli);
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl Grounds {
         );
         Ok(Userland {
             tree: Some(image.tree),
-            held: Some(Rc::new(held)),
+            _held: Some(Rc::new(held)),
             python: Some(manifest.python.path),
             preload: manifest.preload,
             env,

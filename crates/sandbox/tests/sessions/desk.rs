@@ -1,6 +1,6 @@
 //! A keeper of sessions, and somebody who uses it.
 
-use std::{collections::BTreeMap, path::PathBuf, rc::Rc, time::Duration};
+use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use casemate_model::{Cause, ContextId, Digest, Exit, Limits, SessionId, Stream};
 use casemate_ports::{
@@ -188,13 +188,5 @@ impl Desk {
             stderr: text(stderr),
             results: text(results),
         })
-    }
-
-    pub(crate) fn with_env(mut command: Command, env: &[(&str, &str)]) -> Command {
-        let pairs = env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).into()));
-        command.env = pairs.collect::<BTreeMap<_, _>>();
-        command
     }
 }

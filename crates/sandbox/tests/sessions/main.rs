@@ -18,7 +18,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::{runtime::Builder, task::LocalSet};
 
 mod calls;
+mod contexts;
 mod desk;
+mod files;
+mod life;
 #[path = "../escape/user.rs"]
 mod user;
 
@@ -50,8 +53,41 @@ macro_rules! cases {
 }
 
 const CASES: &[Case] = cases![
-    calls::a_program_runs_and_files_stay,
+    calls::files_stay_in_their_session,
     calls::a_cell_runs_in_a_copy_of_the_warm_interpreter,
+    calls::no_cell_sees_what_another_left_in_the_interpreter,
+    calls::each_call_has_namespaces_of_its_own,
+    calls::what_a_place_enforces_is_measured,
+    calls::calls_at_once_do_not_see_each_other,
+    calls::nothing_outlives_its_call,
+    calls::copies_of_an_interpreter_differ,
+    calls::a_call_that_takes_too_long_is_killed,
+    calls::a_cancelled_call_is_interrupted_and_then_killed,
+    calls::input_reaches_programs_and_cells,
+    calls::inputs_are_read_only_and_of_one_call,
+    calls::a_program_can_have_a_terminal,
+    calls::a_signal_on_demand_is_delivered,
+    calls::denied_attempts_belong_to_their_call,
+    calls::what_cannot_be_executed_has_the_shells_exit_codes,
+    contexts::variables_stay_in_their_context,
+    contexts::an_interrupt_leaves_the_variables,
+    contexts::cells_wait_their_turn,
+    contexts::what_a_context_is_not,
+    files::files_go_in_and_out,
+    files::no_path_leads_out,
+    files::half_an_upload_is_none,
+    files::a_port_is_reachable_while_its_program_runs,
+    life::a_pool_stands_ready_and_refills,
+    life::a_sandbox_is_never_handed_on,
+    life::another_owners_session_is_unknown,
+    life::a_session_ends_when_its_time_is_over,
+    life::a_destroyed_session_leaves_nothing,
+    life::a_lost_interpreter_is_replaced,
+    life::a_dead_guest_is_a_gone_session,
+    life::a_call_that_takes_too_much_ends_alone,
+    life::the_disk_of_a_session_is_bounded,
+    life::calls_at_once_are_bounded,
+    life::no_cgroup_is_left,
 ];
 
 fn main() -> ExitCode {

@@ -24,11 +24,18 @@ const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// "CASE": SQLite keeps it in the header of the file.
 const APPLICATION_ID: i64 = 0x4341_5345;
 
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "idempotency",
-    include_str!("../../migrations/sqlite/0001_idempotency.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "idempotency",
+        include_str!("../../migrations/sqlite/0001_idempotency.sql"),
+    ),
+    (
+        2,
+        "sessions",
+        include_str!("../../migrations/sqlite/0002_sessions.sql"),
+    ),
+];
 
 /// Opens the database in `dir`, and makes it if there is none.
 pub(super) async fn open(dir: Dir) -> Result<SqliteConnection, StoreError> {

@@ -14,6 +14,7 @@ mod crash;
 mod erase;
 mod keys;
 mod seal;
+mod session_conformance;
 mod sqlite;
 mod state;
 mod support;

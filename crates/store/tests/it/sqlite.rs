@@ -1,4 +1,4 @@
-//! Claims in SQLite: the suite of every driver, and what is special about files.
+//! Claims and sessions in SQLite: the suite of every driver, and what is special about files.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, sync::Barrier, thread};
 
@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::Sqlit
 use crate::{
     child,
     conformance::{Fixture, conformance},
+    session_conformance::{self, session_conformance},
     support::{Home, chmod, claim, decision, files_under, mode},
 };
 
@@ -23,7 +24,20 @@ impl Fixture for Home {
     }
 }
 
+impl session_conformance::Fixture for Home {
+    type Store = SqliteStore;
+
+    fn new() -> Self {
+        Self::new()
+    }
+
+    async fn open(&self) -> SqliteStore {
+        open(self).await
+    }
+}
+
 conformance!(suite, Home);
+session_conformance!(sessions, Home);
 
 async fn open(home: &Home) -> SqliteStore {
     SqliteStore::open(&home.state, "a").await.unwrap()

@@ -1,0 +1,254 @@
+//! Sessions: which thread has which sandbox, and the life of a call in one.
+
+mod call;
+mod contexts;
+mod error;
+mod files;
+mod live;
+mod lodge;
+mod manage;
+mod opening;
+mod place;
+mod reconcile;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    future::Future,
+    sync::{Mutex, PoisonError},
+};
+
+use casemate_model::{ContextId, Digest, Entropy as IdEntropy, SessionId};
+use casemate_policy::{Image, Profile, QuotaRule};
+use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec};
+use casemate_store::{SessionStore, StoreError};
+
+use self::live::{Live, Table};
+pub use self::{
+    call::{NewCall, Told},
+    error::{Ending, SessionError},
+    manage::SessionView,
+    reconcile::Reconciled,
+};
+use crate::{Admission, Bounds, Clock, Entropy, Journal, Stores, meter::Meters};
+
+/// The tool that sessions have an interpreter for.
+const PYTHON: &str = "python";
+
+/// Where the sessions of agents are remembered.
+pub trait SessionStores: Stores<Store: SessionStore> {
+    /// The agents that have a store.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn agents(&self) -> impl Future<Output = Result<Vec<String>, StoreError>>;
+}
+
+/// Which image a name means.
+pub trait Images: fmt::Debug + Send + Sync {
+    /// The digest of the image with this name, if there is one.
+    fn digest(&self, name: &str) -> Option<Digest>;
+}
+
+/// What the whole host takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Calls that run, and calls that wait.
+    pub bounds: Bounds,
+    /// How long a call waits for its turn, in milliseconds.
+    pub queue_timeout_ms: u64,
+}
+
+/// What sessions are made from.
+#[derive(Debug)]
+pub struct Parts<K, P> {
+    /// Makes the sandboxes.
+    pub keeper: K,
+    /// Remembers them.
+    pub stores: P,
+    /// The durable memory of calls.
+    pub journal: Journal,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+    /// Chance.
+    pub entropy: Box<dyn Entropy>,
+    /// The profiles, each for its route.
+    pub profiles: Vec<Profile>,
+    /// The images.
+    pub images: Box<dyn Images>,
+    /// What the host takes.
+    pub capacity: Capacity,
+}
+
+/// The sessions of all agents, and the calls in them.
+///
+/// Its futures write to disk and block for that: each thread that polls them does nothing else meanwhile.
+pub struct Sessions<K, P> {
+    keeper: K,
+    stores: P,
+    journal: Journal,
+    clock: Box<dyn Clock>,
+    entropy: Box<dyn Entropy>,
+    profiles: BTreeMap<String, Profile>,
+    images: Box<dyn Images>,
+    capacity: Capacity,
+    admission: Admission,
+    meters: Meters,
+    table: Table,
+    stocked: Mutex<HashSet<(Owner, Kind)>>,
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Sessions of these parts. None is known before [`Sessions::reconcile`].
+    #[must_use]
+    pub fn new(parts: Parts<K, P>) -> Self {
+        let profiles = parts.profiles.into_iter();
+        Self {
+            keeper: parts.keeper,
+            stores: parts.stores,
+            journal: parts.journal,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            profiles: profiles
+                .map(|profile| (profile.route.clone(), profile))
+                .collect(),
+            images: parts.images,
+            admission: Admission::new(parts.capacity.bounds),
+            capacity: parts.capacity,
+            meters: Meters::default(),
+            table: Table::default(),
+            stocked: Mutex::default(),
+        }
+    }
+
+    /// The profile of a route; of the only one if none is named.
+    #[must_use]
+    pub fn profile(&self, route: Option<&str>) -> Option<&Profile> {
+        match route {
+            Some(route) => self.profiles.get(route),
+            None if self.profiles.len() == 1 => self.profiles.values().next(),
+            None => None,
+        }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    /// Chance.
+    #[must_use]
+    pub fn entropy(&self) -> &dyn Entropy {
+        self.entropy.as_ref()
+    }
+
+    /// How many calls run, and how many wait.
+    #[must_use]
+    pub fn load(&self) -> (u64, u64) {
+        self.admission.load()
+    }
+
+    /// What kind of sandbox a profile asks for.
+    fn kind(&self, profile: &Profile) -> Result<Kind, SessionError> {
+        let image = match &profile.sandbox.image {
+            Image::Host => ImageRef::Host,
+            Image::Exactly(digest) => ImageRef::Stored(*digest),
+            Image::Named(name) => match self.images.digest(name) {
+                Some(digest) => ImageRef::Stored(digest),
+                None => return Err(SessionError::NoImage(name.clone())),
+            },
+        };
+        let tools = profile.tools.allowed.iter();
+        let mut tools = tools.chain(&profile.tools.approval_required);
+        let quotas = profile.quotas;
+        Ok(Kind {
+            image,
+            profile: profile.digest(),
+            python: tools.any(|tool| tool == PYTHON),
+            limits: profile.sandbox.limits,
+            quotas: Quotas {
+                session: quota(quotas.session),
+                agent: quota(quotas.agent),
+                tenant: quota(quotas.tenant),
+            },
+        })
+    }
+
+    fn spec(&self, owner: &Owner, profile: &Profile) -> Result<SessionSpec, SessionError> {
+        Ok(SessionSpec {
+            id: SessionId::new(self.clock.now_ms(), self.random()?),
+            owner: owner.clone(),
+            kind: self.kind(profile)?,
+            idle_ms: profile.sandbox.session_idle_ms,
+            max_ms: profile.sandbox.session_max_ms,
+        })
+    }
+
+    /// Sees to it that unused sandboxes of this kind stand ready from now on.
+    async fn stock(&self, owner: &Owner, kind: Kind, profile: &Profile) {
+        let key = (owner.clone(), kind);
+        if !self.stocked().insert(key.clone()) {
+            return;
+        }
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let pool = profile.sandbox.pool;
+        let size = PoolSize {
+            min: narrow(pool.min),
+            max: narrow(pool.max),
+            idle_ms: pool.idle_ms,
+        };
+        // Without a pool a session is made while its caller waits: slower, and nothing else.
+        if self.keeper.stock(owner.clone(), kind, size).await.is_err() {
+            self.stocked().remove(&key);
+        }
+    }
+
+    /// Forgets which pools there are: their keeper is another one now.
+    fn forget_stock(&self) {
+        self.stocked().clear();
+    }
+
+    fn stocked(&self) -> std::sync::MutexGuard<'_, HashSet<(Owner, Kind)>> {
+        self.stocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn random(&self) -> Result<IdEntropy, SessionError> {
+        let mut random = IdEntropy::default();
+        self.entropy
+            .fill(&mut random)
+            .map_err(SessionError::Entropy)?;
+        Ok(random)
+    }
+
+    fn new_context(&self) -> Result<ContextId, SessionError> {
+        Ok(ContextId::new(self.clock.now_ms(), self.random()?))
+    }
+}
+
+const fn quota(rule: QuotaRule) -> Quota {
+    Quota {
+        memory_bytes: rule.memory_bytes,
+        processes: rule.processes,
+        cpu_milli: rule.cpu_milli,
+        calls: rule.calls,
+    }
+}
+
+/// The name of a profile's image, to be remembered.
+fn image_name(profile: &Profile) -> String {
+    match &profile.sandbox.image {
+        Image::Host => "host".to_owned(),
+        Image::Named(name) => name.clone(),
+        Image::Exactly(digest) => digest.to_string(),
+    }
+}
+
+impl<K, P> fmt::Debug for Sessions<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("routes", &self.profiles.keys())
+            .field("admission", &self.admission)
+            .finish_non_exhaustive()
+    }
+}

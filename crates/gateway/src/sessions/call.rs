@@ -1,0 +1,364 @@
+//! The life of a call in a session, from the line to its end.
+
+use std::sync::Arc;
+
+use casemate_model::{DecisionId, Reason, RunMode, Text};
+use casemate_policy::{Claims, Profile, QuotaRule, SessionMode, Verified};
+use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Duration, sleep},
+};
+
+use super::{
+    SessionError, SessionStores, Sessions,
+    lodge::{Lodged, Stay, Wish},
+    place::Places,
+};
+use crate::{
+    Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Proposed, QuotaUse, Recording,
+    Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose, error::chain,
+    limits::RETRY_AFTER_MS, meter::Meter,
+};
+
+/// A call to be run in a session.
+#[derive(Debug)]
+pub struct NewCall {
+    /// What is asked for.
+    pub proposed: Proposed,
+    /// Who asks.
+    pub claims: Verified<Claims>,
+    /// By which route; there is only one if none is named.
+    pub route: Option<String>,
+}
+
+/// What a caller is told.
+#[derive(Debug)]
+pub enum Told {
+    /// It ran, or ran before, and its outcome is on disk.
+    Released(Released),
+    /// It did not run.
+    Refused(Refused),
+    /// It ran, and its outcome is not recorded, or its result not stored.
+    Unrecorded(Box<Facts>, ReleaseError),
+    /// Its caller went away, or took it back, before anything was decided.
+    Withdrawn(DecisionId),
+}
+
+/// Files of a session stay in it.
+struct Nowhere;
+
+impl ArtefactSink for Nowhere {
+    fn file(
+        &mut self,
+        _: &Text,
+        _: bool,
+        _: &mut dyn std::io::Read,
+    ) -> std::io::Result<Option<String>> {
+        Ok(Some("it stays in its session".to_owned()))
+    }
+}
+
+/// How waiting in line ended.
+enum Waited {
+    /// It is this call's turn.
+    Turn(Turn),
+    /// The caller is not there any more.
+    Withdrawn,
+    /// It may not run.
+    Refused(Reason, String, Option<QuotaUse>),
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Runs a call. `told` gets the answer as soon as there is one; a sandbox that was only for this call is
+    /// destroyed after that, and then this returns (R32).
+    pub async fn call(&self, call: NewCall, mut io: CallIo, told: oneshot::Sender<Told>) {
+        let decision = call.proposed.decision();
+        let route = call.route;
+        let identified = match call.proposed.authenticate(call.claims) {
+            Ok(identified) => identified,
+            Err(denied) => return self.refuse(denied, told),
+        };
+        let Some(profile) = self.profile(route.as_deref()) else {
+            let why = match route {
+                Some(route) => format!(
+                    "there is no profile for the route `{}`",
+                    route.escape_debug()
+                ),
+                None => "there are several routes: name one".to_owned(),
+            };
+            return self.refuse(identified.without_profile(&why), told);
+        };
+        let owner = owner_of(identified.facts());
+        let turn = match self.wait(&identified, &owner, profile, &mut io).await {
+            Waited::Turn(turn) => turn,
+            Waited::Withdrawn => return tell(told, Told::Withdrawn(decision)),
+            Waited::Refused(reason, detail, quota) => {
+                return self.refuse(identified.refuse(reason, &detail, quota), told);
+            }
+        };
+        let ask = &identified.facts().ask;
+        let executes = ask.command.cell.is_none().then(|| ask.tool.clone());
+        let wish = Wish {
+            owner: &owner,
+            within: ask.within.as_ref(),
+            profile,
+            executes: executes.as_deref(),
+        };
+        let lodged = match self.lodge(&wish).await {
+            Ok(lodged) => lodged,
+            Err(error) => return self.refuse(turned_away(identified, &error), told),
+        };
+        let (live, stay) = (Arc::clone(&lodged.live), lodged.stay);
+        self.run(identified, lodged, &owner, profile, io, told)
+            .await;
+        if stay == Stay::Once {
+            // If the keeper does not answer, the session ends when it has been idle for too long.
+            drop(self.keeper.close(live.id, owner).await);
+        }
+        drop(turn);
+    }
+
+    /// Lines up, and waits.
+    async fn wait(
+        &self,
+        identified: &Identified,
+        owner: &Owner,
+        profile: &Profile,
+        io: &mut CallIo,
+    ) -> Waited {
+        let line = self.line(identified, owner, profile);
+        let mut turn = match self.admission.enter(line) {
+            Ok(turn) => turn,
+            Err(full) => {
+                let quota = self.full(full, identified, owner);
+                let reason = match full.whose {
+                    Whose::Host => Reason::Overloaded,
+                    _ => Reason::QuotaExceeded,
+                };
+                return Waited::Refused(reason, shown(&quota), Some(quota));
+            }
+        };
+        let timeout_ms = self.capacity.queue_timeout_ms;
+        tokio::select! {
+            biased;
+            () = turn.come() => Waited::Turn(turn),
+            () = taken_back(&mut io.control) => Waited::Withdrawn,
+            () = io.events.closed() => Waited::Withdrawn,
+            () = sleep(Duration::from_millis(timeout_ms)) => Waited::Refused(
+                Reason::Overloaded,
+                format!("the call waited {timeout_ms} ms for its turn"),
+                None,
+            ),
+        }
+    }
+
+    /// Where the call stands in line: with the others of its session, or in one of its own.
+    fn line(&self, identified: &Identified, owner: &Owner, profile: &Profile) -> Line {
+        let ask = &identified.facts().ask;
+        let within = ask.within.as_ref();
+        let named = within.and_then(|within| {
+            let session = within.session.and_then(|session| self.table.get(session));
+            let context = within.context;
+            let by_context = || self.table.with_context(owner, context?);
+            session
+                .or_else(by_context)
+                .filter(|live| live.owner == *owner)
+        });
+        let thread = within.and_then(|within| within.thread.as_ref());
+        let thread = thread.or_else(|| named.as_ref()?.thread.as_ref());
+        let session = match (thread, &named, within.and_then(|within| within.session)) {
+            (Some(thread), _, _) => format!("thread/{thread}"),
+            (None, Some(live), _) => live.id.to_string(),
+            (None, None, Some(session)) => session.to_string(),
+            (None, None, None) => identified.facts().decision.to_string(),
+        };
+        let bounds = |rule: &QuotaRule| Bounds {
+            calls: rule.calls,
+            queued: rule.queued,
+        };
+        let quotas = &profile.quotas;
+        let mode = profile.sandbox.session;
+        let own = named.as_ref().and_then(|live| live.own_context());
+        let context = within.and_then(|within| within.context);
+        let is_cell = ask.command.cell.is_some();
+        // A context runs one cell at a time.
+        let lane = match context {
+            Some(context) if own != Some(context) => Some(context.to_string()),
+            Some(_) => Some("own context".to_owned()),
+            None if mode == SessionMode::Context && is_cell && thread.is_some() => {
+                Some("own context".to_owned())
+            }
+            None => None,
+        };
+        let of_session = bounds(&quotas.session);
+        let lane = match lane {
+            Some(lane) => (
+                lane.into(),
+                Bounds {
+                    calls: 1,
+                    ..of_session
+                },
+            ),
+            None => ("calls".into(), of_session),
+        };
+        Line {
+            tenant: (owner.tenant.as_str().into(), bounds(&quotas.tenant)),
+            agent: (owner.agent.as_str().into(), bounds(&quotas.agent)),
+            session: (session.into(), of_session),
+            lane,
+        }
+    }
+
+    fn full(&self, full: Full, identified: &Identified, owner: &Owner) -> QuotaUse {
+        let of = match full.whose {
+            Whose::Host => "the host".to_owned(),
+            Whose::Tenant => format!("the tenant {}", owner.tenant),
+            Whose::Agent => format!("the agent {}", owner.agent),
+            Whose::Session | Whose::Lane => {
+                let within = identified.facts().ask.within.as_ref();
+                match within {
+                    Some(within) => match (&within.thread, within.session) {
+                        (Some(thread), _) => format!("the thread {}", thread.escape_debug()),
+                        (None, Some(session)) => format!("the session {session}"),
+                        (None, None) => "the session".to_owned(),
+                    },
+                    None => "the session".to_owned(),
+                }
+            }
+        };
+        QuotaUse {
+            quota: "queued".to_owned(),
+            of,
+            limit: full.limit,
+            used: full.used,
+            retry_after_ms: Some(RETRY_AFTER_MS),
+        }
+    }
+
+    /// From the session to the answer.
+    async fn run(
+        &self,
+        mut identified: Identified,
+        lodged: Lodged,
+        owner: &Owner,
+        profile: &Profile,
+        io: CallIo,
+        told: oneshot::Sender<Told>,
+    ) {
+        identified.lodge(lodged.lodging);
+        let session = (&lodged.live.output, Self::called(&lodged.live));
+        let meter = self
+            .meters
+            .meter(owner, session, profile, self.clock.now_ms());
+        if let Some(quota) = meter.used_up() {
+            let denied = identified.refuse(Reason::QuotaExceeded, &shown(&quota), Some(quota));
+            return self.refuse(denied, told);
+        }
+        let places = Places {
+            sessions: self,
+            live: lodged.live,
+            context: lodged.lodging.context,
+            stay: lodged.stay,
+        };
+        let ruling = match identified.enclose(profile, SANDBOX_TOOLS, &places).await {
+            Ok(enclosed) => match enclosed.check().await {
+                Ok(checked) => checked.decide(RunMode::Autonomous, self.clock.as_ref()),
+                Err(denied) => Ruling::Denied(denied),
+            },
+            Err(denied) => Ruling::Denied(denied),
+        };
+        match ruling {
+            Ruling::Allowed(allowed) => self.perform(allowed, meter, io, told).await,
+            Ruling::Denied(denied) => self.refuse(denied, told),
+            // Nobody is there yet who could approve it.
+            Ruling::Held(held) => {
+                let refused = match held.record(&self.journal) {
+                    Ok(pending) => pending.refuse(),
+                    Err(refused) => refused,
+                };
+                tell(told, Told::Refused(refused));
+            }
+        }
+    }
+
+    async fn perform<S: Sandbox>(
+        &self,
+        allowed: Allowed<S>,
+        mut meter: Meter,
+        io: CallIo,
+        told: oneshot::Sender<Told>,
+    ) {
+        let answer = match allowed.record(&self.journal, &self.stores).await {
+            Recording::Recorded(recorded) => {
+                let facts = Box::new(recorded.facts().clone());
+                let ended = recorded.lease().run_through(&mut meter, io).await;
+                match ended.release(&mut Nowhere).await {
+                    Ok(released) => Told::Released(released),
+                    Err(error) => Told::Unrecorded(facts, error),
+                }
+            }
+            Recording::Replayed(released) => Told::Released(released),
+            Recording::Refused(refused) => Told::Refused(refused),
+        };
+        tell(told, answer);
+    }
+
+    /// Records a refusal, and then tells it.
+    fn refuse(&self, denied: Denied, told: oneshot::Sender<Told>) {
+        tell(told, Told::Refused(denied.record(&self.journal)));
+    }
+}
+
+fn tell(told: oneshot::Sender<Told>, answer: Told) {
+    // Whoever went away has no need of it: it is on disk.
+    drop(told.send(answer));
+}
+
+/// Waits until the caller takes the call back or goes away.
+async fn taken_back(control: &mut mpsc::Receiver<Control>) {
+    loop {
+        match control.recv().await {
+            Some(Control::Deliver(_) | Control::Resize(_)) => {}
+            Some(Control::Interrupt(_) | Control::Cancel) | None => return,
+        }
+    }
+}
+
+fn owner_of(facts: &Facts) -> Owner {
+    Owner {
+        tenant: facts.tenant().to_owned(),
+        agent: facts.ask.agent.clone(),
+    }
+}
+
+/// A refusal because the call has no session to be in.
+fn turned_away(mut identified: Identified, error: &SessionError) -> Denied {
+    identified.lodge(Lodging {
+        session: error.session(),
+        context: error.context(),
+        ..Lodging::default()
+    });
+    match error {
+        SessionError::Keeper(error) => identified.without_keeper(error),
+        SessionError::TooManyContexts { session, limit } => {
+            let quota = QuotaUse {
+                quota: "contexts".to_owned(),
+                of: format!("the session {session}"),
+                limit: *limit,
+                used: *limit,
+                retry_after_ms: None,
+            };
+            identified.refuse(error.reason(), &chain(error), Some(quota))
+        }
+        _ => identified.refuse(error.reason(), &chain(error), None),
+    }
+}
+
+/// A quota for people.
+fn shown(quota: &QuotaUse) -> String {
+    format!(
+        "the quota `{}` of {} is used up: {} of {}",
+        quota.quota, quota.of, quota.used, quota.limit
+    )
+}

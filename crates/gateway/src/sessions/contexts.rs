@@ -1,0 +1,83 @@
+//! Stateful interpreters of sessions.
+
+use std::sync::Arc;
+
+use casemate_model::{ContextId, SessionId};
+use casemate_ports::{KeeperError, Owner, SessionKeeper};
+
+use super::{Live, SessionError, SessionStores, Sessions, live::own_context, lodge::Stay};
+use crate::limits::MAX_CONTEXTS;
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Starts a stateful Python interpreter in a session of the owner's.
+    ///
+    /// # Errors
+    /// When there is no such session or it has too many, and when the keeper cannot start it.
+    pub async fn open_context(
+        &self,
+        owner: &Owner,
+        session: SessionId,
+    ) -> Result<ContextId, SessionError> {
+        let live = self.named(owner, session).await?;
+        let context = self.new_context()?;
+        self.start(&live, context, Stay::Named).await?;
+        live.add_context(context);
+        Ok(context)
+    }
+
+    /// Ends a stateful interpreter of the owner's.
+    ///
+    /// # Errors
+    /// When there is none of this name, and when the keeper cannot end it.
+    pub async fn close_context(
+        &self,
+        owner: &Owner,
+        context: ContextId,
+    ) -> Result<(), SessionError> {
+        let live = self.table.with_context(owner, context);
+        let live = live.ok_or(SessionError::NoContext(context))?;
+        live.forget_context(context);
+        let closed = self.keeper.close_context(live.id, owner.clone(), context);
+        match closed.await {
+            Ok(()) | Err(KeeperError::NoContext { .. }) => Ok(()),
+            Err(error) => Err(self.judge(&live, Stay::Named, error).await.into()),
+        }
+    }
+
+    /// The interpreter of a session's thread, and whether it was started just now.
+    pub(super) async fn own_context(
+        &self,
+        live: &Arc<Live>,
+    ) -> Result<(ContextId, bool), SessionError> {
+        if let Some(context) = live.own_context() {
+            return Ok((context, false));
+        }
+        let _starting = live.starting.lock().await;
+        if let Some(context) = live.own_context() {
+            return Ok((context, false));
+        }
+        let context = match own_context(live.id).filter(|_| live.takes_first_name()) {
+            Some(context) => context,
+            None => self.new_context()?,
+        };
+        self.start(live, context, Stay::ForThread).await?;
+        live.own(context);
+        Ok((context, true))
+    }
+
+    async fn start(&self, live: &Live, context: ContextId, stay: Stay) -> Result<(), SessionError> {
+        if live.count_contexts() >= MAX_CONTEXTS {
+            return Err(SessionError::TooManyContexts {
+                session: live.id,
+                limit: MAX_CONTEXTS as u64,
+            });
+        }
+        let opened = self
+            .keeper
+            .open_context(live.id, live.owner.clone(), context);
+        match opened.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.judge(live, stay, error).await.into()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The sessions that live, in memory.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use casemate_model::{ContextId, Digest, SessionId};
+use casemate_ports::Owner;
+
+use crate::meter::Counter;
+
+/// From so many threads without a session on, they are forgotten.
+const MANY_SLOTS: usize = 1_024;
+
+/// A session that lives, as far as this process knows.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) id: SessionId,
+    pub(super) owner: Owner,
+    pub(super) thread: Option<String>,
+    pub(super) profile: Digest,
+    /// The bytes that it has given back.
+    pub(super) output: Arc<Counter>,
+    /// Held while the context of the thread is started.
+    pub(super) starting: tokio::sync::Mutex<()>,
+    contexts: Mutex<Contexts>,
+    noted_at_ms: AtomicU64,
+    over: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Contexts {
+    all: BTreeSet<ContextId>,
+    /// That of the thread.
+    own: Option<ContextId>,
+    /// Whether the thread had one already.
+    owned: bool,
+}
+
+impl Live {
+    pub(super) fn new(
+        id: SessionId,
+        owner: Owner,
+        thread: Option<String>,
+        profile: Digest,
+        contexts: impl IntoIterator<Item = ContextId>,
+        at_ms: u64,
+    ) -> Self {
+        let all: BTreeSet<_> = contexts.into_iter().collect();
+        let own = own_context(id).filter(|own| all.contains(own));
+        Self {
+            id,
+            owner,
+            thread,
+            profile,
+            output: Arc::default(),
+            starting: tokio::sync::Mutex::new(()),
+            contexts: Mutex::new(Contexts {
+                owned: own.is_some(),
+                all,
+                own,
+            }),
+            noted_at_ms: AtomicU64::new(at_ms),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Notes that it is over; says whether it lived until then.
+    pub(super) fn end(&self) -> bool {
+        !self.over.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether its use is to be noted on disk, after `every_ms`.
+    pub(super) fn is_to_be_noted(&self, now_ms: u64, every_ms: u64) -> bool {
+        let noted = self.noted_at_ms.load(Ordering::Relaxed);
+        now_ms.saturating_sub(noted) >= every_ms
+            && self
+                .noted_at_ms
+                .compare_exchange(noted, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    pub(super) fn has_context(&self, context: ContextId) -> bool {
+        self.contexts().all.contains(&context)
+    }
+
+    pub(super) fn own_context(&self) -> Option<ContextId> {
+        self.contexts().own
+    }
+
+    /// Whether the thread's context may have the name that every process finds: the first one may.
+    pub(super) fn takes_first_name(&self) -> bool {
+        !self.contexts().owned
+    }
+
+    pub(super) fn count_contexts(&self) -> usize {
+        self.contexts().all.len()
+    }
+
+    pub(super) fn add_context(&self, context: ContextId) {
+        self.contexts().all.insert(context);
+    }
+
+    pub(super) fn own(&self, context: ContextId) {
+        let mut contexts = self.contexts();
+        contexts.all.insert(context);
+        contexts.own = Some(context);
+        contexts.owned = true;
+    }
+
+    pub(super) fn forget_context(&self, context: ContextId) {
+        let mut contexts = self.contexts();
+        contexts.all.remove(&context);
+        contexts.own = contexts.own.filter(|own| *own != context);
+    }
+
+    fn contexts(&self) -> MutexGuard<'_, Contexts> {
+        self.contexts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of a thread's first context: its session's, so that another process finds it again.
+pub(super) fn own_context(session: SessionId) -> Option<ContextId> {
+    let text = session.to_string();
+    let (_, hex) = text.split_once('_')?;
+    format!("ctx_{hex}").parse().ok()
+}
+
+/// Whose thread it is, and its name.
+pub(super) type ThreadKey = (Owner, String);
+
+/// The session of a thread. The lock is held while one is opened, so that only one is.
+pub(super) type Slot = tokio::sync::Mutex<Option<Arc<Live>>>;
+
+/// Every session that lives.
+#[derive(Debug, Default)]
+pub(super) struct Table(Mutex<Rows>);
+
+#[derive(Debug, Default)]
+struct Rows {
+    sessions: HashMap<SessionId, Arc<Live>>,
+    threads: HashMap<ThreadKey, Arc<Slot>>,
+}
+
+impl Table {
+    pub(super) fn get(&self, session: SessionId) -> Option<Arc<Live>> {
+        self.lock().sessions.get(&session).cloned()
+    }
+
+    pub(super) fn add(&self, live: &Arc<Live>) {
+        self.lock().sessions.insert(live.id, Arc::clone(live));
+    }
+
+    /// Forgets a session that is over. Its thread keeps its slot for the next one while somebody has it.
+    pub(super) fn remove(&self, live: &Live) {
+        let mut rows = self.lock();
+        rows.sessions.remove(&live.id);
+        if let Some(thread) = &live.thread {
+            let key = (live.owner.clone(), thread.clone());
+            if rows
+                .threads
+                .get(&key)
+                .is_some_and(|slot| Arc::strong_count(slot) == 1)
+            {
+                rows.threads.remove(&key);
+            }
+        }
+    }
+
+    pub(super) fn slot(&self, key: ThreadKey) -> Arc<Slot> {
+        let mut rows = self.lock();
+        if rows.threads.len() >= rows.sessions.len() + MANY_SLOTS {
+            rows.threads.retain(|_, slot| {
+                let lives = |slot: &Slot| match slot.try_lock() {
+                    Ok(current) => current.as_ref().is_some_and(|live| !live.is_over()),
+                    Err(_) => true,
+                };
+                Arc::strong_count(slot) > 1 || lives(slot)
+            });
+        }
+        Arc::clone(rows.threads.entry(key).or_default())
+    }
+
+    /// The owner's session that has this context.
+    pub(super) fn with_context(&self, owner: &Owner, context: ContextId) -> Option<Arc<Live>> {
+        let rows = self.lock();
+        let mut sessions = rows.sessions.values();
+        let found = sessions.find(|live| live.owner == *owner && live.has_context(context));
+        found.cloned()
+    }
+
+    /// The owner's sessions.
+    pub(super) fn of(&self, owner: &Owner) -> Vec<Arc<Live>> {
+        let rows = self.lock();
+        let sessions = rows.sessions.values();
+        sessions
+            .filter(|live| live.owner == *owner)
+            .cloned()
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

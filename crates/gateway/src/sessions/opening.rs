@@ -1,0 +1,151 @@
+//! How a session begins, is used and ends.
+
+use std::sync::Arc;
+
+use casemate_policy::Profile;
+use casemate_ports::{Gone, KeeperError, Owner, SessionKeeper};
+use casemate_store::{SessionRecord, SessionStore as _};
+
+use super::{Ending, Live, SessionError, SessionStores, Sessions, image_name, lodge::Stay};
+use crate::limits::TOUCH_EVERY_MS;
+
+/// Whether the one who asks is told of an end in the name of its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// It is.
+    Thread,
+    /// Only for itself.
+    Caller,
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Opens a session. One that stays is on disk before anybody hears of it.
+    pub(super) async fn open(
+        &self,
+        owner: &Owner,
+        thread: Option<&str>,
+        profile: &Profile,
+        stay: Stay,
+    ) -> Result<Arc<Live>, SessionError> {
+        let spec = self.spec(owner, profile)?;
+        let (id, kind) = (spec.id, spec.kind);
+        let now_ms = self.clock.now_ms();
+        let live = Arc::new(Live::new(
+            id,
+            owner.clone(),
+            thread.map(str::to_owned),
+            profile.digest(),
+            [],
+            now_ms,
+        ));
+        if stay == Stay::Once {
+            self.keeper.open(spec).await?;
+        } else {
+            let store = self.stores.open(&owner.agent).await?;
+            let record = SessionRecord {
+                id,
+                tenant: owner.tenant.clone(),
+                thread: live.thread.clone(),
+                image: image_name(profile),
+                profile: profile.digest(),
+                created_at_ms: now_ms,
+                used_at_ms: now_ms,
+                end: None,
+            };
+            let (opened, added) = tokio::join!(self.keeper.open(spec), store.add_session(&record));
+            match (opened, added) {
+                (Ok(_), Ok(())) => self.table.add(&live),
+                (Ok(_), Err(error)) => {
+                    // What is not remembered must not stay.
+                    drop(self.keeper.close(id, owner.clone()).await);
+                    return Err(error.into());
+                }
+                (Err(error), Ok(())) => {
+                    // It never was, so nobody misses it.
+                    let why = Ending::Kept(Gone::Destroyed);
+                    store.end_session(id, why.as_str(), now_ms).await?;
+                    return Err(error.into());
+                }
+                (Err(error), Err(_)) => return Err(error.into()),
+            }
+        }
+        self.stock(owner, kind, profile).await;
+        Ok(live)
+    }
+
+    /// Notes that a session is used, now and then.
+    pub(super) async fn note_use(&self, live: &Live) -> Result<(), SessionError> {
+        let now_ms = self.clock.now_ms();
+        if live.is_to_be_noted(now_ms, TOUCH_EVERY_MS) {
+            let store = self.stores.open(&live.owner.agent).await?;
+            store.use_session(live.id, now_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a session is over.
+    pub(super) async fn end(
+        &self,
+        live: &Live,
+        why: Ending,
+        tell: Tell,
+    ) -> Result<(), SessionError> {
+        live.end();
+        self.table.remove(live);
+        let store = self.stores.open(&live.owner.agent).await?;
+        let now_ms = self.clock.now_ms();
+        store.end_session(live.id, why.as_str(), now_ms).await?;
+        if tell == Tell::Thread {
+            store.tell_session(live.id).await?;
+        }
+        Ok(())
+    }
+
+    /// What the keeper's answer means for a session that this process took for alive: if it is over, that is
+    /// noted, and the answer says so.
+    pub(super) async fn judge(&self, live: &Live, stay: Stay, error: KeeperError) -> KeeperError {
+        let why = match &error {
+            KeeperError::SessionGone { session, why } if *session == live.id => *why,
+            // The keeper had it once: the one that answers is another one.
+            KeeperError::NoSession(session) if *session == live.id => {
+                self.forget_stock();
+                Gone::KeeperLost
+            }
+            KeeperError::NoContext { context, .. } => {
+                live.forget_context(*context);
+                return error;
+            }
+            _ => return error,
+        };
+        let tell = match stay {
+            Stay::ForThread => Tell::Thread,
+            Stay::Once | Stay::Named => Tell::Caller,
+        };
+        if stay != Stay::Once {
+            // If it cannot be noted, the next caller finds it out again.
+            drop(self.end(live, Ending::Kept(why), tell).await);
+        }
+        KeeperError::SessionGone {
+            session: live.id,
+            why,
+        }
+    }
+
+    /// Ends a session whose profile is not the one that it was opened under: what its files may be used for
+    /// was decided by the old one.
+    pub(super) async fn outgrown(&self, live: &Live, stay: Stay) -> SessionError {
+        let why = Ending::ProfileChanged;
+        let tell = match stay {
+            Stay::ForThread => Tell::Thread,
+            Stay::Once | Stay::Named => Tell::Caller,
+        };
+        drop(self.keeper.close(live.id, live.owner.clone()).await);
+        match self.end(live, why, tell).await {
+            Ok(()) => SessionError::Gone {
+                session: live.id,
+                why,
+            },
+            Err(error) => error,
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Sessions on a fake keeper, with a ledger, keys and stores that are real.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use casemate_gateway::{
+    Ask, Bounds, Capacity, Code, Images, Key, NewCall, Parts, Proposed, SessionStores, Sessions,
+    Stores, Told,
+};
+use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
+use casemate_policy::{Authenticator, Claims, Profile, Syntax, Verified};
+use casemate_ports::{CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Event, Owner};
+use casemate_store::{SqliteStore, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    session_keeper::FakeSessions,
+    world::{AgentStores, World},
+};
+
+impl SessionStores for AgentStores {
+    async fn agents(&self) -> Result<Vec<String>, StoreError> {
+        self.0.agents()
+    }
+}
+
+/// Stores that are opened once.
+pub(crate) struct CachedStores {
+    inner: AgentStores,
+    open: tokio::sync::Mutex<BTreeMap<String, Arc<SqliteStore>>>,
+}
+
+impl Stores for CachedStores {
+    type Store = Arc<SqliteStore>;
+
+    async fn open(&self, agent: &str) -> Result<Arc<SqliteStore>, StoreError> {
+        let mut open = self.open.lock().await;
+        if let Some(store) = open.get(agent) {
+            return Ok(Arc::clone(store));
+        }
+        let store = Arc::new(self.inner.open(agent).await?);
+        open.insert(agent.to_owned(), Arc::clone(&store));
+        Ok(store)
+    }
+
+    async fn find(&self, agent: &str) -> Result<Option<Arc<SqliteStore>>, StoreError> {
+        if !self.inner.0.agents()?.iter().any(|name| name == agent) {
+            return Ok(None);
+        }
+        self.open(agent).await.map(Some)
+    }
+}
+
+impl SessionStores for CachedStores {
+    async fn agents(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.agents().await
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct OneImage;
+
+impl Images for OneImage {
+    fn digest(&self, name: &str) -> Option<Digest> {
+        (name == "data").then(|| Digest::of(b"data"))
+    }
+}
+
+pub(crate) type Rooms = Sessions<FakeSessions, CachedStores>;
+
+/// A world with a keeper of sessions.
+pub(crate) struct House {
+    pub(crate) world: World,
+    pub(crate) keeper: FakeSessions,
+    pub(crate) profile: Profile,
+    pub(crate) capacity: Capacity,
+}
+
+impl House {
+    pub(crate) fn new(mode: &str) -> Self {
+        Self::with(mode, "")
+    }
+
+    /// With more lines at the end of the profile.
+    pub(crate) fn with(mode: &str, more: &str) -> Self {
+        Self {
+            world: World::new(),
+            keeper: FakeSessions::new(),
+            profile: profile(mode, more),
+            capacity: Capacity {
+                bounds: Bounds {
+                    calls: 64,
+                    queued: 20_000,
+                },
+                queue_timeout_ms: 60_000,
+            },
+        }
+    }
+
+    /// A gateway that starts.
+    pub(crate) fn rooms(&self) -> Arc<Rooms> {
+        let stores = CachedStores {
+            inner: self.world.stores(),
+            open: tokio::sync::Mutex::default(),
+        };
+        Arc::new(Sessions::new(Parts {
+            keeper: self.keeper.clone(),
+            stores,
+            journal: self.world.journal(),
+            clock: Box::new(self.world.clock.clone()),
+            entropy: Box::new(self.world.entropy.clone()),
+            profiles: vec![self.profile.clone()],
+            images: Box::new(OneImage),
+            capacity: self.capacity,
+        }))
+    }
+
+    pub(crate) fn new_call(&self, ask: Ask) -> NewCall {
+        self.call_of("local", ask)
+    }
+
+    pub(crate) fn call_of(&self, tenant: &str, ask: Ask) -> NewCall {
+        let claims = Claims {
+            tenant: tenant.to_owned(),
+            ..self.world.claims()
+        };
+        NewCall {
+            proposed: Proposed::new(ask, Vec::new(), &self.world.clock, &self.world.entropy)
+                .unwrap(),
+            claims: Verified::vouch(claims, Authenticator::LocalUser),
+            route: None,
+        }
+    }
+
+    /// The whole life of a call whose caller waits for it.
+    pub(crate) async fn call(&self, rooms: &Rooms, ask: Ask) -> Told {
+        self.send(rooms, self.new_call(ask)).await.0
+    }
+
+    pub(crate) async fn send(&self, rooms: &Rooms, call: NewCall) -> (Told, usize) {
+        let (ends, io) = ends();
+        let Ends {
+            control: _control,
+            mut events,
+            ..
+        } = ends;
+        let (tell, told) = oneshot::channel();
+        let drained = async {
+            let mut bytes = 0;
+            while let Some(Event::Output(_, chunk)) = events.recv().await {
+                bytes += chunk.len();
+            }
+            bytes
+        };
+        let life = Box::pin(rooms.call(call, io, tell));
+        let ((), bytes) = tokio::join!(life, drained);
+        (told.await.unwrap(), bytes)
+    }
+
+    pub(crate) fn store(&self) -> AgentStores {
+        self.world.stores()
+    }
+}
+
+/// The caller's ends of its streams.
+pub(crate) struct Ends {
+    pub(crate) _stdin: mpsc::Sender<Vec<u8>>,
+    pub(crate) control: mpsc::Sender<Control>,
+    pub(crate) events: mpsc::Receiver<Event>,
+}
+
+pub(crate) fn ends() -> (Ends, CallIo) {
+    let (stdin_sender, stdin) = mpsc::channel(1);
+    let (control_sender, control) = mpsc::channel(1);
+    let (events, output) = mpsc::channel(CHANNEL_CAPACITY);
+    let ends = Ends {
+        _stdin: stdin_sender,
+        control: control_sender,
+        events: output,
+    };
+    let io = CallIo {
+        stdin,
+        control,
+        events,
+    };
+    (ends, io)
+}
+
+pub(crate) fn owner(agent: &str) -> Owner {
+    Owner {
+        tenant: "local".into(),
+        agent: agent.into(),
+    }
+}
+
+/// `shell` with these words in a thread.
+pub(crate) fn in_thread(thread: &str, words: &[&str]) -> Ask {
+    let within = Within {
+        thread: Some(thread.into()),
+        ..Within::default()
+    };
+    shell(Some(within), words)
+}
+
+pub(crate) fn in_session(session: SessionId, words: &[&str]) -> Ask {
+    let within = Within {
+        session: Some(session),
+        ..Within::default()
+    };
+    shell(Some(within), words)
+}
+
+pub(crate) fn shell(within: Option<Within>, words: &[&str]) -> Ask {
+    Ask {
+        agent: "local".into(),
+        tool: "shell".into(),
+        command: Command {
+            argv: words.iter().map(|word| (*word).into()).collect(),
+            ..Command::default()
+        },
+        code: None,
+        limits: Limits::default(),
+        within,
+        destination: None,
+        key: Key::Own,
+        trace_id: None,
+    }
+}
+
+/// A cell of Python; its words are what the fake runs.
+pub(crate) fn cell(within: Within, words: &[&str]) -> Ask {
+    let source = b"1 + 1".to_vec();
+    let mut ask = shell(Some(within), words);
+    ask.tool = "python".into();
+    ask.command.cell = Some(Cell {
+        source: source.clone(),
+        echo: Echo::Last,
+    });
+    ask.code = Some(Code {
+        input: None,
+        source,
+    });
+    ask
+}
+
+pub(crate) fn in_context(context: ContextId) -> Within {
+    Within {
+        context: Some(context),
+        ..Within::default()
+    }
+}
+
+/// The session of a call that ran, and whether it was new.
+pub(crate) fn ran(told: &Told) -> (SessionId, bool) {
+    match told {
+        Told::Released(released) => {
+            let lodging = released.facts().lodging.unwrap();
+            (lodging.session.unwrap(), lodging.new_session)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why a call was refused.
+pub(crate) fn refused(told: &Told) -> (Reason, String) {
+    match told {
+        Told::Refused(refused) => {
+            assert!(refused.receipt().is_some(), "it is not recorded");
+            let facts = refused.facts();
+            (
+                facts.reason(),
+                facts.ruling.as_ref().unwrap().detail.clone(),
+            )
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn profile(mode: &str, more: &str) -> Profile {
+    let builtin = Profile::builtin_serve().unwrap();
+    let source = std::str::from_utf8(builtin.source())
+        .unwrap()
+        .replace("session = \"thread\"", &format!("session = \"{mode}\""));
+    Profile::parse(format!("{source}{more}").as_bytes(), Syntax::Toml).unwrap()
+}

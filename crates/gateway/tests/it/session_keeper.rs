@@ -1,0 +1,406 @@
+//! A keeper of sessions that runs nothing, and notes what it is asked to do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use casemate_model::{
+    Artefact, Cause, ContextId, Digest, Exit, InputDigest, Isolation, SessionId, Stream, Text,
+};
+use casemate_ports::{
+    ArtefactSink, CallIo, Chunk, Command, Connection, Ended, Entry, Event, FileFault, Gone,
+    KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus, Ready, Sandbox, SessionKeeper,
+    SessionSpec, SessionStatus,
+};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::fake::{Script, ended};
+
+/// What was asked of the keeper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Open(SessionId),
+    Place(SessionId, Option<ContextId>),
+    Run(SessionId, String),
+    Ended(SessionId, String),
+    OpenContext(SessionId, ContextId),
+    CloseContext(SessionId, ContextId),
+    Close(SessionId),
+    Stock(Owner),
+}
+
+#[derive(Debug)]
+struct Kept {
+    spec: SessionSpec,
+    gone: Option<Gone>,
+    contexts: BTreeSet<ContextId>,
+    files: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: BTreeMap<SessionId, Kept>,
+    steps: Vec<Step>,
+    /// What the next `open` answers.
+    refuses: Option<fn() -> KeeperError>,
+    running: usize,
+    most_running: usize,
+}
+
+/// The keeper. Clones are the same one.
+///
+/// Programs: `true`; `write N` writes N bytes; `wait` runs until [`FakeSessions::release`].
+#[derive(Clone, Debug)]
+pub(crate) struct FakeSessions {
+    state: Arc<Mutex<State>>,
+    isolation: Isolation,
+    held: Arc<Semaphore>,
+}
+
+impl FakeSessions {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            isolation: Script::default().isolation,
+            held: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.state.lock().unwrap().steps.clone()
+    }
+
+    pub(crate) fn runs(&self) -> usize {
+        let steps = self.steps();
+        steps
+            .iter()
+            .filter(|step| matches!(step, Step::Run(..)))
+            .count()
+    }
+
+    pub(crate) fn opened(&self) -> usize {
+        let steps = self.steps();
+        steps
+            .iter()
+            .filter(|step| matches!(step, Step::Open(_)))
+            .count()
+    }
+
+    /// Sessions that are alive.
+    pub(crate) fn alive(&self) -> Vec<SessionId> {
+        let state = self.state.lock().unwrap();
+        let alive = state
+            .sessions
+            .iter()
+            .filter(|(_, kept)| kept.gone.is_none());
+        alive.map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn most_running(&self) -> usize {
+        self.state.lock().unwrap().most_running
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.state.lock().unwrap().running
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let state = self.state.lock().unwrap();
+        state.sessions.values().map(|kept| kept.spec.kind).collect()
+    }
+
+    /// Lets so many waiting programs end.
+    pub(crate) fn release(&self, programs: usize) {
+        self.held.add_permits(programs);
+    }
+
+    /// Another keeper takes this one's place.
+    pub(crate) fn lose_all(&self) {
+        self.state.lock().unwrap().sessions.clear();
+    }
+
+    pub(crate) fn end(&self, session: SessionId, why: Gone) {
+        let mut state = self.state.lock().unwrap();
+        state.sessions.get_mut(&session).unwrap().gone = Some(why);
+    }
+
+    pub(crate) fn kill_context(&self, session: SessionId, context: ContextId) {
+        let mut state = self.state.lock().unwrap();
+        let kept = state.sessions.get_mut(&session).unwrap();
+        assert!(kept.contexts.remove(&context));
+    }
+
+    pub(crate) fn refuse_open(&self, refuses: Option<fn() -> KeeperError>) {
+        self.state.lock().unwrap().refuses = refuses;
+    }
+
+    fn note(&self, step: Step) {
+        self.state.lock().unwrap().steps.push(step);
+    }
+
+    fn with<T>(
+        &self,
+        session: SessionId,
+        owner: &Owner,
+        of: impl FnOnce(&mut Kept) -> T,
+    ) -> Result<T, KeeperError> {
+        let mut state = self.state.lock().unwrap();
+        match state.sessions.get_mut(&session) {
+            Some(kept) if kept.spec.owner == *owner => match kept.gone {
+                Some(why) => Err(KeeperError::SessionGone { session, why }),
+                None => Ok(of(kept)),
+            },
+            _ => Err(KeeperError::NoSession(session)),
+        }
+    }
+}
+
+fn file_error(path: Text, fault: FileFault) -> KeeperError {
+    KeeperError::File { path, fault }
+}
+
+impl SessionKeeper for FakeSessions {
+    type Place = FakePlace;
+
+    async fn stock(&self, owner: Owner, _: Kind, _: PoolSize) -> Result<(), KeeperError> {
+        self.note(Step::Stock(owner));
+        Ok(())
+    }
+
+    async fn pools(&self) -> Result<Vec<PoolStatus>, KeeperError> {
+        Ok(Vec::new())
+    }
+
+    async fn open(&self, spec: SessionSpec) -> Result<SessionStatus, KeeperError> {
+        // Somebody else's turn: a real one takes its time.
+        tokio::task::yield_now().await;
+        let mut state = self.state.lock().unwrap();
+        if let Some(refuses) = state.refuses {
+            return Err(refuses());
+        }
+        state.steps.push(Step::Open(spec.id));
+        let status = status(spec.id, &spec.owner, None, &BTreeSet::new());
+        let kept = Kept {
+            spec: spec.clone(),
+            gone: None,
+            contexts: BTreeSet::new(),
+            files: BTreeMap::new(),
+        };
+        assert!(
+            state.sessions.insert(spec.id, kept).is_none(),
+            "an id twice"
+        );
+        Ok(status)
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionStatus>, KeeperError> {
+        let state = self.state.lock().unwrap();
+        let sessions = state.sessions.iter();
+        Ok(sessions
+            .map(|(id, kept)| status(*id, &kept.spec.owner, kept.gone, &kept.contexts))
+            .collect())
+    }
+
+    async fn close(&self, session: SessionId, owner: Owner) -> Result<(), KeeperError> {
+        self.note(Step::Close(session));
+        self.with(session, &owner, |kept| kept.gone = Some(Gone::Destroyed))
+    }
+
+    async fn place(&self, spec: PlaceSpec) -> Result<FakePlace, KeeperError> {
+        let context = spec.context;
+        let known = self.with(spec.session, &spec.owner, |kept| {
+            context.is_none_or(|context| kept.contexts.contains(&context))
+        })?;
+        if let Some(context) = context
+            && !known
+        {
+            let session = spec.session;
+            return Err(KeeperError::NoContext { session, context });
+        }
+        self.note(Step::Place(spec.session, context));
+        Ok(FakePlace {
+            keeper: self.clone(),
+            spec,
+        })
+    }
+
+    async fn open_context(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        context: ContextId,
+    ) -> Result<(), KeeperError> {
+        self.with(session, &owner, |kept| kept.contexts.insert(context))?;
+        self.note(Step::OpenContext(session, context));
+        Ok(())
+    }
+
+    async fn close_context(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        context: ContextId,
+    ) -> Result<(), KeeperError> {
+        self.note(Step::CloseContext(session, context));
+        match self.with(session, &owner, |kept| kept.contexts.remove(&context))? {
+            true => Ok(()),
+            false => Err(KeeperError::NoContext { session, context }),
+        }
+    }
+
+    async fn write_file(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        path: Text,
+        mut content: mpsc::Receiver<Chunk>,
+    ) -> Result<InputDigest, KeeperError> {
+        let mut all = Vec::new();
+        loop {
+            match content.recv().await {
+                Some(Chunk::Bytes(bytes)) => all.extend(bytes),
+                Some(Chunk::End) => break,
+                None => return Err(file_error(path, FileFault::CutOff)),
+            }
+        }
+        let digest = InputDigest {
+            name: path.clone(),
+            bytes: all.len() as u64,
+            sha256: Digest::of(&all),
+        };
+        self.with(session, &owner, |kept| {
+            kept.files.insert(path.as_bytes().to_vec(), all)
+        })?;
+        Ok(digest)
+    }
+
+    async fn read_file(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        path: Text,
+    ) -> Result<(u64, mpsc::Receiver<Vec<u8>>), KeeperError> {
+        let found = self.with(session, &owner, |kept| {
+            kept.files.get(path.as_bytes()).cloned()
+        })?;
+        let content = found.ok_or_else(|| file_error(path, FileFault::NotFound))?;
+        let (sender, receiver) = mpsc::channel(1);
+        let bytes = content.len() as u64;
+        sender.try_send(content).unwrap();
+        Ok((bytes, receiver))
+    }
+
+    async fn list_files(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        _: Text,
+    ) -> Result<Vec<Entry>, KeeperError> {
+        self.with(session, &owner, |_| Vec::new())
+    }
+
+    async fn remove_file(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        path: Text,
+    ) -> Result<(), KeeperError> {
+        let removed = self.with(session, &owner, |kept| kept.files.remove(path.as_bytes()))?;
+        removed
+            .map(drop)
+            .ok_or_else(|| file_error(path, FileFault::NotFound))
+    }
+
+    async fn connect(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        _: u16,
+    ) -> Result<Connection, KeeperError> {
+        self.with(session, &owner, |_| ())?;
+        let (to, from) = mpsc::channel(1);
+        Ok(Connection { to, from })
+    }
+}
+
+fn status(
+    id: SessionId,
+    owner: &Owner,
+    gone: Option<Gone>,
+    contexts: &BTreeSet<ContextId>,
+) -> SessionStatus {
+    SessionStatus {
+        id,
+        owner: owner.clone(),
+        gone,
+        warm: true,
+        age_ms: 1,
+        idle_ms: 1,
+        calls: 0,
+        contexts: contexts.iter().copied().collect(),
+    }
+}
+
+/// A place of [`FakeSessions`].
+#[derive(Debug)]
+pub(crate) struct FakePlace {
+    keeper: FakeSessions,
+    spec: PlaceSpec,
+}
+
+/// Counts a program while it runs, also when nobody waits for its end.
+struct Running<'k>(&'k FakeSessions);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().running -= 1;
+    }
+}
+
+impl Sandbox for FakePlace {
+    async fn ready(&mut self) -> Result<Ready, KeeperError> {
+        self.keeper
+            .with(self.spec.session, &self.spec.owner, |_| ())?;
+        Ok(Ready {
+            isolation: self.keeper.isolation.clone(),
+            inputs: Vec::new(),
+        })
+    }
+
+    async fn run(&mut self, command: Command, mut io: CallIo) -> Result<Ended, KeeperError> {
+        let session = self.spec.session;
+        let words: Vec<_> = command.argv.iter().map(ToString::to_string).collect();
+        let line = words.join(" ");
+        self.keeper.note(Step::Run(session, line.clone()));
+        let _running = {
+            let mut state = self.keeper.state.lock().unwrap();
+            state.running += 1;
+            state.most_running = state.most_running.max(state.running);
+            Running(&self.keeper)
+        };
+        let mut answer = ended(Cause::Completed, Some(Exit::Code(0)));
+        match words.first().map(String::as_str) {
+            Some("wait") => tokio::select! {
+                permit = self.keeper.held.acquire() => permit.unwrap().forget(),
+                _ = io.control.recv() => answer.cause = Cause::Cancelled,
+                () = io.events.closed() => answer.cause = Cause::Cancelled,
+            },
+            Some("write") => {
+                let bytes = words[1].parse().unwrap();
+                let event = Event::Output(Stream::Stdout, vec![b'x'; bytes]);
+                if io.events.send(event).await.is_err() {
+                    answer.cause = Cause::Cancelled;
+                }
+            }
+            _ => tokio::task::yield_now().await,
+        }
+        self.keeper.note(Step::Ended(session, line));
+        self.keeper.with(session, &self.spec.owner, |_| ())?;
+        Ok(answer)
+    }
+
+    async fn collect(self, _: &mut dyn ArtefactSink) -> Result<Vec<Artefact>, KeeperError> {
+        Ok(Vec::new())
+    }
+}

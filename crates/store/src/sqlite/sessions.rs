@@ -1,0 +1,161 @@
+//! Sessions in SQLite, beside the claims.
+
+use casemate_model::{Digest, SessionId};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{Query, SqliteStore, failed, stored_ms};
+use crate::{
+    SessionEnd, SessionRecord, SessionStore, StoreError,
+    session::check_name,
+    sql::{
+        ADD_SESSION, END_SESSION, FORGET_SESSIONS, LIVING_SESSIONS, SESSION, SESSIONS,
+        TELL_SESSION, THREAD_SESSION, USE_SESSION,
+    },
+};
+
+impl SqliteStore {
+    /// How many rows a statement changed.
+    async fn changed(&self, step: &'static str, statement: Query<'_>) -> Result<u64, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let done = statement.execute(&mut *connection).await;
+        done.map(|done| done.rows_affected())
+            .map_err(failed(step, &self.path))
+    }
+
+    async fn records(&self, statement: Query<'_>) -> Result<Vec<SessionRecord>, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let rows = statement.fetch_all(&mut *connection).await;
+        let rows = rows.map_err(failed("read sessions", &self.path))?;
+        rows.iter().map(|row| self.record(row)).collect()
+    }
+
+    fn record(&self, row: &SqliteRow) -> Result<SessionRecord, StoreError> {
+        let read = failed("read a session", &self.path);
+        let row = columns(row).map_err(read)?;
+        let profile = <[u8; 32]>::try_from(row.profile).map(Digest::from_bytes);
+        Ok(SessionRecord {
+            id: row
+                .id
+                .parse()
+                .map_err(|error| self.value("a session id", error))?,
+            tenant: row.tenant,
+            thread: row.thread,
+            image: row.image,
+            profile: profile.map_err(|_| self.value("a profile", "it has not 32 bytes"))?,
+            created_at_ms: read_ms(row.created_at_ms),
+            used_at_ms: read_ms(row.used_at_ms),
+            end: row.gone.map(|why| SessionEnd {
+                why,
+                at_ms: read_ms(row.gone_at_ms.unwrap_or_default()),
+                told: row.told != 0,
+            }),
+        })
+    }
+}
+
+impl SessionStore for SqliteStore {
+    async fn add_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
+        session.check()?;
+        let add = sqlx::query(ADD_SESSION)
+            .bind(session.id.to_string())
+            .bind(&session.tenant)
+            .bind(&session.thread)
+            .bind(&session.image)
+            .bind(session.profile.as_bytes().as_slice())
+            .bind(stored_ms(session.created_at_ms))
+            .bind(stored_ms(session.used_at_ms));
+        match self.changed("add a session", add).await? {
+            1 => Ok(()),
+            _ => Err(StoreError::SessionHeld {
+                session: session.id,
+            }),
+        }
+    }
+
+    async fn use_session(&self, session: SessionId, at_ms: u64) -> Result<(), StoreError> {
+        let used = sqlx::query(USE_SESSION)
+            .bind(session.to_string())
+            .bind(stored_ms(at_ms));
+        self.changed("note the use of a session", used).await?;
+        Ok(())
+    }
+
+    async fn end_session(
+        &self,
+        session: SessionId,
+        why: &str,
+        at_ms: u64,
+    ) -> Result<bool, StoreError> {
+        check_name("the end of a session", why)?;
+        let end = sqlx::query(END_SESSION)
+            .bind(session.to_string())
+            .bind(why)
+            .bind(stored_ms(at_ms));
+        Ok(self.changed("end a session", end).await? == 1)
+    }
+
+    async fn tell_session(&self, session: SessionId) -> Result<bool, StoreError> {
+        let tell = sqlx::query(TELL_SESSION).bind(session.to_string());
+        Ok(self.changed("note that an end was told", tell).await? == 1)
+    }
+
+    async fn session(&self, session: SessionId) -> Result<Option<SessionRecord>, StoreError> {
+        let query = sqlx::query(SESSION).bind(session.to_string());
+        Ok(self.records(query).await?.pop())
+    }
+
+    async fn thread_session(
+        &self,
+        tenant: &str,
+        thread: &str,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let query = sqlx::query(THREAD_SESSION).bind(tenant).bind(thread);
+        Ok(self.records(query).await?.pop())
+    }
+
+    async fn sessions(&self, tenant: &str, most: u32) -> Result<Vec<SessionRecord>, StoreError> {
+        let query = sqlx::query(SESSIONS).bind(tenant).bind(i64::from(most));
+        self.records(query).await
+    }
+
+    async fn living_sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
+        self.records(sqlx::query(LIVING_SESSIONS)).await
+    }
+
+    async fn forget_sessions(&self, at_ms: u64) -> Result<u64, StoreError> {
+        let forget = sqlx::query(FORGET_SESSIONS).bind(stored_ms(at_ms));
+        self.changed("forget sessions", forget).await
+    }
+}
+
+struct Columns {
+    id: String,
+    tenant: String,
+    thread: Option<String>,
+    image: String,
+    profile: Vec<u8>,
+    created_at_ms: i64,
+    used_at_ms: i64,
+    gone: Option<String>,
+    gone_at_ms: Option<i64>,
+    told: i64,
+}
+
+fn columns(row: &SqliteRow) -> Result<Columns, sqlx::Error> {
+    Ok(Columns {
+        id: row.try_get("id")?,
+        tenant: row.try_get("tenant")?,
+        thread: row.try_get("thread")?,
+        image: row.try_get("image")?,
+        profile: row.try_get("profile")?,
+        created_at_ms: row.try_get("created_at_ms")?,
+        used_at_ms: row.try_get("used_at_ms")?,
+        gone: row.try_get("gone")?,
+        gone_at_ms: row.try_get("gone_at_ms")?,
+        told: row.try_get("told")?,
+    })
+}
+
+fn read_ms(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or_default()
+}
