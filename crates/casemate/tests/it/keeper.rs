@@ -101,7 +101,7 @@ fn many_starters_come_to_one_keeper() {
     });
 }
 
-/// I2, DESIGN §1: it has nothing of whoever started it, and one thread.
+/// It has nothing of whoever started it, and one thread.
 #[test]
 fn a_keeper_has_nothing_of_its_starter() {
     for_everybody(|home| {
@@ -160,7 +160,7 @@ fn a_keeper_that_dies_is_replaced_and_one_that_is_asked_goes() {
     });
 }
 
-/// R22: a keeper that nobody needs does not stay.
+/// A keeper that nobody needs does not stay.
 #[test]
 fn a_keeper_that_nobody_needs_ends() {
     for_everybody(|home| {
