@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::super::{
     RunOptions,
-    contender::Program,
+    contender::{Needs, Program},
     goals::{GOALS, Measure},
     host::Host,
     report::{Absent, Series},
@@ -56,12 +56,22 @@ impl SandboxReport {
             seed,
         } = self.options;
         let host = &self.host;
+        let image = self
+            .programs
+            .iter()
+            .any(|program| program.needs == Needs::Image);
+        let image = if image { " --image DIR" } else { "" };
+        let before = if idle_ms == 0 {
+            "without a pause".to_owned()
+        } else {
+            format!("each after the machine was at least 90 % idle for {idle_ms} ms")
+        };
         format!(
             "# What sessions and warm calls cost\n\n\
-             Measured by `cargo xtask bench sandbox --runs {runs} --idle-ms {idle_ms} --seed {seed}`\n\
+             Measured by `cargo xtask bench sandbox --runs {runs} --idle-ms {idle_ms} --seed {seed}{image}`\n\
              on {}, at commit {},\non {} cores of {}, Linux {}.\n\n\
-             Wall time of {runs} runs of each program in each way, in one series, in random order, each after {idle_ms} ms\n\
-             on a machine at least 90 % idle; one more run of each came first and does not count.\n",
+             Wall time of {runs} runs of each program in each way, in one series, in random order,\n\
+             {before}; one more run of each came first and does not count.\n",
             host.date, host.commit, host.cores, host.cpu, host.kernel,
         )
     }
