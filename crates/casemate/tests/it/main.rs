@@ -15,6 +15,7 @@ mod home;
 mod idempotency;
 mod images;
 mod json;
+mod keeper;
 mod profiles;
 mod refused;
 mod signals;
