@@ -15,7 +15,7 @@ use rustix::{
     process::Pid,
 };
 
-use crate::{keeper::write_all, program::Streams};
+use crate::{dying, keeper::write_all, program::Streams};
 
 /// Our side of an interpreter.
 pub(crate) struct Interpreter {
@@ -172,6 +172,20 @@ impl Interpreter {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How it ended, if it announced its end, nothing of its call is left but itself, and it can do nothing any more: the
+    /// kernel takes its memory apart, which takes longer than many a call. Kills everything else.
+    pub(crate) fn ends(&self) -> Option<Exited> {
+        let code = self.announced.filter(|_| !self.stay)?;
+        let used = dying::used(self.pid);
+        casemate_sys::signal_everyone();
+        dying::nothing_else_acts(self.pid).then_some(Exited {
+            code: Some(code),
+            signal: None,
+            cpu_us: used.cpu_us,
+            memory_peak_bytes: used.memory_peak_bytes,
+        })
     }
 
     /// How it ended, as its parent saw it, or as it announced when the parent is gone. Nothing while it has not ended.

@@ -13,7 +13,7 @@ use casemate_images::Hold;
 use casemate_model::Limits;
 use casemate_ports::KeeperError;
 use casemate_sys::{Forked, Namespaces, clone_process};
-use rustix::net::SocketType;
+use rustix::{net::SocketType, process::geteuid};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::Mutex,
@@ -21,8 +21,9 @@ use tokio::{
 
 use crate::{
     cgroup::Cgroups,
+    construct::take,
     keeper::{During as _, identity_of, map_ids, pair},
-    plan::{own_storage, shared_root},
+    plan::{Image, SHOWN, own_storage, shared_root},
     process::Process,
     setup::{self, Report, send_go},
     watch::{watch, watch_both},
@@ -73,9 +74,18 @@ impl Nursery {
     ) -> Result<Self, KeeperError> {
         let identity = identity_of(name);
         let template = program::template(&userland).during("prepare the interpreter")?;
+        let (tree, image) = match userland.tree.as_deref() {
+            None => (None, Image::None),
+            // The nursery is another user then, who cannot reach it.
+            Some(tree) if geteuid().is_root() => {
+                let taken = take(tree, SHOWN).during("take the image")?;
+                (Some(taken), Image::Taken)
+            }
+            Some(tree) => (None, Image::At(tree)),
+        };
         let blueprint = Blueprint {
-            root: shared_root(host, userland.tree.as_deref())
-                .during("look at the host's userland")?,
+            root: shared_root(host, image).during("look at the host's userland")?,
+            tree,
             storage: own_storage(limits).during("plan the storage")?,
             identity,
             template,

@@ -119,7 +119,7 @@ pub(crate) fn settle() -> Result<(), Failure> {
 
 fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
     enter(tasks, setup, blueprint.identity)?;
-    let mut construction = Construction::new(&blueprint.inputs);
+    let mut construction = Construction::new(&blueprint.inputs, None);
     for step in &blueprint.steps {
         let done = construction.perform(step);
         done.map_err(|error| Failure(step.to_string(), error))?;

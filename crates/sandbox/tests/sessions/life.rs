@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::desk::{Desk, cell, kind, owner, program, session_id, shell, spec};
 
 /// The processes of this host that are descendants of this one, with their names.
-fn family() -> Vec<(i32, String)> {
+pub(crate) fn family() -> Vec<(i32, String)> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
