@@ -3,7 +3,6 @@
 //! The order is for speed: the sandbox is made while the state directory is opened. Nothing is decided
 //! before both are there, and nothing runs before the decision is on disk.
 
-mod answer;
 mod artefacts;
 mod program;
 mod progress;

@@ -16,8 +16,8 @@ use super::{
     place::Places,
 };
 use crate::{
-    Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Proposed, QuotaUse, Recording,
-    Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose, error::chain,
+    Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
+    Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose, error::chain,
     limits::RETRY_AFTER_MS, meter::Meter,
 };
 
@@ -30,6 +30,8 @@ pub struct NewCall {
     pub claims: Verified<Claims>,
     /// By which route; there is only one if none is named.
     pub route: Option<String>,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
 }
 
 /// What a caller is told.
@@ -74,7 +76,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// destroyed after that, and then this returns (R32).
     pub async fn call(&self, call: NewCall, mut io: CallIo, told: oneshot::Sender<Told>) {
         let decision = call.proposed.decision();
-        let route = call.route;
+        let (route, progress) = (call.route, call.progress);
         let identified = match call.proposed.authenticate(call.claims) {
             Ok(identified) => identified,
             Err(denied) => return self.refuse(denied, told),
@@ -97,6 +99,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return self.refuse(identified.refuse(reason, &detail, quota), told);
             }
         };
+        progress.runs();
         let ask = &identified.facts().ask;
         let executes = ask.command.cell.is_none().then(|| ask.tool.clone());
         let wish = Wish {
