@@ -129,25 +129,29 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
         stderr: stderr.into(),
         results: results.into(),
     };
-    let head = json!({
+    let (mut stdout, mut stderr, mut answer, mut problem) = (None, None, None, None);
+    match seen.told.as_deref() {
+        None => {
+            stdout = Some(output.stdout);
+            stderr = Some(output.stderr);
+        }
+        Some(Told::Released(released)) => {
+            let output = released.replayed().cloned().unwrap_or(output);
+            answer = Some(Answer::released(released, output));
+        }
+        Some(told) => problem = Problem::of_call(told),
+    }
+    let body = json!({
         "decision": call.id,
         "agent": call.owner.agent,
         "state": call.phase().as_str(),
         "next": seen.next,
         "missed": seen.missed,
+        "stdout": stdout,
+        "stderr": stderr,
+        "answer": answer,
+        "problem": problem,
     });
-    let mut body = head;
-    match seen.told.as_deref() {
-        None => {
-            body["stdout"] = json!(output.stdout);
-            body["stderr"] = json!(output.stderr);
-        }
-        Some(Told::Released(released)) => {
-            let output = released.replayed().cloned().unwrap_or(output);
-            body["answer"] = json!(Answer::released(released, output));
-        }
-        Some(told) => body["problem"] = json!(Problem::of_call(told)),
-    }
     Ok(Json(body).into_response())
 }
 

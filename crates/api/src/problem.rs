@@ -13,7 +13,11 @@ use serde_json::Value;
 
 /// What went wrong, for the one who asked.
 #[derive(Debug, Serialize)]
-pub(crate) struct Problem {
+#[serde(transparent)]
+pub(crate) struct Problem(Box<Details>);
+
+#[derive(Debug, Serialize)]
+struct Details {
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,
@@ -38,8 +42,8 @@ pub(crate) struct Problem {
     answer: Option<Value>,
 }
 
-impl Problem {
-    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+impl Details {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:casemate:problem:{code}"),
             title: status.canonical_reason().unwrap_or("problem"),
@@ -63,24 +67,35 @@ impl Problem {
         }
     }
 
+    fn boxed(self) -> Problem {
+        Problem(Box::new(self))
+    }
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Details::new(status, code, detail).boxed()
+    }
+
     /// A request that cannot be followed.
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
-        Self::of_reason(Reason::InvalidCall, detail)
+        Details::of_reason(Reason::InvalidCall, detail).boxed()
     }
 
     /// There is no call of this name that the caller could know of.
     pub(crate) fn no_call(decision: DecisionId) -> Self {
-        Self {
+        Details {
             decision: Some(decision),
             hint: Some(
                 "look it up in the audit log: calls are known here while they run and a little longer",
             ),
-            ..Self::new(
+            ..Details::new(
                 StatusCode::NOT_FOUND,
                 "call_unknown",
                 format!("there is no call {decision}"),
             )
         }
+        .boxed()
     }
 
     /// We cannot go on.
@@ -95,14 +110,17 @@ impl Problem {
             Told::Refused(refused) => refused.facts(),
             Told::Unrecorded(facts, _) => facts,
             Told::Withdrawn(decision) => {
-                return Some(Self {
-                    decision: Some(*decision),
-                    ..Self::new(
-                        StatusCode::CONFLICT,
-                        "withdrawn",
-                        "the call was taken back before it ran",
-                    )
-                });
+                return Some(
+                    Details {
+                        decision: Some(*decision),
+                        ..Details::new(
+                            StatusCode::CONFLICT,
+                            "withdrawn",
+                            "the call was taken back before it ran",
+                        )
+                    }
+                    .boxed(),
+                );
             }
         };
         let (answer, detail) = match told {
@@ -119,14 +137,15 @@ impl Problem {
             _ => Reason::RecordUnavailable,
         };
         let lodging = facts.lodging.unwrap_or_default();
-        Some(Self {
+        let details = Details {
             decision: Some(facts.decision),
             session: lodging.session,
             context: lodging.context,
             quota: facts.quota.clone(),
             answer: serde_json::to_value(answer).ok(),
-            ..Self::of_reason(reason, detail)
-        })
+            ..Details::of_reason(reason, detail)
+        };
+        Some(details.boxed())
     }
 }
 
@@ -196,12 +215,12 @@ impl From<SessionError> for Problem {
         let mut problem = match &error {
             SessionError::Keeper(KeeperError::File { path, fault }) => {
                 let (status, code) = of_file(*fault);
-                Self {
+                Details {
                     path: Some(path.to_string()),
-                    ..Self::new(status, code, detail)
+                    ..Details::new(status, code, detail)
                 }
             }
-            _ => Self::of_reason(error.reason(), detail),
+            _ => Details::of_reason(error.reason(), detail),
         };
         problem.quota = match error {
             SessionError::Keeper(KeeperError::Quota {
@@ -218,11 +237,12 @@ impl From<SessionError> for Problem {
             }),
             _ => None,
         };
-        Self {
+        Details {
             session,
             context,
             ..problem
         }
+        .boxed()
     }
 }
 
@@ -234,10 +254,11 @@ impl From<casemate_gateway::Stopped> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        Self {
+        Details {
             status: rejection.status().as_u16(),
-            ..Self::invalid(rejection.body_text())
+            ..Details::of_reason(Reason::InvalidCall, rejection.body_text())
         }
+        .boxed()
     }
 }
 
@@ -255,10 +276,11 @@ impl From<PathRejection> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after_ms = self.quota.as_ref().and_then(|quota| quota.retry_after_ms);
-        let overloaded =
-            (self.code == Reason::Overloaded.as_str()).then_some(casemate_gateway::RETRY_AFTER_MS);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after_ms = self.0.quota.as_ref().and_then(|quota| quota.retry_after_ms);
+        let overloaded = (self.0.code == Reason::Overloaded.as_str())
+            .then_some(casemate_gateway::RETRY_AFTER_MS);
         // Nothing in it fails to become JSON.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();

@@ -143,9 +143,12 @@ async fn attend(mut socket: WebSocket, begun: Begun) {
             message = socket.recv(), if !pipe.is_waiting() => match message {
                 Some(Ok(Message::Binary(bytes))) => pipe.put(bytes.to_vec()),
                 Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-                    Ok(Wish::Resize(size)) => drop(control.try_send(Control::Resize(size.into()))),
+                    // A program that takes no word any more has ended.
+                    Ok(Wish::Resize(size)) => {
+                        control.try_send(Control::Resize(size.into())).unwrap_or_default();
+                    }
                     Ok(Wish::Signal(number)) if (1..=MAX_SIGNAL).contains(&number) => {
-                        drop(control.try_send(Control::Deliver(number)));
+                        control.try_send(Control::Deliver(number)).unwrap_or_default();
                     }
                     Ok(Wish::End(true)) => pipe.close(),
                     // Whoever cannot be understood is not obeyed in part.
