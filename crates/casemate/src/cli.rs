@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Look at the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Build, list, verify and remove images: packages for sandboxes
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Say what this host can enforce, and attack sandboxes to prove it
     Doctor(DoctorArgs),
 }
@@ -169,6 +172,41 @@ pub(crate) enum ProfileCommand {
     },
     /// Print the profile of `casemate run` when no other is named
     Show,
+}
+
+/// Images: directory trees that sandboxes show read-only, named after what is in them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Make an image of a recipe, unless it is there already
+    Build {
+        /// The recipe (.toml): an interpreter, and packages with the digests of their wheels
+        #[arg(value_name = "FILE")]
+        recipe: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every image
+    List {
+        /// Print one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that no file of an image was changed, added or removed
+    Verify {
+        /// A name, a digest or at least 8 of its first hex digits [default: every image]
+        #[arg(value_name = "NAME|DIGEST")]
+        image: Option<String>,
+        /// Print one JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an image that no sandbox uses
+    Rm {
+        /// A name, a digest or at least 8 of its first hex digits
+        #[arg(value_name = "NAME|DIGEST")]
+        image: String,
+    },
 }
 
 /// Look at the audit log.

@@ -6,6 +6,7 @@ mod audit;
 mod cli;
 mod doctor;
 mod exit;
+mod image;
 mod profile;
 mod report;
 mod run;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Profile(command) => profile::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),
     };
     match done {

@@ -47,6 +47,11 @@ pub(crate) fn ledger_in(root: &Path) -> PathBuf {
     root.join("ledger")
 }
 
+/// The directory of the images in a state directory.
+pub(crate) fn images_in(root: &Path) -> PathBuf {
+    root.join("images")
+}
+
 /// The state directory, open.
 #[derive(Debug)]
 pub(crate) struct State {

@@ -14,6 +14,7 @@ mod decode;
 mod directory;
 mod from_guest;
 mod limits;
+mod session;
 mod to_guest;
 mod wire;
 
@@ -22,9 +23,10 @@ pub use self::{
     directory::{DirectoryEntry, EntryKind},
     from_guest::{ExecFailure, Exited, FromGuest},
     limits::{
-        MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_ENTRIES, MAX_EXEC_BYTES, MAX_PATH_BYTES,
+        MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_ENTRIES, MAX_EXEC_BYTES, MAX_LIMITS, MAX_PATH_BYTES,
         MAX_SOURCE_BYTES, PROTOCOL_VERSION,
     },
+    session::{MAX_SESSION_BYTES, PlaceReport, SessionOrder, SessionWord},
     to_guest::{Cell, Exec, FileAction, FileRequest, ToGuest, Window},
 };
 

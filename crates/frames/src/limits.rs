@@ -15,6 +15,9 @@ pub const MAX_SOURCE_BYTES: usize = 8 * 1024 * 1024;
 /// The most bytes of a path: Linux takes 4095.
 pub const MAX_PATH_BYTES: usize = 4095;
 
+/// The most resource limits: Linux has 16.
+pub const MAX_LIMITS: usize = 16;
+
 /// The most entries of a directory that are listed.
 pub const MAX_ENTRIES: usize = 10_000;
 

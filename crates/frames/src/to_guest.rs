@@ -2,7 +2,10 @@
 
 use crate::{
     FrameError, Message,
-    limits::{MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_EXEC_BYTES, MAX_PATH_BYTES, MAX_SOURCE_BYTES},
+    limits::{
+        MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_EXEC_BYTES, MAX_LIMITS, MAX_PATH_BYTES,
+        MAX_SOURCE_BYTES,
+    },
     wire::{Fields, frame, length, put_bytes},
 };
 
@@ -35,6 +38,8 @@ pub struct Cell {
     pub env: Vec<Vec<u8>>,
     /// Whether the value of a last expression is a result.
     pub echo: bool,
+    /// Whether the interpreter stays for more cells, with all its variables.
+    pub stay: bool,
     /// The source.
     pub source: Vec<u8>,
 }
@@ -93,6 +98,8 @@ pub enum ToGuest {
     Input(Vec<u8>),
     /// There are no more inputs: give up every privilege.
     Seal,
+    /// Resource limits for every process of the call, as `RLIMIT_*` number and value.
+    Limits(Vec<(u8, u64)>),
 }
 
 impl Message for ToGuest {
@@ -107,6 +114,7 @@ impl Message for ToGuest {
             7 => Some(1 + MAX_PATH_BYTES),
             8 => Some(2),
             9 => Some(255),
+            11 => Some(9 * MAX_LIMITS),
             _ => None,
         }
     }
@@ -133,11 +141,8 @@ impl Message for ToGuest {
             6 => Self::Cell(Cell {
                 argv: list(&mut fields)?,
                 env: list(&mut fields)?,
-                echo: match fields.u8()? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(FrameError::Field("echo")),
-                },
+                echo: flag(&mut fields)?,
+                stay: flag(&mut fields)?,
                 source: fields.bytes()?.to_vec(),
             }),
             7 => {
@@ -154,6 +159,13 @@ impl Message for ToGuest {
             8 => Self::Connect(fields.u16()?),
             9 => return without_nul(payload.to_vec()).map(Self::Input),
             10 => Self::Seal,
+            11 => {
+                let mut limits = Vec::new();
+                while !fields.is_empty() {
+                    limits.push((fields.u8()?, fields.u64()?));
+                }
+                Self::Limits(limits)
+            }
             other => return Err(FrameError::Kind(other)),
         };
         fields.end().map(|()| message)
@@ -185,6 +197,7 @@ impl Message for ToGuest {
             Self::Cell(cell) => frame(out, 6, |out| {
                 put_command(out, &cell.argv, &cell.env)?;
                 out.push(cell.echo.into());
+                out.push(cell.stay.into());
                 check_length(&cell.source, MAX_SOURCE_BYTES)?;
                 put_bytes(out, &cell.source)
             }),
@@ -203,7 +216,25 @@ impl Message for ToGuest {
             }),
             Self::Input(name) => frame(out, 9, |out| put_name(out, name, 255)),
             Self::Seal => frame(out, 10, |_| Ok(())),
+            Self::Limits(limits) => frame(out, 11, |out| {
+                if limits.len() > MAX_LIMITS {
+                    return Err(FrameError::Field("number of limits"));
+                }
+                for (resource, value) in limits {
+                    out.push(*resource);
+                    out.extend(value.to_le_bytes());
+                }
+                Ok(())
+            }),
         }
+    }
+}
+
+fn flag(fields: &mut Fields<'_>) -> Result<bool, FrameError> {
+    match fields.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(FrameError::Field("flag")),
     }
 }
 

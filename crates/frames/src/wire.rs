@@ -36,6 +36,10 @@ impl<'a> Fields<'a> {
         Ok(head)
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything that is left.
     pub(crate) const fn rest(self) -> &'a [u8] {
         self.0

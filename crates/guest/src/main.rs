@@ -1,24 +1,44 @@
-//! The first process in a sandbox: starts one program, relays its streams, ends with it.
+//! The first process in a sandbox, and the first process of each call in one that lasts.
 //!
-//! The keeper puts it there after every restriction is in force, with one descriptor that matters: the
-//! control socket as its standard input. It is linked statically and needs nothing from the image.
+//! The keeper executes it with one descriptor that matters as standard input. It is linked statically and
+//! needs nothing from the image.
+//! - Alone, it starts one program, relays its streams and ends with it ([`relay`]). Every restriction is in force before.
+//! - As `session`, it makes a place for each call ([`session`]): fresh process, mount and IPC namespaces with a copy of
+//!   itself as their first process, which gives up every privilege and then does what it does alone ([`place`]).
 //!
 //! Invariants:
-//! - It holds nothing that the program may not have: no secret, no descriptor, no privilege.
-//! - When it ends, the kernel kills everything else in the pid namespace (I9).
+//! - It holds nothing that a program may not have: no secret, no descriptor, no privilege outside of the sandbox.
+//! - When the first process of a call ends, the kernel kills everything else of that call (I9).
 //! - It reads the control socket whatever the program does with its streams.
+//! - Nothing that a program wrote is believed: it is passed on, within limits.
 //!
 //! Deliberately absent: threads, and memory that grows with the program's output.
 
+mod connect;
+mod files;
+mod interpreter;
+mod keeper;
+mod place;
 mod program;
 mod relay;
+mod scene;
+mod session;
 mod stdin;
+mod terminal;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let lasting = std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "session");
+    let served = if lasting {
+        session::serve()
+    } else {
+        relay::serve()
+    };
     // Nobody believes the exit code; it helps who debugs the guest alone.
-    match relay::serve() {
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

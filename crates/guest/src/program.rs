@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, io, os::fd::OwnedFd};
 
-use casemate_frames::Exec;
+use casemate_frames::{Exec, Window};
 use casemate_sys::{exec_path, exit_now, fork_process, reset_signals};
 use rustix::{
     fs::{Mode, OFlags},
@@ -11,12 +11,20 @@ use rustix::{
     process::Pid,
 };
 
-/// A program that runs, and our ends of its streams.
+use crate::terminal::Terminal;
+
+/// A program that runs.
 pub(crate) struct Program {
     pub(crate) pid: Pid,
-    pub(crate) stdin: OwnedFd,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    pub(crate) streams: Streams,
+    pub(crate) terminal: Option<Terminal>,
+}
+
+/// Our ends of a program's streams. They do not block.
+pub(crate) struct Streams {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
 }
 
 /// Executes `exec` in a child with fresh streams, session and signals, or says why it cannot be executed.
@@ -25,36 +33,65 @@ pub(crate) fn start(exec: Exec) -> io::Result<Result<Program, Errno>> {
         return Ok(Err(Errno::INVAL));
     };
     let paths = candidates(&argv, &env);
-    let (stdin_read, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stdout, stdout_write) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (stderr, stderr_write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (theirs, streams, terminal) = match exec.terminal {
+        None => pipes()?,
+        Some(window) => match on_terminal(window) {
+            Ok(all) => all,
+            Err(error) => return Ok(Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+        },
+    };
     let (failure, failure_write) = pipe_with(PipeFlags::CLOEXEC)?;
     let Some(pid) = fork_process()? else {
-        let streams = [&stdin_read, &stdout_write, &stderr_write];
-        let error = become_program(streams, || execute(&paths, &argv, &env));
+        let error = become_program(&theirs, terminal.is_some(), || execute(&paths, &argv, &env));
         let errno = error.raw_os_error().unwrap_or(0).to_le_bytes();
         let _ = rustix::io::write(&failure_write, &errno);
         exit_now(127)
     };
-    drop((stdin_read, stdout_write, stderr_write, failure_write));
+    drop((theirs, failure_write));
     let mut errno = [0; 4];
     // Nothing comes, and the end, when the program was executed: the pipe closes with the old image.
     if rustix::io::read(&failure, &mut errno)? != 0 {
         return Ok(Err(Errno::from_raw_os_error(i32::from_le_bytes(errno))));
     }
-    for fd in [&stdin, &stdout, &stderr] {
-        rustix::io::ioctl_fionbio(fd, true)?;
-    }
     Ok(Ok(Program {
         pid,
-        stdin,
-        stdout,
-        stderr,
+        streams,
+        terminal,
     }))
 }
 
+/// The program's ends of its streams: input, output, errors.
+type Ends = [OwnedFd; 3];
+
+fn pipes() -> io::Result<(Ends, Streams, Option<Terminal>)> {
+    let (stdin_read, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdout, stdout_write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, stderr_write) = pipe_with(PipeFlags::CLOEXEC)?;
+    for fd in [&stdin, &stdout, &stderr] {
+        rustix::io::ioctl_fionbio(fd, true)?;
+    }
+    let streams = Streams {
+        stdin: Some(stdin),
+        stdout: Some(stdout),
+        stderr: Some(stderr),
+    };
+    Ok(([stdin_read, stdout_write, stderr_write], streams, None))
+}
+
+fn on_terminal(window: Window) -> io::Result<(Ends, Streams, Option<Terminal>)> {
+    let (terminal, slave) = Terminal::new(window)?;
+    let streams = Streams {
+        stdin: Some(terminal.master.try_clone()?),
+        stdout: Some(terminal.master.try_clone()?),
+        stderr: None,
+    };
+    let ends = [slave.try_clone()?, slave.try_clone()?, slave];
+    Ok((ends, streams, Some(terminal)))
+}
+
 fn become_program(
-    [stdin, stdout, stderr]: [&OwnedFd; 3],
+    [stdin, stdout, stderr]: &Ends,
+    on_terminal: bool,
     execute: impl FnOnce() -> io::Error,
 ) -> io::Error {
     let prepare = || -> io::Result<()> {
@@ -62,6 +99,9 @@ fn become_program(
         rustix::stdio::dup2_stdout(stdout)?;
         rustix::stdio::dup2_stderr(stderr)?;
         rustix::process::setsid()?;
+        if on_terminal {
+            rustix::process::ioctl_tiocsctty(stdin)?;
+        }
         reset_signals();
         // The kernel should choose the program before the guest when memory runs out.
         let oom = rustix::fs::open(

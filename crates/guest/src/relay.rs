@@ -2,45 +2,40 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
 use casemate_frames::{
-    Decoder, Exec, ExecFailure, Exited, FromGuest, MAX_CHUNK_BYTES, Message as _, PROTOCOL_VERSION,
-    ToGuest,
+    Cell, Exec, ExecFailure, Exited, FromGuest, MAX_CHUNK_BYTES, PROTOCOL_VERSION, ToGuest, Window,
 };
 use casemate_sys::{ChildExit, SignalEvents, set_no_dump, signal_everyone, signal_group, wait_any};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
-    process::Pid,
+    process::{Pid, Signal},
 };
 
 use crate::{
-    program::{self, Program},
+    interpreter::Interpreter,
+    keeper::{self, Keeper},
+    program::{self, Program, Streams},
     stdin::Stdin,
+    terminal::Terminal,
 };
 
-/// Serves the control socket on standard input until the program has ended.
+/// Serves the control socket on standard input until the program has ended: a sandbox that is used once.
 pub(crate) fn serve() -> io::Result<()> {
     set_no_dump()?;
-    let control = io::stdin();
-    let mut keeper = Keeper {
-        socket: control.as_fd(),
-        decoder: Decoder::default(),
-    };
+    let mut keeper = Keeper::new(keeper::on_stdin()?);
     keeper.send(&FromGuest::Hello(PROTOCOL_VERSION))?;
-    let exec = loop {
-        match keeper.decoder.next_frame()? {
-            Some(ToGuest::Exec(exec)) => break exec,
-            Some(_) => return Err(io::ErrorKind::InvalidData.into()),
-            None => keeper.read()?,
-        }
-    };
-    run(keeper, exec)
+    match keeper.wait()? {
+        ToGuest::Exec(exec) => run_program(keeper, exec),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
-fn run(keeper: Keeper<'_>, exec: Exec) -> io::Result<()> {
+/// Runs a program to its end.
+pub(crate) fn run_program(keeper: Keeper, exec: Exec) -> io::Result<()> {
     let children = SignalEvents::of_children()?;
     let program = match program::start(exec)? {
         Ok(program) => program,
@@ -52,62 +47,36 @@ fn run(keeper: Keeper<'_>, exec: Exec) -> io::Result<()> {
     keeper.send(&FromGuest::Started)?;
     let Program {
         pid,
-        stdin,
-        stdout,
-        stderr,
+        streams,
+        terminal,
     } = program;
-    let relay = Relay {
-        keeper,
-        children,
-        pid,
-        stdin: Stdin::new(stdin),
-        stdout: Some(stdout),
-        stderr: Some(stderr),
-        ended: None,
-        childless: false,
-    };
-    relay.run()
+    Relay::new(keeper, children, streams, Task::Program { pid, terminal }).run()
 }
 
-struct Keeper<'a> {
-    socket: BorrowedFd<'a>,
-    decoder: Decoder<ToGuest>,
+/// Lets the interpreter run cells, to its end.
+pub(crate) fn run_cell(keeper: Keeper, mut interpreter: Interpreter, cell: Cell) -> io::Result<()> {
+    let children = SignalEvents::of_children()?;
+    let streams = interpreter.take_streams().ok_or(io::ErrorKind::NotFound)?;
+    keeper.send(&FromGuest::Started)?;
+    interpreter.start(cell)?;
+    Relay::new(keeper, children, streams, Task::Interpreter(interpreter)).run()
 }
 
-impl Keeper<'_> {
-    fn send(&self, message: &FromGuest) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes)?;
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            match rustix::io::write(self.socket, rest) {
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what is there into the decoder. The keeper's end is ours too.
-    fn read(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 16 * 1024];
-        match rustix::io::read(self.socket, &mut buffer) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                self.decoder.push(buffer.get(..count).unwrap_or_default());
-                Ok(())
-            }
-            Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
+/// What runs.
+enum Task {
+    /// A child of ours.
+    Program {
+        pid: Pid,
+        terminal: Option<Terminal>,
+    },
+    /// A child of the warm interpreter.
+    Interpreter(Interpreter),
 }
 
-struct Relay<'a> {
-    keeper: Keeper<'a>,
+struct Relay {
+    keeper: Keeper,
     children: SignalEvents,
-    pid: Pid,
+    task: Task,
     stdin: Stdin,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
@@ -120,18 +89,40 @@ struct Relay<'a> {
 struct Ready {
     control: bool,
     children: bool,
+    said: bool,
+    exit: bool,
     stdin: bool,
     stdout: bool,
     stderr: bool,
 }
 
-impl Relay<'_> {
+impl Relay {
+    fn new(keeper: Keeper, children: SignalEvents, streams: Streams, task: Task) -> Self {
+        Self {
+            keeper,
+            children,
+            stdin: Stdin::new(
+                streams.stdin,
+                matches!(
+                    task,
+                    Task::Program {
+                        terminal: Some(_),
+                        ..
+                    }
+                ),
+            ),
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+            task,
+            ended: None,
+            childless: false,
+        }
+    }
+
     fn run(mut self) -> io::Result<()> {
         loop {
             self.obey()?;
-            if let (Some(exited), true, None, None) =
-                (self.ended, self.childless, &self.stdout, &self.stderr)
-            {
+            if let (Some(exited), true) = (self.ended, self.is_over()) {
                 return self.keeper.send(&FromGuest::Exited(exited));
             }
             let ready = self.wait()?;
@@ -141,11 +132,18 @@ impl Relay<'_> {
             if ready.stdin && self.stdin.write() {
                 self.keeper.send(&FromGuest::StdinTaken)?;
             }
+            // Before its streams: what it says itself comes before what its children write, or it waits.
+            if ready.said {
+                self.hear()?;
+            }
             if ready.stdout {
                 self.stdout = relay_chunk(&self.keeper, self.stdout.take(), FromGuest::Stdout)?;
             }
             if ready.stderr {
                 self.stderr = relay_chunk(&self.keeper, self.stderr.take(), FromGuest::Stderr)?;
+            }
+            if ready.exit {
+                self.bury()?;
             }
             if ready.children {
                 self.reap()?;
@@ -153,23 +151,38 @@ impl Relay<'_> {
         }
     }
 
+    /// Whether everything in here is dead, and all that was said is passed on.
+    fn is_over(&self) -> bool {
+        let silent = match &self.task {
+            Task::Program { .. } => true,
+            Task::Interpreter(interpreter) => interpreter.socket().is_none(),
+        };
+        silent && self.childless && self.stdout.is_none() && self.stderr.is_none()
+    }
+
     fn wait(&self) -> io::Result<Ready> {
         let mut ready = Ready::default();
+        let borrowed = PollFd::from_borrowed_fd;
         let mut fds = vec![
             (
                 &mut ready.control,
-                PollFd::from_borrowed_fd(self.keeper.socket, PollFlags::IN),
+                borrowed(self.keeper.socket(), PollFlags::IN),
             ),
             (
                 &mut ready.children,
                 PollFd::new(&self.children, PollFlags::IN),
             ),
         ];
+        if let Task::Interpreter(interpreter) = &self.task {
+            if let Some(socket) = interpreter.socket() {
+                fds.push((&mut ready.said, borrowed(socket, PollFlags::IN)));
+            }
+            if self.ended.is_none() {
+                fds.push((&mut ready.exit, borrowed(interpreter.exit(), PollFlags::IN)));
+            }
+        }
         if let Some(pipe) = self.stdin.waiting() {
-            fds.push((
-                &mut ready.stdin,
-                PollFd::from_borrowed_fd(pipe, PollFlags::OUT),
-            ));
+            fds.push((&mut ready.stdin, borrowed(pipe, PollFlags::OUT)));
         }
         if let Some(pipe) = &self.stdout {
             fds.push((&mut ready.stdout, PollFd::new(pipe, PollFlags::IN)));
@@ -189,7 +202,7 @@ impl Relay<'_> {
     }
 
     fn obey(&mut self) -> io::Result<()> {
-        while let Some(message) = self.keeper.decoder.next_frame()? {
+        while let Some(message) = self.keeper.next()? {
             match message {
                 ToGuest::Stdin(chunk) => {
                     if self.stdin.put(chunk) {
@@ -197,9 +210,74 @@ impl Relay<'_> {
                     }
                 }
                 ToGuest::StdinClosed => self.stdin.close(),
-                ToGuest::Signal(signal) => signal_group(self.pid, signal),
+                ToGuest::Signal(signal) => self.signal(signal),
+                ToGuest::Resize(window) => self.resize(window),
+                ToGuest::Cell(cell) => match &mut self.task {
+                    Task::Interpreter(interpreter) if !interpreter.is_busy() => {
+                        // One that has died meanwhile is buried in its turn.
+                        drop(interpreter.start(cell));
+                    }
+                    _ => return Err(io::ErrorKind::InvalidData.into()),
+                },
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: u8) {
+        let group = match &self.task {
+            Task::Program { pid, terminal } => terminal
+                .as_ref()
+                .and_then(Terminal::foreground)
+                .unwrap_or(*pid),
+            Task::Interpreter(interpreter) => interpreter.pid(),
+        };
+        signal_group(group, signal);
+    }
+
+    fn resize(&self, window: Window) {
+        if let Task::Program {
+            terminal: Some(terminal),
+            ..
+        } = &self.task
+        {
+            // A terminal whose program has gone needs no size.
+            drop(terminal.resize(window));
+        }
+    }
+
+    /// Passes on what the interpreter said.
+    fn hear(&mut self) -> io::Result<()> {
+        let Task::Interpreter(interpreter) = &mut self.task else {
+            return Ok(());
+        };
+        interpreter.read()?;
+        while let Some(said) = interpreter.next()? {
+            if matches!(said, FromGuest::CellEnded(_)) {
+                // What its children wrote before its end belongs to it.
+                for (pipe, message) in [
+                    (
+                        &mut self.stdout,
+                        FromGuest::Stdout as fn(Vec<u8>) -> FromGuest,
+                    ),
+                    (&mut self.stderr, FromGuest::Stderr),
+                ] {
+                    drain(&self.keeper, pipe, message)?;
+                }
+            }
+            self.keeper.send(&said)?;
+        }
+        Ok(())
+    }
+
+    /// Notes the end of the interpreter, which is the end of everything that it started.
+    fn bury(&mut self) -> io::Result<()> {
+        if let Task::Interpreter(interpreter) = &self.task {
+            let ended = interpreter.ended();
+            signal_everyone();
+            self.ended = Some(ended?);
+            self.reap()?;
         }
         Ok(())
     }
@@ -207,10 +285,14 @@ impl Relay<'_> {
     /// Takes every child that ended. The end of the program is the end of everything it started.
     fn reap(&mut self) -> io::Result<()> {
         self.children.clear()?;
+        let program = match &self.task {
+            Task::Program { pid, .. } => Some(*pid),
+            Task::Interpreter(_) => None,
+        };
         loop {
             match wait_any() {
                 Ok(None) => return Ok(()),
-                Ok(Some(child)) if child.pid == self.pid => {
+                Ok(Some(child)) if Some(child.pid) == program => {
                     let (code, signal) = match child.exit {
                         ChildExit::Code(code) => (Some(code), None),
                         ChildExit::Signal(signal) => (None, Some(signal)),
@@ -225,7 +307,8 @@ impl Relay<'_> {
                 }
                 Ok(Some(_)) => {}
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::CHILD) => {
-                    self.childless = true;
+                    // An interpreter that still runs may start children yet, whose orphans are ours.
+                    self.childless = self.ended.is_some();
                     return Ok(());
                 }
                 Err(error) => return Err(error),
@@ -234,16 +317,44 @@ impl Relay<'_> {
     }
 }
 
+/// Kills the interpreter that is not needed after all.
+pub(crate) fn dismiss(interpreter: &Interpreter) {
+    signal_group(
+        interpreter.pid(),
+        u8::try_from(Signal::KILL.as_raw()).unwrap_or(9),
+    );
+}
+
+/// Relays everything that is in a pipe now.
+fn drain(
+    keeper: &Keeper,
+    pipe: &mut Option<OwnedFd>,
+    message: impl Fn(Vec<u8>) -> FromGuest,
+) -> io::Result<()> {
+    while let Some(fd) = pipe {
+        if !has_bytes(rustix::fd::AsFd::as_fd(fd))? {
+            return Ok(());
+        }
+        *pipe = relay_chunk(keeper, pipe.take(), &message)?;
+    }
+    Ok(())
+}
+
+fn has_bytes(pipe: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::io::ioctl_fionread(pipe)? > 0)
+}
+
 /// Relays one chunk; gives the pipe back unless it ended.
 fn relay_chunk(
-    keeper: &Keeper<'_>,
+    keeper: &Keeper,
     pipe: Option<OwnedFd>,
     message: impl FnOnce(Vec<u8>) -> FromGuest,
 ) -> io::Result<Option<OwnedFd>> {
     let Some(pipe) = pipe else { return Ok(None) };
     let mut buffer = vec![0; MAX_CHUNK_BYTES];
     match rustix::io::read(&pipe, &mut buffer) {
-        Ok(0) => return Ok(None),
+        // A terminal nobody has open any more says EIO.
+        Ok(0) | Err(Errno::IO) => return Ok(None),
         Ok(count) => {
             buffer.truncate(count);
             keeper.send(&message(buffer))?;

@@ -10,15 +10,25 @@ pub(crate) struct Stdin {
     chunk: Vec<u8>,
     written: usize,
     closing: bool,
+    /// What ends it: a terminal stays open, and is told by a character.
+    end: &'static [u8],
 }
 
+/// ASCII's end of transmission: Ctrl-D, as a terminal has it from the start (termios(3), VEOF).
+const END_OF_TRANSMISSION: &[u8] = b"\x04";
+
 impl Stdin {
-    pub(crate) fn new(pipe: OwnedFd) -> Self {
+    pub(crate) const fn new(pipe: Option<OwnedFd>, on_terminal: bool) -> Self {
         Self {
-            pipe: Some(pipe),
+            pipe,
             chunk: Vec::new(),
             written: 0,
             closing: false,
+            end: if on_terminal {
+                END_OF_TRANSMISSION
+            } else {
+                b""
+            },
         }
     }
 
@@ -41,7 +51,7 @@ impl Stdin {
     pub(crate) fn close(&mut self) {
         self.closing = true;
         if self.waiting().is_none() {
-            self.pipe = None;
+            self.finish();
         }
     }
 
@@ -57,8 +67,15 @@ impl Stdin {
         }
         let done = self.pipe.is_none() || self.written == self.chunk.len();
         if done && self.closing {
-            self.pipe = None;
+            self.finish();
         }
         done
+    }
+
+    fn finish(&mut self) {
+        if let Some(pipe) = self.pipe.take() {
+            // A full terminal has no room for it: its program has enough to read.
+            let _ = rustix::io::write(pipe, self.end);
+        }
     }
 }

@@ -4,14 +4,16 @@
 //! period, 6 ms here). A single thread that writes itself to `tasks` does not: see docs/adr/0002.
 
 use std::{
+    cell::RefCell,
     fmt, fs, io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    rc::Rc,
     thread,
     time::Duration,
 };
 
-use casemate_model::{Limits, SandboxId};
+use casemate_model::Limits;
 use rustix::fs::{Mode, OFlags};
 
 mod discover;
@@ -19,7 +21,7 @@ mod stale;
 
 pub(crate) use self::{
     discover::{Layout, discover},
-    stale::remove_stale,
+    stale::{name, remove_stale},
 };
 
 /// What a sandbox's cgroups limit.
@@ -30,18 +32,52 @@ pub(crate) struct Controlled {
     pub(crate) cpu: bool,
 }
 
-/// The cgroups of one sandbox. They are removed with this value; what cannot be removed, because this
+/// What the processes of a cgroup may use together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ceiling {
+    pub(crate) memory_bytes: u64,
+    pub(crate) processes: u64,
+    pub(crate) cpu_milli: u64,
+}
+
+/// The first process of a sandbox, or of a place in one, is one more.
+const GUESTS: u64 = 1;
+
+impl Ceiling {
+    /// That of one call.
+    pub(crate) const fn of(limits: &Limits) -> Self {
+        Self {
+            memory_bytes: limits.memory_bytes,
+            processes: limits.processes.saturating_add(GUESTS),
+            cpu_milli: limits.cpu_milli,
+        }
+    }
+}
+
+/// Cgroups of the same name in every hierarchy. They are removed with this value; what cannot be removed, because this
 /// process dies first, is removed by the next start.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     version: Version,
     directories: Vec<PathBuf>,
     memory: Option<PathBuf>,
+    processes: Option<PathBuf>,
+    cpu: Option<PathBuf>,
     pub(crate) controlled: Controlled,
-    /// v1: the `tasks` files into which the new process writes itself.
+    /// The files into which a new process writes itself: v1's `tasks`.
     pub(crate) tasks: Vec<OwnedFd>,
-    /// v2: the directory into which the new process is made.
+    /// v2: the directory into which a new process is made.
     directory: Option<OwnedFd>,
+    removal: Removal,
+}
+
+/// How empty cgroups go away: they can be busy for a moment after their last process died.
+#[derive(Clone, Debug)]
+pub(crate) enum Removal {
+    /// At once, however long that takes.
+    Now,
+    /// Later, by whoever empties this list.
+    Later(Rc<RefCell<Vec<PathBuf>>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,28 +87,84 @@ enum Version {
     Two,
 }
 
-/// The guest is one more process.
-const GUESTS: u64 = 1;
-
 const CPU_PERIOD_US: u64 = 100_000;
 
 impl Cgroups {
-    /// Makes cgroups for the sandbox `id`, as far as this host and this user can.
-    pub(crate) fn make(layout: &Layout, id: SandboxId, limits: &Limits) -> Self {
+    /// Makes cgroups of this name, as far as this host and this user can.
+    pub(crate) fn make(layout: &Layout, name: &str, ceiling: &Ceiling) -> Self {
         let mut cgroups = Self {
             version: Version::None,
             directories: Vec::new(),
             memory: None,
+            processes: None,
+            cpu: None,
             controlled: Controlled::default(),
             tasks: Vec::new(),
             directory: None,
+            removal: Removal::Now,
         };
-        let name = stale::name(id);
-        if cgroups.make_v2(layout, &name, limits).is_err() {
+        if cgroups.make_v2(layout, name).is_err() {
             cgroups.clear();
-            cgroups.make_v1(layout, &name, limits);
+            cgroups.make_v1(layout, name);
         }
+        cgroups.controlled = cgroups.limit(ceiling);
         cgroups
+    }
+
+    /// Says how they go away.
+    #[must_use]
+    pub(crate) fn removed(mut self, removal: Removal) -> Self {
+        self.removal = removal;
+        self
+    }
+
+    /// Where cgroups below these can be made. On v2 no process may be in these themselves then.
+    pub(crate) fn inside(&self) -> Layout {
+        match self.version {
+            Version::None => Layout::default(),
+            Version::One => Layout {
+                v2: None,
+                v1_memory: self.memory.clone(),
+                v1_pids: self.processes.clone(),
+                v1_cpu: self.cpu.clone(),
+            },
+            Version::Two => {
+                let directory = self.directories.first().cloned();
+                if let Some(directory) = &directory {
+                    for controller in ["+memory", "+pids", "+cpu"] {
+                        // What cannot be passed on is not limited below.
+                        let _ = fs::write(directory.join("cgroup.subtree_control"), controller);
+                    }
+                }
+                Layout {
+                    v2: directory,
+                    ..Layout::default()
+                }
+            }
+        }
+    }
+
+    /// The files into which a process writes `0` to join, whatever the version.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub(crate) fn joins(&self) -> io::Result<Vec<OwnedFd>> {
+        match self.version {
+            Version::Two => {
+                let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+                let file = |directory: &PathBuf| {
+                    rustix::fs::open(directory.join("cgroup.procs"), flags, Mode::empty())
+                };
+                Ok(self
+                    .directories
+                    .first()
+                    .map(file)
+                    .transpose()?
+                    .into_iter()
+                    .collect())
+            }
+            _ => self.tasks.iter().map(OwnedFd::try_clone).collect(),
+        }
     }
 
     /// What limits, in words.
@@ -89,85 +181,93 @@ impl Cgroups {
         self.directory.as_ref().map(|directory| directory.as_fd())
     }
 
-    fn make_v2(&mut self, layout: &Layout, name: &str, limits: &Limits) -> io::Result<()> {
+    fn make_v2(&mut self, layout: &Layout, name: &str) -> io::Result<()> {
         let parent = layout.v2.as_deref().ok_or(io::ErrorKind::Unsupported)?;
         let directory = parent.join(name);
         fs::create_dir(&directory)?;
         self.directories.push(directory.clone());
-        write(&directory, "memory.max", &limits.memory_bytes)?;
-        write(
-            &directory,
-            "pids.max",
-            &limits.processes.saturating_add(GUESTS),
-        )?;
         // Without these the limit is softer, not absent.
         let _ = write(&directory, "memory.swap.max", &0_u64);
         let _ = write(&directory, "memory.oom.group", &1_u64);
-        let cpu = write(
-            &directory,
-            "cpu.max",
-            &format!(
-                "{} {CPU_PERIOD_US}",
-                CPU_PERIOD_US * limits.cpu_milli / 1000
-            ),
-        );
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         self.directory = Some(rustix::fs::open(&directory, flags, Mode::empty())?);
-        self.controlled = Controlled {
-            memory: true,
-            processes: true,
-            cpu: cpu.is_ok(),
-        };
-        self.memory = Some(directory);
+        self.memory = Some(directory.clone());
+        self.processes = Some(directory.clone());
+        self.cpu = Some(directory);
         self.version = Version::Two;
         Ok(())
     }
 
-    fn make_v1(&mut self, layout: &Layout, name: &str, limits: &Limits) {
-        let join = |parent: &Option<PathBuf>,
-                    cgroups: &mut Self,
-                    set: &dyn Fn(&Path) -> io::Result<()>| {
-            let directory = parent.as_ref().map(|parent| parent.join(name))?;
-            if !cgroups.directories.contains(&directory) {
-                fs::create_dir(&directory).ok()?;
-                cgroups.directories.push(directory.clone());
-                let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-                let tasks = rustix::fs::open(directory.join("tasks"), flags, Mode::empty()).ok()?;
-                cgroups.tasks.push(tasks);
-            }
-            set(&directory).ok()?;
-            cgroups.version = Version::One;
-            Some(directory)
+    fn make_v1(&mut self, layout: &Layout, name: &str) {
+        self.memory = self.join_v1(layout.v1_memory.as_deref(), name);
+        self.processes = self.join_v1(layout.v1_pids.as_deref(), name);
+        self.cpu = self.join_v1(layout.v1_cpu.as_deref(), name);
+    }
+
+    /// Makes a cgroup in one hierarchy of v1; controllers can share one.
+    fn join_v1(&mut self, parent: Option<&Path>, name: &str) -> Option<PathBuf> {
+        let directory = parent?.join(name);
+        if !self.directories.contains(&directory) {
+            fs::create_dir(&directory).ok()?;
+            self.directories.push(directory.clone());
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let tasks = rustix::fs::open(directory.join("tasks"), flags, Mode::empty()).ok()?;
+            self.tasks.push(tasks);
+        }
+        self.version = Version::One;
+        Some(directory)
+    }
+
+    /// Writes the limits; says which of them hold.
+    pub(crate) fn limit(&self, ceiling: &Ceiling) -> Controlled {
+        let two = self.version == Version::Two;
+        let set = |directory: &Option<PathBuf>, file: &str, value: &dyn fmt::Display| {
+            directory
+                .as_deref()
+                .is_some_and(|directory| write(directory, file, value).is_ok())
         };
-        self.memory = join(&layout.v1_memory, self, &|directory| {
-            write(directory, "memory.limit_in_bytes", &limits.memory_bytes)?;
-            let _ = write(
-                directory,
+        let memory = if two {
+            "memory.max"
+        } else {
+            "memory.limit_in_bytes"
+        };
+        let memory = set(&self.memory, memory, &ceiling.memory_bytes);
+        if !two {
+            set(
+                &self.memory,
                 "memory.memsw.limit_in_bytes",
-                &limits.memory_bytes,
+                &ceiling.memory_bytes,
             );
-            Ok(())
-        });
-        let processes = join(&layout.v1_pids, self, &|directory| {
-            write(
-                directory,
-                "pids.max",
-                &limits.processes.saturating_add(GUESTS),
-            )
-        });
-        let cpu = join(&layout.v1_cpu, self, &|directory| {
+        }
+        let quota_us = CPU_PERIOD_US.saturating_mul(ceiling.cpu_milli) / 1000;
+        let cpu = if two {
+            set(&self.cpu, "cpu.max", &format!("{quota_us} {CPU_PERIOD_US}"))
+        } else {
             // The period is the kernel's own default.
-            write(
-                directory,
-                "cpu.cfs_quota_us",
-                &(CPU_PERIOD_US * limits.cpu_milli / 1000).max(1000),
-            )
-        });
-        self.controlled = Controlled {
-            memory: self.memory.is_some(),
-            processes: processes.is_some(),
-            cpu: cpu.is_some(),
+            set(&self.cpu, "cpu.cfs_quota_us", &quota_us.max(1000))
         };
+        Controlled {
+            memory,
+            processes: set(&self.processes, "pids.max", &ceiling.processes),
+            cpu,
+        }
+    }
+
+    /// CPU time that its processes have used so far, in microseconds, if the kernel counts it.
+    pub(crate) fn cpu_us(&self) -> Option<u64> {
+        let directory = self.cpu.as_deref()?;
+        match self.version {
+            Version::None => None,
+            Version::One => {
+                let text = fs::read_to_string(directory.join("cpuacct.usage")).ok()?;
+                text.trim().parse::<u64>().ok().map(|ns| ns / 1000)
+            }
+            Version::Two => {
+                let text = fs::read_to_string(directory.join("cpu.stat")).ok()?;
+                let line = |line: &str| line.strip_prefix("usage_usec ")?.trim().parse().ok();
+                text.lines().find_map(line)
+            }
+        }
     }
 
     /// Whether the memory limit killed anything.
@@ -187,10 +287,13 @@ impl Cgroups {
             })
     }
 
-    /// Removes what is empty; a cgroup can be busy for a moment after its last process died.
     fn clear(&mut self) {
         self.tasks.clear();
         self.directory = None;
+        if let Removal::Later(list) = &self.removal {
+            list.borrow_mut().append(&mut self.directories);
+            return;
+        }
         for directory in self.directories.drain(..) {
             for _ in 0..REMOVE_TRIES {
                 match fs::remove_dir(&directory) {

@@ -7,14 +7,13 @@ use std::{
     os::fd::BorrowedFd,
 };
 
+use casemate_confine::seccomp;
 use casemate_model::DeniedAttempt;
 use casemate_sys::{
     Notification, NotificationReply, read_process_memory, receive_notification,
     reply_to_notification,
 };
 use rustix::io::Errno;
-
-use crate::seccomp;
 
 /// The most different attempts that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
@@ -54,7 +53,7 @@ impl Denied {
         NotificationReply::Continue
     }
 
-    fn count(&mut self, kind: &'static str, what: String) {
+    pub(crate) fn count(&mut self, kind: &'static str, what: String) {
         let key = (kind, what);
         let key = if self.0.len() < MAX_LISTED || self.0.contains_key(&key) {
             key

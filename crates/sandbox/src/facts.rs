@@ -37,12 +37,14 @@ impl NamespaceLinks {
     }
 }
 
-/// Looks at the process `pid` and says what holds it, given the namespaces of the host.
+/// Looks at the process `pid` and says what holds it, given the namespaces of the host and the mounts that must be
+/// read-only.
 pub(crate) fn measure(
     pid: Pid,
     host: &NamespaceLinks,
     cgroups: &Cgroups,
     landlock: LandlockStatus,
+    sealed: &[&str],
 ) -> io::Result<Isolation> {
     let status = Status::read(pid)?;
     let inside = NamespaceLinks::of(pid.as_raw_nonzero());
@@ -57,7 +59,7 @@ pub(crate) fn measure(
         .iter()
         .skip(NAMESPACES.len())
         .map(|&name| match name {
-            ControlName::ReadOnlyRoot => read_only_root(pid),
+            ControlName::ReadOnlyRoot => read_only_root(pid, sealed),
             ControlName::NoCapabilities => yes_no(
                 name,
                 status.all_zero(&["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]),
@@ -94,8 +96,8 @@ fn yes_no(name: ControlName, enforced: bool, by: &str) -> Control {
     control(name, strength, by, "")
 }
 
-/// The root and `/usr` are read-only in the process's own list of mounts.
-fn read_only_root(pid: Pid) -> Control {
+/// These mounts are read-only in the process's own list of mounts.
+fn read_only_root(pid: Pid, sealed: &[&str]) -> Control {
     let mounts = read(&format!("/proc/{}/mounts", pid.as_raw_nonzero()));
     let read_only = |text: &str, point: &str| {
         text.lines().any(|line| {
@@ -106,11 +108,7 @@ fn read_only_root(pid: Pid) -> Control {
                     .is_some_and(|options| options.split(',').any(|word| word == "ro"))
         })
     };
-    let enforced = mounts.is_ok_and(|text| {
-        ["/", "/usr", "/workspace/in"]
-            .iter()
-            .all(|point| read_only(&text, point))
-    });
+    let enforced = mounts.is_ok_and(|text| sealed.iter().all(|point| read_only(&text, point)));
     yes_no(ControlName::ReadOnlyRoot, enforced, "read-only mounts")
 }
 
@@ -186,9 +184,8 @@ impl Status {
 
 #[cfg(test)]
 mod tests {
-    use casemate_model::SandboxId;
-
     use super::*;
+    use crate::cgroup::Ceiling;
 
     /// I7: the controls come in the order of their names, each once, and nothing is enforced that is not seen.
     #[test]
@@ -196,11 +193,11 @@ mod tests {
         let pid = rustix::process::getpid();
         let none = Cgroups::make(
             &Default::default(),
-            SandboxId::new(1, [0; 10]),
-            &Default::default(),
+            "test",
+            &Ceiling::of(&Default::default()),
         );
         let host = NamespaceLinks::of("self");
-        let isolation = measure(pid, &host, &none, LandlockStatus::None).unwrap();
+        let isolation = measure(pid, &host, &none, LandlockStatus::None, &["/nowhere"]).unwrap();
         let names: Vec<_> = isolation
             .controls
             .iter()
@@ -211,7 +208,7 @@ mod tests {
             assert_eq!(isolation.strength(*name), Strength::Absent, "{name}");
         }
         let unknown = NamespaceLinks([const { None }; 7]);
-        let isolation = measure(pid, &unknown, &none, LandlockStatus::None).unwrap();
+        let isolation = measure(pid, &unknown, &none, LandlockStatus::None, &[]).unwrap();
         assert_eq!(
             isolation.strength(ControlName::PidNamespace),
             Strength::Absent

@@ -6,8 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_model::SandboxId;
-use casemate_ports::{Keeper, KeeperError, SandboxSpec};
+use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 use casemate_sys::{Forked, Namespaces, clone_process};
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
@@ -15,7 +14,7 @@ use rustix::{
 };
 
 use crate::{
-    cgroup::{self, Cgroups, Layout},
+    cgroup::{self, Ceiling, Cgroups, Layout},
     construct::Source,
     limits::resource_limits,
     plan::{SANDBOX_ID, plan},
@@ -57,13 +56,14 @@ impl NamespaceKeeper {
     }
 
     fn start(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
-        check_names(&spec)?;
-        let cgroups = Cgroups::make(&self.layout, spec.id, &spec.limits);
-        let identity = identity(spec.id);
+        check_names(&spec.inputs)?;
+        let ceiling = Ceiling::of(&spec.limits);
+        let cgroups = Cgroups::make(&self.layout, &cgroup::name(spec.id), &ceiling);
+        let identity = identity_of(&spec.id.to_string());
         let sizes = input_sizes(&spec).during("look at the inputs")?;
         let names = spec.inputs.iter().map(|input| input.name.clone()).collect();
         let steps = plan(&self.root, &spec.limits, &sizes).during("look at the host's userland")?;
-        let source = |input: casemate_ports::InputFile| Source {
+        let source = |input: InputFile| Source {
             name: input.name,
             file: input.file,
         };
@@ -114,14 +114,14 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
-fn check_names(spec: &SandboxSpec) -> Result<(), KeeperError> {
-    if spec.inputs.len() > MAX_INPUTS {
-        let count = spec.inputs.len();
+pub(crate) fn check_names(inputs: &[InputFile]) -> Result<(), KeeperError> {
+    if inputs.len() > MAX_INPUTS {
+        let count = inputs.len();
         return Err(KeeperError::Spec(format!(
             "{count} inputs are more than {MAX_INPUTS}"
         )));
     }
-    for (index, input) in spec.inputs.iter().enumerate() {
+    for (index, input) in inputs.iter().enumerate() {
         let name = input.name.as_bytes();
         let bad = name.is_empty()
             || name.len() > 255
@@ -136,8 +136,7 @@ fn check_names(spec: &SandboxSpec) -> Result<(), KeeperError> {
                 input.name
             )));
         }
-        if spec
-            .inputs
+        if inputs
             .iter()
             .skip(index + 1)
             .any(|other| other.name == input.name)
@@ -158,7 +157,7 @@ fn input_sizes(spec: &SandboxSpec) -> io::Result<Vec<u64>> {
         .collect()
 }
 
-fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(
         AddressFamily::UNIX,
         kind,
@@ -167,21 +166,20 @@ fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Root gives each sandbox a user of its own; others have only themselves to give.
-fn identity(id: SandboxId) -> Identity {
+/// Root gives each sandbox a user of its own; others have only themselves to give. `name` ends in random hex digits.
+pub(crate) fn identity_of(name: &str) -> Identity {
     if !rustix::process::geteuid().is_root() {
         return Identity::Own;
     }
     // The random end of the id: two sandboxes at once hardly ever share a user, and nothing rests on it.
-    let text = id.to_string();
-    let random = text
-        .get(text.len() - 7..)
+    let random = name
+        .get(name.len().saturating_sub(7)..)
         .and_then(|hex| u32::from_str_radix(hex, 16).ok());
     Identity::Fresh(FIRST_FRESH_ID + random.unwrap_or(0) % 0x0fff_0000)
 }
 
 /// user_namespaces(7): one user and one group, and nobody else.
-fn map_ids(pid: Pid, identity: Identity) -> io::Result<()> {
+pub(crate) fn map_ids(pid: Pid, identity: Identity) -> io::Result<()> {
     let path = |file: &str| format!("/proc/{}/{file}", pid.as_raw_nonzero());
     let (uid, gid) = match identity {
         Identity::Own => {

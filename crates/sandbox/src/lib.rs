@@ -20,11 +20,18 @@ mod host;
 mod image;
 mod keeper;
 mod limits;
+mod nursery;
+mod place;
 mod plan;
+mod pool;
 mod process;
 mod run;
 mod sandbox;
-mod seccomp;
+mod session;
+mod sessions;
 mod setup;
+mod watch;
 
-pub use self::{keeper::NamespaceKeeper, sandbox::NamespaceSandbox};
+pub use self::{
+    keeper::NamespaceKeeper, place::Place, sandbox::NamespaceSandbox, sessions::NamespaceSessions,
+};

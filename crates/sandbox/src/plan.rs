@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use casemate_confine::{HIDDEN_DIRECTORIES, HIDDEN_FILES};
 use casemate_model::Limits;
 use casemate_sys::MountAttributes;
 
@@ -21,6 +22,7 @@ pub(crate) const SANDBOX_ID: u32 = 1000;
 const STAGE: &str = "/tmp";
 
 const MAX_TMP_BYTES: u64 = 64 << 20;
+const MAX_TMP_FILES: u64 = 16_384;
 
 /// One step. Its [`fmt::Display`] is what an error says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,19 +91,6 @@ const NSSWITCH: &str =
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
-/// Files below `/proc` that anybody may read and that tell about the host. Others are root's alone.
-const HIDDEN_FILES: &[&str] = &[
-    "cmdline",
-    "config.gz",
-    "diskstats",
-    "interrupts",
-    "kallsyms",
-    "keys",
-    "modules",
-    "partitions",
-];
-const HIDDEN_DIRECTORIES: &[&str] = &["bus", "fs", "irq"];
-
 const SHOWN: MountAttributes = MountAttributes {
     read_only: true,
     no_exec: false,
@@ -115,17 +104,8 @@ const DEVICE: MountAttributes = MountAttributes {
 
 /// The steps for a sandbox with `limits` and inputs of `input_bytes` in all, on the host at `root`.
 pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<Vec<Step>> {
-    let mut steps = vec![
-        Step::StartNetwork,
-        Step::DetachMounts,
-        Step::EnterRoot(c(STAGE)?),
-    ];
-    directories(&mut steps)?;
-    files(&mut steps)?;
-    for shown in host::userland(root)? {
-        show(&mut steps, root, shown)?;
-    }
-    devices(&mut steps)?;
+    let mut steps = vec![Step::StartNetwork];
+    userland(&mut steps, root)?;
     steps.push(Step::Processes(c("proc")?));
     for name in HIDDEN_FILES {
         steps.push(Step::HideFile(c(format!("proc/{name}"))?));
@@ -140,6 +120,50 @@ pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<V
         Step::SealRoot,
     ]);
     Ok(steps)
+}
+
+/// The steps for the root that sandboxes of one kind share: nothing in it can be written. `image` is shown at `/opt/image`.
+///
+/// Its process table hides nothing: sandboxes could not have their own below one that does.
+pub(crate) fn shared_root(root: &Path, image: Option<&Path>) -> io::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    userland(&mut steps, root)?;
+    for path in ["dev/pts", "opt", "opt/image", "run/egress"] {
+        steps.push(Step::Directory(c(path)?, 0o755));
+    }
+    steps.push(Step::Link(c("pts/ptmx")?, c("dev/ptmx")?));
+    if let Some(image) = image {
+        steps.push(Step::Bind(
+            c(image.as_os_str().as_bytes())?,
+            c("opt/image")?,
+            SHOWN,
+        ));
+    }
+    steps.push(Step::Processes(c("proc")?));
+    steps.extend([Step::HostName("sandbox"), Step::SealRoot]);
+    Ok(steps)
+}
+
+/// The steps for a sandbox of its own in a shared root.
+pub(crate) fn own_storage(limits: &Limits) -> io::Result<Vec<Step>> {
+    let mut steps = vec![Step::Processes(c("proc")?)];
+    let (tmp, workspace) = (tmp_options(limits)?, workspace_options(limits)?);
+    steps.push(Step::Tmpfs(c("tmp")?, tmp));
+    steps.push(Step::Tmpfs(c("workspace")?, workspace));
+    steps.push(Step::Directory(c("workspace/out")?, 0o755));
+    steps.push(Step::HostName("sandbox"));
+    Ok(steps)
+}
+
+/// The host's programs, in an empty root.
+fn userland(steps: &mut Vec<Step>, root: &Path) -> io::Result<()> {
+    steps.extend([Step::DetachMounts, Step::EnterRoot(c(STAGE)?)]);
+    directories(steps)?;
+    files(steps)?;
+    for shown in host::userland(root)? {
+        show(steps, root, shown)?;
+    }
+    devices(steps)
 }
 
 fn directories(steps: &mut Vec<Step>) -> io::Result<()> {
@@ -232,22 +256,9 @@ fn devices(steps: &mut Vec<Step>) -> io::Result<()> {
 
 /// The writable places and the inputs. All of them are memory, and count as such.
 fn storage(steps: &mut Vec<Step>, limits: &Limits, inputs: &[u64]) -> io::Result<()> {
-    let tmp_bytes = limits.disk_bytes.min(MAX_TMP_BYTES);
-    let tmp_files = limits.disk_files.min(16_384);
-    let tmpfs = |bytes: u64, files: u64, mode: &str| {
-        c(format!("size={bytes},nr_inodes={files},mode={mode}"))
-    };
-    steps.push(Step::Tmpfs(c("tmp")?, tmpfs(tmp_bytes, tmp_files, "1777")?));
-    steps.push(Step::Tmpfs(
-        c("dev/shm")?,
-        tmpfs(tmp_bytes, tmp_files, "1777")?,
-    ));
-    // The directories that are there from the start do not count.
-    let files = limits.disk_files.saturating_add(3);
-    steps.push(Step::Tmpfs(
-        c("workspace")?,
-        tmpfs(limits.disk_bytes.max(4096), files, "0755")?,
-    ));
+    steps.push(Step::Tmpfs(c("tmp")?, tmp_options(limits)?));
+    steps.push(Step::Tmpfs(c("dev/shm")?, tmp_options(limits)?));
+    steps.push(Step::Tmpfs(c("workspace")?, workspace_options(limits)?));
     steps.push(Step::Directory(c("workspace/in")?, 0o755));
     steps.push(Step::Directory(c("workspace/out")?, 0o755));
     const PAGE: u64 = 4096;
@@ -260,6 +271,21 @@ fn storage(steps: &mut Vec<Step>, limits: &Limits, inputs: &[u64]) -> io::Result
     ));
     steps.push(Step::Inputs(c("workspace/in")?));
     Ok(())
+}
+
+fn tmp_options(limits: &Limits) -> Result<CString, NulError> {
+    let bytes = limits.disk_bytes.min(MAX_TMP_BYTES);
+    tmpfs(bytes, limits.disk_files.min(MAX_TMP_FILES), "1777")
+}
+
+fn workspace_options(limits: &Limits) -> Result<CString, NulError> {
+    // The directories that are there from the start do not count.
+    let files = limits.disk_files.saturating_add(3);
+    tmpfs(limits.disk_bytes.max(4096), files, "0755")
+}
+
+fn tmpfs(bytes: u64, files: u64, mode: &str) -> Result<CString, NulError> {
+    c(format!("size={bytes},nr_inodes={files},mode={mode}"))
 }
 
 fn c(bytes: impl Into<Vec<u8>>) -> Result<CString, NulError> {

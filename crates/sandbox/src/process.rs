@@ -25,6 +25,13 @@ impl Process {
         self.pid
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        !self.reaped && matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
+    }
+
     /// Kills it, and with it its pid namespace; returns when everything in there is dead and gone.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         if self.reaped {

@@ -24,8 +24,11 @@ use crate::{denied::Denied, sandbox::Guest};
 /// How long a program may live after it was asked to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// SIGINT, as a number.
+const INTERRUPT: u8 = 2;
+
 /// What every program finds in its environment.
-const BASE_ENV: &[(&str, &str)] = &[
+pub(crate) const BASE_ENV: &[(&str, &str)] = &[
     ("HOME", "/home/user"),
     ("LANG", "C.UTF-8"),
     ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
@@ -34,10 +37,31 @@ const BASE_ENV: &[(&str, &str)] = &[
     ("USER", "user"),
 ];
 
+/// Where attempts of a program that are refused are seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sentinels<'a> {
+    /// Refused system calls.
+    pub(crate) listener: Option<&'a AsyncFd<OwnedFd>>,
+    /// Connections to the call's way out.
+    pub(crate) way_out: Option<&'a AsyncFd<OwnedFd>>,
+}
+
+/// What happens to a program whose time is over, or whose caller has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is killed.
+    Kill,
+    /// It is interrupted, so that what it knows can be kept; and killed when that does not help.
+    Interrupt,
+}
+
 /// A running program.
 pub(crate) struct Run<'a> {
     guest: &'a mut Guest,
-    listener: Option<&'a AsyncFd<OwnedFd>>,
+    sentinels: Sentinels<'a>,
+    ending: Ending,
+    /// Nobody hears it any more.
+    unheard: bool,
     io: CallIo,
     started: Instant,
     deadline: Instant,
@@ -80,14 +104,17 @@ enum Step {
 impl<'a> Run<'a> {
     pub(crate) fn new(
         guest: &'a mut Guest,
-        listener: Option<&'a AsyncFd<OwnedFd>>,
+        sentinels: Sentinels<'a>,
         limits: &Limits,
+        ending: Ending,
         io: CallIo,
     ) -> Self {
         let started = Instant::now();
         Self {
             guest,
-            listener,
+            sentinels,
+            ending,
+            unheard: false,
             io,
             started,
             deadline: started + Duration::from_millis(limits.wall_ms),
@@ -106,23 +133,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs `command` until it ended or has to be killed; the caller kills whatever is left.
-    pub(crate) async fn drive(mut self, command: Command) -> Result<Seen, KeeperError> {
-        let exec = Exec {
-            argv: command
-                .argv
-                .iter()
-                .map(|word| word.as_bytes().to_vec())
-                .collect(),
-            env: environment(&command.env),
-            terminal: command.terminal.map(window),
-        };
-        self.tell(&ToGuest::Exec(exec))
-            .await
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::InvalidData => KeeperError::Spec(error.to_string()),
-                _ => KeeperError::Lost(format!("it does not take the command: {error}")),
-            })?;
+    /// Runs what `order` says until it ended or has to be killed; the caller kills whatever is left.
+    pub(crate) async fn drive(mut self, order: &ToGuest) -> Result<Seen, KeeperError> {
+        self.tell(order).await.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => KeeperError::Spec(error.to_string()),
+            _ => KeeperError::Lost(format!("it does not take the command: {error}")),
+        })?;
         self.seen.cause = self.until_cause().await;
         let elapsed = self.started.elapsed();
         self.seen.usage.wall_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -142,7 +158,8 @@ impl<'a> Run<'a> {
         let wants_stdin = self.stdin == StdinState::Wanted;
         let Self {
             guest,
-            listener,
+            sentinels,
+            unheard,
             io,
             deadline,
             seen,
@@ -151,9 +168,9 @@ impl<'a> Run<'a> {
         tokio::select! {
             biased;
             () = sleep_until(*deadline) => Step::Deadline,
-            control = io.control.recv() => Step::Control(control),
-            () = io.events.closed() => Step::CallerGone,
-            result = answer(*listener, &mut seen.denied) => Step::Denied(result),
+            control = io.control.recv(), if !*unheard => Step::Control(control),
+            () = io.events.closed(), if !*unheard => Step::CallerGone,
+            result = watch(*sentinels, &mut seen.denied) => Step::Denied(result),
             frame = guest.next_frame() => Step::Guest(frame),
             chunk = io.stdin.recv(), if wants_stdin => Step::Stdin(chunk),
         }
@@ -164,10 +181,12 @@ impl<'a> Run<'a> {
             Step::Guest(Ok(Some(frame))) => self.hear(frame).await,
             Step::Guest(Ok(None) | Err(_)) | Step::Denied(Err(_)) => Some(Cause::SandboxLost),
             Step::Denied(Ok(())) => None,
-            Step::Deadline if self.seen.cause == Cause::Cancelled => Some(Cause::Cancelled),
-            Step::Deadline => Some(Cause::TimedOut),
+            // It was asked to stop, and did not.
+            Step::Deadline if self.seen.cause != Cause::Completed => Some(self.seen.cause),
+            Step::Deadline => self.stop(Cause::TimedOut).await,
             Step::CallerGone | Step::Control(None | Some(Control::Cancel)) => {
-                Some(Cause::Cancelled)
+                self.unheard = true;
+                self.stop(Cause::Cancelled).await
             }
             Step::Control(Some(Control::Interrupt(signal))) => {
                 self.seen.cause = Cause::Cancelled;
@@ -197,6 +216,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Stops the program in the way that it is to be stopped.
+    async fn stop(&mut self, cause: Cause) -> Option<Cause> {
+        match self.ending {
+            Ending::Kill => Some(cause),
+            Ending::Interrupt => {
+                self.seen.cause = cause;
+                self.deadline = Instant::now() + GRACE;
+                self.tell_or_lose(&ToGuest::Signal(INTERRUPT)).await
+            }
+        }
+    }
+
     async fn hear(&mut self, frame: FromGuest) -> Option<Cause> {
         match frame {
             FromGuest::Started => None,
@@ -217,9 +248,12 @@ impl<'a> Run<'a> {
                 self.seen.exit = Some(Exit::Code(if missing { 127 } else { 126 }));
                 Some(Cause::NotExecutable)
             }
+            FromGuest::CellEnded(code) => {
+                self.seen.exit = Some(Exit::Code(code));
+                Some(self.seen.cause)
+            }
             FromGuest::Hello(_)
             | FromGuest::StdinTaken
-            | FromGuest::CellEnded(_)
             | FromGuest::FileSize(_)
             | FromGuest::FileFailed(_) => Some(Cause::SandboxLost),
         }
@@ -246,7 +280,7 @@ impl<'a> Run<'a> {
             self.seen.output_truncated = true;
             bytes.truncate(usize::try_from(self.output_left).unwrap_or(usize::MAX));
         }
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.unheard {
             return None;
         }
         self.output_left -= bytes.len() as u64;
@@ -290,6 +324,30 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Sees to one attempt that is refused. Waits for ever when there is nobody who could make one.
+async fn watch(sentinels: Sentinels<'_>, denied: &mut Denied) -> io::Result<()> {
+    let Some(way_out) = sentinels.way_out else {
+        return answer(sentinels.listener, denied).await;
+    };
+    let refused = async {
+        let accept = |listener: &OwnedFd| Ok(rustix::net::accept(listener)?);
+        way_out.async_io(Interest::READABLE, accept).await
+    };
+    tokio::select! {
+        biased;
+        result = answer(sentinels.listener, denied) => result,
+        connection = refused => {
+            // There is nothing behind it: no profile allows a destination yet.
+            drop(connection?);
+            denied.count("egress", WAY_OUT.to_owned());
+            Ok(())
+        }
+    }
+}
+
+/// Where programs find their way out.
+const WAY_OUT: &str = "/run/egress/proxy.sock";
+
 /// Answers one refused call. Waits for ever when there is nobody left whom the filter holds.
 async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io::Result<()> {
     let Some(listener) = listener else {
@@ -329,10 +387,32 @@ const fn window(size: TerminalSize) -> Window {
     }
 }
 
-/// The base environment, with what the caller declared in place of it.
-fn environment(declared: &BTreeMap<String, Text>) -> Vec<Vec<u8>> {
-    let base = BASE_ENV
+/// What executes `command` in a userland with these variables.
+pub(crate) fn exec(command: &Command, userland: &BTreeMap<String, String>) -> Exec {
+    Exec {
+        argv: words(&command.argv),
+        env: environment(&command.env, userland),
+        terminal: command.terminal.map(window),
+    }
+}
+
+/// Words as bytes.
+pub(crate) fn words(words: &[Text]) -> Vec<Vec<u8>> {
+    words.iter().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// The base environment with that of the userland, and what the caller declared in place of both.
+pub(crate) fn environment(
+    declared: &BTreeMap<String, Text>,
+    userland: &BTreeMap<String, String>,
+) -> Vec<Vec<u8>> {
+    let base = BASE_ENV.iter().copied();
+    let base = base.filter(|(name, _)| !userland.contains_key(*name));
+    let userland = userland
         .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let base = base
+        .chain(userland)
         .filter(|(name, _)| !declared.contains_key(*name));
     let base = base.map(|(name, value)| format!("{name}={value}").into_bytes());
     let declared = declared

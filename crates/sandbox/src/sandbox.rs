@@ -1,6 +1,7 @@
 //! One sandbox: waits for it, runs its one program, takes its artefacts, destroys it.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -8,7 +9,7 @@ use std::{
     },
 };
 
-use casemate_frames::{Decoder, FromGuest, PROTOCOL_VERSION};
+use casemate_frames::{Decoder, FromGuest, PROTOCOL_VERSION, ToGuest};
 use casemate_model::{Artefact, InputDigest, Limits, Text};
 use casemate_ports::{ArtefactSink, CallIo, Command, Ended, KeeperError, Ready, Sandbox};
 use casemate_sys::LandlockStatus;
@@ -24,8 +25,9 @@ use crate::{
     facts::{self, NamespaceLinks},
     keeper::During as _,
     process::Process,
-    run::Run,
+    run::{Ending, Run, Sentinels, exec},
     setup::{self, Report},
+    watch::watch,
 };
 
 /// A sandbox of the `namespace` tier. Everything in it dies when this is dropped.
@@ -65,6 +67,10 @@ impl Guest {
             if let Some(frame) = self.decoder.next_frame()? {
                 return Ok(Some(frame));
             }
+            if self.buffer.is_empty() {
+                // Not before it is needed: most sandboxes wait for long.
+                self.buffer.resize(READ_BYTES, 0);
+            }
             match self.socket.read(&mut self.buffer).await? {
                 0 => return Ok(None),
                 count => self
@@ -90,7 +96,7 @@ impl NamespaceSandbox {
         let guest = Guest {
             socket: UnixStream::from_std(control)?,
             decoder: Decoder::default(),
-            buffer: vec![0; READ_BYTES],
+            buffer: Vec::new(),
         };
         let setup = watch(setup)?;
         let host = NamespaceLinks::of("self");
@@ -151,19 +157,17 @@ impl NamespaceSandbox {
     }
 }
 
-#[expect(
-    deprecated,
-    reason = "sound for a descriptor that we own and never replace; the new form is unsafe, which only sys may write"
-)]
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(fd, Interest::READABLE)
-}
-
 impl Sandbox for NamespaceSandbox {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
         let (copied, landlock) = self.restricted().await?;
-        let isolation = facts::measure(self.process.pid(), &self.host, &self.cgroups, landlock)
-            .during("measure the sandbox")?;
+        let isolation = facts::measure(
+            self.process.pid(),
+            &self.host,
+            &self.cgroups,
+            landlock,
+            &["/", "/usr", "/workspace/in"],
+        )
+        .during("measure the sandbox")?;
         let inputs = self
             .names
             .iter()
@@ -182,8 +186,17 @@ impl Sandbox for NamespaceSandbox {
     async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {
         self.hello().await?;
         let listener = self.listener.take();
-        let run = Run::new(&mut self.guest, listener.as_ref(), &self.limits, io);
-        let seen = run.drive(command).await;
+        if command.cell.is_some() {
+            let why = "a sandbox that is used once has no interpreter for a cell: open a session";
+            return Err(KeeperError::Spec(why.into()));
+        }
+        let sentinels = Sentinels {
+            listener: listener.as_ref(),
+            way_out: None,
+        };
+        let order = ToGuest::Exec(exec(&command, &BTreeMap::new()));
+        let run = Run::new(&mut self.guest, sentinels, &self.limits, Ending::Kill, io);
+        let seen = run.drive(&order).await;
         // Whatever came of it: from here on everything in there is dead.
         self.process.kill().during("kill the sandbox")?;
         Ok(seen?.into_ended(self.cgroups.out_of_memory()))

@@ -9,11 +9,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use casemate_confine::{Neighbours, Restricted};
 use casemate_model::Digest;
-use casemate_sys::{
-    LandlockRule, LandlockStatus, close_on_exec_from, drop_capabilities, enter_cgroup_namespace,
-    exec_fd, exit_now, install_filter, restrict_files,
-};
+use casemate_sys::{LandlockStatus, close_on_exec_from, enter_cgroup_namespace, exec_fd, exit_now};
 use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
@@ -28,7 +26,6 @@ use crate::{
     construct::{Construction, Copied, Source},
     image,
     plan::{SANDBOX_ID, Step},
-    seccomp,
 };
 
 /// What the new process needs to know.
@@ -78,10 +75,11 @@ pub(crate) fn become_guest(
     exit_now(1)
 }
 
-struct Failure(String, io::Error);
+/// A step that failed, and why.
+pub(crate) struct Failure(pub(crate) String, pub(crate) io::Error);
 
 /// Names the step of an error.
-trait During<T> {
+pub(crate) trait During<T> {
     fn during(self, step: &str) -> Result<T, Failure>;
 }
 
@@ -91,19 +89,36 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
-fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
+/// Enters the cgroups, waits until its user is mapped, becomes it.
+pub(crate) fn enter(tasks: &[OwnedFd], setup: &OwnedFd, identity: Identity) -> Result<(), Failure> {
+    join(tasks)?;
+    await_go(setup).during("map the user")?;
+    if let Identity::Fresh(_) = identity {
+        become_user().during("become the sandbox's user")?;
+    }
+    settle()
+}
+
+/// Enters cgroups, through the files that are meant for that.
+pub(crate) fn join(tasks: &[OwnedFd]) -> Result<(), Failure> {
     for file in tasks {
         rustix::io::write(file, b"0").during("enter the cgroup")?;
     }
-    await_go(setup).during("map the user")?;
-    if let Identity::Fresh(_) = blueprint.identity {
-        become_user().during("become the sandbox's user")?;
-    }
+    Ok(())
+}
+
+/// What every first process does when its user and its cgroups are those that they will be.
+pub(crate) fn settle() -> Result<(), Failure> {
     // Not before: a change of user clears it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .during("die with the keeper")?;
     enter_cgroup_namespace().during("enter a cgroup namespace")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
+    enter(tasks, setup, blueprint.identity)?;
     let mut construction = Construction::new(&blueprint.inputs);
     for step in &blueprint.steps {
         let done = construction.perform(step);
@@ -143,9 +158,8 @@ fn restrict(blueprint: &Blueprint, setup: &OwnedFd, control: &OwnedFd) -> Result
     rustix::stdio::dup2_stdout(&null).during("close standard output")?;
     rustix::stdio::dup2_stderr(&null).during("close standard error")?;
     close_on_exec_from(3).during("close descriptors")?;
-    drop_capabilities().during("drop capabilities")?;
-    let landlock = restrict_files(LANDLOCK).during("restrict files")?;
-    let listener = install_filter(seccomp::PROGRAM).during("restrict system calls")?;
+    let Restricted { landlock, listener } = casemate_confine::restrict(Neighbours::None)
+        .map_err(|error| Failure(error.step.into(), error.source))?;
     let report = [RESTRICTED, landlock_code(landlock)];
     send(setup, &report, Some(listener.as_fd())).during("report")
 }
@@ -173,24 +187,6 @@ fn set_limits(blueprint: &Blueprint, wanted: impl Fn(Resource) -> bool) -> Resul
     Ok(())
 }
 
-/// What may be done with files, beside what mounts and ownership say already.
-const LANDLOCK: &[LandlockRule<'static>] = &[
-    LandlockRule::List(c"/"),
-    LandlockRule::Execute(c"/usr"),
-    LandlockRule::Execute(c"/bin"),
-    LandlockRule::Execute(c"/sbin"),
-    LandlockRule::Execute(c"/lib"),
-    LandlockRule::Execute(c"/lib32"),
-    LandlockRule::Execute(c"/lib64"),
-    LandlockRule::Execute(c"/libx32"),
-    LandlockRule::Execute(c"/etc"),
-    LandlockRule::Devices(c"/dev"),
-    LandlockRule::Devices(c"/proc"),
-    LandlockRule::Write(c"/dev/shm"),
-    LandlockRule::Write(c"/tmp"),
-    LandlockRule::Write(c"/workspace"),
-];
-
 const BUILT: u8 = b'B';
 const RESTRICTED: u8 = b'R';
 const FAILED: u8 = b'F';
@@ -202,7 +198,7 @@ pub(crate) fn send_go(setup: &OwnedFd) -> io::Result<()> {
     send(setup, &GO, None)
 }
 
-fn await_go(setup: &OwnedFd) -> io::Result<()> {
+pub(crate) fn await_go(setup: &OwnedFd) -> io::Result<()> {
     let mut byte = [0];
     let (count, _) = rustix::net::recv(setup, &mut byte, RecvFlags::empty())?;
     if count == 1 && byte == GO {
@@ -215,7 +211,8 @@ fn await_go(setup: &OwnedFd) -> io::Result<()> {
     }
 }
 
-fn fail(setup: &OwnedFd, Failure(step, error): &Failure) {
+/// Tells the keeper what failed.
+pub(crate) fn fail(setup: &OwnedFd, Failure(step, error): &Failure) {
     let mut message = vec![FAILED];
     message.extend(error.raw_os_error().unwrap_or(0).to_le_bytes());
     message.extend(step.as_bytes());
@@ -283,16 +280,22 @@ pub(crate) fn receive(setup: BorrowedFd<'_>, inputs: usize) -> io::Result<Option
         _ => None,
     });
     message.truncate(received.bytes);
-    let Some((kind, payload)) = message.split_first() else {
+    if message.is_empty() {
         return Ok(None);
-    };
-    decode(*kind, payload, fd)
+    }
+    decode(&message, fd)
         .map(Some)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an unknown report"))
 }
 
-fn decode(kind: u8, payload: &[u8], fd: Option<OwnedFd>) -> Option<Report> {
-    match kind {
+/// What a message without a descriptor says.
+pub(crate) fn decode_message(message: &[u8]) -> Option<Report> {
+    decode(message, None)
+}
+
+fn decode(message: &[u8], fd: Option<OwnedFd>) -> Option<Report> {
+    let (kind, payload) = message.split_first()?;
+    match *kind {
         BUILT => {
             let copied = payload.chunks(40).map(|entry| {
                 let (bytes, digest) = entry.split_first_chunk()?;

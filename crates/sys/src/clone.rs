@@ -24,6 +24,11 @@ impl Namespaces {
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS) as u64,
     );
+    /// Those of a sandbox that is made ahead of its use, where nobody waits for the network namespace.
+    pub const SESSION: Self = Self(Self::SANDBOX.0 | libc::CLONE_NEWNET as u64);
+    /// Pid, mount and IPC: a place for one call in a sandbox.
+    pub const PLACE: Self =
+        Self((libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC) as u64);
 }
 
 /// Which side of a [`clone_process`] this is.
@@ -124,6 +129,43 @@ pub fn enter_cgroup_namespace() -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// Keeps `kept` and the standard streams, and closes every other descriptor: for a new process, which has those of
+/// its parent. The kept ones have the lowest numbers then, in their order, and close when a file is executed.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn keep_descriptors(kept: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
+    /// Above all numbers that are kept.
+    const AWAY: i32 = 512;
+    let mut moved = Vec::new();
+    for fd in kept {
+        moved.push(rustix::io::fcntl_dupfd_cloexec(&fd, AWAY)?);
+    }
+    close_range(FIRST, AWAY.unsigned_abs() - 1)?;
+    let mut low = Vec::new();
+    for fd in moved {
+        low.push(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?);
+    }
+    let above = FIRST.saturating_add(u32::try_from(low.len()).unwrap_or(u32::MAX));
+    close_range(above, u32::MAX)?;
+    Ok(low)
+}
+
+/// Closes every descriptor from `first` to `last`.
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: what is closed is used by nobody any more; a later use of such a number fails with EBADF or names
+    // another file, which is not a matter of memory.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The first descriptor after the standard streams.
+const FIRST: u32 = 3;
 
 /// Marks every descriptor from `first` on to be closed when a file is executed.
 ///

@@ -35,6 +35,15 @@ pub enum LandlockStatus {
     None,
 }
 
+/// Which processes outside its own domain a process cannot reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LandlockScope {
+    /// No abstract socket and no signal reaches them.
+    SocketsAndSignals,
+    /// No abstract socket reaches them.
+    Sockets,
+}
+
 /// The newest ABI whose rights are asked for (Linux 6.12).
 const WANTED: ABI = ABI::V6;
 
@@ -54,12 +63,18 @@ pub fn landlock_abi() -> u32 {
     u32::try_from(abi).unwrap_or(0)
 }
 
-/// Forbids everything with files but what `rules` allow, and signals and abstract sockets to processes
-/// outside. Sets `no_new_privs`. Paths that do not exist are passed over.
+/// Forbids everything with files but what `rules` allow, and what `scope` says to processes outside. Sets `no_new_privs`. Paths that do not exist are passed over.
 ///
 /// # Errors
 /// When the kernel has Landlock but refuses a rule.
-pub fn restrict_files(rules: &[LandlockRule<'_>]) -> io::Result<LandlockStatus> {
+pub fn restrict_files(
+    rules: &[LandlockRule<'_>],
+    scope: LandlockScope,
+) -> io::Result<LandlockStatus> {
+    let scope: BitFlags<Scope> = match scope {
+        LandlockScope::SocketsAndSignals => Scope::AbstractUnixSocket | Scope::Signal,
+        LandlockScope::Sockets => Scope::AbstractUnixSocket.into(),
+    };
     let execute = AccessFs::from_read(WANTED);
     let devices = AccessFs::ReadFile
         | AccessFs::ReadDir
@@ -69,7 +84,7 @@ pub fn restrict_files(rules: &[LandlockRule<'_>]) -> io::Result<LandlockStatus> 
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(WANTED))
-        .and_then(|ruleset| ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal))
+        .and_then(|ruleset| ruleset.scope(scope))
         .and_then(Ruleset::create)
         .map_err(io::Error::other)?;
     for rule in rules {

@@ -23,14 +23,14 @@ mod wait;
 pub use self::{
     clone::{
         Forked, Namespaces, clone_process, close_on_exec_from, enter_cgroup_namespace,
-        fork_process, thread_count,
+        fork_process, keep_descriptors, thread_count,
     },
     exec::{exec_fd, exec_path, exit_now},
-    landlock::{LandlockRule, LandlockStatus, landlock_abi, restrict_files},
+    landlock::{LandlockRule, LandlockScope, LandlockStatus, landlock_abi, restrict_files},
     memory::read_process_memory,
     mount::{MountAttributes, set_mount_attributes},
-    net::PendingNetwork,
-    privileges::{drop_capabilities, set_no_dump},
+    net::{PendingNetwork, bring_loopback_up},
+    privileges::{drop_capabilities, keep_capabilities, set_no_dump},
     seccomp::{
         Instruction, Notification, NotificationReply, install_filter, receive_notification,
         reply_to_notification,

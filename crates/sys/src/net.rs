@@ -90,7 +90,11 @@ fn make() -> io::Result<()> {
     bring_loopback_up()
 }
 
-fn bring_loopback_up() -> io::Result<()> {
+/// Brings the loopback interface of this network namespace up.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn bring_loopback_up() -> io::Result<()> {
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     // SAFETY: an `ifreq` of zeros is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

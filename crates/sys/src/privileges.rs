@@ -43,6 +43,24 @@ pub fn drop_capabilities() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps only `capabilities`, and passes them on to whatever this process executes.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn keep_capabilities(capabilities: CapabilitySet) -> io::Result<()> {
+    let sets = CapabilitySets {
+        effective: capabilities,
+        permitted: capabilities,
+        inheritable: capabilities,
+    };
+    rustix::thread::set_capabilities(None, sets)?;
+    for capability in capabilities.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)?;
+    }
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
 /// Makes this process unreadable for others of the same user: no ptrace, no `/proc/PID/mem`, no core dump.
 /// Executing a file undoes it.
 ///

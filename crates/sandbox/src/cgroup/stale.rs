@@ -1,15 +1,13 @@
 //! Cgroups whose keeper died: found by their names, removed by the next start.
 
-use std::{fs, path::Path, process};
-
-use casemate_model::SandboxId;
+use std::{fmt, fs, path::Path, process};
 
 use super::Layout;
 
 const PREFIX: &str = "casemate-";
 
-/// A name that says which process made the cgroup: `casemate-PID-STARTED-SANDBOX`.
-pub(crate) fn name(id: SandboxId) -> String {
+/// A name that says which process made the cgroup: `casemate-PID-STARTED-WHAT`.
+pub(crate) fn name(id: impl fmt::Display) -> String {
     let pid = process::id();
     format!("{PREFIX}{pid}-{}-{id}", started_ticks(pid).unwrap_or(0))
 }
@@ -39,6 +37,11 @@ fn is_stale(name: &str) -> bool {
 
 /// A pid namespace dies with its keeper, so there is hardly ever anything left to kill.
 fn remove(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
     let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     let pids = processes.lines().filter_map(|line| line.parse().ok());
     for pid in pids.filter_map(rustix::process::Pid::from_raw) {
@@ -57,6 +60,8 @@ fn started_ticks(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use casemate_model::SandboxId;
+
     use super::*;
 
     #[test]

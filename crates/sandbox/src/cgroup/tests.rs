@@ -72,7 +72,7 @@ fn v2_limits_are_written_as_the_kernel_wants_them() {
         cpu_milli: 1500,
         ..Limits::default()
     };
-    let cgroups = Cgroups::make(&layout, SandboxId::new(1, [0; 10]), &limits);
+    let cgroups = Cgroups::make(&layout, "test", &Ceiling::of(&limits));
     assert_eq!(cgroups.by(), "cgroup v2");
     assert_eq!(
         cgroups.controlled,
@@ -118,7 +118,7 @@ fn without_a_writable_hierarchy_nothing_is_controlled() {
         v1_pids: None,
         v1_cpu: None,
     };
-    let cgroups = Cgroups::make(&missing, SandboxId::new(1, [0; 10]), &Limits::default());
+    let cgroups = Cgroups::make(&missing, "test", &Ceiling::of(&Limits::default()));
     assert_eq!(
         (cgroups.by(), cgroups.controlled),
         ("none", Controlled::default())

@@ -65,7 +65,9 @@ fn run_for_output(
             env: BTreeMap::new(),
             ..Command::default()
         };
-        let run = Run::new(&mut guest, None, &limits, io).drive(command);
+        let order = ToGuest::Exec(exec(&command, &BTreeMap::new()));
+        let run =
+            Run::new(&mut guest, Sentinels::default(), &limits, Ending::Kill, io).drive(&order);
         let mut caller = Caller {
             stdin,
             control,
@@ -249,7 +251,7 @@ fn what_cannot_be_executed_has_the_shells_exit_codes() {
 #[test]
 fn the_environment_is_the_base_and_what_was_declared() {
     let declared = BTreeMap::from([("HOME".into(), "/x".into()), ("A".into(), "1=2".into())]);
-    let names: Vec<String> = environment(&declared)
+    let names: Vec<String> = environment(&declared, &BTreeMap::new())
         .into_iter()
         .map(|entry| String::from_utf8(entry).unwrap())
         .collect();

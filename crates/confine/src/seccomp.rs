@@ -3,7 +3,8 @@
 include!(concat!(env!("OUT_DIR"), "/seccomp.rs"));
 
 /// The name of a system call that the filter reports.
-pub(crate) fn name(number: u32) -> &'static str {
+#[must_use]
+pub fn name(number: u32) -> &'static str {
     NAMES
         .binary_search_by_key(&number, |(number, _)| *number)
         .ok()
@@ -12,7 +13,8 @@ pub(crate) fn name(number: u32) -> &'static str {
 }
 
 /// Whether the filter only reports this call, and the kernel may go on with it.
-pub(crate) fn is_watched(number: u32) -> bool {
+#[must_use]
+pub fn is_watched(number: u32) -> bool {
     WATCHED.contains(&number)
 }
 

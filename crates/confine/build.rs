@@ -1,0 +1,65 @@
+//! Compiles the table of system calls into the program that the kernel gets.
+
+use std::{env, error::Error, fs, path::Path, str::FromStr as _};
+
+#[path = "src/seccomp/compile.rs"]
+mod compile;
+#[path = "src/seccomp/table.rs"]
+mod table;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = env::var("OUT_DIR")?;
+    fs::write(Path::new(&out).join("seccomp.rs"), seccomp_program()?)?;
+    Ok(())
+}
+
+fn seccomp_program() -> Result<String, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=seccomp.toml");
+    println!("cargo::rerun-if-changed=src/seccomp");
+    let table: table::Table = toml::from_str(&fs::read_to_string("seccomp.toml")?)?;
+    let x86 = |name: &str| {
+        syscalls::x86_64::Sysno::from_str(name)
+            .ok()
+            .map(|call| call.id())
+    };
+    let arm = |name: &str| {
+        syscalls::aarch64::Sysno::from_str(name)
+            .ok()
+            .map(|call| call.id())
+    };
+    let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
+    let (audit, rules) = match arch.as_str() {
+        "x86_64" => (
+            0xc000_003e,
+            table.rules(|name| known(name, x86(name), arm(name))),
+        ),
+        "aarch64" => (
+            0xc000_00b7,
+            table.rules(|name| known(name, arm(name), x86(name))),
+        ),
+        other => return Err(format!("no seccomp table for the architecture {other}").into()),
+    };
+    let rules = rules?;
+    let program = compile::compile(audit, &rules.by_number)?;
+    Ok(format!(
+        "/// The program.\n\
+         pub const PROGRAM: &[casemate_sys::Instruction] = &{program:?};\n\
+         /// The names of the system calls that the filter reports, by number.\n\
+         pub const NAMES: &[(u32, &str)] = &{:?};\n\
+         /// The calls that the filter only reports.\n\
+         pub const WATCHED: &[u32] = &{:?};\n",
+        rules.names.into_iter().collect::<Vec<_>>(),
+        rules.watched,
+    ))
+}
+
+/// The number of a call here; nothing if only another architecture has it; an error if none does.
+fn known(name: &str, here: Option<i32>, elsewhere: Option<i32>) -> Result<Option<u32>, String> {
+    match (here, elsewhere) {
+        (Some(number), _) => u32::try_from(number)
+            .map(Some)
+            .map_err(|error| error.to_string()),
+        (None, Some(_)) => Ok(None),
+        (None, None) => Err(format!("`{name}` is not a system call")),
+    }
+}

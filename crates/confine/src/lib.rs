@@ -1,0 +1,20 @@
+//! What the programs of a sandbox may do, and giving up everything else.
+//!
+//! The tables are data with reasons: system calls in `seccomp.toml`, files in [`LANDLOCK`], what of `/proc` is
+//! hidden in [`HIDDEN_FILES`] and [`HIDDEN_DIRECTORIES`]. Whoever starts programs in a sandbox calls [`restrict`] first: the
+//! first process of a sandbox that is used once, the first process of each call in one that lasts.
+//!
+//! Invariants:
+//! - What [`restrict`] took away cannot be had back: every child has less, never more.
+//! - The program that the kernel gets and the table that people read are the same; a test compares them.
+//!
+//! Deliberately absent: a switch that leaves a layer out.
+
+mod files;
+mod restrict;
+pub mod seccomp;
+
+pub use self::{
+    files::{HIDDEN_DIRECTORIES, HIDDEN_FILES, LANDLOCK},
+    restrict::{Neighbours, RestrictError, Restricted, restrict},
+};

@@ -1,0 +1,294 @@
+//! The sandbox of a session: unused in a pool, then of one thread, then destroyed.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
+
+use casemate_frames::{SessionOrder, SessionWord};
+use casemate_model::{InputDigest, Limits};
+use casemate_ports::{InputFile, KeeperError};
+use rustix::net::SocketType;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::Notify,
+    task::JoinHandle,
+};
+
+use crate::{
+    cgroup::{Ceiling, Cgroups, Removal},
+    facts::NamespaceLinks,
+    keeper::{During as _, pair},
+    nursery::{
+        Nursery,
+        wire::{receive, send},
+    },
+    place::{Prepared, prepare},
+    setup::{Report, decode_message},
+    watch::{Watched, watch, watch_both},
+};
+
+/// A sandbox that lasts. Everything in it dies with this value.
+#[derive(Debug)]
+pub(crate) struct SessionSandbox {
+    // First, so that it is dead before its cgroups are removed.
+    pub(crate) first: Watched,
+    cgroups: Cgroups,
+    /// Where its guest and its warm interpreter are, on v2.
+    _leaf: Option<Cgroups>,
+    removal: Removal,
+    orders: Rc<AsyncFd<OwnedFd>>,
+    nursery: Rc<Nursery>,
+    pub(crate) limits: Limits,
+    host: Rc<NamespaceLinks>,
+    interpreter: Rc<Interpreter>,
+    hearing: JoinHandle<()>,
+    places: Cell<u64>,
+    /// Made before the call that will have it.
+    spare: RefCell<Option<Prepared>>,
+}
+
+/// Whether the sandbox has a warm interpreter now.
+#[derive(Debug, Default)]
+struct Interpreter {
+    warm: Cell<bool>,
+    changed: Notify,
+}
+
+/// What sandboxes are made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Making {
+    pub(crate) nursery: Rc<Nursery>,
+    pub(crate) limits: Limits,
+    pub(crate) host: Rc<NamespaceLinks>,
+    pub(crate) removal: Removal,
+}
+
+impl SessionSandbox {
+    /// Makes one in `cgroups`, complete, with a place for its first call.
+    pub(crate) async fn make(making: &Making, cgroups: Cgroups) -> Result<Rc<Self>, KeeperError> {
+        let leaf = (cgroups.by() == "cgroup v2").then(|| {
+            let unlimited = Ceiling::of(&making.limits);
+            Cgroups::make(&cgroups.inside(), "guest", &unlimited).removed(making.removal.clone())
+        });
+        let joins = leaf.as_ref().unwrap_or(&cgroups).joins();
+        let joins = joins.during("open the cgroups")?;
+        let (setup, setup_inside) = pair(SocketType::SEQPACKET).during("make a socket")?;
+        let (orders, orders_inside) = pair(SocketType::SEQPACKET).during("make a socket")?;
+        let first = making
+            .nursery
+            .make(setup_inside, orders_inside, &joins)
+            .await?;
+        let first = Watched::new(first).during("watch the sandbox")?;
+        rustix::io::ioctl_fionbio(&orders, true).during("watch the sandbox")?;
+        let orders = Rc::new(watch_both(orders).during("watch the sandbox")?);
+        await_guest(setup, &orders).await?;
+        let interpreter = Rc::new(Interpreter::default());
+        let hearing = tokio::task::spawn_local(hear(Rc::clone(&orders), Rc::clone(&interpreter)));
+        let sandbox = Rc::new(Self {
+            first,
+            cgroups,
+            _leaf: leaf,
+            removal: making.removal.clone(),
+            orders,
+            nursery: Rc::clone(&making.nursery),
+            limits: making.limits,
+            host: Rc::clone(&making.host),
+            interpreter,
+            hearing,
+            places: Cell::new(0),
+            spare: RefCell::new(None),
+        });
+        sandbox.make_spare().await?;
+        Ok(sandbox)
+    }
+
+    pub(crate) fn python(&self) -> bool {
+        self.nursery.userland.python.is_some()
+    }
+
+    pub(crate) fn variables(&self) -> &std::collections::BTreeMap<String, String> {
+        &self.nursery.userland.env
+    }
+
+    /// The place that was made before, if it still stands.
+    pub(crate) fn take_spare(&self) -> Option<Prepared> {
+        self.spare.borrow_mut().take()
+    }
+
+    /// Makes a place for a call to come, if there is none.
+    pub(crate) async fn make_spare(&self) -> Result<(), KeeperError> {
+        if self.spare.borrow().is_some() {
+            return Ok(());
+        }
+        let (prepared, _) = self
+            .prepare(Wanted::for_any(self.python()), Vec::new())
+            .await?;
+        *self.spare.borrow_mut() = Some(prepared);
+        Ok(())
+    }
+
+    /// Makes a place; a second time when the warm interpreter was lost on the way.
+    pub(crate) async fn prepare(
+        &self,
+        wanted: Wanted,
+        mut inputs: Vec<InputFile>,
+    ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
+        let again = match wanted {
+            Wanted::Interpreter => Some(copies(&inputs).during("keep the inputs")?),
+            Wanted::Program => None,
+        };
+        match (self.try_prepare(wanted, inputs).await, again) {
+            (Err(KeeperError::Lost(_)), Some(copies)) if self.lost_interpreter().await => {
+                inputs = copies;
+                self.try_prepare(wanted, inputs).await
+            }
+            (tried, _) => tried,
+        }
+    }
+
+    /// Whether the warm interpreter is gone. Its guest says so a moment after its place has died.
+    async fn lost_interpreter(&self) -> bool {
+        if self.interpreter.warm.get() {
+            let said = self.interpreter.changed.notified();
+            let _ = tokio::time::timeout(LOSS_IS_SAID, said).await;
+        }
+        !self.interpreter.warm.get()
+    }
+
+    async fn try_prepare(
+        &self,
+        wanted: Wanted,
+        inputs: Vec<InputFile>,
+    ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
+        if wanted == Wanted::Interpreter {
+            self.warm_up().await?;
+        }
+        let number = self.places.get();
+        self.places.set(number + 1);
+        let ceiling = Ceiling::of(&self.limits);
+        let cgroups = Cgroups::make(&self.cgroups.inside(), &format!("place-{number}"), &ceiling)
+            .removed(self.removal.clone());
+        prepare(&self.orders, cgroups, wanted, inputs, &self.host).await
+    }
+
+    /// Sees to it that there is a warm interpreter, and that it is one that no call has touched.
+    async fn warm_up(&self) -> Result<(), KeeperError> {
+        if self.interpreter.warm.replace(true) {
+            return Ok(());
+        }
+        let sent = async {
+            let joins = self._leaf.as_ref().unwrap_or(&self.cgroups).joins();
+            let joins = joins.during("open the cgroups")?;
+            let (guest, interpreter) = pair(SocketType::SEQPACKET).during("make a socket")?;
+            self.order(SessionOrder::Interpreter, &[&guest]).await?;
+            self.nursery
+                .warm(self.first.pidfd(), interpreter, &joins)
+                .await
+        };
+        sent.await.inspect_err(|_| self.interpreter.warm.set(false))
+    }
+
+    async fn order(&self, order: SessionOrder, fds: &[&OwnedFd]) -> Result<(), KeeperError> {
+        tell(&self.orders, order, fds).await
+    }
+}
+
+impl Drop for SessionSandbox {
+    fn drop(&mut self) {
+        self.hearing.abort();
+    }
+}
+
+/// The same files, from their starts.
+fn copies(inputs: &[InputFile]) -> io::Result<Vec<InputFile>> {
+    let copy = |input: &InputFile| {
+        // A name of the same file has a position of its own.
+        let path = format!("/proc/self/fd/{}", input.file.as_raw_fd());
+        Ok(InputFile {
+            name: input.name.clone(),
+            file: std::fs::File::open(path)?,
+        })
+    };
+    inputs.iter().map(copy).collect()
+}
+
+/// How long it may take until the loss of an interpreter is known.
+const LOSS_IS_SAID: Duration = Duration::from_millis(500);
+
+/// What a place is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A program.
+    Program,
+    /// A cell, or a program.
+    Interpreter,
+}
+
+impl Wanted {
+    pub(crate) const fn for_any(python: bool) -> Self {
+        if python {
+            Self::Interpreter
+        } else {
+            Self::Program
+        }
+    }
+}
+
+/// Gives the first process of a sandbox an order.
+pub(crate) async fn tell(
+    orders: &AsyncFd<OwnedFd>,
+    order: SessionOrder,
+    fds: &[&OwnedFd],
+) -> Result<(), KeeperError> {
+    let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+    let message = order.encode();
+    let tell = |socket: &OwnedFd| send(socket.as_fd(), &message, &fds);
+    match orders.async_io(Interest::WRITABLE, tell).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(KeeperError::Lost(format!(
+            "its guest takes no orders: {error}"
+        ))),
+    }
+}
+
+/// Waits for the guest's first word, and says what was in its way if it does not come.
+async fn await_guest(setup: OwnedFd, orders: &AsyncFd<OwnedFd>) -> Result<(), KeeperError> {
+    match next_word(orders).await {
+        Ok(Some(SessionWord::Ready)) => return Ok(()),
+        Ok(Some(word)) => return Err(KeeperError::Lost(format!("its first word was {word:?}"))),
+        Ok(None) | Err(_) => {}
+    }
+    rustix::io::ioctl_fionbio(&setup, true).during("hear from the sandbox")?;
+    let setup = watch(setup).during("hear from the sandbox")?;
+    let hear = |socket: &OwnedFd| receive(socket.as_fd());
+    let heard = setup.async_io(Interest::READABLE, hear).await;
+    match heard
+        .during("hear from the sandbox")?
+        .map(|message| decode_message(&message.bytes))
+    {
+        Some(Some(Report::Failed(step, source))) => Err(KeeperError::Build { step, source }),
+        _ => Err(KeeperError::Lost("the guest did not start".into())),
+    }
+}
+
+async fn next_word(orders: &AsyncFd<OwnedFd>) -> io::Result<Option<SessionWord>> {
+    let hear = |socket: &OwnedFd| receive(socket.as_fd());
+    match orders.async_io(Interest::READABLE, hear).await? {
+        Some(message) => Ok(Some(SessionWord::decode(&message.bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// Hears that the warm interpreter is gone.
+async fn hear(orders: Rc<AsyncFd<OwnedFd>>, interpreter: Rc<Interpreter>) {
+    while let Ok(Some(word)) = next_word(&orders).await {
+        if word == SessionWord::InterpreterLost {
+            interpreter.warm.set(false);
+            interpreter.changed.notify_waiters();
+        }
+    }
+}

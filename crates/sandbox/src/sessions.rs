@@ -1,0 +1,541 @@
+//! The keeper of sessions: pools, sessions, the places of their calls, their contexts and files.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use casemate_model::{ContextId, InputDigest, SessionId, Text};
+use casemate_ports::{
+    Chunk, Connection, Entry, Gone, KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus,
+    SessionKeeper, SessionSpec, SessionStatus,
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    place::{Inner, Place},
+    pool::Pool,
+    session::{SessionSandbox, Wanted},
+};
+
+mod context;
+mod files;
+mod grounds;
+
+use self::context::Context;
+pub(crate) use self::{
+    context::ContextTurn,
+    grounds::{Grounds, OwnerGroups},
+};
+
+/// The most sessions alive at once.
+const MAX_SESSIONS: usize = 10_000;
+/// The most sessions that ended and are remembered.
+const MAX_REMEMBERED: usize = 10_000;
+/// The most contexts of one session.
+const MAX_CONTEXTS: usize = 64;
+/// How often lifetimes are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Keeps sessions in sandboxes of the `namespace` tier. The process that uses it must have one thread, and run it in a
+/// `LocalSet`. When it is dropped, all sandboxes are.
+#[derive(Debug)]
+pub struct NamespaceSessions {
+    house: Rc<House>,
+}
+
+/// Everything that is kept.
+#[derive(Debug)]
+struct House {
+    grounds: Rc<Grounds>,
+    pools: RefCell<HashMap<(Owner, Kind), Rc<Pool>>>,
+    sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
+    ended: RefCell<VecDeque<SessionStatus>>,
+}
+
+/// A session that is alive.
+#[derive(Debug)]
+pub(crate) struct Session {
+    spec: SessionSpec,
+    sandbox: Rc<SessionSandbox>,
+    pool: Rc<Pool>,
+    opened: Instant,
+    used: Cell<Instant>,
+    calls: Cell<u64>,
+    warm: bool,
+    contexts: RefCell<HashMap<ContextId, Rc<Context>>>,
+}
+
+impl NamespaceSessions {
+    /// A keeper for this host, whose images are in `images`. Removes what keepers that died left behind.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn new(images: &std::path::Path) -> Result<Self, KeeperError> {
+        let house = Rc::new(House {
+            grounds: Rc::new(Grounds::new(images)?),
+            pools: RefCell::default(),
+            sessions: RefCell::default(),
+            ended: RefCell::default(),
+        });
+        tokio::task::spawn_local(keep_time(Rc::downgrade(&house)));
+        Ok(Self { house })
+    }
+
+    /// How many sessions are alive.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.house.sessions.borrow().len()
+    }
+}
+
+/// Ends what has outlived its time.
+async fn keep_time(house: std::rc::Weak<House>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        let Some(house) = house.upgrade() else { return };
+        house.grounds.clean();
+        let over: Vec<_> = house
+            .sessions
+            .borrow()
+            .values()
+            .filter_map(|session| Some((session.spec.id, session.over()?)))
+            .collect();
+        for (id, why) in over {
+            house.end(id, why);
+        }
+        for pool in house.pools.borrow().values() {
+            pool.rest();
+        }
+        house.pools.borrow_mut().retain(|_, pool| !pool.is_unused());
+    }
+}
+
+impl House {
+    fn pool(&self, owner: &Owner, kind: Kind, size: Option<PoolSize>) -> Rc<Pool> {
+        let key = (owner.clone(), kind);
+        if let Some(pool) = self.pools.borrow().get(&key) {
+            if let Some(size) = size {
+                pool.resize(size);
+            }
+            return Rc::clone(pool);
+        }
+        let none = PoolSize {
+            min: 0,
+            max: 0,
+            idle_ms: 0,
+        };
+        let pool = Pool::new(
+            owner.clone(),
+            kind,
+            size.unwrap_or(none),
+            Rc::clone(&self.grounds),
+            self.grounds.groups(owner, &kind.quotas),
+        );
+        self.pools.borrow_mut().insert(key, Rc::clone(&pool));
+        pool
+    }
+
+    /// The session, if it is alive and `owner`'s.
+    fn session(&self, id: SessionId, owner: &Owner) -> Result<Rc<Session>, KeeperError> {
+        if let Some(session) = self.sessions.borrow().get(&id)
+            && session.spec.owner == *owner
+        {
+            return Ok(Rc::clone(session));
+        }
+        let ended = self.ended.borrow();
+        let gone = ended
+            .iter()
+            .find(|ended| ended.id == id && ended.owner == *owner)
+            .and_then(|ended| ended.gone);
+        Err(match gone {
+            Some(why) => KeeperError::SessionGone { session: id, why },
+            None => KeeperError::NoSession(id),
+        })
+    }
+
+    /// Ends a session, and remembers why.
+    fn end(&self, id: SessionId, why: Gone) -> Option<Rc<Session>> {
+        let session = self.sessions.borrow_mut().remove(&id)?;
+        session.sandbox.first.kill();
+        session.contexts.borrow_mut().clear();
+        let mut ended = self.ended.borrow_mut();
+        if ended.len() == MAX_REMEMBERED {
+            ended.pop_front();
+        }
+        ended.push_back(SessionStatus {
+            gone: Some(why),
+            contexts: Vec::new(),
+            ..session.status()
+        });
+        Some(session)
+    }
+}
+
+impl Session {
+    /// Why its time is over, if it is.
+    fn over(&self) -> Option<Gone> {
+        let ms = Duration::from_millis;
+        if self.opened.elapsed() >= ms(self.spec.max_ms) {
+            Some(Gone::Expired)
+        } else if self.calls.get() == 0 && self.used.get().elapsed() >= ms(self.spec.idle_ms) {
+            Some(Gone::Idle)
+        } else {
+            None
+        }
+    }
+
+    fn status(&self) -> SessionStatus {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let running = self.calls.get() > 0;
+        SessionStatus {
+            id: self.spec.id,
+            owner: self.spec.owner.clone(),
+            gone: None,
+            warm: self.warm,
+            age_ms: ms(self.opened.elapsed()),
+            idle_ms: if running {
+                0
+            } else {
+                ms(self.used.get().elapsed())
+            },
+            calls: self.calls.get(),
+            contexts: self.contexts.borrow().keys().copied().collect(),
+        }
+    }
+}
+
+/// One of the calls that may run at once. Dropped when everything of the call is gone.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    session: Rc<Session>,
+}
+
+impl Turn {
+    fn take(session: &Rc<Session>) -> Result<Self, KeeperError> {
+        let quotas = &session.spec.kind.quotas;
+        let owner = &session.spec.owner;
+        let groups = &session.pool.groups;
+        for (used, limit, of) in [
+            (
+                &session.calls,
+                quotas.session.calls,
+                session.spec.id.to_string(),
+            ),
+            (&groups.agent_calls, quotas.agent.calls, owner.agent.clone()),
+            (
+                groups.tenant_calls(),
+                quotas.tenant.calls,
+                owner.tenant.clone(),
+            ),
+        ] {
+            if used.get() >= limit {
+                return Err(KeeperError::Quota {
+                    quota: "calls".into(),
+                    of,
+                    limit,
+                    used: used.get(),
+                });
+            }
+        }
+        let turn = Self {
+            session: Rc::clone(session),
+        };
+        turn.count(1);
+        Ok(turn)
+    }
+
+    fn count(&self, by: i64) {
+        let groups = &self.session.pool.groups;
+        for count in [
+            &self.session.calls,
+            &groups.agent_calls,
+            groups.tenant_calls(),
+        ] {
+            count.set(count.get().saturating_add_signed(by));
+        }
+        self.session.sandbox_grounds().busy(by);
+        self.session.used.set(Instant::now());
+    }
+}
+
+impl Session {
+    fn sandbox_grounds(&self) -> &Grounds {
+        self.pool.grounds()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.count(-1);
+        // The next call finds a place that is ready.
+        let session = Rc::clone(&self.session);
+        if session.calls.get() == 0 && session.sandbox.first.pid().is_some() {
+            tokio::task::spawn_local(async move {
+                // A place that cannot be made is made, or fails, for the call that needs it.
+                drop(session.sandbox.make_spare().await);
+            });
+        }
+    }
+}
+
+impl SessionKeeper for NamespaceSessions {
+    type Place = Place;
+
+    async fn stock(&self, owner: Owner, kind: Kind, size: PoolSize) -> Result<(), KeeperError> {
+        if size.min > size.max {
+            let why = format!("a pool of at least {} and at most {}", size.min, size.max);
+            return Err(KeeperError::Spec(why));
+        }
+        // A kind that cannot be made is refused here, not in the background.
+        self.house.grounds.userland(&kind)?;
+        self.house.pool(&owner, kind, Some(size));
+        Ok(())
+    }
+
+    async fn pools(&self) -> Result<Vec<PoolStatus>, KeeperError> {
+        let pools = self.house.pools.borrow();
+        Ok(pools.values().map(|pool| pool.status()).collect())
+    }
+
+    async fn open(&self, spec: SessionSpec) -> Result<SessionStatus, KeeperError> {
+        let known = self.house.sessions.borrow().contains_key(&spec.id);
+        let ended = self
+            .house
+            .ended
+            .borrow()
+            .iter()
+            .any(|ended| ended.id == spec.id);
+        if known || ended {
+            return Err(KeeperError::Spec(format!(
+                "there has been a session {}",
+                spec.id
+            )));
+        }
+        let alive = self.house.sessions.borrow().len();
+        if alive >= MAX_SESSIONS {
+            return Err(KeeperError::Quota {
+                quota: "sessions".into(),
+                of: "this host".into(),
+                limit: MAX_SESSIONS as u64,
+                used: alive as u64,
+            });
+        }
+        let pool = self.house.pool(&spec.owner, spec.kind, None);
+        let (sandbox, warm) = pool.take().await?;
+        let (id, now) = (spec.id, Instant::now());
+        let session = Rc::new(Session {
+            spec,
+            sandbox: Rc::clone(&sandbox),
+            pool,
+            opened: now,
+            used: Cell::new(now),
+            calls: Cell::new(0),
+            warm,
+            contexts: RefCell::default(),
+        });
+        let status = session.status();
+        self.house.sessions.borrow_mut().insert(id, session);
+        let house = Rc::downgrade(&self.house);
+        tokio::task::spawn_local(async move {
+            // A reactor that fails ends everything anyway.
+            drop(sandbox.first.ended().await);
+            drop(sandbox);
+            if let Some(house) = house.upgrade() {
+                house.end(id, Gone::Lost);
+            }
+        });
+        Ok(status)
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionStatus>, KeeperError> {
+        let ended = self.house.ended.borrow().clone();
+        let alive = self.house.sessions.borrow();
+        let alive = alive.values().map(|session| session.status());
+        Ok(alive.chain(ended).collect())
+    }
+
+    async fn close(&self, session: SessionId, owner: Owner) -> Result<(), KeeperError> {
+        self.house.session(session, &owner)?;
+        if let Some(session) = self.house.end(session, Gone::Destroyed) {
+            let ended = session.sandbox.first.ended().await;
+            ended.map_err(|error| KeeperError::Lost(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn place(&self, spec: PlaceSpec) -> Result<Place, KeeperError> {
+        crate::keeper::check_names(&spec.inputs)?;
+        let session = self.house.session(spec.session, &spec.owner)?;
+        let turn = Turn::take(&session)?;
+        let limits = spec.limits.at_most(&session.spec.kind.limits);
+        if let Some(context) = spec.context {
+            if !spec.inputs.is_empty() {
+                let why = "a context takes no input files: write them into the session first";
+                return Err(KeeperError::Spec(why.into()));
+            }
+            let turn_there = session.turn_in(context).await?;
+            return Ok(Place {
+                inner: Inner::Context(turn_there),
+                inputs: Vec::new(),
+                limits,
+                _turn: turn,
+            });
+        }
+        let sandbox = &session.sandbox;
+        let spare = if spec.inputs.is_empty() {
+            sandbox.take_spare()
+        } else {
+            None
+        };
+        let (prepared, inputs) = match spare {
+            Some(spare) => (spare, Vec::new()),
+            None => {
+                let wanted = Wanted::for_any(sandbox.python());
+                let made = sandbox.prepare(wanted, spec.inputs).await;
+                made.map_err(|error| self.house.explain(spec.session, &spec.owner, error))?
+            }
+        };
+        Ok(Place {
+            inner: Inner::Own(Box::new(prepared), Rc::clone(sandbox)),
+            inputs,
+            limits,
+            _turn: turn,
+        })
+    }
+
+    async fn open_context(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        context: ContextId,
+    ) -> Result<(), KeeperError> {
+        let found = self.house.session(session, &owner)?;
+        if !found.sandbox.python() {
+            let why = "this session has no interpreter for contexts";
+            return Err(KeeperError::Spec(why.into()));
+        }
+        let open = found.contexts.borrow().len();
+        if open >= MAX_CONTEXTS {
+            return Err(KeeperError::Quota {
+                quota: "contexts".into(),
+                of: session.to_string(),
+                limit: MAX_CONTEXTS as u64,
+                used: open as u64,
+            });
+        }
+        if found.contexts.borrow().contains_key(&context) {
+            return Err(KeeperError::Spec(format!(
+                "there is a context {context} already"
+            )));
+        }
+        found.used.set(Instant::now());
+        let opened = Context::open(&found.sandbox).await;
+        let opened = opened.map_err(|error| self.house.explain(session, &owner, error))?;
+        found.contexts.borrow_mut().insert(context, opened);
+        Ok(())
+    }
+
+    async fn close_context(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        context: ContextId,
+    ) -> Result<(), KeeperError> {
+        let found = self.house.session(session, &owner)?;
+        let closed = found.contexts.borrow_mut().remove(&context);
+        match closed {
+            Some(closed) => {
+                closed.close();
+                Ok(())
+            }
+            None => Err(KeeperError::NoContext { session, context }),
+        }
+    }
+
+    async fn write_file(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        path: Text,
+        content: mpsc::Receiver<Chunk>,
+    ) -> Result<InputDigest, KeeperError> {
+        let (sandbox, _turn) = self.house.for_files(session, &owner)?;
+        files::write(&sandbox, path, content)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
+    async fn read_file(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        path: Text,
+    ) -> Result<(u64, mpsc::Receiver<Vec<u8>>), KeeperError> {
+        let (sandbox, turn) = self.house.for_files(session, &owner)?;
+        files::read(sandbox, turn, path)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
+    async fn list_files(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        path: Text,
+    ) -> Result<Vec<Entry>, KeeperError> {
+        let (sandbox, _turn) = self.house.for_files(session, &owner)?;
+        files::list(&sandbox, path)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
+    async fn remove_file(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        path: Text,
+    ) -> Result<(), KeeperError> {
+        let (sandbox, _turn) = self.house.for_files(session, &owner)?;
+        files::remove(&sandbox, path)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
+    async fn connect(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        port: u16,
+    ) -> Result<Connection, KeeperError> {
+        let (sandbox, turn) = self.house.for_files(session, &owner)?;
+        files::connect(sandbox, turn, port)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+}
+
+impl House {
+    /// The sandbox of a session for something beside calls, which keeps the session from being idle.
+    fn for_files(
+        &self,
+        session: SessionId,
+        owner: &Owner,
+    ) -> Result<(Rc<SessionSandbox>, Turn), KeeperError> {
+        let session = self.session(session, owner)?;
+        let turn = Turn::take(&session)?;
+        Ok((Rc::clone(&session.sandbox), turn))
+    }
+
+    /// What a failure means when the session has ended meanwhile.
+    fn explain(&self, session: SessionId, owner: &Owner, error: KeeperError) -> KeeperError {
+        match error {
+            KeeperError::Lost(_) | KeeperError::Build { .. } => {
+                self.session(session, owner).err().unwrap_or(error)
+            }
+            error => error,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Files and ports of a session, through a place in it: with the rights of its programs, and no others.
+
+use std::rc::Rc;
+
+use casemate_frames::{
+    self as frames, DirectoryEntry, FileAction, FileRequest, FromGuest, MAX_ENTRIES,
+    MAX_PATH_BYTES, ToGuest,
+};
+use casemate_model::{Hasher, InputDigest, Text};
+use casemate_ports::{
+    CHANNEL_CAPACITY, Chunk, Connection, Entry, EntryKind, FileFault, KeeperError,
+};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use super::Turn;
+use crate::{
+    place::Prepared,
+    session::{SessionSandbox, Wanted},
+};
+
+/// The longest listing: every entry with the longest name.
+const MAX_LISTING_BYTES: usize = MAX_ENTRIES * (255 + 21);
+
+/// A place in which something is done with a file.
+struct Desk {
+    prepared: Prepared,
+    path: Text,
+}
+
+impl Desk {
+    async fn open(
+        sandbox: &SessionSandbox,
+        action: FileAction,
+        path: Text,
+    ) -> Result<Self, KeeperError> {
+        check(&path, action)?;
+        let (mut prepared, _) = sandbox.prepare(Wanted::Program, Vec::new()).await?;
+        prepared.limit(&sandbox.limits, sandbox).await?;
+        let request = FileRequest {
+            action,
+            path: path.as_bytes().to_vec(),
+        };
+        prepared.guest().say(&ToGuest::File(request)).await?;
+        Ok(Self { prepared, path })
+    }
+
+    /// The next word; a failure becomes an error.
+    async fn hear(&mut self) -> Result<FromGuest, KeeperError> {
+        match self.prepared.guest().next_frame().await {
+            Ok(Some(FromGuest::FileFailed(errno))) => Err(self.fault(fault_of(errno))),
+            Ok(Some(word)) => Ok(word),
+            Ok(None) | Err(_) => Err(KeeperError::Lost("the place of a file died".into())),
+        }
+    }
+
+    fn fault(&self, fault: FileFault) -> KeeperError {
+        KeeperError::File {
+            path: self.path.clone(),
+            fault,
+        }
+    }
+
+    fn unexpected(&self) -> KeeperError {
+        KeeperError::Lost(format!("`{}`: what came is not the protocol", self.path))
+    }
+}
+
+/// A path that is relative and has no parts that are not names.
+fn check(path: &Text, action: FileAction) -> Result<(), KeeperError> {
+    let bytes = path.as_bytes();
+    let root = bytes.is_empty() && action == FileAction::List;
+    let good = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && part.len() <= 255;
+    let fits = bytes.len() <= MAX_PATH_BYTES && !bytes.contains(&0);
+    if root || (fits && bytes.split(|byte| *byte == b'/').all(good)) {
+        return Ok(());
+    }
+    Err(KeeperError::File {
+        path: path.clone(),
+        fault: FileFault::BadPath,
+    })
+}
+
+fn fault_of(errno: u32) -> FileFault {
+    match Errno::from_raw_os_error(i32::try_from(errno).unwrap_or(0)) {
+        Errno::NOENT => FileFault::NotFound,
+        Errno::ISDIR => FileFault::IsDirectory,
+        Errno::NOTDIR => FileFault::NotDirectory,
+        Errno::NOTSUP | Errno::NXIO => FileFault::NotRegular,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => FileFault::Denied,
+        Errno::FBIG => FileFault::TooLarge,
+        Errno::NOSPC | Errno::DQUOT | Errno::OVERFLOW => FileFault::NoSpace,
+        Errno::NOTEMPTY => FileFault::NotEmpty,
+        // Out of the workspace, or too many links.
+        Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG | Errno::INVAL => FileFault::BadPath,
+        _ => FileFault::Failed,
+    }
+}
+
+pub(super) async fn write(
+    sandbox: &SessionSandbox,
+    path: Text,
+    mut content: mpsc::Receiver<Chunk>,
+) -> Result<InputDigest, KeeperError> {
+    let mut desk = Desk::open(sandbox, FileAction::Write, path).await?;
+    match desk.hear().await? {
+        FromGuest::Started => {}
+        _ => return Err(desk.unexpected()),
+    }
+    let (mut hasher, mut bytes) = (Hasher::default(), 0);
+    loop {
+        match content.recv().await {
+            Some(Chunk::Bytes(chunk)) => {
+                for piece in chunk.chunks(frames::MAX_CHUNK_BYTES) {
+                    hasher.update(piece);
+                    bytes += piece.len() as u64;
+                    desk.prepared
+                        .guest()
+                        .say(&ToGuest::Stdin(piece.to_vec()))
+                        .await?;
+                    match desk.hear().await? {
+                        FromGuest::StdinTaken => {}
+                        _ => return Err(desk.unexpected()),
+                    }
+                }
+            }
+            Some(Chunk::End) => break,
+            // The place dies with its file, which has no name yet.
+            None => return Err(desk.fault(FileFault::CutOff)),
+        }
+    }
+    desk.prepared.guest().say(&ToGuest::StdinClosed).await?;
+    match desk.hear().await? {
+        FromGuest::Exited(_) => Ok(InputDigest {
+            name: desk.path,
+            bytes,
+            sha256: hasher.finish(),
+        }),
+        _ => Err(desk.unexpected()),
+    }
+}
+
+pub(super) async fn read(
+    sandbox: Rc<SessionSandbox>,
+    turn: Turn,
+    path: Text,
+) -> Result<(u64, mpsc::Receiver<Vec<u8>>), KeeperError> {
+    let mut desk = Desk::open(&sandbox, FileAction::Read, path).await?;
+    let bytes = match desk.hear().await? {
+        FromGuest::FileSize(bytes) => bytes,
+        _ => return Err(desk.unexpected()),
+    };
+    let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+    tokio::task::spawn_local(async move {
+        let mut left = bytes;
+        while let Ok(FromGuest::Stdout(chunk)) = desk.hear().await {
+            let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+                break;
+            };
+            left = rest;
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        drop((desk, turn, sandbox));
+    });
+    Ok((bytes, receiver))
+}
+
+pub(super) async fn list(sandbox: &SessionSandbox, path: Text) -> Result<Vec<Entry>, KeeperError> {
+    let mut desk = Desk::open(sandbox, FileAction::List, path).await?;
+    let mut bytes = Vec::new();
+    loop {
+        match desk.hear().await? {
+            FromGuest::Stdout(chunk) if bytes.len() + chunk.len() <= MAX_LISTING_BYTES => {
+                bytes.extend(chunk);
+            }
+            FromGuest::Exited(_) => break,
+            _ => return Err(desk.unexpected()),
+        }
+    }
+    let entries = DirectoryEntry::decode(&bytes).map_err(|_| desk.unexpected())?;
+    let mut entries: Vec<_> = entries.into_iter().map(entry).collect();
+    entries.sort_by(|one, other| one.name.as_bytes().cmp(other.name.as_bytes()));
+    Ok(entries)
+}
+
+fn entry(entry: DirectoryEntry) -> Entry {
+    Entry {
+        name: entry.name.into(),
+        kind: match entry.kind {
+            frames::EntryKind::File => EntryKind::File,
+            frames::EntryKind::Directory => EntryKind::Directory,
+            frames::EntryKind::Link => EntryKind::Link,
+            frames::EntryKind::Other => EntryKind::Other,
+        },
+        bytes: entry.bytes,
+        modified_ms: entry.modified_ms,
+    }
+}
+
+pub(super) async fn remove(sandbox: &SessionSandbox, path: Text) -> Result<(), KeeperError> {
+    let mut desk = Desk::open(sandbox, FileAction::Remove, path).await?;
+    match desk.hear().await? {
+        FromGuest::Exited(_) => Ok(()),
+        _ => Err(desk.unexpected()),
+    }
+}
+
+pub(super) async fn connect(
+    sandbox: Rc<SessionSandbox>,
+    turn: Turn,
+    port: u16,
+) -> Result<Connection, KeeperError> {
+    let (mut prepared, _) = sandbox.prepare(Wanted::Program, Vec::new()).await?;
+    prepared.limit(&sandbox.limits, &sandbox).await?;
+    prepared.guest().say(&ToGuest::Connect(port)).await?;
+    match prepared.guest().next_frame().await {
+        Ok(Some(FromGuest::Started)) => {}
+        Ok(Some(FromGuest::ExecFailed(_))) => {
+            return Err(KeeperError::Spec(format!("nothing listens on port {port}")));
+        }
+        _ => return Err(KeeperError::Lost("the place of a connection died".into())),
+    }
+    let (to, to_program) = mpsc::channel(CHANNEL_CAPACITY);
+    let (from_program, from) = mpsc::channel(CHANNEL_CAPACITY);
+    tokio::task::spawn_local(async move {
+        relay(&mut prepared, to_program, from_program).await;
+        drop((prepared, turn, sandbox));
+    });
+    Ok(Connection { to, from })
+}
+
+/// Passes bytes on in both directions until one side has had enough.
+async fn relay(
+    prepared: &mut Prepared,
+    mut to_program: mpsc::Receiver<Vec<u8>>,
+    from_program: mpsc::Sender<Vec<u8>>,
+) {
+    let (mut waiting, mut open) = (Vec::new(), true);
+    let mut taken = true;
+    loop {
+        if taken && !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().min(frames::MAX_CHUNK_BYTES));
+            let piece = std::mem::replace(&mut waiting, rest);
+            if prepared.guest().say(&ToGuest::Stdin(piece)).await.is_err() {
+                return;
+            }
+            taken = false;
+        }
+        tokio::select! {
+            bytes = to_program.recv(), if open && waiting.is_empty() && taken => match bytes {
+                Some(bytes) => waiting = bytes,
+                None => {
+                    open = false;
+                    if prepared.guest().say(&ToGuest::StdinClosed).await.is_err() {
+                        return;
+                    }
+                }
+            },
+            word = prepared.guest().next_frame() => match word {
+                Ok(Some(FromGuest::StdinTaken)) => taken = true,
+                Ok(Some(FromGuest::Stdout(bytes))) => {
+                    if from_program.send(bytes).await.is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            },
+            () = from_program.closed() => return,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What all sessions stand on: the host, its cgroups, its images.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    rc::{Rc, Weak},
+};
+
+use casemate_images::{ImageStore, MOUNT_POINT};
+use casemate_model::{Digest, Entropy};
+use casemate_ports::{ImageRef, KeeperError, Kind, Owner, Quota, Quotas};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::{
+    cgroup::{self, Ceiling, Cgroups, Layout, Removal},
+    facts::NamespaceLinks,
+    keeper::During as _,
+    nursery::Userland,
+};
+
+/// The interpreter of the host's userland.
+const HOST_PYTHON: &str = "/usr/bin/python3";
+
+/// What programs of the host's userland usually import.
+const HOST_PRELOAD: &[&str] = &[
+    "argparse",
+    "collections",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "functools",
+    "hashlib",
+    "io",
+    "itertools",
+    "json",
+    "math",
+    "os",
+    "pathlib",
+    "random",
+    "re",
+    "shutil",
+    "statistics",
+    "string",
+    "subprocess",
+    "tempfile",
+    "textwrap",
+    "typing",
+    "urllib.parse",
+    "uuid",
+];
+
+/// What all sessions stand on.
+#[derive(Debug)]
+pub(crate) struct Grounds {
+    pub(crate) host: PathBuf,
+    images: PathBuf,
+    layout: Layout,
+    pub(crate) links: Rc<NamespaceLinks>,
+    pub(crate) removal: Removal,
+    graveyard: Rc<RefCell<Vec<PathBuf>>>,
+    tenants: RefCell<HashMap<String, Weak<TenantGroup>>>,
+    agents: RefCell<HashMap<Owner, Weak<OwnerGroups>>>,
+    calls: Cell<u64>,
+    names: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct TenantGroup {
+    cgroups: Cgroups,
+    calls: Cell<u64>,
+}
+
+/// The cgroups of an agent, inside those of its tenant.
+#[derive(Debug)]
+pub(crate) struct OwnerGroups {
+    // First, so that they are gone before the tenant's.
+    agent: Cgroups,
+    tenant: Rc<TenantGroup>,
+    pub(crate) agent_calls: Cell<u64>,
+}
+
+impl OwnerGroups {
+    /// Where the cgroups of its sandboxes are made.
+    pub(crate) fn inside(&self) -> Layout {
+        self.agent.inside()
+    }
+
+    pub(crate) fn tenant_calls(&self) -> &Cell<u64> {
+        &self.tenant.calls
+    }
+}
+
+impl Grounds {
+    pub(super) fn new(images: &Path) -> Result<Self, KeeperError> {
+        let read = |path: &str| fs::read_to_string(path).during(&format!("read {path}"));
+        let layout = cgroup::discover(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+        cgroup::remove_stale(&layout);
+        let graveyard = Rc::new(RefCell::default());
+        Ok(Self {
+            host: Path::new("/").into(),
+            images: images.into(),
+            layout,
+            links: Rc::new(NamespaceLinks::of("self")),
+            removal: Removal::Later(Rc::clone(&graveyard)),
+            graveyard,
+            tenants: RefCell::default(),
+            agents: RefCell::default(),
+            calls: Cell::new(0),
+            names: Cell::new(0),
+        })
+    }
+
+    /// Removes the cgroups of the dead; those that are busy yet stay for the next time.
+    pub(super) fn clean(&self) {
+        let buried = self.graveyard.take();
+        let busy = |directory: &PathBuf| {
+            fs::remove_dir(directory).is_err_and(|error| {
+                error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error())
+            })
+        };
+        self.graveyard
+            .borrow_mut()
+            .extend(buried.into_iter().filter(busy));
+    }
+
+    /// The cgroups of an owner.
+    pub(super) fn groups(&self, owner: &Owner, quotas: &Quotas) -> Rc<OwnerGroups> {
+        if let Some(groups) = self.agents.borrow().get(owner).and_then(Weak::upgrade) {
+            groups.agent.limit(&ceiling(&quotas.agent));
+            groups.tenant.cgroups.limit(&ceiling(&quotas.tenant));
+            return groups;
+        }
+        let tenant = self.tenant(&owner.tenant, &quotas.tenant);
+        let name = format!("agent-{}", short(&owner.agent));
+        let agent = Cgroups::make(&tenant.cgroups.inside(), &name, &ceiling(&quotas.agent));
+        let groups = Rc::new(OwnerGroups {
+            agent: agent.removed(self.removal.clone()),
+            tenant,
+            agent_calls: Cell::new(0),
+        });
+        self.agents
+            .borrow_mut()
+            .insert(owner.clone(), Rc::downgrade(&groups));
+        groups
+    }
+
+    fn tenant(&self, name: &str, quota: &Quota) -> Rc<TenantGroup> {
+        if let Some(group) = self.tenants.borrow().get(name).and_then(Weak::upgrade) {
+            return group;
+        }
+        let directory = cgroup::name(format!("tenant-{}", short(name)));
+        let cgroups = Cgroups::make(&self.layout, &directory, &ceiling(quota));
+        let group = Rc::new(TenantGroup {
+            cgroups: cgroups.removed(self.removal.clone()),
+            calls: Cell::new(0),
+        });
+        self.tenants
+            .borrow_mut()
+            .insert(name.to_owned(), Rc::downgrade(&group));
+        group
+    }
+
+    /// The userland of a kind.
+    pub(crate) fn userland(&self, kind: &Kind) -> Result<Userland, KeeperError> {
+        let mut userland = match kind.image {
+            ImageRef::Host => Userland {
+                python: Some(HOST_PYTHON.into()),
+                preload: HOST_PRELOAD.iter().map(|name| (*name).to_owned()).collect(),
+                ..Userland::default()
+            },
+            ImageRef::Stored(digest) => self.image(digest)?,
+        };
+        if !kind.python {
+            userland.python = None;
+        } else if let Some(python) = userland.python.as_ref().filter(|python| !python.exists()) {
+            return Err(KeeperError::Spec(format!(
+                "there is no interpreter {}: install it, or use a profile without sessions in Python",
+                python.display()
+            )));
+        }
+        Ok(userland)
+    }
+
+    fn image(&self, digest: Digest) -> Result<Userland, KeeperError> {
+        let missing = |error: &dyn std::fmt::Display| {
+            KeeperError::Spec(format!("the image {digest} cannot be used: {error}"))
+        };
+        let store = ImageStore::open(&self.images).map_err(|error| missing(&error))?;
+        let held = store.hold(&digest).map_err(|error| missing(&error))?;
+        let image = store.get(&digest).map_err(|error| missing(&error))?;
+        let manifest = image.manifest;
+        let mut env = manifest.env.clone();
+        env.insert(
+            "PYTHONPATH".into(),
+            format!("{MOUNT_POINT}/{}", manifest.site),
+        );
+        Ok(Userland {
+            tree: Some(image.tree),
+            _held: Some(Rc::new(held)),
+            python: Some(manifest.python.path),
+            preload: manifest.preload,
+            env,
+        })
+    }
+
+    /// Counts calls that run.
+    pub(super) fn busy(&self, by: i64) {
+        self.calls.set(self.calls.get().saturating_add_signed(by));
+    }
+
+    /// Whether a call runs, which what is done ahead should not slow down.
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.calls.get() > 0
+    }
+
+    /// A name that this keeper has not used.
+    pub(crate) fn unique(&self) -> String {
+        let number = self.names.get();
+        self.names.set(number + 1);
+        format!("sandbox-{number}")
+    }
+
+    pub(crate) fn entropy(&self) -> Result<Entropy, KeeperError> {
+        let mut entropy = Entropy::default();
+        getrandom(&mut entropy, GetRandomFlags::empty()).during("name the nursery")?;
+        Ok(entropy)
+    }
+
+    /// Notes what went wrong where nobody waits for an answer.
+    pub(crate) fn note(&self, error: &KeeperError) {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        // Where the keeper logs; whoever waits for the sandbox gets the error itself.
+        drop(writeln!(std::io::stderr(), "casemate: the pool: {text}"));
+    }
+}
+
+const fn ceiling(quota: &Quota) -> Ceiling {
+    Ceiling {
+        memory_bytes: quota.memory_bytes,
+        processes: quota.processes,
+        cpu_milli: quota.cpu_milli,
+    }
+}
+
+/// A name as a directory: whatever it is, and whoever chose it.
+fn short(name: &str) -> String {
+    let digest = Digest::of(name.as_bytes()).to_string();
+    let hex = digest.rsplit(':').next().unwrap_or_default();
+    hex.chars().take(16).collect()
+}

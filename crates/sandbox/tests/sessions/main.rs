@@ -1,0 +1,129 @@
+//! Sessions of the namespace tier: as root where this is root, and always as an ordinary user.
+//!
+//! The keeper needs a process with one thread, so each trial starts this executable again for one case.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+use std::{env, process::ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::{runtime::Builder, task::LocalSet};
+
+mod calls;
+mod contexts;
+mod desk;
+mod files;
+mod life;
+#[path = "../escape/user.rs"]
+mod user;
+
+use self::desk::Desk;
+
+/// Which case to run; the parent sets it.
+const CASE: &str = "CASEMATE_SESSIONS_CASE";
+
+/// More at once would make the machine's limits the suite's.
+const MAX_THREADS: usize = 2;
+
+type Case = (&'static str, fn(Desk) -> futures_of::Local);
+
+mod futures_of {
+    use std::{future::Future, pin::Pin};
+
+    /// What a case comes to.
+    pub(crate) type Local = Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// Names cases after their functions.
+macro_rules! cases {
+    ($($module:ident::$name:ident),+ $(,)?) => {
+        &[$((
+            concat!(stringify!($module), "::", stringify!($name)),
+            (|desk| Box::pin($module::$name(desk))) as fn(Desk) -> futures_of::Local,
+        )),+]
+    };
+}
+
+const CASES: &[Case] = cases![
+    calls::files_stay_in_their_session,
+    calls::a_cell_runs_in_a_copy_of_the_warm_interpreter,
+    calls::no_cell_sees_what_another_left_in_the_interpreter,
+    calls::each_call_has_namespaces_of_its_own,
+    calls::what_a_place_enforces_is_measured,
+    calls::calls_at_once_do_not_see_each_other,
+    calls::nothing_outlives_its_call,
+    calls::copies_of_an_interpreter_differ,
+    calls::a_call_that_takes_too_long_is_killed,
+    calls::a_cancelled_call_is_interrupted_and_then_killed,
+    calls::input_reaches_programs_and_cells,
+    calls::inputs_are_read_only_and_of_one_call,
+    calls::a_program_can_have_a_terminal,
+    calls::a_signal_on_demand_is_delivered,
+    calls::denied_attempts_belong_to_their_call,
+    calls::what_cannot_be_executed_has_the_shells_exit_codes,
+    contexts::variables_stay_in_their_context,
+    contexts::an_interrupt_leaves_the_variables,
+    contexts::cells_wait_their_turn,
+    contexts::what_a_context_is_not,
+    files::files_go_in_and_out,
+    files::no_path_leads_out,
+    files::half_an_upload_is_none,
+    files::a_port_is_reachable_while_its_program_runs,
+    life::a_pool_stands_ready_and_refills,
+    life::a_sandbox_is_never_handed_on,
+    life::another_owners_session_is_unknown,
+    life::a_session_ends_when_its_time_is_over,
+    life::a_destroyed_session_leaves_nothing,
+    life::a_lost_interpreter_is_replaced,
+    life::a_dead_guest_is_a_gone_session,
+    life::a_call_that_takes_too_much_ends_alone,
+    life::the_disk_of_a_session_is_bounded,
+    life::calls_at_once_are_bounded,
+    life::no_cgroup_is_left,
+];
+
+fn main() -> ExitCode {
+    if let Ok(name) = env::var(CASE) {
+        return run(&name);
+    }
+    let mut arguments = Arguments::from_args();
+    let threads = arguments.test_threads.unwrap_or(MAX_THREADS);
+    arguments.test_threads = Some(threads.clamp(1, MAX_THREADS));
+    let (users, _directory) = user::all().unwrap();
+    let mut trials = Vec::new();
+    for (name, _) in CASES {
+        for user in users.iter().cloned() {
+            let title = format!("{}::{name}", user.name);
+            trials.push(Trial::test(title, move || trial(&user, name)));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(user: &user::User, name: &str) -> Result<(), Failed> {
+    let output = user.command().env(CASE, name).current_dir("/").output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{}: {text}", output.status).into())
+}
+
+fn run(name: &str) -> ExitCode {
+    let (_, case) = CASES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a case");
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let set = LocalSet::new();
+    set.block_on(&runtime, async { case(Desk::open()).await });
+    ExitCode::SUCCESS
+}
