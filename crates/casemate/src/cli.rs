@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{doctor::DoctorArgs, exit::Exit, values};
+use crate::{doctor::DoctorArgs, exit::Exit, keeper::KeeperArgs, values};
 
 /// Runs an agent's code in a sandbox: decided, recorded and provable.
 #[derive(Debug, Parser)]
@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Image(ImageCommand),
     /// Say what this host can enforce, and attack sandboxes to prove it
     Doctor(DoctorArgs),
+    /// Make sandboxes for whoever connects to a socket
+    #[command(hide = true)]
+    Keeper(KeeperArgs),
 }
 
 /// Run a program in a sandbox.

@@ -7,6 +7,7 @@ mod cli;
 mod doctor;
 mod exit;
 mod image;
+mod keeper;
 mod profile;
 mod report;
 mod run;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Keeper(args) => keeper::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),

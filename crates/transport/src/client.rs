@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use self::connecting::Sender;
-pub use self::place::RemotePlace;
+pub use self::{connecting::Start, place::RemotePlace};
 use crate::{
     body::OutBody,
     fault::Fault,
@@ -49,6 +49,7 @@ struct Remote {
     runtime: Handle,
     sender: Mutex<Option<Sender>>,
     long_streams: Arc<Semaphore>,
+    start: Option<Box<dyn Start>>,
 }
 
 impl RemoteKeeper {
@@ -57,11 +58,28 @@ impl RemoteKeeper {
     /// # Errors
     /// When nobody listens there, or somebody who is not this user.
     pub async fn connect(socket: &Path) -> Result<Self, KeeperError> {
+        Self::new(socket, None).await
+    }
+
+    /// The keeper that listens on `socket`; `start` starts one whenever nobody does, now or later. Needs a tokio runtime
+    /// with time and I/O.
+    ///
+    /// # Errors
+    /// When none can be started, none answers in time, or somebody answers who is not this user.
+    pub async fn connect_or_start(
+        socket: &Path,
+        start: impl Start + 'static,
+    ) -> Result<Self, KeeperError> {
+        Self::new(socket, Some(Box::new(start))).await
+    }
+
+    async fn new(socket: &Path, start: Option<Box<dyn Start>>) -> Result<Self, KeeperError> {
         let remote = Self(Arc::new(Remote {
             socket: socket.to_owned(),
             runtime: Handle::current(),
             sender: Mutex::new(None),
             long_streams: Arc::new(Semaphore::new(MAX_LONG_STREAMS)),
+            start,
         }));
         remote.sender().await?;
         Ok(remote)

@@ -26,7 +26,7 @@ mod socket;
 mod to_keeper;
 
 pub use self::{
-    client::{RemoteKeeper, RemotePlace},
+    client::{RemoteKeeper, RemotePlace, Start},
     peer::PeerError,
     server::Server,
     socket::{BindError, Listener},

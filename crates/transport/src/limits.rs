@@ -71,6 +71,12 @@ pub const OUTBOX_FRAMES: usize = 2;
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a keeper that was started may take to listen.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it listens.
+pub const START_POLL: Duration = Duration::from_millis(5);
+
 /// A keeper that says nothing for so long is asked whether it is there.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 

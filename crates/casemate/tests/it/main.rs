@@ -14,6 +14,7 @@ mod files;
 mod home;
 mod idempotency;
 mod json;
+mod keeper;
 mod profiles;
 mod refused;
 mod signals;

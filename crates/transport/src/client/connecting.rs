@@ -1,6 +1,6 @@
 //! The connection: made when it is needed, and made anew when it broke.
 
-use std::{io, path::Path};
+use std::{fmt, io, path::Path, sync::Arc};
 
 use casemate_ports::KeeperError;
 use hyper::client::conn::http2;
@@ -8,21 +8,30 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
-use super::{RemoteKeeper, unavailable};
+use super::{Remote, RemoteKeeper, unavailable};
 use crate::{
     body::OutBody,
     limits::{
         CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES,
-        MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES,
+        MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, START_POLL, START_TIMEOUT, STREAM_WINDOW_BYTES,
     },
     peer::{PeerError, check_directory, check_peer},
 };
 
 /// Takes requests for a connection.
 pub(super) type Sender = http2::SendRequest<OutBody>;
+
+/// Starts a keeper where nobody listens.
+pub trait Start: fmt::Debug + Send + Sync {
+    /// Starts one, and does not wait for it. When several are started, one of them lives.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    fn start(&self) -> io::Result<()>;
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +40,10 @@ enum ConnectError {
     Peer(#[from] PeerError),
     #[error("cannot connect to its socket")]
     Socket(#[source] io::Error),
+    #[error("cannot start it")]
+    Start(#[source] io::Error),
+    #[error("it was started and does not listen; its log says why")]
+    NotStarted(#[source] io::Error),
     #[error("cannot speak HTTP/2 to it")]
     Http(#[source] hyper::Error),
     #[error("it does not take the connection")]
@@ -46,14 +59,9 @@ impl RemoteKeeper {
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let socket = self.0.socket.clone();
+        let remote = Arc::clone(&self.0);
         // At home, whichever runtime asks: it outlives the one that does.
-        let made = self.0.runtime.spawn(async move {
-            match timeout(CONNECT_TIMEOUT, dial(&socket)).await {
-                Ok(sender) => sender,
-                Err(_) => Err(ConnectError::TimedOut),
-            }
-        });
+        let made = self.0.runtime.spawn(async move { remote.reach().await });
         let sender = made
             .await
             .unwrap_or(Err(ConnectError::Runtime))
@@ -63,7 +71,39 @@ impl RemoteKeeper {
     }
 }
 
+impl Remote {
+    /// Connects to whoever listens, and if nobody does, to whoever is started.
+    async fn reach(&self) -> Result<Sender, ConnectError> {
+        let nobody = match dial(&self.socket).await {
+            Err(ConnectError::Socket(error)) => ConnectError::Socket(error),
+            reached => return reached,
+        };
+        let Some(start) = &self.start else {
+            return Err(nobody);
+        };
+        start.start().map_err(ConnectError::Start)?;
+        let started = Instant::now();
+        loop {
+            sleep(START_POLL).await;
+            match dial(&self.socket).await {
+                // It may not listen yet, and another one may do so first.
+                Err(ConnectError::Socket(error)) if started.elapsed() > START_TIMEOUT => {
+                    return Err(ConnectError::NotStarted(error));
+                }
+                Err(ConnectError::Socket(_)) => {}
+                reached => return reached,
+            }
+        }
+    }
+}
+
 async fn dial(socket: &Path) -> Result<Sender, ConnectError> {
+    timeout(CONNECT_TIMEOUT, connect(socket))
+        .await
+        .unwrap_or(Err(ConnectError::TimedOut))
+}
+
+async fn connect(socket: &Path) -> Result<Sender, ConnectError> {
     check_directory(socket)?;
     let stream = UnixStream::connect(socket)
         .await

@@ -1,0 +1,197 @@
+//! The keeper's process: one for a user, started when it is needed, gone when it is not.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, getsid, kill_process, test_kill_process};
+
+use crate::home::{Home, for_everybody};
+
+/// Longer than anything here takes on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SOCKET: &str = "state/run/keeper.sock";
+
+/// The keepers of a home; they die with this.
+struct Keepers<'a>(&'a Home);
+
+impl Keepers<'_> {
+    /// Those that are alive now.
+    fn alive(&self) -> Vec<Pid> {
+        let socket = self.0.path(SOCKET);
+        let is_one = |process: &Path| {
+            let words = fs::read(process.join("cmdline")).unwrap_or_default();
+            let words: Vec<_> = words.split(|byte| *byte == 0).collect();
+            words.get(..3) == Some(&[b"casemate".as_slice(), b"keeper", b"--socket"])
+                && words
+                    .get(3)
+                    .is_some_and(|word| *word == socket.as_os_str().as_encoded_bytes())
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter(|process| is_one(&process.path()))
+            .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
+            .collect()
+    }
+
+    /// The one that is alive.
+    #[track_caller]
+    fn one(&self) -> Pid {
+        let alive = self.alive();
+        assert_eq!(alive.len(), 1, "{alive:?}");
+        alive[0]
+    }
+}
+
+impl Drop for Keepers<'_> {
+    fn drop(&mut self) {
+        for keeper in self.alive() {
+            let _ = kill_process(keeper, Signal::KILL);
+        }
+    }
+}
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "not yet: {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_gone(keeper: Pid) -> bool {
+    test_kill_process(keeper).is_err()
+}
+
+/// However many want one at once, there is one, and nobody is turned away.
+#[test]
+fn many_starters_come_to_one_keeper() {
+    for_everybody(|home| {
+        let keepers = Keepers(home);
+        let starters: Vec<_> = (0..8)
+            .map(|_| {
+                let mut starter = home.casemate(["keeper"]);
+                starter.stdout(Stdio::piped()).stderr(Stdio::piped());
+                starter.spawn().unwrap()
+            })
+            .collect();
+        for starter in starters {
+            let ran = crate::home::Ran(starter.wait_with_output().unwrap());
+            ran.exits(0);
+            assert_eq!(ran.json()["sessions"], serde_json::json!([]));
+        }
+        until("the others have given up", || keepers.alive().len() == 1);
+        let keeper = keepers.one();
+        home.run(["keeper"]).exits(0);
+        assert_eq!(keepers.one(), keeper);
+    });
+}
+
+/// I2, DESIGN §1: it has nothing of whoever started it, and one thread.
+#[test]
+fn a_keeper_has_nothing_of_its_starter() {
+    for_everybody(|home| {
+        let keepers = Keepers(home);
+        home.run(["keeper"]).exits(0);
+        let keeper = keepers.one();
+        let process = Path::new("/proc").join(keeper.to_string());
+        assert_eq!(fs::read(process.join("environ")).unwrap(), b"");
+        assert_eq!(fs::read_link(process.join("cwd")).unwrap(), Path::new("/"));
+        assert_eq!(getsid(Some(keeper)).unwrap(), keeper);
+        assert_eq!(fs::read_dir(process.join("task")).unwrap().count(), 1);
+        let limits = fs::read_to_string(process.join("limits")).unwrap();
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"))
+            .unwrap();
+        let words: Vec<_> = core.split_whitespace().collect();
+        assert_eq!(words[4..6], ["1", "1"], "{core}");
+        let status = fs::read_to_string(process.join("status")).unwrap();
+        assert!(status.contains("\nUmask:\t0077\n"), "{status}");
+        for entry in fs::read_dir(process.join("fd")).unwrap().flatten() {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let target = target.to_string_lossy().into_owned();
+            let ours = [
+                "/dev/null",
+                "socket:",
+                "anon_inode:",
+                "/memfd:",
+                "pipe:",
+                "/proc",
+            ];
+            let state = home.path("state/run").to_string_lossy().into_owned();
+            let known = ours.iter().any(|start| target.starts_with(start))
+                || target.starts_with(&state)
+                || target.starts_with("/sys/fs/cgroup");
+            assert!(known, "a descriptor of {target}");
+        }
+    });
+}
+
+#[test]
+fn a_keeper_that_dies_is_replaced_and_one_that_is_asked_goes() {
+    for_everybody(|home| {
+        let keepers = Keepers(home);
+        home.run(["keeper"]).exits(0);
+        let first = keepers.one();
+        kill_process(first, Signal::KILL).unwrap();
+        until("it is dead", || keepers.alive().is_empty());
+        assert!(home.path(SOCKET).exists());
+        home.run(["keeper"]).exits(0);
+        let second = keepers.one();
+        assert_ne!(first, second);
+        kill_process(second, Signal::TERM).unwrap();
+        until("it has gone", || keepers.alive().is_empty());
+        assert!(!home.path(SOCKET).exists());
+    });
+}
+
+/// R22: a keeper that nobody needs does not stay.
+#[test]
+fn a_keeper_that_nobody_needs_ends() {
+    for_everybody(|home| {
+        home.run(["keeper"]).exits(0);
+        let keepers = Keepers(home);
+        kill_process(keepers.one(), Signal::TERM).unwrap();
+        until("it has gone", || keepers.alive().is_empty());
+        let words = [
+            "keeper",
+            "--socket",
+            SOCKET,
+            "--images",
+            "state/images",
+            "--idle-exit",
+            "1s",
+        ];
+        let mut keeper = home.casemate(words).arg0("casemate").spawn().unwrap();
+        let start = Instant::now();
+        assert!(keeper.wait().unwrap().success());
+        assert!(start.elapsed() > Duration::from_secs(1));
+        assert!(!home.path(SOCKET).exists());
+    });
+}
+
+#[test]
+fn a_second_keeper_on_a_socket_and_an_open_directory_are_refused() {
+    for_everybody(|home| {
+        let keepers = Keepers(home);
+        home.run(["keeper"]).exits(0);
+        let words = ["keeper", "--socket", SOCKET, "--images", "state/images"];
+        home.run(words).exits(123).says("a keeper listens on");
+        let keeper = keepers.one();
+        assert!(!is_gone(keeper));
+        fs::create_dir(home.path("open")).unwrap();
+        home.give("open");
+        home.run(["keeper", "--socket", "open/s", "--images", "i"])
+            .exits(123)
+            .says("mode 0700");
+        home.run(["keeper", "--socket", "x"]).exits(2);
+    });
+}
