@@ -4,7 +4,14 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{doctor::DoctorArgs, exit::Exit, keeper::KeeperArgs, values};
+use crate::{
+    client::{CallArgs, SessionCommand},
+    doctor::DoctorArgs,
+    exit::Exit,
+    keeper::KeeperArgs,
+    serve::ServeArgs,
+    values,
+};
 
 /// Runs an agent's code in a sandbox: decided, recorded and provable.
 #[derive(Debug, Parser)]
@@ -42,6 +49,13 @@ impl Cli {
 pub(crate) enum Command {
     /// Run a program in a sandbox
     Run(Box<RunArgs>),
+    /// Serve sessions and calls on a socket of this user's
+    Serve(ServeArgs),
+    /// Run a call in a session of `casemate serve`
+    Call(Box<CallArgs>),
+    /// Look at sessions of `casemate serve`, and use their files
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Look at profiles: what a route may do
     #[command(subcommand)]
     Profile(ProfileCommand),

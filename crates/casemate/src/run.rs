@@ -24,7 +24,8 @@ use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
 use tokio::{runtime::Builder, sync::mpsc};
 
-use self::{artefacts::Sink, program::StdinUse, request::Request, signals::Signals, voice::Voice};
+use self::{artefacts::Sink, program::StdinUse, request::Request, voice::Voice};
+pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
     cli::RunArgs,
     exit::Exit,
