@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::JsonRejection},
+    extract::{State, rejection::JsonRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
+    extract::{Asked, Named},
     problem::Problem,
     request::CallRequest,
     routes::{Keeps, Remembers},
@@ -111,8 +112,8 @@ fn find<K: Keeps, P: Remembers>(api: &Api<K, P>, id: &str) -> Result<Arc<Running
 /// `GET /v1/calls/{id}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(From { from }): Query<From>,
+    Named(id): Named<String>,
+    Asked(From { from }): Asked<From>,
 ) -> Result<Response, Problem> {
     let call = find(&api, &id)?;
     let seen = call.pieces(from);
@@ -158,8 +159,8 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 /// `GET /v1/calls/{id}/events`
 pub(crate) async fn events<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(From { from }): Query<From>,
+    Named(id): Named<String>,
+    Asked(From { from }): Asked<From>,
 ) -> Result<Response, Problem> {
     Ok(observed(find(&api, &id)?, from))
 }
@@ -167,7 +168,7 @@ pub(crate) async fn events<K: Keeps, P: Remembers>(
 /// `POST /v1/calls/{id}/cancel`
 pub(crate) async fn cancel<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
 ) -> Result<Response, Problem> {
     let call = find(&api, &id)?;
     let was_running = call.phase() != Phase::Ended && call.cancel();

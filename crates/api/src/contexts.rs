@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -12,6 +12,7 @@ use casemate_model::ContextId;
 use serde_json::json;
 
 use crate::{
+    extract::{Asked, Named},
     owner::OfAgent,
     problem::Problem,
     routes::{Keeps, Remembers},
@@ -22,8 +23,8 @@ use crate::{
 /// `POST /v1/sessions/{id}/contexts`
 pub(crate) async fn open<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
     let opened =
@@ -36,8 +37,8 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
 /// `DELETE /v1/contexts/{id}`
 pub(crate) async fn close<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
     let owner = api.owner(agent);
     let context: ContextId = id

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     body::Pieces,
+    extract::{Asked, Named},
     limits::{ANSWER_QUEUE, UPLOAD_PIECE_BYTES},
     owner::{OfAgent, local},
     problem::Problem,
@@ -38,8 +39,8 @@ pub(crate) struct ListQuery {
 /// `GET /v1/sessions/{id}/files`
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(ListQuery { agent, path }): Query<ListQuery>,
+    Named(id): Named<String>,
+    Asked(ListQuery { agent, path }): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
     let listed =
@@ -52,8 +53,8 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
 /// `GET /v1/sessions/{id}/files/{path}`
 pub(crate) async fn read<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path((id, path)): Path<(String, String)>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Named((id, path)): Named<(String, String)>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
     let read =
@@ -77,8 +78,8 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
 /// `PUT /v1/sessions/{id}/files/{path}`
 pub(crate) async fn write<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path((id, path)): Path<(String, String)>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Named((id, path)): Named<(String, String)>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
     body: Body,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
@@ -115,8 +116,8 @@ async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
 /// `DELETE /v1/sessions/{id}/files/{path}`
 pub(crate) async fn remove<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path((id, path)): Path<(String, String)>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Named((id, path)): Named<(String, String)>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
     let removed = api.with(move |sessions| async move {

@@ -11,6 +11,7 @@
 mod body;
 mod calls;
 mod contexts;
+mod extract;
 mod files;
 pub mod limits;
 mod listener;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{
-        Path, Query, State, WebSocketUpgrade,
+        State,
         ws::{Message, WebSocket},
     },
     response::Response,
@@ -12,6 +12,7 @@ use axum::{
 use casemate_ports::Connection;
 
 use crate::{
+    extract::{Asked, Named, Upgrade},
     limits::MAX_MESSAGE_BYTES,
     owner::OfAgent,
     pipe::Pipe,
@@ -24,9 +25,9 @@ use crate::{
 /// `GET /v1/sessions/{id}/ports/{port}`
 pub(crate) async fn connect<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path((id, port)): Path<(String, u16)>,
-    Query(OfAgent { agent }): Query<OfAgent>,
-    upgrade: WebSocketUpgrade,
+    Named((id, port)): Named<(String, u16)>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+    Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
     let connected =

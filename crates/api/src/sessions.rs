@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::JsonRejection},
+    extract::{State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    extract::{Asked, Named},
     owner::{OfAgent, local},
     problem::Problem,
     routes::{Keeps, Remembers},
@@ -97,7 +98,7 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
 /// `GET /v1/sessions`
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
     let owner = api.owner(agent);
     let listed = api.with(move |sessions| async move { sessions.list(&owner).await });
@@ -108,8 +109,8 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
 /// `GET /v1/sessions/{id}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
     let view = api.with(move |sessions| async move { sessions.show(&owner, session).await });
@@ -119,8 +120,8 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 /// `DELETE /v1/sessions/{id}`
 pub(crate) async fn destroy<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(OfAgent { agent }): Query<OfAgent>,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
     let (owner, session) = (api.owner(agent), session(&id)?);
     let done = api.with(move |sessions| async move { sessions.destroy(&owner, session).await });

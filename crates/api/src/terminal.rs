@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{
-        Path, Query, State, WebSocketUpgrade,
+        State,
         ws::{Message, WebSocket},
     },
     response::Response,
@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
+    extract::{Asked, Named, Upgrade},
     limits::MAX_MESSAGE_BYTES,
     owner::local,
     pipe::Pipe,
@@ -70,9 +71,9 @@ enum Wish {
 /// `GET /v1/sessions/{id}/terminal`
 pub(crate) async fn open<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    Path(id): Path<String>,
-    Query(query): Query<TerminalQuery>,
-    upgrade: WebSocketUpgrade,
+    Named(id): Named<String>,
+    Asked(query): Asked<TerminalQuery>,
+    Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
     let session = session(&id)?;
     let profile = api.sessions.profile(query.route.as_deref());

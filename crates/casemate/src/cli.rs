@@ -30,15 +30,18 @@ impl Cli {
 
     fn try_read(words: &[OsString]) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(words)?;
-        if let Command::Run(run) = &mut cli.command {
-            // The program is the end of the line, and clap does not say whether `--` came before it.
-            let before = words.len().checked_sub(run.program.len() + 1);
-            if before
-                .and_then(|before| words.get(before))
-                .is_some_and(|word| word == "--")
-            {
-                run.form = Form::Command;
-            }
+        let (program, form) = match &mut cli.command {
+            Command::Run(run) => (&run.program, &mut run.form),
+            Command::Call(call) => (&call.program, &mut call.form),
+            _ => return Ok(cli),
+        };
+        // The program is the end of the line, and clap does not say whether `--` came before it.
+        let before = words.len().checked_sub(program.len() + 1);
+        if before
+            .and_then(|before| words.get(before))
+            .is_some_and(|word| word == "--")
+        {
+            *form = Form::Command;
         }
         Ok(cli)
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::connection::{Gateway, block_on, problem, read, request};
 use crate::{
-    cli::Language,
+    cli::{Form, Language},
     exit::Exit,
     report::{self, Failure},
     run::write_stream,
@@ -23,23 +23,24 @@ use crate::{
 /// it is written; Ctrl-C interrupts the call.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "casemate call [OPTIONS] SCRIPT [ARGS]...\n       casemate call [OPTIONS] -\n       casemate call [OPTIONS] -c CODE [ARGS]...\n       casemate call [OPTIONS] --shell COMMAND..."
+    override_usage = "casemate call [OPTIONS] SCRIPT [ARGS]...\n       casemate call [OPTIONS] -\n       casemate call [OPTIONS] -c CODE [ARGS]...\n       casemate call [OPTIONS] -- COMMAND..."
 )]
 pub(crate) struct CallArgs {
     #[command(flatten)]
     gateway: Gateway,
 
-    /// A Python (.py) or shell (.sh, .bash) script and its arguments; `-` reads it from standard input
+    /// A Python (.py) or shell (.sh, .bash) script and its arguments; `-` reads it from standard input; after
+    /// `--`, a command of the sandbox and its arguments
     #[arg(value_name = "SCRIPT", trailing_var_arg = true)]
-    program: Vec<OsString>,
+    pub(crate) program: Vec<OsString>,
+
+    /// Whether `--` came before the program.
+    #[arg(skip)]
+    pub(crate) form: Form,
 
     /// Python code, in place of a script
     #[arg(short = 'c', long = "code", value_name = "CODE")]
     code: Option<String>,
-
-    /// What follows is a command of the sandbox and its arguments
-    #[arg(long, conflicts_with = "code")]
-    shell: bool,
 
     /// The language of the script, when its name does not say it
     #[arg(long, value_enum)]
@@ -128,18 +129,15 @@ fn body(args: &CallArgs) -> anyhow::Result<Value> {
         let (name, value) = variable.split_once('=').context("--env takes NAME=VALUE")?;
         env.insert(name, value);
     }
-    let (tool, code, argv, arguments) = if args.shell {
-        if args.program.is_empty() {
-            return Err(anyhow!("--shell needs a command"));
-        }
-        ("shell", None, Some(words().collect::<Vec<_>>()), Vec::new())
-    } else if let Some(code) = &args.code {
+    let (tool, code, argv, arguments) = if let Some(code) = &args.code {
         (
             "python",
             Some(Text::from(code.as_str())),
             None,
             words().collect(),
         )
+    } else if args.form == Form::Command {
+        ("shell", None, Some(words().collect::<Vec<_>>()), Vec::new())
     } else {
         let script = args.program.first().context("there is nothing to run")?;
         let (tool, source) = script_of(script, args.language)?;

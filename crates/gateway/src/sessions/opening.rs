@@ -38,10 +38,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             [],
             now_ms,
         ));
+        // Also for one that is not remembered: an agent without a store cannot have calls recorded.
+        let store = self.stores.open(&owner.agent).await?;
         if stay == Stay::Once {
             self.keeper.open(spec).await?;
         } else {
-            let store = self.stores.open(&owner.agent).await?;
             let record = SessionRecord {
                 id,
                 tenant: owner.tenant.clone(),
