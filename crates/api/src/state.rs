@@ -48,10 +48,10 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         }
     }
 
-    /// How many calls have not ended.
+    /// Whether every call has ended, with everything that was only for it.
     #[must_use]
-    pub fn running(&self) -> usize {
-        self.calls.count()
+    pub fn is_idle(&self) -> bool {
+        self.calls.count() == 0 && self.sessions.load() == (0, 0)
     }
 
     /// Interrupts every call. Says how many.
@@ -146,7 +146,8 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             let life = Box::pin(api.sessions.call(call, io, tell));
             let note = async {
                 // Without an answer nothing was decided.
-                let told = told.await.unwrap_or(Told::Withdrawn(noted.id));
+                let mut told = told.await.unwrap_or(Told::Withdrawn(noted.id));
+                told.forget_program();
                 api.calls.end(&noted, Arc::new(told));
             };
             tokio::join!(life, note);

@@ -46,6 +46,8 @@ const QUEUE_TIMEOUT_MS: u64 = 60_000;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long they have after that: an interrupt kills in two seconds.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long answers have to reach their readers after that.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
@@ -144,7 +146,10 @@ async fn serve(root: &Path, socket: &Path, profiles: Vec<Profile>) -> anyhow::Re
     let draining = drain(&api);
     tokio::select! {
         served = &mut serving => served.context("cannot serve any more")?,
-        () = draining => {}
+        () = draining => {
+            // What was answered is still on its way.
+            drop(timeout(FLUSH_TIMEOUT, &mut serving).await);
+        }
         // Whoever asks twice is in a hurry.
         _ = signals.next() => {}
     }
@@ -154,7 +159,7 @@ async fn serve(root: &Path, socket: &Path, profiles: Vec<Profile>) -> anyhow::Re
 /// Lets calls end, and then ends them.
 async fn drain(api: &Api<RemoteKeeper, CachedStores>) {
     let none_runs = async || {
-        while api.running() > 0 {
+        while !api.is_idle() {
             sleep(DRAIN_CHECK).await;
         }
     };

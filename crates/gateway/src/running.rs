@@ -18,7 +18,7 @@ use crate::Told;
 pub const MAX_KEPT_OUTPUT_BYTES: usize = 256 * 1024;
 
 /// The most calls that ended and are still known.
-pub const MAX_ENDED_CALLS: usize = 1_024;
+pub const MAX_ENDED_CALLS: usize = 512;
 
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,6 +47,27 @@ pub enum Told {
     Withdrawn(DecisionId),
 }
 
+impl Told {
+    /// Forgets what ran: an answer that is kept for a while says it by its digest.
+    pub fn forget_program(&mut self) {
+        let facts = match self {
+            Self::Released(released) => released.facts_mut(),
+            Self::Refused(refused) => refused.facts_mut(),
+            Self::Unrecorded(facts, _) => facts,
+            Self::Withdrawn(_) => return,
+        };
+        facts.ask.code = None;
+        facts.ask.command.cell = None;
+        for value in facts.ask.command.env.values_mut() {
+            *value = Text::default();
+        }
+        facts
+            .call
+            .iter_mut()
+            .for_each(|call| call.program.env.clear());
+    }
+}
+
 /// Files of a session stay in it.
 struct Nowhere;
 
@@ -189,7 +210,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let lane = match context {
             Some(context) if own != Some(context) => Some(context.to_string()),
             Some(_) => Some("own context".to_owned()),
-            None if mode == SessionMode::Context && is_cell && thread.is_some() => {
+            None if mode == SessionMode::Context
+                && is_cell
+                && (thread.is_some() || named.is_some()) =>
+            {
                 Some("own context".to_owned())
             }
             None => None,
