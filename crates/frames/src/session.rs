@@ -42,37 +42,8 @@ impl SessionOrder {
     }
 }
 
-/// What the first process of a lasting sandbox says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionWord {
-    /// It takes orders.
-    Ready,
-    /// The warm interpreter is gone.
-    InterpreterLost,
-}
-
-impl SessionWord {
-    /// The message.
-    #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        match self {
-            Self::Ready => vec![1],
-            Self::InterpreterLost => vec![2],
-        }
-    }
-
-    /// What a message says.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub const fn decode(message: &[u8]) -> Result<Self, FrameError> {
-        match message {
-            [1] => Ok(Self::Ready),
-            [2] => Ok(Self::InterpreterLost),
-            _ => Err(FrameError::Field("word")),
-        }
-    }
-}
+/// What the first process of a lasting sandbox says when it takes orders: its only word.
+pub const SESSION_READY: &[u8] = b"R";
 
 /// What is heard from a place until it is ready. The kernel says who sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,16 @@ pub(crate) struct Interpreter {
     streams: Option<Streams>,
     open: bool,
     busy: bool,
+    /// Whether it stays after a cell.
+    stay: bool,
+    /// The exit code that it announced.
+    announced: Option<u8>,
+    /// Its parent is gone, and will not say how it ended.
+    orphaned: bool,
 }
+
+/// What an end is taken for that nobody saw.
+const KILLED: u8 = 9;
 
 /// How the parent says that it ended: status of wait(2), CPU time in microseconds, largest resident memory in bytes.
 const EXIT_BYTES: usize = 20;
@@ -69,6 +78,9 @@ impl Interpreter {
             }),
             open: true,
             busy: false,
+            stay: false,
+            announced: None,
+            orphaned: false,
         };
         // Its first word is its pid here.
         loop {
@@ -101,6 +113,7 @@ impl Interpreter {
 
     /// Lets it run a cell.
     pub(crate) fn start(&mut self, cell: Cell) -> io::Result<()> {
+        self.stay = cell.stay;
         let mut bytes = Vec::new();
         ToGuest::Cell(cell).encode(&mut bytes)?;
         self.busy = true;
@@ -109,16 +122,20 @@ impl Interpreter {
 
     /// What it wrote next, if all of that is here: output, results, or the end of a cell.
     pub(crate) fn next(&mut self) -> io::Result<Option<FromGuest>> {
-        match self.decoder.next_frame()? {
-            Some(FromGuest::CellEnded(code)) if self.busy => {
-                self.busy = false;
-                Ok(Some(FromGuest::CellEnded(code)))
+        loop {
+            match self.decoder.next_frame()? {
+                Some(FromGuest::CellEnded(code)) if self.busy && self.stay => {
+                    self.busy = false;
+                    return Ok(Some(FromGuest::CellEnded(code)));
+                }
+                // Its parent knows better, if that is still there.
+                Some(FromGuest::CellEnded(code)) if self.busy => self.announced = Some(code),
+                Some(
+                    said @ (FromGuest::Stdout(_) | FromGuest::Stderr(_) | FromGuest::Results(_)),
+                ) => return Ok(Some(said)),
+                Some(_) => return Err(io::ErrorKind::InvalidData.into()),
+                None => return Ok(None),
             }
-            Some(said @ (FromGuest::Stdout(_) | FromGuest::Stderr(_) | FromGuest::Results(_))) => {
-                Ok(Some(said))
-            }
-            Some(_) => Err(io::ErrorKind::InvalidData.into()),
-            None => Ok(None),
         }
     }
 
@@ -127,8 +144,9 @@ impl Interpreter {
         self.open.then(|| self.socket.as_fd())
     }
 
-    pub(crate) fn exit(&self) -> BorrowedFd<'_> {
-        self.exit.as_fd()
+    /// Where its parent says how it ended, while it can.
+    pub(crate) fn exit(&self) -> Option<BorrowedFd<'_>> {
+        (!self.orphaned).then(|| self.exit.as_fd())
     }
 
     /// Reads what is there into the decoder; false at its end.
@@ -156,12 +174,21 @@ impl Interpreter {
         }
     }
 
-    /// How it ended, as its parent saw it.
-    pub(crate) fn ended(&self) -> io::Result<Exited> {
+    /// How it ended, as its parent saw it, or as it announced when the parent is gone. Nothing while it has not ended.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<Exited>> {
+        if self.orphaned {
+            let silent = Exited {
+                code: self.announced,
+                signal: self.announced.is_none().then_some(KILLED),
+                cpu_us: 0,
+                memory_peak_bytes: 0,
+            };
+            return Ok((!self.open).then_some(silent));
+        }
         let mut record = [0; EXIT_BYTES];
         if rustix::io::read(&self.exit, &mut record)? != EXIT_BYTES {
-            // Nobody saw it: the parent is gone.
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            self.orphaned = true;
+            return self.ended();
         }
         let status = record
             .first_chunk()
@@ -176,11 +203,11 @@ impl Interpreter {
             0 => (Some(byte(status >> 8)), None),
             signal => (None, Some(signal)),
         };
-        Ok(Exited {
+        Ok(Some(Exited {
             code,
             signal,
             cpu_us: number(4),
             memory_peak_bytes: number(12),
-        })
+        }))
     }
 }

@@ -29,6 +29,8 @@ mod terminal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // What it is called where processes are listed.
+    let _ = rustix::thread::set_name(c"casemate-guest");
     let lasting = std::env::args_os()
         .nth(1)
         .is_some_and(|word| word == "session");

@@ -142,13 +142,21 @@ impl Relay {
             if ready.stderr {
                 self.stderr = relay_chunk(&self.keeper, self.stderr.take(), FromGuest::Stderr)?;
             }
-            if ready.exit {
+            if ready.exit || self.is_orphan_dead() {
                 self.bury()?;
             }
             if ready.children {
                 self.reap()?;
             }
         }
+    }
+
+    /// Whether the interpreter has ended without anybody to say so.
+    fn is_orphan_dead(&self) -> bool {
+        let Task::Interpreter(interpreter) = &self.task else {
+            return false;
+        };
+        self.ended.is_none() && interpreter.exit().is_none() && interpreter.socket().is_none()
     }
 
     /// Whether everything in here is dead, and all that was said is passed on.
@@ -177,8 +185,8 @@ impl Relay {
             if let Some(socket) = interpreter.socket() {
                 fds.push((&mut ready.said, borrowed(socket, PollFlags::IN)));
             }
-            if self.ended.is_none() {
-                fds.push((&mut ready.exit, borrowed(interpreter.exit(), PollFlags::IN)));
+            if let Some(exit) = interpreter.exit().filter(|_| self.ended.is_none()) {
+                fds.push((&mut ready.exit, borrowed(exit, PollFlags::IN)));
             }
         }
         if let Some(pipe) = self.stdin.waiting() {
@@ -273,10 +281,14 @@ impl Relay {
 
     /// Notes the end of the interpreter, which is the end of everything that it started.
     fn bury(&mut self) -> io::Result<()> {
-        if let Task::Interpreter(interpreter) = &self.task {
-            let ended = interpreter.ended();
+        let Task::Interpreter(interpreter) = &mut self.task else {
+            return Ok(());
+        };
+        if self.ended.is_none()
+            && let Some(ended) = interpreter.ended()?
+        {
             signal_everyone();
-            self.ended = Some(ended?);
+            self.ended = Some(ended);
             self.reap()?;
         }
         Ok(())

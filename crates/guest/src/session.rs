@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use casemate_frames::{MAX_SESSION_BYTES, PlaceReport, SessionOrder, SessionWord};
+use casemate_frames::{MAX_SESSION_BYTES, PlaceReport, SESSION_READY, SessionOrder};
 use casemate_sys::{
     Forked, Namespaces, SignalEvents, clone_process, exit_now, set_no_dump, wait_any,
 };
@@ -37,14 +37,13 @@ pub(crate) fn serve() -> io::Result<()> {
         keeper,
         interpreter: None,
     };
-    session.say(SessionWord::Ready)?;
+    send(&session.keeper, SESSION_READY, &[])?;
     loop {
         let (ordered, lost) = session.wait(&children)?;
         children.clear()?;
         while let Ok(Some(_)) = wait_any() {}
         if lost {
             session.interpreter = None;
-            session.say(SessionWord::InterpreterLost)?;
         }
         if ordered && !session.obey()? {
             return Ok(());
@@ -59,10 +58,6 @@ struct Session {
 }
 
 impl Session {
-    fn say(&self, word: SessionWord) -> io::Result<()> {
-        Ok(send(&self.keeper, &word.encode(), &[])?)
-    }
-
     /// Whether there is an order, and whether the interpreter is gone.
     fn wait(&self, children: &SignalEvents) -> io::Result<(bool, bool)> {
         let mut fds = vec![

@@ -52,7 +52,8 @@ impl Made {
     }
 }
 
-/// The newest image under the recipe's name, if it was built from this recipe; else builds it.
+/// The newest image under the recipe's name, if it was built from this recipe; else builds it, or waits for whoever builds
+/// under this name already.
 ///
 /// # Errors
 /// When it cannot be built. Then the store is as it was.
@@ -61,15 +62,25 @@ pub fn build_missing(
     recipe: &Recipe,
     step: &mut dyn FnMut(Step),
 ) -> Result<Made, BuildError> {
+    if let Some(image) = existing(store, recipe)? {
+        return Ok(Made::Before(image));
+    }
+    let _turn = store.turn(&recipe.name)?;
+    match existing(store, recipe)? {
+        Some(image) => Ok(Made::Before(image)),
+        None => build(store, recipe, step).map(Made::Now),
+    }
+}
+
+fn existing(store: &ImageStore, recipe: &Recipe) -> Result<Option<Image>, BuildError> {
     let wanted = recipe.digest()?;
     match store.find(recipe.name.as_str()) {
-        Ok(image) if image.manifest.recipe == wanted => Ok(Made::Before(image)),
-        Ok(_)
-        | Err(
+        Ok(image) => Ok(Some(image).filter(|image| image.manifest.recipe == wanted)),
+        Err(
             ImageError::UnknownName { .. }
             | ImageError::UnknownDigest { .. }
             | ImageError::Format { .. },
-        ) => build(store, recipe, step).map(Made::Now),
+        ) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -116,7 +127,7 @@ pub fn build(
 }
 
 /// Writes the index of `tree` into `built`.
-fn write_index(built: &Path, tree: &Path) -> Result<Tree, BuildError> {
+pub(crate) fn write_index(built: &Path, tree: &Path) -> Result<Tree, BuildError> {
     debug_assert!(tree.starts_with(built) && tree.ends_with(TREE));
     let entries = index::entries(tree).map_err(BuildError::Tree)?;
     let index = index::write(&entries)?;
@@ -135,7 +146,8 @@ const fn bytes(entry: &Entry) -> u64 {
     }
 }
 
-fn add(
+/// Puts what is complete in `built` into the store.
+pub(crate) fn add(
     store: &ImageStore,
     staging: &Staging,
     built: &Path,

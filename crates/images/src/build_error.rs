@@ -142,7 +142,7 @@ pub enum BuildError {
         /// The package.
         package: String,
     },
-    /// Two packages bring the same file, or a package brings one that no image may hold.
+    /// The packages bring something that no image may hold.
     #[error("the packages do not fit into an image")]
     Tree(#[source] ImageError),
 }

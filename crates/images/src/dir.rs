@@ -95,17 +95,23 @@ pub(crate) fn try_lock(handle: &File, operation: FlockOperation) -> io::Result<L
 /// Waits until nobody else changes the names in the directory `path`. Dropping the handle ends it.
 pub(crate) fn lock(path: &Path) -> Result<File, ImageError> {
     let handle = handle(path).map_err(ImageError::io("open", path))?;
-    for _ in 0..LOCK_WAIT_MS / LOCK_RETRY_MS {
-        let lock = try_lock(&handle, FlockOperation::NonBlockingLockExclusive)
+    wait(&handle, path, LOCK_WAIT_MS)?;
+    Ok(handle)
+}
+
+/// Waits for the lock of an open file or directory.
+pub(crate) fn wait(handle: &File, path: &Path, max_ms: u64) -> Result<(), ImageError> {
+    for _ in 0..max_ms / LOCK_RETRY_MS {
+        let lock = try_lock(handle, FlockOperation::NonBlockingLockExclusive)
             .map_err(ImageError::io("lock", path))?;
         if lock == Lock::Taken {
-            return Ok(handle);
+            return Ok(());
         }
         sleep(Duration::from_millis(LOCK_RETRY_MS));
     }
     Err(ImageError::Locked {
         path: path.to_owned(),
-        waited_ms: LOCK_WAIT_MS,
+        waited_ms: max_ms,
     })
 }
 
@@ -145,28 +151,31 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, ImageError> {
     Ok(content)
 }
 
-/// Removes a tree whose directories nobody may write to. What is gone already is no error.
+/// Removes a tree whose directories nobody may write to. Others may be removing it too.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), ImageError> {
-    let mut directories = vec![path.to_owned()];
-    while let Some(directory) = directories.pop() {
-        match fs::symlink_metadata(&directory) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(ImageError::io("look at", directory)(error)),
-        }
-        fs::set_permissions(&directory, fs::Permissions::from_mode(PRIVATE_DIR))
-            .map_err(ImageError::io("open up", &directory))?;
-        let failed = || ImageError::io("list", &directory);
-        for entry in fs::read_dir(&directory).map_err(failed())? {
-            let entry = entry.map_err(failed())?;
-            if entry.file_type().map_err(failed())?.is_dir() {
-                directories.push(entry.path());
-            }
+    let failed = || ImageError::io("remove", path);
+    unless_gone(open_up(path)).map_err(failed())?;
+    unless_gone(fs::remove_dir_all(path)).map_err(failed())
+}
+
+/// Gives this user the right to remove what is in the directory `path`, if it is one, and below. No link is followed.
+fn open_up(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(PRIVATE_DIR))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            unless_gone(open_up(&entry.path()))?;
         }
     }
-    match fs::remove_dir_all(path) {
+    Ok(())
+}
+
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(ImageError::io("remove", path)),
+        done => done,
     }
 }

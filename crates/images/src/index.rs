@@ -94,7 +94,7 @@ pub(crate) fn scan(tree: &Path) -> Result<Vec<Sight>, ImageError> {
         if sights.len() >= MAX_ENTRIES {
             return Err(ImageError::TooManyEntries { max: MAX_ENTRIES });
         }
-        let sight = look(tree, path)?;
+        let mut sight = look(tree, path)?;
         if let Sight::Fine(Found {
             entry:
                 Entry {
@@ -103,13 +103,29 @@ pub(crate) fn scan(tree: &Path) -> Result<Vec<Sight>, ImageError> {
                 },
             ..
         }) = &sight
+            && unless_denied(children(tree, path, &mut paths))?.is_none()
         {
-            children(tree, path, &mut paths)?;
+            sight = unreadable(path.clone());
         }
         sights.push(sight);
     }
     sights.sort_by(|one, other| one.path().cmp(other.path()));
     Ok(sights)
+}
+
+fn unreadable(path: Text) -> Sight {
+    let what = "not readable";
+    Sight::Foreign { path, what }
+}
+
+/// Nothing, if even its owner has no right to read something.
+fn unless_denied<T>(done: Result<T, ImageError>) -> Result<Option<T>, ImageError> {
+    match done {
+        Err(ImageError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(None)
+        }
+        done => done.map(Some),
+    }
 }
 
 fn children(tree: &Path, path: &Text, into: &mut Vec<Text>) -> Result<(), ImageError> {
@@ -133,7 +149,11 @@ fn look(tree: &Path, path: Text) -> Result<Sight, ImageError> {
     let kind = if found.is_dir() {
         Kind::Directory {}
     } else if found.is_file() {
-        content(&place, &found).map_err(ImageError::io("read", &place))?
+        let content = content(&place, &found).map_err(ImageError::io("read", &place));
+        match unless_denied(content)? {
+            Some(kind) => kind,
+            None => return Ok(unreadable(path)),
+        }
     } else if found.is_symlink() {
         let target = fs::read_link(&place).map_err(ImageError::io("read", &place))?;
         if !stays_inside(&path, &target) {

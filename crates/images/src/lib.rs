@@ -37,6 +37,8 @@ mod pip;
 mod program;
 mod python;
 mod recipe;
+#[cfg(test)]
+mod sample;
 mod settle;
 mod staging;
 mod store;

@@ -95,6 +95,8 @@ impl Pip {
                     .iter()
                     .filter_map(|name| Some((name, env::var_os(name)?)));
                 command.envs(kept);
+                // What some users make pip ask for; nothing is installed where that would matter.
+                command.env("PIP_REQUIRE_VIRTUALENV", "0");
             }
             Configuration::None => {
                 command.env("PIP_CONFIG_FILE", "/dev/null");

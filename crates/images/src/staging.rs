@@ -5,10 +5,10 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    process::{self, Stdio},
+    process::Stdio,
 };
 
-use rustix::fs::FlockOperation;
+use rustix::{fs::FlockOperation, rand::GetRandomFlags};
 
 use crate::{
     ImageError,
@@ -30,23 +30,28 @@ pub(crate) struct Staging {
 }
 
 /// What an image that is being removed is called.
-pub(crate) fn leaving(store: &Path, directory: &str) -> PathBuf {
-    store.join(format!("{LEAVING}{}-{directory}", process::id()))
+pub(crate) fn leaving(store: &Path) -> Result<PathBuf, ImageError> {
+    unused(store, LEAVING)
+}
+
+/// A name that nothing ever had: whoever still removes something under a name removes nothing of ours.
+fn unused(store: &Path, start: &str) -> Result<PathBuf, ImageError> {
+    let mut number = [0; 16];
+    rustix::rand::getrandom(&mut number, GetRandomFlags::empty())
+        .map_err(ImageError::io("name something in", store))?;
+    let number = u128::from_ne_bytes(number);
+    Ok(store.join(format!("{start}{number:032x}")))
 }
 
 impl Staging {
     /// A new one. Whoever calls holds the store's lock.
     pub(crate) fn new(store: &Path) -> Result<Self, ImageError> {
         remove_leftovers(store)?;
-        let mut number = 0_u64;
-        let path = loop {
-            let path = store.join(format!("{BUILD}{}-{number}", process::id()));
-            match DirBuilder::new().mode(PRIVATE_DIR).create(&path) {
-                Ok(()) => break path,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(ImageError::io("create", path)(error)),
-            }
-        };
+        let path = unused(store, BUILD)?;
+        DirBuilder::new()
+            .mode(PRIVATE_DIR)
+            .create(&path)
+            .map_err(ImageError::io("create", &path))?;
         let file = path.join(LOCK);
         let lock = File::create_new(&file).map_err(ImageError::io("create", &file))?;
         dir::try_lock(&lock, FlockOperation::NonBlockingLockExclusive)

@@ -28,6 +28,11 @@ const NAMES: &str = "names";
 /// The name of a file in [`NAMES`] that is not complete yet; no image can have it. Written under the store's lock.
 const UNFINISHED: &str = ".new";
 
+/// How the names of the files begin that are locked while something is built under a name.
+const TURN: &str = ".turn-";
+
+/// How long to wait for another build under the same name.
+const MAX_TURN_MS: u64 = 60 * 60 * 1_000;
 /// The largest manifest.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// The largest file in [`NAMES`].
@@ -290,7 +295,7 @@ impl ImageStore {
         }
         dir::sync(&self.names_dir())?;
         // From here on nobody sees it, and whatever is left the next build removes.
-        let leaving = staging::leaving(&self.path, &directory_of(&digest));
+        let leaving = staging::leaving(&self.path)?;
         if handle.is_some() {
             let place = self.place(&digest);
             fs::rename(&place, &leaving).map_err(ImageError::io("remove", place))?;
@@ -299,6 +304,18 @@ impl ImageStore {
         drop(lock);
         dir::remove_tree(&leaving)?;
         Ok(digest)
+    }
+
+    /// Waits until no other process builds what is missing under this name. Dropping the handle ends it.
+    pub(crate) fn turn(&self, name: &ImageName) -> Result<File, ImageError> {
+        let path = self.names_dir().join(format!("{TURN}{name}"));
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(ImageError::io("open", &path))?;
+        dir::wait(&file, &path, MAX_TURN_MS)?;
+        Ok(file)
     }
 
     /// A place to build in. What builds that died left behind is removed.

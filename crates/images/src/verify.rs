@@ -35,7 +35,7 @@ pub enum Difference {
     Mode,
     /// The owner.
     Owner,
-    /// It cannot be part of any image: a device, a link that leads out.
+    /// It cannot be part of any image: a device, a link that leads out, something unreadable.
     Foreign,
 }
 

@@ -316,6 +316,7 @@ def serve(link):
             name = argv[0] if argv and argv[0].endswith(".py") else "<cell>"
             code = casemate_cell.run(source, argv, echo, emit, filename=name, settle=settle)
             casemate_cell.finish()
+            send(link, FROM_CELL_ENDED, bytes([code & 0xFF]))
             return code
         if kernel is None:
             kernel = casemate_cell.Kernel()

@@ -253,6 +253,13 @@ impl Cgroups {
         }
     }
 
+    /// How many processes and threads are in it, if the kernel counts them; those that ended and were not waited for count.
+    pub(crate) fn processes(&self) -> Option<u64> {
+        let directory = self.processes.as_deref()?;
+        let text = fs::read_to_string(directory.join("pids.current")).ok()?;
+        text.trim().parse().ok()
+    }
+
     /// CPU time that its processes have used so far, in microseconds, if the kernel counts it.
     pub(crate) fn cpu_us(&self) -> Option<u64> {
         let directory = self.cpu.as_deref()?;

@@ -22,7 +22,7 @@ use casemate_ports::{
 use casemate_sys::LandlockStatus;
 use rustix::{
     net::SocketType,
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Resource, pidfd_open},
 };
 use tokio::{
     io::{AsyncWriteExt as _, Interest, unix::AsyncFd},
@@ -276,24 +276,37 @@ impl Prepared {
         &mut self.guest
     }
 
-    /// Brings the place to the limits of one call.
+    /// Its guest, and where refused system calls are reported.
+    pub(crate) const fn both(&mut self) -> (&mut Guest, &AsyncFd<OwnedFd>) {
+        (&mut self.guest, &self.listener)
+    }
+
+    /// Brings the place to the limits of one call. What stays for more calls has no limit on the CPU time of its processes
+    /// in all, and its resource limits are those that it gets first: they cannot be raised.
     pub(crate) async fn limit(
         &mut self,
         limits: &Limits,
         session: &SessionSandbox,
+        stay: Stay,
     ) -> Result<(), KeeperError> {
-        if self.limits.is_none() {
+        let first = self.limits.is_none();
+        if first {
             self.guest.greet().await?;
         }
-        if self.limits.as_ref() == Some(limits) {
-            return Ok(());
-        }
-        if *limits != session.limits {
+        if self.limits.unwrap_or(session.limits) != *limits {
             self.cgroups.limit(&Ceiling::of(limits));
         }
-        let message = ToGuest::Limits(for_places(limits, self.cgroups.controlled, session));
         self.limits = Some(*limits);
-        self.guest.say(&message).await
+        if !first {
+            return Ok(());
+        }
+        let limits = match stay {
+            Stay::Once => limits,
+            Stay::ForMore => &session.limits,
+        };
+        let wanted = |resource| stay == Stay::Once || resource != Resource::Cpu;
+        let limits = for_places(limits, self.cgroups.controlled, session, wanted);
+        self.guest.say(&ToGuest::Limits(limits)).await
     }
 
     /// Runs what `order` says.
@@ -303,7 +316,7 @@ impl Prepared {
         limits: &Limits,
         ending: Ending,
         io: CallIo,
-    ) -> Result<Ended, KeeperError> {
+    ) -> Result<(Ended, Stay), KeeperError> {
         let cell = matches!(order, ToGuest::Cell(_));
         let listener = match &self.interpreter {
             Some(listener) if cell => listener,
@@ -317,17 +330,29 @@ impl Prepared {
         let seen = Run::new(&mut self.guest, sentinels, limits, ending, io)
             .drive(order)
             .await?;
+        let stay = if seen.stays() {
+            Stay::ForMore
+        } else {
+            Stay::Once
+        };
         let mut ended = seen.into_ended(self.cgroups.out_of_memory());
         if let (0, Some(before), Some(after)) = (ended.usage.cpu_us, before, self.cgroups.cpu_us())
         {
             ended.usage.cpu_us = after.saturating_sub(before);
         }
-        Ok(ended)
+        Ok((ended, stay))
     }
 
-    /// Kills everything in it; returns when everything in there is dead.
+    /// Kills everything in it; returns when everything of a tool in there is dead.
+    ///
+    /// That the kernel has taken the namespaces apart takes it some milliseconds longer. Nobody waits for that where the kernel
+    /// says that at most the first process is left, which never runs a tool's code.
     pub(crate) async fn kill(&self) -> Result<(), KeeperError> {
+        let left = self.cgroups.processes();
         self.first.kill();
+        if left.is_some_and(|left| left <= 1) {
+            return Ok(());
+        }
         self.first.ended().await.during("kill the call")
     }
 
@@ -338,12 +363,18 @@ impl Prepared {
 
 /// The resource limits for each process of a call. Processes are counted by the kernel for the whole user namespace, so that
 /// only the cgroup counts those of one call.
-fn for_places(limits: &Limits, controlled: Controlled, session: &SessionSandbox) -> Vec<(u8, u64)> {
+fn for_places(
+    limits: &Limits,
+    controlled: Controlled,
+    session: &SessionSandbox,
+    wanted: impl Fn(Resource) -> bool,
+) -> Vec<(u8, u64)> {
     resource_limits(limits, controlled)
         .into_iter()
+        .filter(|(resource, _)| wanted(*resource))
         .filter_map(|(resource, limit)| {
             let value = match resource {
-                rustix::process::Resource::Nproc if controlled.processes => {
+                Resource::Nproc if controlled.processes => {
                     session.limits.processes.saturating_mul(MAX_CALLS)
                 }
                 _ => limit.current?,
@@ -421,12 +452,12 @@ impl Sandbox for Place {
                     let why = "this sandbox has no interpreter for a cell";
                     return Err(KeeperError::Spec(why.into()));
                 }
-                prepared.limit(&self.limits, session).await?;
+                prepared.limit(&self.limits, session, Stay::Once).await?;
                 let order = order(&command, session.variables(), Stay::Once);
                 let ended = prepared.run(&order, &self.limits, Ending::Kill, io).await;
                 // Whatever came of it: from here on everything of the call is dead.
                 prepared.kill().await?;
-                ended
+                ended.map(|(ended, _)| ended)
             }
             Inner::Context(context) => context.run(&command, &self.limits, io).await,
         }

@@ -88,6 +88,8 @@ pub(crate) struct Seen {
     stderr_bytes: u64,
     results_bytes: u64,
     output_truncated: bool,
+    /// An interpreter that ended its cell waits for the next.
+    stays: bool,
     denied: Denied,
 }
 
@@ -128,6 +130,7 @@ impl<'a> Run<'a> {
                 stderr_bytes: 0,
                 results_bytes: 0,
                 output_truncated: false,
+                stays: false,
                 denied: Denied::default(),
             },
         }
@@ -250,6 +253,7 @@ impl<'a> Run<'a> {
             }
             FromGuest::CellEnded(code) => {
                 self.seen.exit = Some(Exit::Code(code));
+                self.seen.stays = true;
                 Some(self.seen.cause)
             }
             FromGuest::Hello(_)
@@ -348,6 +352,13 @@ async fn watch(sentinels: Sentinels<'_>, denied: &mut Denied) -> io::Result<()> 
 /// Where programs find their way out.
 const WAY_OUT: &str = "/run/egress/proxy.sock";
 
+/// Answers refused calls for as long as it is polled, and forgets them: for a place in which nothing of a tool runs.
+pub(crate) async fn attend(listener: &AsyncFd<OwnedFd>) {
+    let mut forgotten = Denied::default();
+    while answer(Some(listener), &mut forgotten).await.is_ok() {}
+    std::future::pending().await
+}
+
 /// Answers one refused call. Waits for ever when there is nobody left whom the filter holds.
 async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io::Result<()> {
     let Some(listener) = listener else {
@@ -422,6 +433,11 @@ pub(crate) fn environment(
 }
 
 impl Seen {
+    /// Whether what ran waits for more.
+    pub(crate) const fn stays(&self) -> bool {
+        self.stays
+    }
+
     /// What it comes to, knowing whether the memory limit killed anything.
     pub(crate) fn into_ended(self, out_of_memory: bool) -> Ended {
         let killed = matches!(self.exit, None | Some(Exit::Signal(9)));

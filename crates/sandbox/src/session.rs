@@ -5,18 +5,16 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     rc::Rc,
-    time::Duration,
 };
 
-use casemate_frames::{SessionOrder, SessionWord};
+use casemate_frames::{SESSION_READY, SessionOrder};
 use casemate_model::{InputDigest, Limits};
 use casemate_ports::{InputFile, KeeperError};
-use rustix::net::SocketType;
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    sync::Notify,
-    task::JoinHandle,
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::SocketType,
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
     cgroup::{Ceiling, Cgroups, Removal},
@@ -40,22 +38,15 @@ pub(crate) struct SessionSandbox {
     /// Where its guest and its warm interpreter are, on v2.
     _leaf: Option<Cgroups>,
     removal: Removal,
-    orders: Rc<AsyncFd<OwnedFd>>,
+    orders: AsyncFd<OwnedFd>,
     nursery: Rc<Nursery>,
     pub(crate) limits: Limits,
     host: Rc<NamespaceLinks>,
-    interpreter: Rc<Interpreter>,
-    hearing: JoinHandle<()>,
+    /// The guest's end of the socket to the warm interpreter, whose end is seen here.
+    interpreter: RefCell<Option<OwnedFd>>,
     places: Cell<u64>,
     /// Made before the call that will have it.
     spare: RefCell<Option<Prepared>>,
-}
-
-/// Whether the sandbox has a warm interpreter now.
-#[derive(Debug, Default)]
-struct Interpreter {
-    warm: Cell<bool>,
-    changed: Notify,
 }
 
 /// What sandboxes are made with.
@@ -84,10 +75,8 @@ impl SessionSandbox {
             .await?;
         let first = Watched::new(first).during("watch the sandbox")?;
         rustix::io::ioctl_fionbio(&orders, true).during("watch the sandbox")?;
-        let orders = Rc::new(watch_both(orders).during("watch the sandbox")?);
+        let orders = watch_both(orders).during("watch the sandbox")?;
         await_guest(setup, &orders).await?;
-        let interpreter = Rc::new(Interpreter::default());
-        let hearing = tokio::task::spawn_local(hear(Rc::clone(&orders), Rc::clone(&interpreter)));
         let sandbox = Rc::new(Self {
             first,
             cgroups,
@@ -97,8 +86,7 @@ impl SessionSandbox {
             nursery: Rc::clone(&making.nursery),
             limits: making.limits,
             host: Rc::clone(&making.host),
-            interpreter,
-            hearing,
+            interpreter: RefCell::new(None),
             places: Cell::new(0),
             spare: RefCell::new(None),
         });
@@ -116,7 +104,9 @@ impl SessionSandbox {
 
     /// The place that was made before, if it still stands.
     pub(crate) fn take_spare(&self) -> Option<Prepared> {
-        self.spare.borrow_mut().take()
+        let spare = self.spare.borrow_mut().take();
+        // Nobody would see how the interpreter in it ended.
+        spare.filter(|_| !self.python() || self.is_warm())
     }
 
     /// Makes a place for a call to come, if there is none.
@@ -142,21 +132,12 @@ impl SessionSandbox {
             Wanted::Program => None,
         };
         match (self.try_prepare(wanted, inputs).await, again) {
-            (Err(KeeperError::Lost(_)), Some(copies)) if self.lost_interpreter().await => {
+            (Err(KeeperError::Lost(_)), Some(copies)) if !self.is_warm() => {
                 inputs = copies;
                 self.try_prepare(wanted, inputs).await
             }
             (tried, _) => tried,
         }
-    }
-
-    /// Whether the warm interpreter is gone. Its guest says so a moment after its place has died.
-    async fn lost_interpreter(&self) -> bool {
-        if self.interpreter.warm.get() {
-            let said = self.interpreter.changed.notified();
-            let _ = tokio::time::timeout(LOSS_IS_SAID, said).await;
-        }
-        !self.interpreter.warm.get()
     }
 
     async fn try_prepare(
@@ -175,31 +156,27 @@ impl SessionSandbox {
         prepare(&self.orders, cgroups, wanted, inputs, &self.host).await
     }
 
-    /// Sees to it that there is a warm interpreter, and that it is one that no call has touched.
+    /// Whether there is a warm interpreter. One that a call has touched has ended.
+    fn is_warm(&self) -> bool {
+        self.interpreter.borrow().as_ref().is_some_and(|socket| {
+            let mut fds = [PollFd::new(socket, PollFlags::empty())];
+            matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
+        })
+    }
+
+    /// Sees to it that there is a warm interpreter.
     async fn warm_up(&self) -> Result<(), KeeperError> {
-        if self.interpreter.warm.replace(true) {
+        if self.is_warm() {
             return Ok(());
         }
-        let sent = async {
-            let joins = self._leaf.as_ref().unwrap_or(&self.cgroups).joins();
-            let joins = joins.during("open the cgroups")?;
-            let (guest, interpreter) = pair(SocketType::SEQPACKET).during("make a socket")?;
-            self.order(SessionOrder::Interpreter, &[&guest]).await?;
-            self.nursery
-                .warm(self.first.pidfd(), interpreter, &joins)
-                .await
-        };
-        sent.await.inspect_err(|_| self.interpreter.warm.set(false))
-    }
-
-    async fn order(&self, order: SessionOrder, fds: &[&OwnedFd]) -> Result<(), KeeperError> {
-        tell(&self.orders, order, fds).await
-    }
-}
-
-impl Drop for SessionSandbox {
-    fn drop(&mut self) {
-        self.hearing.abort();
+        let joins = self._leaf.as_ref().unwrap_or(&self.cgroups).joins();
+        let joins = joins.during("open the cgroups")?;
+        let (guest, interpreter) = pair(SocketType::SEQPACKET).during("make a socket")?;
+        tell(&self.orders, SessionOrder::Interpreter, &[&guest]).await?;
+        *self.interpreter.borrow_mut() = Some(guest);
+        self.nursery
+            .warm(self.first.pidfd(), interpreter, &joins)
+            .await
     }
 }
 
@@ -215,9 +192,6 @@ fn copies(inputs: &[InputFile]) -> io::Result<Vec<InputFile>> {
     };
     inputs.iter().map(copy).collect()
 }
-
-/// How long it may take until the loss of an interpreter is known.
-const LOSS_IS_SAID: Duration = Duration::from_millis(500);
 
 /// What a place is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,38 +231,25 @@ pub(crate) async fn tell(
 
 /// Waits for the guest's first word, and says what was in its way if it does not come.
 async fn await_guest(setup: OwnedFd, orders: &AsyncFd<OwnedFd>) -> Result<(), KeeperError> {
-    match next_word(orders).await {
-        Ok(Some(SessionWord::Ready)) => return Ok(()),
-        Ok(Some(word)) => return Err(KeeperError::Lost(format!("its first word was {word:?}"))),
-        Ok(None) | Err(_) => {}
-    }
-    rustix::io::ioctl_fionbio(&setup, true).during("hear from the sandbox")?;
-    let setup = watch(setup).during("hear from the sandbox")?;
+    let during = "hear from the sandbox";
     let hear = |socket: &OwnedFd| receive(socket.as_fd());
+    let first = orders.async_io(Interest::READABLE, hear).await;
+    if let Some(word) = first.during(during)? {
+        return match word.bytes.as_slice() {
+            SESSION_READY => Ok(()),
+            _ => Err(KeeperError::Lost(
+                "the guest's first word was another".into(),
+            )),
+        };
+    }
+    rustix::io::ioctl_fionbio(&setup, true).during(during)?;
+    let setup = watch(setup).during(during)?;
     let heard = setup.async_io(Interest::READABLE, hear).await;
     match heard
-        .during("hear from the sandbox")?
+        .during(during)?
         .map(|message| decode_message(&message.bytes))
     {
         Some(Some(Report::Failed(step, source))) => Err(KeeperError::Build { step, source }),
         _ => Err(KeeperError::Lost("the guest did not start".into())),
-    }
-}
-
-async fn next_word(orders: &AsyncFd<OwnedFd>) -> io::Result<Option<SessionWord>> {
-    let hear = |socket: &OwnedFd| receive(socket.as_fd());
-    match orders.async_io(Interest::READABLE, hear).await? {
-        Some(message) => Ok(Some(SessionWord::decode(&message.bytes)?)),
-        None => Ok(None),
-    }
-}
-
-/// Hears that the warm interpreter is gone.
-async fn hear(orders: Rc<AsyncFd<OwnedFd>>, interpreter: Rc<Interpreter>) {
-    while let Ok(Some(word)) = next_word(&orders).await {
-        if word == SessionWord::InterpreterLost {
-            interpreter.warm.set(false);
-            interpreter.changed.notify_waiters();
-        }
     }
 }

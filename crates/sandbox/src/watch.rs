@@ -46,7 +46,8 @@ impl Watched {
         let path = format!("/proc/self/fdinfo/{}", self.pidfd.get_ref().as_raw_fd());
         let text = std::fs::read_to_string(path).ok()?;
         let number = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-        number.trim().parse().ok().and_then(Pid::from_raw)
+        let number: i32 = number.trim().parse().ok()?;
+        Pid::from_raw(number.max(0))
     }
 
     pub(crate) fn kill(&self) {

@@ -1,15 +1,21 @@
 //! Measurements. Each compares with a peer in the same run and writes a page of `docs/benchmarks`.
 
+mod bundle;
 mod contender;
 mod crun;
+mod field;
+mod goals;
 mod host;
 mod ledger;
 mod report;
 mod run;
+mod runsc;
 mod sample;
+mod sandbox;
 
 pub use self::{
     crun::serve as serve_crun,
     ledger::ledger,
     run::{RunOptions, run},
+    sandbox::{SandboxOptions, sandbox},
 };

@@ -12,6 +12,7 @@
 
 pub mod bench;
 pub mod demo;
+pub mod image;
 mod page;
 mod process;
 pub mod reference;

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use xtask::{Tree, bench, demo, reference, requirements, stages};
+use xtask::{Tree, bench, demo, image, reference, requirements, stages};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about)]
@@ -21,6 +21,8 @@ enum Verb {
     Test,
     /// Build casemate and show it: a run, its report, its decision, its proof
     Demo,
+    /// Build the image of images/python-data.toml, unless it is there, where tests and benchmarks look for it
+    Image,
     /// Write docs/requirements.md: which requirement has a test
     Requirements {
         #[command(flatten)]
@@ -60,6 +62,21 @@ enum Bench {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Sessions and warm calls, beside the peers that are installed
+    Sandbox {
+        /// Runs of each program in each way
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        runs: u64,
+        /// Idle time before each run in milliseconds; 0 for a tight loop
+        #[arg(long, default_value_t = 120)]
+        idle_ms: u64,
+        /// Where the random order starts [default: anywhere]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// The tree of an image with numpy and pandas
+        #[arg(long, value_name = "DIR")]
+        image: Option<PathBuf>,
+    },
     /// Appending to the ledger
     Ledger,
     /// The worker of `bench run` that times crun
@@ -84,6 +101,7 @@ fn perform(verb: Verb) -> Result<()> {
     match verb {
         Verb::Test => stages::test(),
         Verb::Demo => demo::demo(&Tree::current()?),
+        Verb::Image => image::image(&Tree::current()?),
         Verb::Requirements { mode, give_up } => {
             let tree = Tree::current()?;
             if mode.check {
@@ -116,6 +134,22 @@ fn measure(bench: Bench) -> Result<()> {
                 runs: usize::try_from(runs)?,
                 idle_ms,
                 seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+            },
+        ),
+        Bench::Sandbox {
+            runs,
+            idle_ms,
+            seed,
+            image,
+        } => bench::sandbox(
+            &Tree::current()?,
+            &bench::SandboxOptions {
+                run: bench::RunOptions {
+                    runs: usize::try_from(runs)?,
+                    idle_ms,
+                    seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+                },
+                image,
             },
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),

@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use casemate_ports::SessionKeeper;
+use casemate_ports::{PoolSize, SessionKeeper};
 use casemate_sandbox::NamespaceSessions;
 use casemate_sys::close_on_exec_from;
 use casemate_transport::{Listener, Server};
 use rustix::{
     fs::Mode,
-    process::{Resource, Rlimit, chdir, setrlimit, setsid, umask},
+    process::{Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask},
 };
 use tokio::{
     runtime::Builder,
@@ -30,6 +30,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether anybody still needs the keeper.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
+
+/// How long the keeper goes on after its last sandbox was killed: what was limited by cgroups has to be dead before
+/// they can be removed.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether the last calls have ended.
 const DRAIN_CHECK: Duration = Duration::from_millis(5);
@@ -67,6 +71,13 @@ fn detach() -> anyhow::Result<()> {
         maximum: Some(1),
     };
     setrlimit(Resource::Core, one).context("cannot turn core dumps off")?;
+    // A sandbox takes several descriptors, and there may be a thousand; what runs in one gets its own limit.
+    let files = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    setrlimit(Resource::Nofile, most).context("cannot allow more open files")?;
     close_on_exec_from(3).context("cannot keep descriptors out of sandboxes")?;
     Ok(())
 }
@@ -116,14 +127,24 @@ async fn is_busy<K: SessionKeeper>(keeper: &K) -> bool {
     })
 }
 
-/// Ends every session, and waits until the last call has said that it ended.
+/// Ends every session and every unused sandbox, and waits until the last call has said that it ended.
 async fn drain<K: SessionKeeper + 'static>(server: &Server<K>, keeper: &K) {
     let sessions = keeper.sessions().await.unwrap_or_default();
     for session in sessions.into_iter().filter(|one| one.gone.is_none()) {
         // One that is gone by now needs nothing more.
         let _ = keeper.close(session.id, session.owner).await;
     }
+    let none = PoolSize {
+        min: 0,
+        max: 0,
+        idle_ms: 0,
+    };
+    for pool in keeper.pools().await.unwrap_or_default() {
+        // One that cannot be emptied dies with the keeper.
+        let _ = keeper.stock(pool.owner, pool.kind, none).await;
+    }
     while server.requests() > 0 {
         sleep(DRAIN_CHECK).await;
     }
+    sleep(SETTLE).await;
 }

@@ -9,7 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use casemate_model::{Cause, Digest, Limits, SessionId, Text};
+use casemate_ports::{
+    CHANNEL_CAPACITY, CallIo, Command, Event, ImageRef, KeeperError, Kind, Owner, PlaceSpec, Quota,
+    Quotas, Sandbox as _, SessionKeeper as _, SessionSpec,
+};
+use casemate_transport::RemoteKeeper;
 use rustix::process::{Pid, Signal, getsid, kill_process, test_kill_process};
+use tokio::sync::mpsc;
 
 use crate::home::{Home, for_everybody};
 
@@ -108,7 +115,7 @@ fn many_starters_come_to_one_keeper() {
     });
 }
 
-/// I2: it has nothing of whoever started it, and one thread.
+/// It has nothing of whoever started it, and one thread.
 #[test]
 fn a_keeper_has_nothing_of_its_starter() {
     for_everybody(|home| {
@@ -167,7 +174,7 @@ fn a_keeper_that_dies_is_replaced_and_one_that_is_asked_goes() {
     });
 }
 
-/// R22: a keeper that nobody needs does not stay.
+/// A keeper that nobody needs does not stay.
 #[test]
 fn a_keeper_that_nobody_needs_ends() {
     for_everybody(|home| {
@@ -208,4 +215,105 @@ fn a_second_keeper_on_a_socket_and_an_open_directory_are_refused() {
             .says("mode 0700");
         home.run(["keeper", "--socket", "x"]).exits(2);
     });
+}
+
+fn owner() -> Owner {
+    Owner {
+        tenant: "acme".into(),
+        agent: "local".into(),
+    }
+}
+
+fn session() -> SessionSpec {
+    let quota = Quota {
+        memory_bytes: 1 << 30,
+        processes: 100,
+        cpu_milli: 1_000,
+        calls: 4,
+    };
+    SessionSpec {
+        id: SessionId::new(1, [7; 10]),
+        owner: owner(),
+        kind: Kind {
+            image: ImageRef::Host,
+            profile: Digest::of(b"profile"),
+            python: false,
+            limits: Limits::default(),
+            quotas: Quotas {
+                session: quota,
+                agent: quota,
+                tenant: quota,
+            },
+        },
+        idle_ms: 60_000,
+        max_ms: 60_000,
+    }
+}
+
+/// A command runs in a session of the keeper, which is another process; when that is asked to go, the caller is told
+/// how the command ended, and nothing of it is left.
+#[tokio::test]
+async fn a_keeper_that_is_asked_to_go_ends_what_runs_and_says_so() {
+    let home = Home::new();
+    let keepers = Keepers(&home);
+    home.run(["keeper"]).exits(0);
+    let process = keepers.one();
+    let keeper = RemoteKeeper::connect(&home.path(SOCKET)).await.unwrap();
+    let spec = session();
+    keeper.open(spec.clone()).await.unwrap();
+    let mut place = keeper
+        .place(PlaceSpec {
+            session: spec.id,
+            owner: owner(),
+            limits: Limits::default(),
+            inputs: Vec::new(),
+            context: None,
+        })
+        .await
+        .unwrap();
+    place.ready().await.unwrap();
+    let (_stdin, stdin) = mpsc::channel(CHANNEL_CAPACITY);
+    let (_control, control) = mpsc::channel(CHANNEL_CAPACITY);
+    let (events, mut heard) = mpsc::channel(CHANNEL_CAPACITY);
+    let io = CallIo {
+        stdin,
+        control,
+        events,
+    };
+    let command = Command {
+        argv: ["sh", "-c", "echo ready; exec sleep 86399"]
+            .map(Text::from)
+            .to_vec(),
+        ..Command::default()
+    };
+    let running = async {
+        let ended = place.run(command, io).await;
+        (ended, Instant::now())
+    };
+    let asking = async {
+        let Some(Event::Output(_, bytes)) = heard.recv().await else {
+            panic!("it did not start");
+        };
+        assert_eq!(bytes, b"ready\n");
+        kill_process(process, Signal::TERM).unwrap();
+        Instant::now()
+    };
+    let ((ended, end), asked) = tokio::join!(running, asking);
+    match ended {
+        Ok(ended) => assert_eq!(ended.cause, Cause::SandboxLost),
+        Err(error) => {
+            let log = fs::read_to_string(home.path("state/run/keeper.log")).unwrap();
+            assert!(
+                matches!(error, KeeperError::SessionGone { .. }),
+                "{error}: {log}"
+            );
+        }
+    }
+    assert!(end - asked < Duration::from_secs(5));
+    until("it has gone", || keepers.alive().is_empty());
+    let left = fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        words == b"sleep\x0086399\0"
+    });
+    assert!(!left, "the command lives on");
 }

@@ -13,6 +13,7 @@ mod exits;
 mod files;
 mod home;
 mod idempotency;
+mod images;
 mod json;
 mod keeper;
 mod profiles;

@@ -66,6 +66,12 @@ fn what_cannot_be_followed_does_nothing() {
         ),
         (&["run", "--nonsense", "a.py"], "--nonsense"),
         (&["audit", "erase", "--agent", "local"], "--yes"),
+        (&["image", "build"], "Usage:"),
+        (&["image", "rm"], "Usage:"),
+        (
+            &["image", "build", "missing.toml"],
+            "cannot read the recipe",
+        ),
         (&["nonsense"], "nonsense"),
     ] {
         home.run(words).exits(2).prints("").says(says);

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use casemate_model::{Cause, ContextId, Isolation, Limits};
+use casemate_model::{ContextId, Isolation, Limits};
 use casemate_ports::{CallIo, Command, Ended, KeeperError};
 use tokio::sync::Notify;
 
@@ -114,18 +114,11 @@ impl ContextTurn {
         }
         let sandbox = &self.context.sandbox;
         self.running = true;
-        prepared.limit(limits, sandbox).await?;
+        prepared.limit(limits, sandbox, Stay::ForMore).await?;
         let order = order(command, sandbox.variables(), Stay::ForMore);
-        let ended = prepared.run(&order, limits, Ending::Interrupt, io).await?;
-        // An exit code without an end of the process: it waits for the next cell.
-        let stays = ended.exit.is_some()
-            && matches!(
-                ended.cause,
-                Cause::Completed | Cause::TimedOut | Cause::Cancelled
-            )
-            && prepared.first.pid().is_some();
-        self.running = !stays;
-        if !stays {
+        let (ended, stay) = prepared.run(&order, limits, Ending::Interrupt, io).await?;
+        self.running = stay != Stay::ForMore;
+        if self.running {
             prepared.kill().await?;
         }
         Ok(ended)

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::Turn;
 use crate::{
-    place::Prepared,
+    place::{Prepared, Stay},
+    run::attend,
     session::{SessionSandbox, Wanted},
 };
 
@@ -36,7 +37,7 @@ impl Desk {
     ) -> Result<Self, KeeperError> {
         check(&path, action)?;
         let (mut prepared, _) = sandbox.prepare(Wanted::Program, Vec::new()).await?;
-        prepared.limit(&sandbox.limits, sandbox).await?;
+        prepared.limit(&sandbox.limits, sandbox, Stay::Once).await?;
         let request = FileRequest {
             action,
             path: path.as_bytes().to_vec(),
@@ -213,9 +214,17 @@ pub(super) async fn connect(
     port: u16,
 ) -> Result<Connection, KeeperError> {
     let (mut prepared, _) = sandbox.prepare(Wanted::Program, Vec::new()).await?;
-    prepared.limit(&sandbox.limits, &sandbox).await?;
-    prepared.guest().say(&ToGuest::Connect(port)).await?;
-    match prepared.guest().next_frame().await {
+    prepared
+        .limit(&sandbox.limits, &sandbox, Stay::Once)
+        .await?;
+    let (guest, listener) = prepared.both();
+    guest.say(&ToGuest::Connect(port)).await?;
+    // The guest connects under the same filter as everybody, which asks first.
+    let word = tokio::select! {
+        word = guest.next_frame() => word,
+        () = attend(listener) => Ok(None),
+    };
+    match word {
         Ok(Some(FromGuest::Started)) => {}
         Ok(Some(FromGuest::ExecFailed(_))) => {
             return Err(KeeperError::Spec(format!("nothing listens on port {port}")));

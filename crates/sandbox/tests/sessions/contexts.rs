@@ -74,7 +74,7 @@ pub(crate) async fn an_interrupt_leaves_the_variables(desk: Desk) {
     );
     let place = desk.keeper.place(inside(&desk, 1)).await.expect("a place");
     let interrupt = |control: &tokio::sync::mpsc::Sender<Control>| {
-        drop(control.try_send(Control::Interrupt(Signal::Interrupt)));
+        let _ = control.try_send(Control::Interrupt(Signal::Interrupt));
     };
     let source = "x = 3\nimport time\nprint('ready', flush=True)\ntime.sleep(60)";
     let done = desk

@@ -11,7 +11,7 @@ use casemate_sandbox::{NamespaceSessions, Place};
 use tokio::sync::mpsc;
 
 /// After this a case hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A keeper and its user.
 #[derive(Clone)]
@@ -147,13 +147,13 @@ impl Desk {
         self.run(place, command, Vec::new(), |_| {}).await
     }
 
-    /// Runs a command whose caller gives `input`, and does something when output comes.
+    /// Runs a command whose caller gives `input`, and does something when the first output comes.
     pub(crate) async fn run(
         &self,
         mut place: Place,
         command: Command,
         input: Vec<u8>,
-        mut on_output: impl FnMut(&mpsc::Sender<Control>),
+        on_output: impl FnOnce(&mpsc::Sender<Control>),
     ) -> Result<Done, KeeperError> {
         let (stdin_sender, stdin) = mpsc::channel(16);
         let (control_sender, control) = mpsc::channel(16);
@@ -170,6 +170,7 @@ impl Desk {
         };
         let (mut stdout, mut stderr, mut results) = (Vec::new(), Vec::new(), Vec::new());
         let running = tokio::time::timeout(PATIENCE, place.run(command, io));
+        let mut on_output = Some(on_output);
         let hearing = async {
             while let Some(Event::Output(stream, bytes)) = output.recv().await {
                 match stream {
@@ -177,7 +178,9 @@ impl Desk {
                     Stream::Stderr => stderr.extend(bytes),
                     Stream::Results => results.extend(bytes),
                 }
-                on_output(&control_sender);
+                if let Some(on_output) = on_output.take() {
+                    on_output(&control_sender);
+                }
             }
         };
         let (ended, ()) = tokio::join!(running, hearing);

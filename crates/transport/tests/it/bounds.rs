@@ -29,7 +29,7 @@ async fn standstill(count: impl Fn() -> usize) -> usize {
     }
 }
 
-/// R65, I15: what is on its way to somebody who does not read is bounded, and the word that stops it gets through.
+/// I15: what is on its way to somebody who does not read is bounded, and the word that stops it gets through.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_stalls_stops_the_output_and_can_still_cancel() {
     let world = World::new();
@@ -138,7 +138,7 @@ async fn an_upload_and_a_download_go_at_their_readers_pace() {
     keeper.sessions().await.unwrap();
 }
 
-/// R65: as many as the connection takes at once, each stalled, and one more question is answered.
+/// I15: as many as the connection takes at once, each stalled, and one more question is answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_places_stall_and_nobody_else_does() {
     const PLACES: usize = 1_000;

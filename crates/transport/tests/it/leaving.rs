@@ -1,4 +1,4 @@
-//! R24, I9: nothing runs for a caller who left, however it left, and what was half sent is nowhere.
+//! I9: nothing runs for a caller who left, however it left, and what was half sent is nowhere.
 
 use std::{
     env,
@@ -137,7 +137,7 @@ async fn a_caller_who_closes_either_channel_is_gone_and_is_told_the_end() {
     }
 }
 
-/// R24: a file whose upload breaks off is not there, and the one who uploads is told so.
+/// A file whose upload breaks off is not there, and the one who uploads is told so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_is_cut_off_arrives_as_cut_off() {
     let world = World::new();

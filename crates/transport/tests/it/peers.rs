@@ -44,7 +44,7 @@ fn greet(mut stream: UnixStream) -> Vec<u8> {
     said.into_iter().take(count).collect()
 }
 
-/// DESIGN §1: the directory keeps other users out, and if it did not, the keeper would not hear them.
+/// The directory keeps other users out, and if it did not, the keeper would not hear them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_user_is_refused_before_a_byte_is_read() {
     if !geteuid().is_root() {

@@ -172,7 +172,7 @@ async fn a_place_that_ran_nothing_is_collected_and_one_that_failed_says_why() {
     assert_eq!(world.seen.places_dropped.load(SeqCst), 2);
 }
 
-/// R24: every byte goes through both ways and in order, however it is cut, and the end of input is an end.
+/// Every byte goes through both ways and in order, however it is cut, and the end of input is an end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn standard_input_and_output_are_whole_and_in_order() {
     let world = World::new();

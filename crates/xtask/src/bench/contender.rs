@@ -1,6 +1,12 @@
 //! Ways to run a program.
 
-use std::{ffi::OsString, path::Path, process::Command, time::Duration};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::Result;
 
@@ -15,6 +21,17 @@ pub(super) struct Program {
     pub(super) argv: &'static [&'static str],
     /// What it prints.
     pub(super) expected: &'static str,
+    /// What it needs beside the host's userland.
+    pub(super) needs: Needs,
+}
+
+/// What a program needs beside the host's userland.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing.
+    Host,
+    /// The packages of an image.
+    Image,
 }
 
 /// The programs that are measured.
@@ -23,11 +40,13 @@ pub(super) const PROGRAMS: [Program; 2] = [
         name: "`true`",
         argv: &["/usr/bin/true"],
         expected: "",
+        needs: Needs::Host,
     },
     Program {
         name: "`python3 -c 'print(1)'`",
         argv: &["/usr/bin/python3", "-c", "print(1)"],
         expected: "1\n",
+        needs: Needs::Host,
     },
 ];
 
@@ -45,38 +64,68 @@ pub(super) trait Contender {
 pub(super) struct Prefix {
     name: &'static str,
     prefix: Vec<OsString>,
-    state: Option<OsString>,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 /// What bubblewrap is measured with: the same namespaces and the same parts of the host.
 const BUBBLEWRAP: &str = "bwrap --unshare-all --die-with-parent --new-session --ro-bind /usr /usr \
     --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev \
-    --tmpfs /tmp --";
+    --tmpfs /tmp";
+
+/// Where an image's packages are, in the image and in every sandbox that shows it.
+pub(super) const PACKAGES: &str = "site-packages";
+/// Where a sandbox shows an image.
+pub(super) const IMAGE: &str = "/opt/image";
 
 impl Prefix {
     /// The program alone.
-    pub(super) fn bare() -> Self {
-        Self::new("bare process", Vec::new(), None)
+    pub(super) fn bare(image: Option<&Path>) -> Self {
+        Self::new("bare process", "", image)
     }
 
     /// Bubblewrap.
-    pub(super) fn bubblewrap() -> Self {
-        let prefix = BUBBLEWRAP.split_whitespace().map(OsString::from).collect();
-        Self::new("bubblewrap", prefix, None)
+    pub(super) fn bubblewrap(image: Option<&Path>) -> Self {
+        let mut way = Self::new("bubblewrap", BUBBLEWRAP, None);
+        if let Some(image) = image {
+            way.prefix
+                .extend(["--ro-bind".into(), image.into(), IMAGE.into()]);
+            way.environment = vec![("PYTHONPATH", Path::new(IMAGE).join(PACKAGES).into())];
+        }
+        way.prefix.push("--".into());
+        way
+    }
+
+    /// The sandbox of Codex, which shows the host's files.
+    pub(super) fn codex(image: Option<&Path>) -> Self {
+        Self::new("codex sandbox", "codex sandbox --", image)
     }
 
     /// `binary run --` with its records in `state`.
     pub(super) fn casemate(binary: &Path, state: &Path) -> Self {
         let prefix = vec![binary.into(), "run".into(), "--".into()];
-        Self::new("casemate run", prefix, Some(state.into()))
+        Self {
+            name: "casemate run",
+            prefix,
+            environment: vec![("CASEMATE_STATE_DIR", state.into())],
+        }
     }
 
-    const fn new(name: &'static str, prefix: Vec<OsString>, state: Option<OsString>) -> Self {
+    fn new(name: &'static str, prefix: &str, image: Option<&Path>) -> Self {
+        let packages = image.map(|image| ("PYTHONPATH", image.join(PACKAGES).into()));
         Self {
             name,
-            prefix,
-            state,
+            prefix: prefix.split_whitespace().map(OsString::from).collect(),
+            environment: packages.into_iter().collect(),
         }
+    }
+
+    /// The command that runs `program`.
+    pub(super) fn command(&self, program: &Program) -> Command {
+        let program = program.argv.iter().map(OsString::from);
+        let mut words = self.prefix.iter().cloned().chain(program);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).envs(self.environment.iter().cloned());
+        command
     }
 }
 
@@ -86,15 +135,52 @@ impl Contender for Prefix {
     }
 
     fn time(&mut self, program: &Program) -> Result<Duration> {
-        let mut words = self
-            .prefix
+        sample::time(&mut self.command(program), program.expected)
+    }
+}
+
+/// Anthropic's sandbox runtime, which takes a command line for a shell and its rules in a file.
+#[derive(Debug)]
+pub(super) struct Srt {
+    rules: PathBuf,
+    packages: Option<PathBuf>,
+}
+
+impl Srt {
+    /// Writes the rules into `directory`: no network, and no file that may be written.
+    pub(super) fn start(directory: &Path, image: Option<&Path>) -> Result<Self> {
+        fs::create_dir_all(directory)?;
+        let rules = directory.join("srt.json");
+        let nothing = serde_json::json!({
+            "network": { "allowedDomains": [], "deniedDomains": [] },
+            "filesystem": { "denyRead": [], "allowWrite": [], "denyWrite": [] },
+        });
+        fs::write(&rules, nothing.to_string())?;
+        Ok(Self {
+            rules,
+            packages: image.map(|image| image.join(PACKAGES)),
+        })
+    }
+}
+
+impl Contender for Srt {
+    fn name(&self) -> &'static str {
+        "srt"
+    }
+
+    fn time(&mut self, program: &Program) -> Result<Duration> {
+        let words: Vec<_> = program
+            .argv
             .iter()
-            .cloned()
-            .chain(program.argv.iter().map(OsString::from));
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words);
-        if let Some(state) = &self.state {
-            command.env("CASEMATE_STATE_DIR", state);
+            .map(|word| format!("'{word}'"))
+            .collect();
+        let mut command = Command::new("srt");
+        command
+            .arg("-s")
+            .arg(&self.rules)
+            .args(["-c", &words.join(" ")]);
+        if let Some(packages) = &self.packages {
+            command.env("PYTHONPATH", packages);
         }
         sample::time(&mut command, program.expected)
     }

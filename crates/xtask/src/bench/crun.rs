@@ -3,19 +3,18 @@
 //! outside of the measured time.
 
 use std::{
-    env, fs,
+    env,
     io::{self, BufRead, BufReader, Write},
-    os::unix::fs::symlink,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
 
 use super::{
-    contender::{Contender, PROGRAMS, Program},
+    bundle,
+    contender::{Contender, Program},
     sample,
 };
 
@@ -29,12 +28,17 @@ pub(super) struct Crun {
     worker: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
+    programs: &'static [Program],
 }
 
 impl Crun {
     /// Makes a bundle for each program in `directory` and starts the worker.
-    pub(super) fn start(directory: &Path) -> Result<Self> {
-        make_bundles(directory)?;
+    pub(super) fn start(
+        directory: &Path,
+        programs: &'static [Program],
+        image: Option<&Path>,
+    ) -> Result<Self> {
+        bundle::make_all(directory, programs, image)?;
         let mut worker = Command::new("unshare")
             .args(["--mount", "--", "sh", "-c", ENTER])
             .arg(env::current_exe().context("cannot find this program")?)
@@ -49,6 +53,7 @@ impl Crun {
             worker,
             requests,
             answers: BufReader::new(answers),
+            programs,
         })
     }
 }
@@ -59,7 +64,8 @@ impl Contender for Crun {
     }
 
     fn time(&mut self, program: &Program) -> Result<Duration> {
-        writeln!(self.requests, "{}", program.name).context("the worker is gone")?;
+        let index = bundle::index(self.programs, program)?;
+        writeln!(self.requests, "{index}").context("the worker is gone")?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer)?;
         match answer.trim().split_once(' ') {
@@ -78,7 +84,7 @@ impl Drop for Crun {
     }
 }
 
-/// The worker: times crun once for each program's name on standard input.
+/// The worker: times crun once for each number of a program on standard input.
 ///
 /// # Errors
 /// When a request cannot be read or answered.
@@ -86,20 +92,12 @@ pub fn serve(directory: &Path) -> Result<()> {
     let mut answers = io::stdout();
     for (count, request) in io::stdin().lines().enumerate() {
         let request = request?;
-        let found = PROGRAMS
-            .iter()
-            .enumerate()
-            .find(|(_, program)| program.name == request);
-        let Some((index, program)) = found else {
-            bail!("{request:?} is no program that is measured");
-        };
+        let bundle = directory.join(request.parse::<usize>()?.to_string());
+        let expected = bundle::expected(&bundle)?;
         let id = format!("casemate-bench-{}-{count}", std::process::id());
         let mut command = Command::new("crun");
-        command
-            .args(["run", "--bundle"])
-            .arg(directory.join(index.to_string()))
-            .arg(id);
-        match sample::time(&mut command, program.expected) {
+        command.args(["run", "--bundle"]).arg(&bundle).arg(id);
+        match sample::time(&mut command, &expected) {
             Ok(elapsed) => writeln!(answers, "ns {}", elapsed.as_nanos())?,
             Err(error) => {
                 writeln!(
@@ -109,45 +107,6 @@ pub fn serve(directory: &Path) -> Result<()> {
                 )?;
             }
         }
-    }
-    Ok(())
-}
-
-/// One bundle per program, all with the host's userland, read-only, as their root.
-fn make_bundles(directory: &Path) -> Result<()> {
-    let root = directory.join("root");
-    for mount_point in ["usr", "proc", "dev", "tmp"] {
-        fs::create_dir_all(root.join(mount_point))?;
-    }
-    for link in ["bin", "lib", "lib64"] {
-        symlink(format!("usr/{link}"), root.join(link))?;
-    }
-    let namespaces =
-        ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({ "type": kind }));
-    for (index, program) in PROGRAMS.iter().enumerate() {
-        let bundle = directory.join(index.to_string());
-        fs::create_dir_all(&bundle)?;
-        let configuration = json!({
-            "ociVersion": "1.0.0",
-            "root": { "path": root, "readonly": true },
-            "process": {
-                "args": program.argv,
-                "cwd": "/",
-                "env": ["PATH=/usr/bin:/bin"],
-                "noNewPrivileges": true,
-                "user": { "uid": 0, "gid": 0 },
-            },
-            "mounts": [
-                { "destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"] },
-                { "destination": "/proc", "type": "proc", "source": "proc" },
-                { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"] },
-                { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev"] },
-            ],
-            "linux": {
-                "namespaces": namespaces,
-            },
-        });
-        fs::write(bundle.join("config.json"), configuration.to_string())?;
     }
     Ok(())
 }

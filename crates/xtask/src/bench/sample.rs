@@ -95,6 +95,7 @@ pub(super) struct Summary {
     pub(super) median_ms: f64,
     pub(super) p10_ms: f64,
     pub(super) p90_ms: f64,
+    pub(super) p99_ms: f64,
 }
 
 impl Summary {
@@ -112,6 +113,7 @@ impl Summary {
             median_ms: percentile(50)?,
             p10_ms: percentile(10)?,
             p90_ms: percentile(90)?,
+            p99_ms: percentile(99)?,
         })
     }
 }
@@ -128,7 +130,8 @@ mod tests {
             Some(Summary {
                 median_ms: 5.0,
                 p10_ms: 1.0,
-                p90_ms: 9.0
+                p90_ms: 9.0,
+                p99_ms: 10.0
             })
         );
         assert_eq!(Summary::of(&[]), None);

@@ -1,0 +1,188 @@
+//! The page of `cargo xtask bench sandbox`.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use super::super::{
+    RunOptions,
+    contender::{Needs, Program},
+    goals::{GOALS, Measure},
+    host::Host,
+    report::{Absent, Series},
+    sample::Summary,
+};
+use crate::Page;
+
+/// Everything that the page says.
+#[derive(Debug)]
+pub(super) struct SandboxReport {
+    pub(super) options: RunOptions,
+    pub(super) host: Host,
+    pub(super) programs: &'static [Program],
+    pub(super) series: Vec<Series>,
+    pub(super) measured: BTreeMap<Measure, f64>,
+    pub(super) absent: Vec<Absent>,
+    /// Runs that began on a machine that would not become idle.
+    pub(super) on_busy_machine: usize,
+}
+
+impl SandboxReport {
+    pub(super) fn page(&self) -> Page {
+        let mut content = self.heading();
+        content.push_str(&self.goals());
+        for program in self.programs {
+            content.push_str(&self.table(program));
+        }
+        for Absent { way, why } in &self.absent {
+            let _ = writeln!(content, "\n{way} was not measured: {why}.");
+        }
+        if self.on_busy_machine > 0 {
+            let all: usize = self.series.iter().map(|series| series.runs.len()).sum();
+            let _ = writeln!(
+                content,
+                "\n{} of {all} runs began on a machine that would not become idle.",
+                self.on_busy_machine
+            );
+        }
+        Page {
+            path: "docs/benchmarks/sandbox.md".to_owned(),
+            content,
+        }
+    }
+
+    fn heading(&self) -> String {
+        let RunOptions {
+            runs,
+            idle_ms,
+            seed,
+        } = self.options;
+        let host = &self.host;
+        let image = self
+            .programs
+            .iter()
+            .any(|program| program.needs == Needs::Image);
+        let image = if image { " --image DIR" } else { "" };
+        let before = if idle_ms == 0 {
+            "without a pause".to_owned()
+        } else {
+            format!("each after the machine was at least 90 % idle for {idle_ms} ms")
+        };
+        format!(
+            "# What sessions and warm calls cost\n\n\
+             Measured by `cargo xtask bench sandbox --runs {runs} --idle-ms {idle_ms} --seed {seed}{image}`\n\
+             on {}, at commit {},\non {} cores of {}, Linux {}.\n\n\
+             Wall time of {runs} runs of each program in each way, in one series, in random order,\n\
+             {before}; one more run of each came first and does not count.\n",
+            host.date, host.commit, host.cores, host.cpu, host.kernel,
+        )
+    }
+
+    /// The goals, each with what it is held against in this run.
+    fn goals(&self) -> String {
+        let mut table = String::from(
+            "\n## Goals\n\n| What | Casemate | Beside | Ratio | Goal | Met |\n|---|---:|---:|---:|---:|---|\n",
+        );
+        let of = |measure: Measure| self.measured.get(&measure).copied();
+        let number = |value: Option<f64>| {
+            value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))
+        };
+        for goal in GOALS {
+            let value = of(goal.of);
+            let judged = value.and_then(|value| goal.bound.judge(value, of));
+            let met = match judged {
+                None => "not measured",
+                Some((_, true)) => "yes",
+                Some((_, false)) => "**no**",
+            };
+            let _ = writeln!(
+                table,
+                "| {} | {} | {} | {} | {} | {met} |",
+                goal.what,
+                number(value),
+                number(goal.bound.other().and_then(of)),
+                judged.map_or_else(|| "–".to_owned(), |(ratio, _)| format!("{ratio:.4}")),
+                goal.bound.words(),
+            );
+        }
+        table
+    }
+
+    fn table(&self, program: &Program) -> String {
+        let mut table = format!(
+            "\n## {}\n\n| Way | Median ms | p99 | To the bare process |\n|---|---:|---:|---:|\n",
+            program.name
+        );
+        let ways: Vec<(&str, Summary)> = self
+            .series
+            .iter()
+            .filter(|series| series.program.name == program.name)
+            .filter_map(|series| Some((series.way, Summary::of(&series.runs)?)))
+            .collect();
+        let bare = ways.first().map_or(f64::NAN, |(_, bare)| bare.median_ms);
+        for (way, summary) in &ways {
+            let _ = writeln!(
+                table,
+                "| {way} | {:.2} | {:.2} | {:.2} |",
+                summary.median_ms,
+                summary.p99_ms,
+                summary.median_ms / bare
+            );
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{super::TRUE, *};
+
+    #[test]
+    fn the_page_judges_what_was_measured_and_says_what_was_not() {
+        static PROGRAMS: [Program; 1] = [TRUE];
+        let series = |way, times: [u64; 3]| Series {
+            program: &PROGRAMS[0],
+            way,
+            runs: times.map(Duration::from_millis).to_vec(),
+        };
+        let report = SandboxReport {
+            options: RunOptions {
+                runs: 3,
+                idle_ms: 120,
+                seed: 7,
+            },
+            host: Host {
+                date: "2026-01-02 03:04 UTC".into(),
+                commit: "abc".into(),
+                kernel: "6.1".into(),
+                cpu: "a CPU".into(),
+                cores: 2,
+            },
+            programs: &PROGRAMS,
+            series: vec![
+                series("bare process", [2, 1, 3]),
+                series("bubblewrap", [4, 4, 6]),
+            ],
+            measured: BTreeMap::from([
+                (Measure::NewSessionTrue, 1.0),
+                (Measure::BubblewrapTrue, 4.0),
+                (Measure::SessionRate, 300.0),
+            ]),
+            absent: vec![Absent {
+                way: "srt",
+                why: "it is not installed",
+            }],
+            on_busy_machine: 0,
+        };
+        let content = report.page().content;
+        for line in [
+            "| New session and `true`, ms | 1.00 | 4.00 | 0.2500 | ≤ 0.5 × bubblewrap | yes |",
+            "| New sessions with `true`, 100 at once, each second | 300.00 | – | 0.7500 | ≥ 400 | **no** |",
+            "| Warm call with numpy and pandas, ms | – | – | – | ≤ 0.01 × the bare cold process | not measured |",
+            "| bubblewrap | 4.00 | 6.00 | 2.00 |",
+            "srt was not measured: it is not installed.",
+        ] {
+            assert!(content.contains(line), "{line} is missing from\n{content}");
+        }
+    }
+}
