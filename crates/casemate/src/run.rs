@@ -3,7 +3,6 @@
 //! The order is for speed: the sandbox is made while the state directory is opened. Nothing is decided
 //! before both are there, and nothing runs before the decision is on disk.
 
-mod answer;
 mod artefacts;
 mod program;
 mod progress;
@@ -25,7 +24,8 @@ use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
 use tokio::{runtime::Builder, sync::mpsc};
 
-use self::{artefacts::Sink, program::StdinUse, request::Request, signals::Signals, voice::Voice};
+use self::{artefacts::Sink, program::StdinUse, request::Request, voice::Voice};
+pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
     cli::RunArgs,
     exit::Exit,
