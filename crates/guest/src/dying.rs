@@ -35,24 +35,19 @@ pub(crate) fn used(pid: Pid) -> Used {
     }
 }
 
-/// Whether `pid` is the only process in this pid namespace beside this one, and can do nothing any more.
-pub(crate) fn nothing_else_acts(pid: Pid) -> bool {
-    for _ in 0..LOOKS {
-        let Some(others) = others() else {
-            return false;
-        };
-        if others
-            .iter()
-            .any(|other| *other != pid.as_raw_nonzero().get())
-        {
-            return false;
-        }
-        if others.iter().all(|other| is_exiting(*other)) {
-            return true;
-        }
+/// Whether `pid`, with one thread, is the only process in this pid namespace beside this one.
+pub(crate) fn is_alone(pid: Pid) -> bool {
+    let number = pid.as_raw_nonzero().get();
+    let threads = fs::read_dir(format!("/proc/{number}/task")).map(Iterator::count);
+    threads.is_ok_and(|threads| threads == 1) && others().is_some_and(|others| others == [number])
+}
+
+/// Whether `pid`, which was killed, can do nothing any more.
+pub(crate) fn cannot_act(pid: Pid) -> bool {
+    (0..LOOKS).any(|_| {
         std::thread::yield_now();
-    }
-    false
+        is_exiting(pid.as_raw_nonzero().get())
+    })
 }
 
 /// Every other process of this pid namespace.

@@ -284,7 +284,7 @@ impl Relay {
 
     /// The end of an interpreter that announced it, when nothing is left that could act. All that was said is passed on.
     fn quick_end(&mut self) -> io::Result<Option<Exited>> {
-        let Task::Interpreter(interpreter) = &self.task else {
+        let Task::Interpreter(interpreter) = &mut self.task else {
             return Ok(None);
         };
         let Some(exited) = interpreter.ends() else {

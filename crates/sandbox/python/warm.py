@@ -282,7 +282,7 @@ def prepare_place(link, setup, place, tasks, ready):
         pass
     casemate_cell.after_fork()
     if ready:
-        casemate_cell.ready()
+        rehearse()
     # A change of namespaces took it away; without it the program cannot see its own /proc/self.
     check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
     set_capabilities(())
@@ -297,6 +297,25 @@ def prepare_place(link, setup, place, tasks, ready):
     send(link, FROM_HELLO, struct.pack("<I", os.getpid()))
 
 
+def rehearse():
+    """Does what comes before and around a cell, so that this process has its own copy of the memory that it takes."""
+    casemate_cell.ready()
+    words = [b"<cell>"]
+    pairs = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in os.environ.items()]
+    payload = bytearray()
+    for texts in (words, pairs):
+        payload += struct.pack("<I", len(texts)) + b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    _, env, _, _, _ = parse_cell(bytes(payload + b"\1\0" + struct.pack("<I", 1) + b"1"))
+    set_environment(env)
+
+
+def set_environment(env):
+    os.environ.clear()
+    os.environ.update(env)
+    if env.get("TZ"):
+        time.tzset()
+
+
 def serve(link):
     """Runs the cell, or the cells, that come."""
     kernel = None
@@ -308,10 +327,7 @@ def serve(link):
         if kind != TO_CELL:
             return 1
         argv, env, echo, stay, source = parse_cell(payload)
-        os.environ.clear()
-        os.environ.update(env)
-        if env.get("TZ"):
-            time.tzset()
+        set_environment(env)
 
         def emit(kind, data):
             for start in range(0, len(data), MAX_CHUNK_BYTES):

@@ -253,14 +253,18 @@ impl Cgroups {
         }
     }
 
-    /// Whether every process in it is being taken apart by the kernel, and can do nothing any more. False where the kernel
+    /// Whether every thread in it is being taken apart by the kernel, and can do nothing any more. False where the kernel
     /// does not say which there are.
     pub(crate) fn nothing_acts(&self) -> bool {
         let Some(directory) = self.directories.first() else {
             return false;
         };
+        let threads = match self.version {
+            Version::Two => "cgroup.threads",
+            _ => "tasks",
+        };
         (0..LOOKS).any(|_| {
-            let left = fs::read_to_string(directory.join("cgroup.procs"));
+            let left = fs::read_to_string(directory.join(threads));
             left.is_ok_and(|left| left.lines().all(is_exiting))
         })
     }
@@ -335,9 +339,9 @@ const LOOKS: u32 = 20;
 /// `PF_EXITING` of linux/sched.h, in the flags of proc_pid_stat(5).
 const EXITING: u64 = 4;
 
-/// Whether a process never returns to its program, or is gone.
-fn is_exiting(pid: &str) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+/// Whether a thread never returns to its program, or is gone.
+fn is_exiting(thread: &str) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{thread}/stat")) else {
         return true;
     };
     // The second field is a name in parentheses, and may contain both spaces and parentheses.

@@ -41,6 +41,9 @@ const MAX_CONTEXTS: usize = 64;
 const SLIM_AFTER: Duration = Duration::from_secs(10);
 /// How many of them do so in one tick.
 const SLIM_AT_ONCE: usize = 4;
+/// How often the end looks whether everything is gone, and how long it waits in between.
+const END_LOOKS: u32 = 100;
+const END_PAUSE: Duration = Duration::from_millis(20);
 /// How often lifetimes are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -88,6 +91,22 @@ impl NamespaceSessions {
         });
         tokio::task::spawn_local(keep_time(Rc::downgrade(&house)));
         Ok(Self { house })
+    }
+
+    /// Ends everything: sessions, pools, what is being made; and waits, for a moment at most, until nothing of it is left on the
+    /// host.
+    pub async fn end(&self) {
+        let ids: Vec<_> = self.house.sessions.borrow().keys().copied().collect();
+        for id in ids {
+            self.house.end(id, Gone::Destroyed);
+        }
+        self.house.pools.borrow_mut().clear();
+        for _ in 0..END_LOOKS {
+            if self.house.grounds.clean() {
+                return;
+            }
+            tokio::time::sleep(END_PAUSE).await;
+        }
     }
 
     /// How many sessions are alive.

@@ -114,17 +114,23 @@ impl Grounds {
         })
     }
 
-    /// Removes the cgroups of the dead; those that are busy yet stay for the next time.
-    pub(super) fn clean(&self) {
+    /// Removes the cgroups of the dead; those that are busy yet stay for the next time. Whether none is left, of the living
+    /// neither.
+    pub(super) fn clean(&self) -> bool {
         let buried = self.graveyard.take();
         let busy = |directory: &PathBuf| {
             fs::remove_dir(directory).is_err_and(|error| {
                 error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error())
             })
         };
-        self.graveyard
-            .borrow_mut()
-            .extend(buried.into_iter().filter(busy));
+        let mut graveyard = self.graveyard.borrow_mut();
+        graveyard.extend(buried.into_iter().filter(busy));
+        let alive = self
+            .tenants
+            .borrow()
+            .values()
+            .any(|group| group.strong_count() > 0);
+        graveyard.is_empty() && !alive
     }
 
     /// The cgroups of an owner.
