@@ -1,19 +1,16 @@
 //! Where the sandboxes of one owner and kind are made, ahead of their use; what they share is read-only.
 
 use std::{
-    collections::BTreeMap,
     ffi::CString,
     io,
     os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
-    rc::Rc,
+    path::Path,
 };
 
-use casemate_images::Hold;
 use casemate_model::Limits;
 use casemate_ports::KeeperError;
 use casemate_sys::{Forked, Namespaces, clone_process};
-use rustix::{net::SocketType, process::geteuid};
+use rustix::net::SocketType;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::Mutex,
@@ -21,11 +18,11 @@ use tokio::{
 
 use crate::{
     cgroup::Cgroups,
-    construct::take,
     keeper::{During as _, identity_of, map_ids, pair},
-    plan::{Image, SHOWN, own_storage, shared_root},
+    plan::{own_storage, shared_root},
     process::Process,
     setup::{self, Report, send_go},
+    userland::Userland,
     watch::{watch, watch_both},
 };
 
@@ -37,21 +34,6 @@ use self::{
     first::{Blueprint, READY, become_nursery},
     wire::{Order, answered, receive, send},
 };
-
-/// The userland of sandboxes, and the interpreter that is warm in them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Userland {
-    /// The tree that is shown at `/opt/image`.
-    pub(crate) tree: Option<PathBuf>,
-    /// Keeps the tree from being removed.
-    pub(crate) _held: Option<Rc<Hold>>,
-    /// The interpreter, if one is to be warm.
-    pub(crate) python: Option<PathBuf>,
-    /// The modules that it imports beforehand.
-    pub(crate) preload: Vec<String>,
-    /// Variables of every program.
-    pub(crate) env: BTreeMap<String, String>,
-}
 
 /// A running nursery. Everything in it dies with this value, all sandboxes included.
 #[derive(Debug)]
@@ -74,17 +56,10 @@ impl Nursery {
     ) -> Result<Self, KeeperError> {
         let identity = identity_of(name);
         let template = program::template(&userland).during("prepare the interpreter")?;
-        let (tree, image) = match userland.tree.as_deref() {
-            None => (None, Image::None),
-            // The nursery is another user then, who cannot reach it.
-            Some(tree) if geteuid().is_root() => {
-                let taken = take(tree, SHOWN).during("take the image")?;
-                (Some(taken), Image::Taken)
-            }
-            Some(tree) => (None, Image::At(tree)),
-        };
+        let tree = userland.take_tree().during("take the image")?;
         let blueprint = Blueprint {
-            root: shared_root(host, image).during("look at the host's userland")?,
+            root: shared_root(host, userland.image(tree.as_ref()))
+                .during("look at the host's userland")?,
             tree,
             storage: own_storage(limits).during("plan the storage")?,
             identity,

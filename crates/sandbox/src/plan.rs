@@ -106,9 +106,15 @@ const DEVICE: MountAttributes = MountAttributes {
 };
 
 /// The steps for a sandbox with `limits` and inputs of `input_bytes` in all, on the host at `root`.
-pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<Vec<Step>> {
+pub(crate) fn plan(
+    root: &Path,
+    image: Image<'_>,
+    limits: &Limits,
+    inputs: &[u64],
+) -> io::Result<Vec<Step>> {
     let mut steps = vec![Step::StartNetwork];
     userland(&mut steps, root)?;
+    show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
     for name in HIDDEN_FILES {
         steps.push(Step::HideFile(c(format!("proc/{name}"))?));
@@ -142,18 +148,11 @@ pub(crate) enum Image<'a> {
 pub(crate) fn shared_root(root: &Path, image: Image<'_>) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     userland(&mut steps, root)?;
-    for path in ["dev/pts", "opt", "opt/image", "run/egress"] {
+    for path in ["dev/pts", "run/egress"] {
         steps.push(Step::Directory(c(path)?, 0o755));
     }
     steps.push(Step::Link(c("pts/ptmx")?, c("dev/ptmx")?));
-    match image {
-        Image::None => {}
-        Image::At(tree) => {
-            let source = c(tree.as_os_str().as_bytes())?;
-            steps.push(Step::Bind(source, c("opt/image")?, SHOWN));
-        }
-        Image::Taken => steps.push(Step::AttachImage(c("opt/image")?)),
-    }
+    show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
     // For the template interpreter alone; each sandbox has its own.
     steps.push(Step::Tmpfs(
@@ -173,6 +172,20 @@ pub(crate) fn own_storage(limits: &Limits) -> io::Result<Vec<Step>> {
     steps.push(Step::Directory(c("workspace/out")?, 0o755));
     steps.push(Step::HostName("sandbox"));
     Ok(steps)
+}
+
+fn show_image(steps: &mut Vec<Step>, image: Image<'_>) -> io::Result<()> {
+    if image == Image::None {
+        return Ok(());
+    }
+    for path in ["opt", "opt/image"] {
+        steps.push(Step::Directory(c(path)?, 0o755));
+    }
+    steps.push(match image {
+        Image::At(tree) => Step::Bind(c(tree.as_os_str().as_bytes())?, c("opt/image")?, SHOWN),
+        _ => Step::AttachImage(c("opt/image")?),
+    });
+    Ok(())
 }
 
 /// The host's programs, in an empty root.
