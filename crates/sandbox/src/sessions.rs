@@ -44,6 +44,9 @@ const SLIM_AT_ONCE: usize = 4;
 /// How often the end looks whether everything is gone, and how long it waits in between.
 const END_LOOKS: u32 = 100;
 const END_PAUSE: Duration = Duration::from_millis(20);
+/// How long a session that had a call waits for a quiet moment before it prepares for the next one.
+const PREPARE_LOOKS: u32 = 10;
+const PREPARE_PAUSE: Duration = Duration::from_millis(2);
 /// How often lifetimes are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -74,6 +77,8 @@ pub(crate) struct Session {
     calls: Cell<u64>,
     warm: bool,
     slim: Cell<bool>,
+    /// Whether a place is being made ahead.
+    preparing: Cell<bool>,
     contexts: RefCell<HashMap<ContextId, Rc<Context>>>,
 }
 
@@ -303,30 +308,35 @@ impl Turn {
         ] {
             count.set(count.get().saturating_add_signed(by));
         }
-        self.session.sandbox_grounds().busy(by);
+        self.session.pool.grounds().busy(by);
         self.session.used.set(Instant::now());
         self.session.slim.set(false);
-    }
-}
-
-impl Session {
-    fn sandbox_grounds(&self) -> &Grounds {
-        self.pool.grounds()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         self.count(-1);
-        // The next call finds a place that is ready.
-        let session = Rc::clone(&self.session);
-        if session.calls.get() == 0 && session.sandbox.first.pid().is_some() {
-            tokio::task::spawn_local(async move {
-                // A place that cannot be made is made, or fails, for the call that needs it.
-                drop(session.sandbox.make_spare().await);
-            });
+        if !self.session.preparing.replace(true) {
+            tokio::task::spawn_local(prepare_for_next(Rc::clone(&self.session)));
         }
     }
+}
+
+/// Makes a place for the session's next call, when there is likely to be one and the machine has nothing better to do.
+async fn prepare_for_next(session: Rc<Session>) {
+    // A session of one call ends now, and calls that run come first.
+    for _ in 0..PREPARE_LOOKS {
+        tokio::time::sleep(PREPARE_PAUSE).await;
+        if !session.pool.grounds().is_busy() {
+            break;
+        }
+    }
+    if session.sandbox.first.pid().is_some() {
+        // A place that cannot be made is made, or fails, for the call that needs it.
+        drop(session.sandbox.make_spare().await);
+    }
+    session.preparing.set(false);
 }
 
 impl SessionKeeper for NamespaceSessions {
@@ -383,6 +393,7 @@ impl SessionKeeper for NamespaceSessions {
             calls: Cell::new(0),
             warm,
             slim: Cell::new(false),
+            preparing: Cell::new(false),
             contexts: RefCell::default(),
         });
         let status = session.status();
