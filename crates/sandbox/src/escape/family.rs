@@ -2,16 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     fs,
 };
 
 use casemate_model::Text;
 
-use super::{EscapeError, error::During as _};
+use super::{EscapeError, Way, error::During as _};
 
 /// The descendants of this process.
 #[derive(Debug)]
 pub(super) struct Family(BTreeSet<u32>);
+
+/// How many pid namespaces below ours the processes of a call in a session are: the nursery's, the session's, its own.
+const PLACE_DEPTH: usize = 3;
 
 impl Family {
     pub(super) fn of_this_process() -> Result<Self, EscapeError> {
@@ -29,15 +33,65 @@ impl Family {
         Ok(Self(parents.keys().copied().filter(descends).collect()))
     }
 
-    /// Every process that carries `nonce`, or has come to the family since: a finding each.
-    pub(super) fn survivors(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
+    /// Everything that a call has left alive, a finding each: whatever carries `nonce`, has come to the family since the
+    /// call was `standing` ready, or belongs to its place. This family is that before the call.
+    pub(super) fn survivors(
+        &self,
+        standing: &Self,
+        way: Way,
+        nonce: &str,
+    ) -> Result<Vec<String>, EscapeError> {
+        if way == Way::Context {
+            // It ends with its context.
+            return Ok(Vec::new());
+        }
         let now = Self::of_this_process()?;
-        let survives =
-            |pid: &u32| carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid);
-        let name = |pid| Text::from(fs::read(format!("/proc/{pid}/comm")).unwrap_or_default());
-        let finding = |pid| format!("process {pid} ({}) outlived its call", name(pid));
+        let came_since = |pid: &u32| now.0.contains(pid) && !standing.0.contains(pid);
+        let of_the_place = |pid: &u32| {
+            let came = now.0.contains(pid) && !self.0.contains(pid);
+            came && way != Way::Once && is_in_a_place(*pid)
+        };
+        let survives = |pid: &u32| match way {
+            Way::Once => carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid),
+            // The dead wait until the session has buried them.
+            _ => !is_dead(*pid) && (carries(*pid, nonce) || came_since(pid) || of_the_place(pid)),
+        };
+        let finding = |pid| format!("{} outlived its call", told(pid));
         Ok(pids()?.into_iter().filter(survives).map(finding).collect())
     }
+
+    /// Everything that carries `nonce`, or is in the family and was not: a finding each.
+    pub(super) fn additions(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
+        let now = Self::of_this_process()?;
+        let added =
+            |pid: &u32| carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid);
+        let finding = |pid| format!("{} was left behind", told(pid));
+        Ok(pids()?.into_iter().filter(added).map(finding).collect())
+    }
+}
+
+fn told(pid: u32) -> String {
+    let name = Text::from(fs::read(format!("/proc/{pid}/comm")).unwrap_or_default());
+    format!("process {pid} ({name})")
+}
+
+/// Whether it is in the pid namespace of a call, and not the first process there, which is ours.
+fn is_in_a_place(pid: u32) -> bool {
+    let own = numbers("self").len();
+    let inside = numbers(pid);
+    inside.len() >= own + PLACE_DEPTH && inside.last().is_some_and(|last| last != "1")
+}
+
+/// Its number in each pid namespace that it is in, from ours on.
+fn numbers(process: impl Display) -> Vec<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let numbers = line.unwrap_or_default().split_whitespace();
+    numbers.map(str::to_owned).collect()
+}
+
+fn is_dead(pid: u32) -> bool {
+    state(pid).is_none_or(|state| matches!(state.as_str(), "Z" | "X"))
 }
 
 /// A process with `nonce` in its arguments or environment.
@@ -61,8 +115,17 @@ fn pids() -> Result<Vec<u32>, EscapeError> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
+    field(pid, 1)?.parse().ok()
+}
+
+fn state(pid: u32) -> Option<String> {
+    field(pid, 0)
+}
+
+/// A field of `/proc/PID/stat`, counted from the one after the name.
+fn field(pid: u32, index: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in parentheses, and may contain both spaces and parentheses.
     let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(1)?.parse().ok()
+    fields.split(' ').nth(index).map(str::to_owned)
 }

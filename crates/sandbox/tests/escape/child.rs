@@ -4,13 +4,16 @@ use std::{env, process::ExitCode};
 
 use casemate_sandbox::{
     NamespaceKeeper,
-    escape::{Attempt, EscapeError, Traps, Verdict, attempt, catalogue},
+    escape::{Attempt, EscapeError, Sessions, Traps, Verdict, Way, attempt, catalogue},
 };
+use tokio::task::LocalSet;
 
 use crate::{failure, weak::WeakKeeper};
 
 /// Which attempt to run; the parent sets it.
 pub(crate) const ATTEMPT: &str = "CASEMATE_ESCAPE_ATTEMPT";
+/// In which way to run it; the parent sets it.
+pub(crate) const WAY: &str = "CASEMATE_ESCAPE_WAY";
 /// Not an attempt, but a sandbox that cannot be made.
 pub(crate) const FAILED_STEP: &str = "failed_step_is_named";
 /// Set when the attempt shall run without any sandbox.
@@ -35,7 +38,8 @@ pub(crate) fn main(name: &str) -> ExitCode {
         .enable_all()
         .build()
         .unwrap();
-    let (code, text) = match runtime.block_on(run(name)) {
+    let set = LocalSet::new();
+    let (code, text) = match set.block_on(&runtime, run(name)) {
         Ok(Verdict::Held) => (HELD, String::new()),
         Ok(Verdict::GotThrough(findings)) => (GOT_THROUGH, findings.join("\n")),
         Ok(Verdict::Skipped(why)) => (SKIPPED, why),
@@ -57,6 +61,20 @@ async fn run(name: &str) -> Result<Verdict, EscapeError> {
     if env::var_os(WEAK).is_some() {
         return attempt(&WeakKeeper, found, traps).await;
     }
-    let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
-    attempt(&keeper, found, traps).await
+    match way() {
+        Way::Once => {
+            let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
+            attempt(&keeper, found, traps).await
+        }
+        way => {
+            let sessions = Sessions::new(found, way).map_err(EscapeError::Sandbox)?;
+            attempt(&sessions, found, traps).await
+        }
+    }
+}
+
+fn way() -> Way {
+    let wanted = env::var(WAY).unwrap_or_default();
+    let found = Way::ALL.into_iter().find(|way| way.to_string() == wanted);
+    found.expect("a way that there is")
 }

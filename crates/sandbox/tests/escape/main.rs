@@ -1,5 +1,5 @@
-//! Runs every attempt of the catalogue against the namespace tier: as root where this is root, and always as
-//! an ordinary user.
+//! Runs every attempt of the catalogue against the namespace tier: in a sandbox that is used once, and in sessions cold,
+//! warm and in contexts; as root where this is root, and always as an ordinary user.
 //!
 //! The keeper needs a process with one thread, so each trial starts this executable again for one attempt.
 
@@ -12,7 +12,7 @@
 
 use std::{error::Error as _, process::ExitCode};
 
-use casemate_sandbox::escape::{Attempt, catalogue};
+use casemate_sandbox::escape::{Attempt, Way, catalogue};
 use libtest_mimic::{Arguments, Trial};
 
 mod child;
@@ -54,12 +54,15 @@ fn main() -> ExitCode {
 
 fn trials(attempts: &[Attempt], users: &[User]) -> Vec<Trial> {
     let mut trials = Vec::new();
-    let names = attempts.iter().map(Attempt::name);
-    for name in names.chain([child::FAILED_STEP]) {
+    let mut wanted = vec![(child::FAILED_STEP, Way::Once)];
+    for attempt in attempts {
+        wanted.extend(attempt.ways().map(|way| (attempt.name(), way)));
+    }
+    for (name, way) in wanted {
         for user in users.iter().cloned() {
             let name = name.to_owned();
-            let title = format!("{}::{name}", user.name);
-            trials.push(Trial::test(title, move || trial::held(&name, &user)));
+            let title = format!("{}::{way}::{name}", user.name);
+            trials.push(Trial::test(title, move || trial::held(&name, way, &user)));
         }
     }
     for name in WEAK {

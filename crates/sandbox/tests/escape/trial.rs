@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use casemate_sandbox::escape::Way;
 use libtest_mimic::Failed;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -21,11 +22,13 @@ use crate::{child, user::User};
 const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// The attempt must be held.
-pub(crate) fn held(name: &str, user: &User) -> Result<(), Failed> {
-    match finish(user.command(), name)? {
+pub(crate) fn held(name: &str, way: Way, user: &User) -> Result<(), Failed> {
+    let mut command = user.command();
+    command.env(child::WAY, way.to_string());
+    match finish(command, name)? {
         (Some(child::HELD), _) => Ok(()),
         (Some(child::SKIPPED), why) => {
-            println!("{}::{name} skipped: {}", user.name, why.trim());
+            println!("{}::{way}::{name} skipped: {}", user.name, why.trim());
             Ok(())
         }
         (code, text) => Err(format!("the verdict was {code:?}: {text}").into()),
