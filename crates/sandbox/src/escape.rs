@@ -30,8 +30,8 @@ mod traps;
 mod way;
 
 pub use self::{
-    arena::Arena, attempt::Attempt, catalogue::catalogue, error::EscapeError, sessions::Sessions,
-    traps::Traps, way::Way,
+    arena::Arena, attempt::Attempt, catalogue::catalogue, error::EscapeError, traps::Traps,
+    way::Way,
 };
 use self::{
     attempt::{Afterwards, Demand},
@@ -40,6 +40,7 @@ use self::{
     expect::Expect,
     family::Family,
     leftovers::Leftovers,
+    sessions::Sessions,
     sink::Captured,
 };
 
@@ -90,6 +91,36 @@ pub async fn attempt<A: Arena>(
     Ok(verdict.with(left))
 }
 
+/// Runs `attempt` in sessions in each of `ways`, each time among traps of its own; one session beside it must stay as it is.
+/// The process must have one thread and run in a `LocalSet`. `own_secret` stands in its environment.
+///
+/// # Errors
+/// When no sandbox can be made or the host cannot be looked at: then nothing is known.
+pub async fn attempt_in_sessions(
+    attempt: &Attempt,
+    ways: &[Way],
+    own_secret: Option<&str>,
+) -> Result<Vec<(Way, Verdict)>, EscapeError> {
+    let lay = || Traps::lay(own_secret.map(str::to_owned));
+    let outer = lay()?;
+    let before = Leftovers::of_this_host()?;
+    let sessions = Sessions::open(attempt).await;
+    let sessions = sessions.map_err(EscapeError::Sandbox)?;
+    let mut verdicts = Vec::new();
+    for way in ways {
+        let arena = sessions.in_one_way(attempt, *way);
+        verdicts.push((*way, self::attempt(&arena, attempt, lay()?).await?));
+    }
+    sessions.close().await.map_err(EscapeError::Sandbox)?;
+    let left = before.settle(Way::Cold, &outer).await?;
+    // Until then it clears away.
+    drop(sessions);
+    if let Some((_, verdict)) = verdicts.last_mut() {
+        *verdict = verdict.clone().with(left);
+    }
+    Ok(verdicts)
+}
+
 impl Verdict {
     /// The same with more findings; whatever it was, it is none of these any more.
     fn with(self, more: Vec<String>) -> Self {
@@ -112,7 +143,6 @@ async fn let_loose<A: Arena>(
 ) -> Result<Verdict, EscapeError> {
     let way = arena.way();
     let inputs = traps.write_inputs(&attempt.inputs)?;
-    let relatives = Family::of_this_process()?;
     let (isolation, seen) = match make(arena, attempt.limits, inputs).await {
         Ok((sandbox, ready)) => {
             if let Demand::Nothing(why) = attempt.demand(way, Some(&ready.isolation)) {
@@ -124,7 +154,7 @@ async fn let_loose<A: Arena>(
                 stdin_bytes: attempt.stdin_bytes,
                 caller: attempt.caller,
             };
-            let seen = watch(sandbox, script, way, traps, &relatives).await?;
+            let seen = watch::<A>(sandbox, script, traps).await?;
             (Some(ready.isolation), seen)
         }
         // A demand that must be refused, such as a hostile name of an input.
@@ -149,7 +179,6 @@ async fn look_back<A: Arena>(
     traps: &Traps,
 ) -> Result<Vec<String>, EscapeError> {
     let way = arena.way();
-    let relatives = Family::of_this_process()?;
     let made = make(arena, attempt.limits, Vec::new()).await;
     let (sandbox, _) = made.map_err(EscapeError::Sandbox)?;
     let script = Script {
@@ -158,7 +187,7 @@ async fn look_back<A: Arena>(
         stdin_bytes: 0,
         caller: None,
     };
-    let seen = watch(sandbox, script, way, traps, &relatives).await?;
+    let seen = watch::<A>(sandbox, script, traps).await?;
     Ok(match seen.judged(&next.expect, &attempt.limits, traps)? {
         Verdict::GotThrough(findings) => {
             let told = |finding: String| format!("in the call afterwards: {finding}");
@@ -201,17 +230,16 @@ impl Seen {
     }
 }
 
-async fn watch<S: Sandbox>(
-    mut sandbox: S,
+async fn watch<A: Arena>(
+    mut sandbox: A::Sandbox,
     script: Script,
-    way: Way,
     traps: &Traps,
-    before: &Family,
 ) -> Result<Seen, EscapeError> {
-    let standing = Family::of_this_process()?;
+    let place = A::processes(&sandbox);
+    let relatives = Family::of_this_process()?;
     let observed = drive::drive(&mut sandbox, script).await;
     // Not later: when the call is over, everything in it is dead already.
-    let mut findings = before.survivors(&standing, way, traps.nonce())?;
+    let mut findings = relatives.survivors(place.as_deref(), traps.nonce())?;
     let mut captured = Captured::default();
     match sandbox.collect(&mut captured).await {
         Ok(artefacts) => captured.list = artefacts,

@@ -1,6 +1,6 @@
 //! Where attempts are let loose.
 
-use std::future::Future;
+use std::{future::Future, path::PathBuf};
 
 use casemate_ports::{Keeper, KeeperError};
 
@@ -11,6 +11,11 @@ use crate::NamespaceKeeper;
 pub trait Arena: Keeper {
     /// How attempts run in it.
     fn way(&self) -> Way;
+
+    /// The pid namespace of a call's processes, as a link of `/proc` names it, where a sandbox has other processes too.
+    fn processes(_sandbox: &Self::Sandbox) -> Option<PathBuf> {
+        None
+    }
 
     /// Destroys everything that lasts longer than its call.
     ///

@@ -205,7 +205,7 @@ impl Attempt {
     pub(super) fn shows_nothing(&self, way: Way) -> Option<String> {
         let differs = self.differs(way)?;
         let nothing = differs.expect.is_none();
-        nothing.then(|| format!("{way}: {}", differs.why))
+        nothing.then(|| differs.why.clone())
     }
 
     fn differs(&self, way: Way) -> Option<&Differs> {

@@ -2,20 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Display,
     fs,
+    path::Path,
 };
 
 use casemate_model::Text;
 
-use super::{EscapeError, Way, error::During as _};
+use super::{EscapeError, error::During as _};
 
 /// The descendants of this process.
 #[derive(Debug)]
 pub(super) struct Family(BTreeSet<u32>);
-
-/// How many pid namespaces below ours the processes of a call in a session are: the nursery's, the session's, its own.
-const PLACE_DEPTH: usize = 3;
 
 impl Family {
     pub(super) fn of_this_process() -> Result<Self, EscapeError> {
@@ -33,40 +30,35 @@ impl Family {
         Ok(Self(parents.keys().copied().filter(descends).collect()))
     }
 
-    /// Everything that a call has left alive, a finding each: whatever carries `nonce`, has come to the family since the
-    /// call was `standing` ready, or belongs to its place. This family is that before the call.
+    /// Everything that a call has left alive, a finding each: whatever carries `nonce`, has come to the family since, or is
+    /// in the pid namespace `place` and not its first process, which is ours.
     pub(super) fn survivors(
         &self,
-        standing: &Self,
-        way: Way,
+        place: Option<&Path>,
         nonce: &str,
     ) -> Result<Vec<String>, EscapeError> {
-        if way == Way::Context {
-            // It ends with its context.
-            return Ok(Vec::new());
-        }
         let now = Self::of_this_process()?;
-        let came_since = |pid: &u32| now.0.contains(pid) && !standing.0.contains(pid);
-        let of_the_place = |pid: &u32| {
-            let came = now.0.contains(pid) && !self.0.contains(pid);
-            came && way != Way::Once && is_in_a_place(*pid)
-        };
-        let survives = |pid: &u32| match way {
-            Way::Once => carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid),
-            // The dead wait until the session has buried them.
-            _ => !is_dead(*pid) && (carries(*pid, nonce) || came_since(pid) || of_the_place(pid)),
+        let came_since = |pid: &u32| now.0.contains(pid) && !self.0.contains(pid);
+        let of_the_place = |pid: &u32| place.is_some_and(|place| is_in(*pid, place));
+        // In a session the dead wait until they are buried.
+        let counts = |pid: &u32| place.is_none() || !is_dead(*pid);
+        let survives = |pid: &u32| {
+            (carries(*pid, nonce) || came_since(pid) || of_the_place(pid)) && counts(pid)
         };
         let finding = |pid| format!("{} outlived its call", told(pid));
         Ok(pids()?.into_iter().filter(survives).map(finding).collect())
     }
 
-    /// Everything that carries `nonce`, or is in the family and was not: a finding each.
-    pub(super) fn additions(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
+    /// Everything that carries `nonce`, is in the family and was not, or was and is not: a finding each.
+    pub(super) fn changes(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
         let now = Self::of_this_process()?;
         let added =
             |pid: &u32| carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid);
         let finding = |pid| format!("{} was left behind", told(pid));
-        Ok(pids()?.into_iter().filter(added).map(finding).collect())
+        let mut findings: Vec<_> = pids()?.into_iter().filter(added).map(finding).collect();
+        let gone = self.0.difference(&now.0);
+        findings.extend(gone.map(|pid| format!("process {pid} of somebody else is gone")));
+        Ok(findings)
     }
 }
 
@@ -75,19 +67,19 @@ fn told(pid: u32) -> String {
     format!("process {pid} ({name})")
 }
 
-/// Whether it is in the pid namespace of a call, and not the first process there, which is ours.
-fn is_in_a_place(pid: u32) -> bool {
-    let own = numbers("self").len();
-    let inside = numbers(pid);
-    inside.len() >= own + PLACE_DEPTH && inside.last().is_some_and(|last| last != "1")
+/// Whether it is in the pid namespace `place`, and not the first process there.
+fn is_in(pid: u32, place: &Path) -> bool {
+    let inside = fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == place);
+    inside && number_inside(pid).is_some_and(|number| number != "1")
 }
 
-/// Its number in each pid namespace that it is in, from ours on.
-fn numbers(process: impl Display) -> Vec<String> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let numbers = line.unwrap_or_default().split_whitespace();
-    numbers.map(str::to_owned).collect()
+/// Its number in its own pid namespace.
+fn number_inside(pid: u32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().last().map(str::to_owned)
 }
 
 fn is_dead(pid: u32) -> bool {

@@ -8,7 +8,7 @@ use super::{EscapeError, Traps, Way, family::Family, footprint::Footprint};
 
 /// How long the kernel and the keeper may take to clear away after sessions.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What was there before.
 #[derive(Debug)]
@@ -30,7 +30,9 @@ impl Leftovers {
         let start = Instant::now();
         loop {
             let mut findings = self.footprint.changes(traps)?;
-            findings.extend(self.family.additions(traps.nonce())?);
+            if findings.is_empty() || way == Way::Once {
+                findings.extend(self.family.changes(traps.nonce())?);
+            }
             if findings.is_empty() || way == Way::Once || start.elapsed() >= PATIENCE {
                 return Ok(findings);
             }

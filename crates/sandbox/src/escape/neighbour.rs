@@ -1,6 +1,6 @@
 //! Another call of the same keeper, while an attempt runs: it must not be seen, disturbed or ended.
 
-use casemate_model::{Limits, Text};
+use casemate_model::Text;
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Command, Event, Sandbox as _};
 use tokio::sync::mpsc;
 
@@ -21,7 +21,7 @@ pub(super) async fn beside<A: Arena>(
     traps: &mut Traps,
     attack: impl AsyncFnOnce(&Traps) -> Result<Verdict, EscapeError>,
 ) -> Result<Verdict, EscapeError> {
-    let made = super::make(arena, Limits::default(), Vec::new()).await;
+    let made = super::make(arena, attempt.limits, Vec::new()).await;
     let (mut sandbox, _) = made.map_err(EscapeError::Sandbox)?;
     let (stdin, stdin_end) = mpsc::channel(CHANNEL_CAPACITY);
     let (_control, control_end) = mpsc::channel(CHANNEL_CAPACITY);

@@ -1,11 +1,18 @@
 //! Sessions as an arena: each call in a session of its own, or all in one.
 
-use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
 use casemate_model::{Artefact, ContextId, Digest, SessionId};
 use casemate_ports::{
-    ArtefactSink, CallIo, Command, Ended, ImageRef, Keeper, KeeperError, Kind, Owner, PlaceSpec,
-    PoolSize, Quota, Quotas, Ready, Sandbox, SandboxSpec, SessionKeeper as _, SessionSpec,
+    ArtefactSink, CallIo, Command, Ended, ImageRef, InputFile, Keeper, KeeperError, Kind, Owner,
+    PlaceSpec, PoolSize, Quota, Quotas, Ready, Sandbox, SandboxSpec, SessionKeeper as _,
+    SessionSpec,
 };
 use tokio::time::Instant;
 
@@ -27,20 +34,27 @@ const QUOTA: Quota = Quota {
     calls: 64,
 };
 
-/// Sessions in which one attempt is let loose. The process must have one thread and run in a `LocalSet`.
+/// Sessions in which one attempt is let loose, in one way after the other. The process must have one thread and run in a
+/// `LocalSet`.
 #[derive(Debug)]
-pub struct Sessions {
+pub(super) struct Sessions {
     house: Rc<House>,
+}
+
+/// The same, for one way.
+#[derive(Debug)]
+pub(super) struct InOneWay {
+    house: Rc<House>,
+    way: Way,
+    /// The session of all calls, if they share one.
+    shared: Option<RefCell<Option<Shared>>>,
 }
 
 #[derive(Debug)]
 struct House {
     keeper: NamespaceSessions,
-    way: Way,
     owner: Owner,
-    /// The session of all calls, if they share one.
-    shared: Option<RefCell<Option<Shared>>>,
-    kinds: RefCell<Vec<Kind>>,
+    kind: Kind,
     opened: RefCell<Vec<SessionId>>,
 }
 
@@ -53,162 +67,167 @@ struct Shared {
 }
 
 impl Sessions {
-    /// Sessions for `attempt`, run in this `way`.
-    ///
-    /// # Errors
-    /// When `/proc` cannot be read.
-    pub fn new(attempt: &Attempt, way: Way) -> Result<Self, KeeperError> {
-        let house = House {
-            // No image is used.
-            keeper: NamespaceSessions::new(Path::new("/nonexistent"))?,
-            way,
-            owner: Owner {
-                tenant: "tenant".into(),
-                agent: "agent".into(),
-            },
-            shared: attempt.shares_a_session().then(RefCell::default),
-            kinds: RefCell::default(),
-            opened: RefCell::default(),
-        };
-        Ok(Self {
-            house: Rc::new(house),
-        })
-    }
-}
-
-impl Arena for Sessions {
-    fn way(&self) -> Way {
-        self.house.way
-    }
-
-    async fn clear(&self) -> Result<(), KeeperError> {
-        let house = &self.house;
-        if let Some(shared) = &house.shared {
-            shared.borrow_mut().take();
-        }
-        for session in house.opened.take() {
-            house.close(session).await?;
-        }
-        for kind in house.kinds.take() {
-            house.stock(kind, 0).await?;
-        }
-        Ok(())
-    }
-}
-
-impl Keeper for Sessions {
-    type Sandbox = Visit;
-
-    async fn create(&self, spec: SandboxSpec) -> Result<Visit, KeeperError> {
-        let house = &self.house;
+    /// Sessions for `attempt`. One of them is nobody's business: it must be there afterwards as it was.
+    pub(super) async fn open(attempt: &Attempt) -> Result<Self, KeeperError> {
         let kind = Kind {
             image: ImageRef::Host,
             profile: Digest::of(b"escape"),
             python: Path::new(PYTHON).exists(),
-            limits: spec.limits,
+            limits: attempt.limits,
             quotas: Quotas {
                 session: QUOTA,
                 agent: QUOTA,
                 tenant: QUOTA,
             },
         };
-        let session = house.session(kind).await?;
-        let context = match house.way {
+        let house = Rc::new(House {
+            // No image is used.
+            keeper: NamespaceSessions::new(Path::new("/nonexistent"))?,
+            owner: Owner {
+                tenant: "tenant".into(),
+                agent: "agent".into(),
+            },
+            kind,
+            opened: RefCell::default(),
+        });
+        house.open(Way::Cold).await?;
+        Ok(Self { house })
+    }
+
+    /// The arena for one way.
+    pub(super) fn in_one_way(&self, attempt: &Attempt, way: Way) -> InOneWay {
+        InOneWay {
+            house: Rc::clone(&self.house),
+            way,
+            shared: attempt.shares_a_session().then(RefCell::default),
+        }
+    }
+
+    /// Destroys everything.
+    pub(super) async fn close(&self) -> Result<(), KeeperError> {
+        self.house.stock(0).await?;
+        self.house.close_all_but(0).await
+    }
+}
+
+impl Arena for InOneWay {
+    fn way(&self) -> Way {
+        self.way
+    }
+
+    fn processes(sandbox: &Visit) -> Option<PathBuf> {
+        let pid = sandbox.place.first()?.as_raw_nonzero();
+        fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+    }
+
+    async fn clear(&self) -> Result<(), KeeperError> {
+        if let Some(shared) = &self.shared {
+            shared.borrow_mut().take();
+        }
+        self.house.close_all_but(1).await
+    }
+}
+
+impl Keeper for InOneWay {
+    type Sandbox = Visit;
+
+    async fn create(&self, spec: SandboxSpec) -> Result<Visit, KeeperError> {
+        let house = &self.house;
+        let session = self.session().await?;
+        let context = match self.way {
             Way::Context => Some(house.context(session).await?),
             Way::Once | Way::Cold | Way::Warm => None,
         };
-        let place = house.keeper.place(PlaceSpec {
-            session,
-            owner: house.owner.clone(),
-            limits: spec.limits,
-            inputs: spec.inputs,
-            context,
-        });
         Ok(Visit {
-            place: place.await?,
+            place: house.place(session, spec.inputs, context).await?,
             session,
+            stays: self.shared.is_some(),
             house: Rc::clone(house),
         })
     }
 }
 
-impl House {
+impl InOneWay {
     /// The session of a call.
-    async fn session(&self, kind: Kind) -> Result<SessionId, KeeperError> {
+    async fn session(&self) -> Result<SessionId, KeeperError> {
         let Some(shared) = &self.shared else {
-            return self.open(kind).await;
+            return self.house.open(self.way).await;
         };
         if let Some(shared) = shared.borrow().as_ref() {
             return Ok(shared.session);
         }
-        let session = self.open(kind).await?;
-        let holder = self.keeper.place(PlaceSpec {
-            session,
-            owner: self.owner.clone(),
-            limits: kind.limits,
-            inputs: Vec::new(),
-            context: None,
-        });
-        let holder = holder.await?;
+        let session = self.house.open(self.way).await?;
+        let holder = self.house.place(session, Vec::new(), None).await?;
         shared.borrow_mut().replace(Shared {
             session,
             _holder: holder,
         });
         Ok(session)
     }
+}
 
-    async fn open(&self, kind: Kind) -> Result<SessionId, KeeperError> {
-        if !self.kinds.borrow().contains(&kind) {
-            self.kinds.borrow_mut().push(kind);
-        }
-        let from_pool = self.way == Way::Warm;
+impl House {
+    async fn open(&self, way: Way) -> Result<SessionId, KeeperError> {
+        let from_pool = way == Way::Warm;
         if from_pool {
-            self.stock(kind, 1).await?;
-            self.stands_ready(kind).await?;
+            self.stock(1).await?;
+            self.stands_ready().await?;
         }
         let id = random::session_id();
-        self.opened.borrow_mut().push(id);
         let spec = SessionSpec {
             id,
             owner: self.owner.clone(),
-            kind,
+            kind: self.kind,
             idle_ms: LIFE_MS,
             max_ms: LIFE_MS,
         };
         let opened = self.keeper.open(spec).await?;
+        self.opened.borrow_mut().push(id);
         if from_pool {
             // No other is made meanwhile: what appears during an attempt is the attempt's.
-            self.stock(kind, 0).await?;
+            self.stock(0).await?;
         }
         if opened.warm == from_pool {
             Ok(id)
         } else {
-            Err(KeeperError::Lost(format!(
-                "the session is not {}",
-                self.way
-            )))
+            Err(KeeperError::Lost(format!("the session is not {way}")))
         }
     }
 
-    async fn stock(&self, kind: Kind, count: u32) -> Result<(), KeeperError> {
+    async fn stock(&self, count: u32) -> Result<(), KeeperError> {
         let size = PoolSize {
             min: count,
             max: count,
             idle_ms: LIFE_MS,
         };
-        self.keeper.stock(self.owner.clone(), kind, size).await
+        self.keeper.stock(self.owner.clone(), self.kind, size).await
     }
 
-    async fn stands_ready(&self, kind: Kind) -> Result<(), KeeperError> {
+    async fn stands_ready(&self) -> Result<(), KeeperError> {
         let start = Instant::now();
         while start.elapsed() < STOCKING {
-            let pools = self.keeper.pools().await?;
-            if pools.iter().any(|pool| pool.kind == kind && pool.ready > 0) {
+            if self.keeper.pools().await?.iter().any(|pool| pool.ready > 0) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Err(KeeperError::Lost("no sandbox came into the pool".into()))
+    }
+
+    async fn place(
+        &self,
+        session: SessionId,
+        inputs: Vec<InputFile>,
+        context: Option<ContextId>,
+    ) -> Result<Place, KeeperError> {
+        let spec = PlaceSpec {
+            session,
+            owner: self.owner.clone(),
+            limits: self.kind.limits,
+            inputs,
+            context,
+        };
+        self.keeper.place(spec).await
     }
 
     async fn context(&self, session: SessionId) -> Result<ContextId, KeeperError> {
@@ -221,15 +240,27 @@ impl House {
     }
 
     async fn close(&self, session: SessionId) -> Result<(), KeeperError> {
+        self.opened.borrow_mut().retain(|opened| *opened != session);
         self.keeper.close(session, self.owner.clone()).await
+    }
+
+    /// Closes all but the first `count`.
+    async fn close_all_but(&self, count: usize) -> Result<(), KeeperError> {
+        let opened = self.opened.borrow().clone();
+        for session in opened.into_iter().skip(count) {
+            self.close(session).await?;
+        }
+        Ok(())
     }
 }
 
 /// A call in a session.
 #[derive(Debug)]
-pub struct Visit {
+pub(super) struct Visit {
     place: Place,
     session: SessionId,
+    /// Whether the session stays when the call is over.
+    stays: bool,
     house: Rc<House>,
 }
 
@@ -247,15 +278,12 @@ impl Sandbox for Visit {
         let Self {
             place,
             session,
+            stays,
             house,
         } = self;
         drop(place);
         let taken = taking::take(&house.keeper, session, &house.owner, sink).await?;
-        if house.shared.is_none() {
-            house
-                .opened
-                .borrow_mut()
-                .retain(|opened| *opened != session);
+        if !stays {
             house.close(session).await?;
         }
         Ok(taken)

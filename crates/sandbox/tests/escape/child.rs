@@ -4,7 +4,7 @@ use std::{env, process::ExitCode};
 
 use casemate_sandbox::{
     NamespaceKeeper,
-    escape::{Attempt, EscapeError, Sessions, Traps, Verdict, Way, attempt, catalogue},
+    escape::{Attempt, EscapeError, Traps, Verdict, Way, attempt, attempt_in_sessions, catalogue},
 };
 use tokio::task::LocalSet;
 
@@ -12,8 +12,8 @@ use crate::{failure, weak::WeakKeeper};
 
 /// Which attempt to run; the parent sets it.
 pub(crate) const ATTEMPT: &str = "CASEMATE_ESCAPE_ATTEMPT";
-/// In which way to run it; the parent sets it.
-pub(crate) const WAY: &str = "CASEMATE_ESCAPE_WAY";
+/// Set when the attempt shall run in sessions.
+pub(crate) const IN_SESSIONS: &str = "CASEMATE_ESCAPE_IN_SESSIONS";
 /// Not an attempt, but a sandbox that cannot be made.
 pub(crate) const FAILED_STEP: &str = "failed_step_is_named";
 /// Set when the attempt shall run without any sandbox.
@@ -57,24 +57,35 @@ async fn run(name: &str) -> Result<Verdict, EscapeError> {
     let attempts = catalogue()?;
     let wanted = |attempt: &&Attempt| attempt.name() == name;
     let found = attempts.iter().find(wanted).expect("the catalogue has it");
+    if env::var_os(IN_SESSIONS).is_some() {
+        return run_in_sessions(found).await;
+    }
     let traps = Traps::lay(env::var(SECRET).ok())?;
     if env::var_os(WEAK).is_some() {
         return attempt(&WeakKeeper, found, traps).await;
     }
-    match way() {
-        Way::Once => {
-            let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
-            attempt(&keeper, found, traps).await
-        }
-        way => {
-            let sessions = Sessions::new(found, way).map_err(EscapeError::Sandbox)?;
-            attempt(&sessions, found, traps).await
-        }
-    }
+    let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
+    attempt(&keeper, found, traps).await
 }
 
-fn way() -> Way {
-    let wanted = env::var(WAY).unwrap_or_default();
-    let found = Way::ALL.into_iter().find(|way| way.to_string() == wanted);
-    found.expect("a way that there is")
+/// The verdicts of all ways in which a session runs the attempt, as one.
+async fn run_in_sessions(found: &Attempt) -> Result<Verdict, EscapeError> {
+    let ways: Vec<Way> = found.ways().filter(|way| *way != Way::Once).collect();
+    let secret = env::var(SECRET).ok();
+    let verdicts = attempt_in_sessions(found, &ways, secret.as_deref()).await?;
+    let (mut findings, mut skipped) = (Vec::new(), Vec::new());
+    for (way, verdict) in verdicts {
+        match verdict {
+            Verdict::Held => {}
+            Verdict::GotThrough(found) => {
+                findings.extend(found.into_iter().map(|finding| format!("{way}: {finding}")));
+            }
+            Verdict::Skipped(why) => skipped.push(format!("{way}: {why}")),
+        }
+    }
+    Ok(match (findings.as_slice(), skipped.as_slice()) {
+        ([], []) => Verdict::Held,
+        ([], _) => Verdict::Skipped(skipped.join("; ")),
+        _ => Verdict::GotThrough(findings),
+    })
 }

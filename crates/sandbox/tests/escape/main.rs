@@ -21,7 +21,7 @@ mod trial;
 mod user;
 mod weak;
 
-use self::user::User;
+use self::{trial::Place, user::User};
 
 /// More at once would make the machine's limits the suite's.
 const MAX_THREADS: usize = 2;
@@ -54,15 +54,21 @@ fn main() -> ExitCode {
 
 fn trials(attempts: &[Attempt], users: &[User]) -> Vec<Trial> {
     let mut trials = Vec::new();
-    let mut wanted = vec![(child::FAILED_STEP, Way::Once)];
+    let mut wanted = vec![(child::FAILED_STEP, Place::Once)];
     for attempt in attempts {
-        wanted.extend(attempt.ways().map(|way| (attempt.name(), way)));
+        let name = attempt.name();
+        if attempt.ways().any(|way| way == Way::Once) {
+            wanted.push((name, Place::Once));
+        }
+        if attempt.ways().any(|way| way != Way::Once) {
+            wanted.push((name, Place::InSessions));
+        }
     }
-    for (name, way) in wanted {
+    for (name, place) in wanted {
         for user in users.iter().cloned() {
             let name = name.to_owned();
-            let title = format!("{}::{way}::{name}", user.name);
-            trials.push(Trial::test(title, move || trial::held(&name, way, &user)));
+            let title = format!("{}::{}::{name}", user.name, place.name());
+            trials.push(Trial::test(title, move || trial::held(&name, place, &user)));
         }
     }
     for name in WEAK {
