@@ -239,7 +239,7 @@ impl Attempt {
     }
 
     pub(super) fn command(&self, way: Way, traps: &Traps) -> Command {
-        let fill = |text: &str| traps.fill(text);
+        let fill = |text: &str| in_way(&traps.fill(text), way);
         let mut command = match self.program {
             Program::Python => python(&fill(&with_prelude(&self.code)), traps.nonce(), way),
             Program::Sh => program(&["/bin/sh", "-c", &fill(&self.code), traps.nonce()]),
@@ -263,13 +263,18 @@ impl Attempt {
 
 impl Afterwards {
     pub(super) fn command(&self, way: Way, traps: &Traps) -> Command {
-        let code = traps.fill(&with_prelude(&self.code));
+        let code = in_way(&traps.fill(&with_prelude(&self.code)), way);
         let mut command = python(&code, traps.nonce(), way);
         command
             .env
             .insert(NONCE_VARIABLE.into(), traps.nonce().into());
         command
     }
+}
+
+/// `text` with the way in which it runs, written `{way}`.
+fn in_way(text: &str, way: Way) -> String {
+    text.replace("{way}", &way.to_string())
 }
 
 fn with_prelude(code: &str) -> String {

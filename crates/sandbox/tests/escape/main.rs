@@ -24,7 +24,7 @@ mod weak;
 use self::{trial::Place, user::User};
 
 /// More at once would make the machine's limits the suite's.
-const MAX_THREADS: usize = 2;
+const MAX_THREADS: usize = 4;
 
 /// Attempts that do no harm without any sandbox, and must get through there.
 const WEAK: &[&str] = &[
