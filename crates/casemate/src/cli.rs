@@ -4,7 +4,14 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{doctor::DoctorArgs, exit::Exit, keeper::KeeperArgs, values};
+use crate::{
+    client::{CallArgs, SessionCommand},
+    doctor::DoctorArgs,
+    exit::Exit,
+    keeper::KeeperArgs,
+    serve::ServeArgs,
+    values,
+};
 
 /// Runs an agent's code in a sandbox: decided, recorded and provable.
 #[derive(Debug, Parser)]
@@ -23,15 +30,18 @@ impl Cli {
 
     fn try_read(words: &[OsString]) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(words)?;
-        if let Command::Run(run) = &mut cli.command {
-            // The program is the end of the line, and clap does not say whether `--` came before it.
-            let before = words.len().checked_sub(run.program.len() + 1);
-            if before
-                .and_then(|before| words.get(before))
-                .is_some_and(|word| word == "--")
-            {
-                run.form = Form::Command;
-            }
+        let (program, form) = match &mut cli.command {
+            Command::Run(run) => (&run.program, &mut run.form),
+            Command::Call(call) => (&call.program, &mut call.form),
+            _ => return Ok(cli),
+        };
+        // The program is the end of the line, and clap does not say whether `--` came before it.
+        let before = words.len().checked_sub(program.len() + 1);
+        if before
+            .and_then(|before| words.get(before))
+            .is_some_and(|word| word == "--")
+        {
+            *form = Form::Command;
         }
         Ok(cli)
     }
@@ -42,6 +52,13 @@ impl Cli {
 pub(crate) enum Command {
     /// Run a program in a sandbox
     Run(Box<RunArgs>),
+    /// Serve sessions and calls on a socket of this user's
+    Serve(ServeArgs),
+    /// Run a call in a session of `casemate serve`
+    Call(Box<CallArgs>),
+    /// Look at sessions of `casemate serve`, and use their files
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Look at profiles: what a route may do
     #[command(subcommand)]
     Profile(ProfileCommand),

@@ -67,8 +67,13 @@ exits! {
 impl Exit {
     /// How a call ended.
     pub(crate) fn of(outcome: &Outcome) -> Self {
-        match outcome.cause {
-            Cause::Completed | Cause::NotExecutable => match outcome.exit {
+        Self::of_end(outcome.cause, outcome.exit)
+    }
+
+    /// How a program ended.
+    pub(crate) const fn of_end(cause: Cause, exit: Option<ProgramExit>) -> Self {
+        match cause {
+            Cause::Completed | Cause::NotExecutable => match exit {
                 Some(ProgramExit::Code(code)) => Self::Program(code),
                 Some(ProgramExit::Signal(signal)) => Self::Program(128_u8.saturating_add(signal)),
                 None => Self::Failed,

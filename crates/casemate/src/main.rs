@@ -4,6 +4,7 @@
 
 mod audit;
 mod cli;
+mod client;
 mod doctor;
 mod exit;
 mod image;
@@ -11,6 +12,7 @@ mod keeper;
 mod profile;
 mod report;
 mod run;
+mod serve;
 mod state;
 mod system;
 mod values;
@@ -22,6 +24,9 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     let done = match Cli::read().command {
         Command::Run(args) => run::run(*args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Call(args) => client::call(&args),
+        Command::Session(command) => client::session(command),
         Command::Profile(command) => profile::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),

@@ -44,6 +44,15 @@ impl Failure {
         }
     }
 
+    /// The gateway refused.
+    pub(crate) fn refused(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit: Exit::Refused,
+            error: error.into(),
+            hint: None,
+        }
+    }
+
     /// With advice.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self {

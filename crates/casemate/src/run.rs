@@ -3,7 +3,6 @@
 //! The order is for speed: the sandbox is made while the state directory is opened. Nothing is decided
 //! before both are there, and nothing runs before the decision is on disk.
 
-mod answer;
 mod artefacts;
 mod program;
 mod progress;
@@ -18,14 +17,16 @@ use casemate_gateway::{
     Allowed, Clock as _, Denied, Enclosed, Identified, Journal, Proposed, Recorded, Recording,
     Ruling, SANDBOX_TOOLS, Stores,
 };
+use casemate_images::ImageStore;
 use casemate_model::RunMode;
-use casemate_policy::{Authenticator, Claims, Profile, ProfileError, Verified};
-use casemate_ports::{CHANNEL_CAPACITY, CallIo, Sandbox};
+use casemate_policy::{Authenticator, Claims, Image, Profile, ProfileError, Verified};
+use casemate_ports::{CHANNEL_CAPACITY, CallIo, KeeperError, Sandbox};
 use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
 use tokio::{runtime::Builder, sync::mpsc};
 
-use self::{artefacts::Sink, program::StdinUse, request::Request, signals::Signals, voice::Voice};
+use self::{artefacts::Sink, program::StdinUse, request::Request, voice::Voice};
+pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
     cli::RunArgs,
     exit::Exit,
@@ -63,7 +64,7 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
     let proposed = Proposed::new(request.ask, request.inputs, &System, &System);
     let proposed =
         proposed.map_err(|error| Failure::failed(error).context("cannot name the call"))?;
-    let enclosed = enclose(proposed, &request.profile, voice).await;
+    let enclosed = enclose(proposed, &request.profile, voice, root).await;
     let opened = async {
         let (journal, stores) = State::open(root)?.journal()?;
         journal.recover(&stores).await?;
@@ -91,6 +92,7 @@ async fn enclose<'p>(
     proposed: Proposed,
     profile: &'p Result<Profile, ProfileError>,
     voice: Voice,
+    root: &Path,
 ) -> Result<Enclosed<'p, NamespaceSandbox>, Denied> {
     let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
     let identified: Identified = proposed.authenticate(claims)?;
@@ -101,10 +103,25 @@ async fn enclose<'p>(
             return Err(identified.without_profile(&one_line(error)));
         }
     };
-    match NamespaceKeeper::new() {
+    match keeper(profile, root) {
         Ok(keeper) => identified.enclose(profile, SANDBOX_TOOLS, &keeper).await,
         Err(error) => Err(identified.without_keeper(&error)),
     }
+}
+
+/// A keeper whose sandboxes have the image that the profile names.
+fn keeper(profile: &Profile, root: &Path) -> Result<NamespaceKeeper, KeeperError> {
+    let keeper = NamespaceKeeper::new()?;
+    let images = state::images_in(root);
+    let digest = match &profile.sandbox.image {
+        Image::Host => return Ok(keeper),
+        Image::Exactly(digest) => *digest,
+        Image::Named(name) => {
+            let found = ImageStore::open(&images).and_then(|store| store.resolve(name));
+            found.map_err(|error| KeeperError::Spec(one_line(&error)))?
+        }
+    };
+    keeper.with_image(&images, &digest)
 }
 
 /// What the kernel says of who started us.

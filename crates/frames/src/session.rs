@@ -11,10 +11,18 @@ pub enum SessionOrder {
     /// A socket to the warm interpreter comes along.
     Interpreter,
     /// Make a place for a call. Along come its control socket, its setup socket, and the `tasks` files of its cgroups.
-    Place {
-        /// Whether an interpreter shall wait in it.
-        interpreter: bool,
-    },
+    Place(Waiting),
+}
+
+/// What waits in a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nothing: it is for a program.
+    Nothing,
+    /// An interpreter that shares all of its memory that it can.
+    Lean,
+    /// An interpreter that has its own copies of what a cell will write to, which takes time and memory.
+    Ready,
 }
 
 impl SessionOrder {
@@ -23,7 +31,9 @@ impl SessionOrder {
     pub fn encode(self) -> Vec<u8> {
         match self {
             Self::Interpreter => vec![1],
-            Self::Place { interpreter } => vec![2, interpreter.into()],
+            Self::Place(Waiting::Nothing) => vec![2, 0],
+            Self::Place(Waiting::Lean) => vec![2, 1],
+            Self::Place(Waiting::Ready) => vec![2, 2],
         }
     }
 
@@ -34,9 +44,9 @@ impl SessionOrder {
     pub fn decode(message: &[u8]) -> Result<Self, FrameError> {
         match message {
             [1] => Ok(Self::Interpreter),
-            [2, interpreter @ (0 | 1)] => Ok(Self::Place {
-                interpreter: *interpreter == 1,
-            }),
+            [2, 0] => Ok(Self::Place(Waiting::Nothing)),
+            [2, 1] => Ok(Self::Place(Waiting::Lean)),
+            [2, 2] => Ok(Self::Place(Waiting::Ready)),
             _ => Err(FrameError::Field("order")),
         }
     }

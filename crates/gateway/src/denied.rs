@@ -130,6 +130,10 @@ impl Refused {
         }
     }
 
+    pub(crate) const fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
     /// What is known of the call.
     #[must_use]
     pub const fn facts(&self) -> &Facts {

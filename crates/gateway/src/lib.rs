@@ -24,10 +24,12 @@
 
 mod admission;
 mod allowed;
+mod answer;
 mod ask;
 mod checked;
 mod claim;
 mod clock;
+mod crew;
 mod denied;
 mod enclosed;
 mod ended;
@@ -49,6 +51,7 @@ mod proposed;
 mod recorded;
 mod redact;
 mod released;
+mod running;
 mod sessions;
 mod stored;
 mod stores;
@@ -57,9 +60,11 @@ mod tee;
 pub use self::{
     admission::{Admission, Bounds, Full, Line, Turn, Whose},
     allowed::{Allowed, Recording},
+    answer::Answer,
     ask::{Ask, Code, Key},
     checked::{Checked, Ruling},
     clock::{Clock, Entropy},
+    crew::{Crew, Stopped},
     denied::{Denied, Refusal, Refused},
     enclosed::Enclosed,
     ended::Ended,
@@ -80,6 +85,9 @@ pub use self::{
     proposed::Proposed,
     recorded::Recorded,
     released::Released,
+    running::{
+        MAX_ENDED_CALLS, MAX_KEPT_OUTPUT_BYTES, Phase, Pieces, Progress, RunningCall, RunningCalls,
+    },
     sessions::{
         Capacity, Ending, Images, NewCall, Parts, Reconciled, SessionError, SessionStores,
         SessionView, Sessions, Told,

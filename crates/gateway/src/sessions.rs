@@ -209,6 +209,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         self.stocked().clear();
     }
 
+    fn forget_stock_of(&self, owner: &Owner, kind: Kind) {
+        self.stocked().remove(&(owner.clone(), kind));
+    }
+
     fn stocked(&self) -> std::sync::MutexGuard<'_, HashSet<(Owner, Kind)>> {
         self.stocked.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,7 +15,7 @@ use rustix::{
     process::Pid,
 };
 
-use crate::{keeper::write_all, program::Streams};
+use crate::{dying, keeper::write_all, program::Streams};
 
 /// Our side of an interpreter.
 pub(crate) struct Interpreter {
@@ -33,6 +33,8 @@ pub(crate) struct Interpreter {
     stay: bool,
     /// The exit code that it announced.
     announced: Option<u8>,
+    /// It was killed after it had announced its end.
+    killed: bool,
     /// Its parent is gone, and will not say how it ended.
     orphaned: bool,
 }
@@ -80,6 +82,7 @@ impl Interpreter {
             busy: false,
             stay: false,
             announced: None,
+            killed: false,
             orphaned: false,
         };
         // Its first word is its pid here.
@@ -174,6 +177,24 @@ impl Interpreter {
         }
     }
 
+    /// How it ended, if it announced its end, nothing of its call is left but itself, and it can do nothing any more: the
+    /// kernel takes its memory apart, which takes longer than many a call.
+    pub(crate) fn ends(&mut self) -> Option<Exited> {
+        let code = self.announced.filter(|_| !self.stay)?;
+        if self.killed || !dying::is_alone(self.pid) {
+            return None;
+        }
+        let used = dying::used(self.pid);
+        self.killed = true;
+        casemate_sys::signal_everyone();
+        dying::cannot_act(self.pid).then_some(Exited {
+            code: Some(code),
+            signal: None,
+            cpu_us: used.cpu_us,
+            memory_peak_bytes: used.memory_peak_bytes,
+        })
+    }
+
     /// How it ended, as its parent saw it, or as it announced when the parent is gone. Nothing while it has not ended.
     pub(crate) fn ended(&mut self) -> io::Result<Option<Exited>> {
         if self.orphaned {
@@ -201,6 +222,7 @@ impl Interpreter {
         // wait(2): the signal in the low 7 bits, else the exit code in the next byte.
         let (code, signal) = match byte(status & 0x7f) {
             0 => (Some(byte(status >> 8)), None),
+            KILLED if self.killed => (self.announced, None),
             signal => (None, Some(signal)),
         };
         Ok(Some(Exited {

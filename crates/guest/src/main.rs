@@ -15,6 +15,7 @@
 //! Deliberately absent: threads, and memory that grows with the program's output.
 
 mod connect;
+mod dying;
 mod files;
 mod interpreter;
 mod keeper;

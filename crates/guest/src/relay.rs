@@ -135,6 +135,9 @@ impl Relay {
             // Before its streams: what it says itself comes before what its children write, or it waits.
             if ready.said {
                 self.hear()?;
+                if let Some(exited) = self.quick_end()? {
+                    return self.keeper.send(&FromGuest::Exited(exited));
+                }
             }
             if ready.stdout {
                 self.stdout = relay_chunk(&self.keeper, self.stdout.take(), FromGuest::Stdout)?;
@@ -277,6 +280,19 @@ impl Relay {
             self.keeper.send(&said)?;
         }
         Ok(())
+    }
+
+    /// The end of an interpreter that announced it, when nothing is left that could act. All that was said is passed on.
+    fn quick_end(&mut self) -> io::Result<Option<Exited>> {
+        let Task::Interpreter(interpreter) = &mut self.task else {
+            return Ok(None);
+        };
+        let Some(exited) = interpreter.ends() else {
+            return Ok(None);
+        };
+        drain(&self.keeper, &mut self.stdout, FromGuest::Stdout)?;
+        drain(&self.keeper, &mut self.stderr, FromGuest::Stderr)?;
+        Ok(Some(exited))
     }
 
     /// Notes the end of the interpreter, which is the end of everything that it started.

@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use casemate_frames::{MAX_SESSION_BYTES, PlaceReport, SESSION_READY, SessionOrder};
+use casemate_frames::{MAX_SESSION_BYTES, PlaceReport, SESSION_READY, SessionOrder, Waiting};
 use casemate_sys::{
     Forked, Namespaces, SignalEvents, clone_process, exit_now, set_no_dump, wait_any,
 };
@@ -97,10 +97,10 @@ impl Session {
         let mut next = || fds.next().ok_or(io::ErrorKind::InvalidData);
         match order {
             SessionOrder::Interpreter => self.interpreter = Some(next()?),
-            SessionOrder::Place { interpreter } => {
+            SessionOrder::Place(waiting) => {
                 let (control, setup) = (next()?, next()?);
                 let tasks: Vec<OwnedFd> = fds.collect();
-                if let Err(error) = self.make_place(control, &setup, tasks, interpreter) {
+                if let Err(error) = self.make_place(control, &setup, tasks, waiting) {
                     let errno = error.raw_os_error().unwrap_or(0);
                     let report = PlaceReport::Failed { errno };
                     // A keeper that does not want it any more has closed it.
@@ -116,12 +116,13 @@ impl Session {
         control: OwnedFd,
         setup: &OwnedFd,
         tasks: Vec<OwnedFd>,
-        with_interpreter: bool,
+        waiting: Waiting,
     ) -> io::Result<()> {
-        let warm = match (&self.interpreter, with_interpreter) {
-            (Some(interpreter), true) => Some(interpreter),
-            (None, true) => return Err(Errno::NOTCONN.into()),
-            (_, false) => None,
+        let (warm, word) = match (&self.interpreter, waiting) {
+            (_, Waiting::Nothing) => (None, &b""[..]),
+            (None, _) => return Err(Errno::NOTCONN.into()),
+            (Some(interpreter), Waiting::Lean) => (Some(interpreter), &b"L"[..]),
+            (Some(interpreter), Waiting::Ready) => (Some(interpreter), &b"R"[..]),
         };
         let link = warm.map(|_| link()).transpose()?;
         let (ours, theirs) = link.unzip();
@@ -147,7 +148,7 @@ impl Session {
         if let (Some(warm), Some((socket, exit))) = (warm, theirs) {
             let mut fds = vec![process.as_fd(), socket.as_fd(), exit.as_fd(), setup.as_fd()];
             fds.extend(tasks.iter().map(|file| file.as_fd()));
-            send(warm, b"P", &fds)?;
+            send(warm, word, &fds)?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ Three kinds of process run this file, each a copy of the one before:
 """
 
 import array
+import builtins
 import ctypes
 import os
 import resource  # noqa: F401 - os.wait4 imports it, which must not look like a touch
@@ -64,6 +65,9 @@ FROM_HELLO, FROM_STDOUT, FROM_STDERR, FROM_CELL_ENDED, FROM_RESULTS = 1, 3, 4, 9
 KINDS = {"stdout": FROM_STDOUT, "stderr": FROM_STDERR, "results": FROM_RESULTS}
 MAX_CHUNK_BYTES = 64 * 1024
 
+# The word with which an interpreter is asked for that has its own copies of what a cell will write to.
+READY = b"R"
+
 # Exit codes of a zygote that must be replaced.
 TOUCHED = 70
 
@@ -92,7 +96,7 @@ def close_all_but(kept):
     for fd in sorted(kept):
         os.closerange(low, fd)
         low = fd + 1
-    os.closerange(low, 1 << 16)
+    os.closerange(low, 0x7FFFFFFF)
 
 
 # The template.
@@ -164,7 +168,7 @@ def zygote(fd):
     check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     # Nobody in the sandbox looks into it.
     check(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.signal(signal.SIGCHLD, wake)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(alarm_write, warn_on_full_buffer=False)
     children = {}
@@ -191,7 +195,7 @@ def zygote(fd):
         child = os.fork()
         if child == 0:
             signal.set_wakeup_fd(-1)
-            interpreter(place, own, setup, tasks)
+            interpreter(place, own, setup, tasks, word == READY)
         check(libc.setns(pids, CLONE_NEWPID))
         children[child] = end
         for fd in fds:
@@ -200,20 +204,22 @@ def zygote(fd):
 
 
 def look(children):
-    """What would be different if a tool's code had run here."""
+    """What would be different if a tool's code had run here, in numbers: to look at objects would unshare their pages."""
     return (
         threads(),
-        frozenset(sys.modules),
-        tuple(map(id, sys.meta_path)),
-        tuple(sys.path),
-        frozenset(vars(__builtins__) if not isinstance(__builtins__, dict) else __builtins__),
-        tuple(sorted(os.environ.items())),
         len(os.listdir("/proc/self/fd")) - len(children),
-        os.getcwd(),
-        signal.getsignal(signal.SIGCHLD),
-        sys.gettrace(),
-        sys.getprofile(),
+        len(sys.modules),
+        len(sys.meta_path),
+        len(sys.path),
+        len(vars(builtins)),
+        len(os.environ),
+        signal.getsignal(signal.SIGCHLD) is wake,
+        sys.gettrace() is None and sys.getprofile() is None,
     )
+
+
+def wake(number, frame):
+    """Makes a signal end a wait."""
 
 
 def threads():
@@ -244,11 +250,11 @@ def bury(children):
 # The interpreter of a place.
 
 
-def interpreter(place, own, setup, tasks):
+def interpreter(place, own, setup, tasks, ready):
     code = 1
     try:
         link, setup = socket.socket(fileno=own), socket.socket(fileno=setup)
-        prepare_place(link, setup, place, tasks)
+        prepare_place(link, setup, place, tasks, ready)
         code = serve(link)
     except BaseException as error:
         say_why("cannot serve a call", error)
@@ -256,7 +262,7 @@ def interpreter(place, own, setup, tasks):
         os._exit(code)
 
 
-def prepare_place(link, setup, place, tasks):
+def prepare_place(link, setup, place, tasks, ready):
     for task in tasks:
         os.write(task, b"0")
     check(libc.setns(place, CLONE_NEWNS | CLONE_NEWIPC))
@@ -275,6 +281,8 @@ def prepare_place(link, setup, place, tasks):
     except OSError:
         pass
     casemate_cell.after_fork()
+    if ready:
+        rehearse()
     # A change of namespaces took it away; without it the program cannot see its own /proc/self.
     check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
     set_capabilities(())
@@ -289,6 +297,25 @@ def prepare_place(link, setup, place, tasks):
     send(link, FROM_HELLO, struct.pack("<I", os.getpid()))
 
 
+def rehearse():
+    """Does what comes before and around a cell, so that this process has its own copy of the memory that it takes."""
+    casemate_cell.ready()
+    words = [b"<cell>"]
+    pairs = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in os.environ.items()]
+    payload = bytearray()
+    for texts in (words, pairs):
+        payload += struct.pack("<I", len(texts)) + b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    _, env, _, _, _ = parse_cell(bytes(payload + b"\1\0" + struct.pack("<I", 1) + b"1"))
+    set_environment(env)
+
+
+def set_environment(env):
+    os.environ.clear()
+    os.environ.update(env)
+    if env.get("TZ"):
+        time.tzset()
+
+
 def serve(link):
     """Runs the cell, or the cells, that come."""
     kernel = None
@@ -300,10 +327,7 @@ def serve(link):
         if kind != TO_CELL:
             return 1
         argv, env, echo, stay, source = parse_cell(payload)
-        os.environ.clear()
-        os.environ.update(env)
-        if env.get("TZ"):
-            time.tzset()
+        set_environment(env)
 
         def emit(kind, data):
             for start in range(0, len(data), MAX_CHUNK_BYTES):
@@ -316,6 +340,8 @@ def serve(link):
             name = argv[0] if argv and argv[0].endswith(".py") else "<cell>"
             code = casemate_cell.run(source, argv, echo, emit, filename=name, settle=settle)
             casemate_cell.finish()
+            # Locks and ports are free when the end is known.
+            close_all_but({link.fileno()})
             send(link, FROM_CELL_ENDED, bytes([code & 0xFF]))
             return code
         if kernel is None:

@@ -253,11 +253,20 @@ impl Cgroups {
         }
     }
 
-    /// How many processes and threads are in it, if the kernel counts them; those that ended and were not waited for count.
-    pub(crate) fn processes(&self) -> Option<u64> {
-        let directory = self.processes.as_deref()?;
-        let text = fs::read_to_string(directory.join("pids.current")).ok()?;
-        text.trim().parse().ok()
+    /// Whether every thread in it is being taken apart by the kernel, and can do nothing any more. False where the kernel
+    /// does not say which there are.
+    pub(crate) fn nothing_acts(&self) -> bool {
+        let Some(directory) = self.directories.first() else {
+            return false;
+        };
+        let threads = match self.version {
+            Version::Two => "cgroup.threads",
+            _ => "tasks",
+        };
+        (0..LOOKS).any(|_| {
+            let left = fs::read_to_string(directory.join(threads));
+            left.is_ok_and(|left| left.lines().all(is_exiting))
+        })
     }
 
     /// CPU time that its processes have used so far, in microseconds, if the kernel counts it.
@@ -322,6 +331,23 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// How often is looked: a kill reaches a running program within microseconds.
+const LOOKS: u32 = 20;
+
+/// `PF_EXITING` of linux/sched.h, in the flags of proc_pid_stat(5).
+const EXITING: u64 = 4;
+
+/// Whether a thread never returns to its program, or is gone.
+fn is_exiting(thread: &str) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{thread}/stat")) else {
+        return true;
+    };
+    // The second field is a name in parentheses, and may contain both spaces and parentheses.
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+    let flags = fields.and_then(|fields| fields.split(' ').nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & EXITING != 0)
 }
 
 fn write(directory: &Path, file: &str, value: &dyn fmt::Display) -> io::Result<()> {

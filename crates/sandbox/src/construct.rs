@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Read, Write as _},
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
 };
 
 use casemate_model::{Digest, Hasher, Text};
@@ -38,13 +39,16 @@ pub(crate) struct Copied {
 pub(crate) struct Construction<'a> {
     inputs: &'a [Source],
     copied: Vec<Copied>,
+    tree: Option<&'a OwnedFd>,
     network: Option<PendingNetwork>,
 }
 
 impl<'a> Construction<'a> {
-    pub(crate) const fn new(inputs: &'a [Source]) -> Self {
+    /// One with these inputs and, for [`Step::AttachImage`], this tree.
+    pub(crate) const fn new(inputs: &'a [Source], tree: Option<&'a OwnedFd>) -> Self {
         Self {
             inputs,
+            tree,
             copied: Vec::new(),
             network: None,
         }
@@ -76,6 +80,10 @@ impl<'a> Construction<'a> {
                 Ok(rustix::fs::symlink(target.as_c_str(), path.as_c_str())?)
             }
             Step::Bind(source, path, attributes) => bind(source, path, *attributes),
+            Step::AttachImage(path) => {
+                let tree = self.tree.ok_or(io::ErrorKind::NotFound)?;
+                attach(tree, path)
+            }
             Step::Tmpfs(path, options) => mount_tmpfs(path, options),
             Step::Processes(path) => Ok(mount(
                 c"proc",
@@ -109,6 +117,14 @@ fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {
 fn create(path: &CStr) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))?.into())
+}
+
+/// Takes a tree of the host out of its mounts, with these attributes; only root can.
+pub(crate) fn take(source: &Path, attributes: MountAttributes) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, source, flags)?;
+    set_mount_attributes(tree.as_fd(), attributes)?;
+    Ok(tree)
 }
 
 fn bind(source: &CStr, path: &CStr, attributes: MountAttributes) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use casemate_model::Digest;
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 use casemate_sys::{Forked, Namespaces, clone_process};
 use rustix::{
@@ -21,6 +22,7 @@ use crate::{
     process::Process,
     sandbox::NamespaceSandbox,
     setup::{self, Blueprint, Identity, MAX_INPUTS},
+    userland::Userland,
 };
 
 /// Makes sandboxes out of Linux namespaces and the host's userland, as root or as anybody.
@@ -30,6 +32,7 @@ use crate::{
 pub struct NamespaceKeeper {
     root: PathBuf,
     layout: Layout,
+    userland: Userland,
 }
 
 /// The first user id for sandboxes when the keeper is root: far above the ids that systems give out.
@@ -52,7 +55,19 @@ impl NamespaceKeeper {
         Ok(Self {
             root: Path::new("/").into(),
             layout,
+            userland: Userland::default(),
         })
+    }
+
+    /// Shows an image out of the store at `images` in its sandboxes.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn with_image(mut self, images: &Path, digest: &Digest) -> Result<Self, KeeperError> {
+        self.userland = Userland::with_image(images, digest).map_err(|error| {
+            KeeperError::Spec(format!("the image {digest} cannot be used: {error}"))
+        })?;
+        Ok(self)
     }
 
     fn start(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
@@ -62,7 +77,10 @@ impl NamespaceKeeper {
         let identity = identity_of(&spec.id.to_string());
         let sizes = input_sizes(&spec).during("look at the inputs")?;
         let names = spec.inputs.iter().map(|input| input.name.clone()).collect();
-        let steps = plan(&self.root, &spec.limits, &sizes).during("look at the host's userland")?;
+        let tree = self.userland.take_tree().during("take the image")?;
+        let image = self.userland.image(tree.as_ref());
+        let steps =
+            plan(&self.root, image, &spec.limits, &sizes).during("look at the host's userland")?;
         let source = |input: InputFile| Source {
             name: input.name,
             file: input.file,
@@ -70,6 +88,7 @@ impl NamespaceKeeper {
         let blueprint = Blueprint {
             steps,
             inputs: spec.inputs.into_iter().map(source).collect(),
+            tree,
             limits: resource_limits(&spec.limits, cgroups.controlled),
             identity,
         };
@@ -87,8 +106,17 @@ impl NamespaceKeeper {
         drop((setup_inside, control_inside, blueprint));
         map_ids(process.pid(), identity).during("map the user")?;
         setup::send_go(&setup).during("start the sandbox")?;
-        NamespaceSandbox::new(process, cgroups, setup, control, names, spec.limits)
-            .during("watch the sandbox")
+        let variables = self.userland.env.clone();
+        NamespaceSandbox::new(
+            process,
+            cgroups,
+            setup,
+            control,
+            names,
+            spec.limits,
+            variables,
+        )
+        .during("watch the sandbox")
     }
 }
 

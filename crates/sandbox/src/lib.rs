@@ -30,6 +30,7 @@ mod sandbox;
 mod session;
 mod sessions;
 mod setup;
+mod userland;
 mod watch;
 
 pub use self::{

@@ -1,15 +1,12 @@
 //! Where the sandboxes of one owner and kind are made, ahead of their use; what they share is read-only.
 
 use std::{
-    collections::BTreeMap,
     ffi::CString,
     io,
     os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
-    rc::Rc,
+    path::Path,
 };
 
-use casemate_images::Hold;
 use casemate_model::Limits;
 use casemate_ports::KeeperError;
 use casemate_sys::{Forked, Namespaces, clone_process};
@@ -25,6 +22,7 @@ use crate::{
     plan::{own_storage, shared_root},
     process::Process,
     setup::{self, Report, send_go},
+    userland::Userland,
     watch::{watch, watch_both},
 };
 
@@ -36,21 +34,6 @@ use self::{
     first::{Blueprint, READY, become_nursery},
     wire::{Order, answered, receive, send},
 };
-
-/// The userland of sandboxes, and the interpreter that is warm in them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Userland {
-    /// The tree that is shown at `/opt/image`.
-    pub(crate) tree: Option<PathBuf>,
-    /// Keeps the tree from being removed.
-    pub(crate) _held: Option<Rc<Hold>>,
-    /// The interpreter, if one is to be warm.
-    pub(crate) python: Option<PathBuf>,
-    /// The modules that it imports beforehand.
-    pub(crate) preload: Vec<String>,
-    /// Variables of every program.
-    pub(crate) env: BTreeMap<String, String>,
-}
 
 /// A running nursery. Everything in it dies with this value, all sandboxes included.
 #[derive(Debug)]
@@ -73,9 +56,11 @@ impl Nursery {
     ) -> Result<Self, KeeperError> {
         let identity = identity_of(name);
         let template = program::template(&userland).during("prepare the interpreter")?;
+        let tree = userland.take_tree().during("take the image")?;
         let blueprint = Blueprint {
-            root: shared_root(host, userland.tree.as_deref())
+            root: shared_root(host, userland.image(tree.as_ref()))
                 .during("look at the host's userland")?,
+            tree,
             storage: own_storage(limits).during("plan the storage")?,
             identity,
             template,

@@ -13,7 +13,7 @@ use std::{
 
 use casemate_frames::{
     self as frames, Decoder, FromGuest, MAX_CHUNK_BYTES, Message as _, PROTOCOL_VERSION,
-    PlaceReport, SessionOrder, ToGuest,
+    PlaceReport, SessionOrder, ToGuest, Waiting,
 };
 use casemate_model::{Artefact, Hasher, InputDigest, Isolation, Limits};
 use casemate_ports::{
@@ -37,7 +37,7 @@ use crate::{
     nursery::wire::{Message, receive},
     run::{Ending, Run, Sentinels, environment, exec, words},
     sandbox::Guest,
-    session::{SessionSandbox, Wanted, tell},
+    session::{SessionSandbox, tell},
     watch::{Watched, watch},
 };
 
@@ -57,6 +57,7 @@ pub(crate) struct Prepared {
     /// The same of the interpreter, if one waits here.
     interpreter: Option<AsyncFd<OwnedFd>>,
     isolation: Isolation,
+    pub(crate) waiting: Waiting,
     /// What its processes are limited to now.
     limits: Option<Limits>,
 }
@@ -65,11 +66,11 @@ pub(crate) struct Prepared {
 pub(crate) async fn prepare(
     orders: &AsyncFd<OwnedFd>,
     cgroups: Cgroups,
-    wanted: Wanted,
+    waiting: Waiting,
     inputs: Vec<InputFile>,
     host: &NamespaceLinks,
 ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
-    let work = build(orders, cgroups, wanted, inputs, host);
+    let work = build(orders, cgroups, waiting, inputs, host);
     match tokio::time::timeout(PREPARE_TIMEOUT, work).await {
         Ok(made) => made,
         Err(_) => Err(KeeperError::Lost(
@@ -81,7 +82,7 @@ pub(crate) async fn prepare(
 async fn build(
     orders: &AsyncFd<OwnedFd>,
     cgroups: Cgroups,
-    wanted: Wanted,
+    waiting: Waiting,
     inputs: Vec<InputFile>,
     host: &NamespaceLinks,
 ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
@@ -94,10 +95,7 @@ async fn build(
     let joins = cgroups.joins().during("open the cgroups")?;
     let mut fds = vec![&control_inside, &setup_inside];
     fds.extend(&joins);
-    let order = SessionOrder::Place {
-        interpreter: wanted == Wanted::Interpreter,
-    };
-    tell(orders, order, &fds).await?;
+    tell(orders, SessionOrder::Place(waiting), &fds).await?;
     drop((control_inside, setup_inside, joins));
     let control = StdUnixStream::from(control);
     control.set_nonblocking(true).during(during)?;
@@ -113,12 +111,12 @@ async fn build(
     };
     let digests = give_inputs(&mut guest, inputs).await?;
     let mut reports = Reports::default();
-    while reports.wait_for(wanted) {
+    while reports.wait_for(waiting) {
         let hear = |socket: &OwnedFd| receive(socket.as_fd());
         let heard = setup.async_io(Interest::READABLE, hear).await;
         reports.take(heard.during("hear from the place")?, &cgroups, host, sealed)?;
     }
-    let prepared = reports.prepared(cgroups, guest)?;
+    let prepared = reports.prepared(cgroups, guest, waiting)?;
     Ok((prepared, digests))
 }
 
@@ -130,8 +128,8 @@ struct Reports {
 }
 
 impl Reports {
-    fn wait_for(&self, wanted: Wanted) -> bool {
-        self.first.is_none() || (wanted == Wanted::Interpreter && self.interpreter.is_none())
+    fn wait_for(&self, waiting: Waiting) -> bool {
+        self.first.is_none() || (waiting != Waiting::Nothing && self.interpreter.is_none())
     }
 
     fn take(
@@ -168,7 +166,12 @@ impl Reports {
         }
     }
 
-    fn prepared(self, cgroups: Cgroups, guest: Guest) -> Result<Prepared, KeeperError> {
+    fn prepared(
+        self,
+        cgroups: Cgroups,
+        guest: Guest,
+        waiting: Waiting,
+    ) -> Result<Prepared, KeeperError> {
         let Some((pid, listener, way_out, mut isolation)) = self.first else {
             return Err(KeeperError::Lost("no place was made".into()));
         };
@@ -190,6 +193,7 @@ impl Reports {
             way_out: watch_listener(way_out).during(during)?,
             interpreter,
             isolation,
+            waiting,
             limits: None,
         })
     }
@@ -345,12 +349,11 @@ impl Prepared {
 
     /// Kills everything in it; returns when everything of a tool in there is dead.
     ///
-    /// That the kernel has taken the namespaces apart takes it some milliseconds longer. Nobody waits for that where the kernel
-    /// says that at most the first process is left, which never runs a tool's code.
+    /// That the kernel has taken memory and namespaces apart takes it some milliseconds longer. Nobody waits for that where the
+    /// kernel says that every process left is on its way out.
     pub(crate) async fn kill(&self) -> Result<(), KeeperError> {
-        let left = self.cgroups.processes();
         self.first.kill();
-        if left.is_some_and(|left| left <= 1) {
+        if self.cgroups.nothing_acts() {
             return Ok(());
         }
         self.first.ended().await.during("kill the call")

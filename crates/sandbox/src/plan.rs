@@ -41,6 +41,8 @@ pub(crate) enum Step {
     Link(CString, CString),
     /// Shows a file or tree of the host: source, path, attributes.
     Bind(CString, CString, MountAttributes),
+    /// Shows the image's tree here, which was taken before: the directories above it are its owner's alone.
+    AttachImage(CString),
     /// Mounts an empty, writable tmpfs with these options.
     Tmpfs(CString, CString),
     /// Mounts the process table of the new pid namespace.
@@ -69,6 +71,7 @@ impl fmt::Display for Step {
             Self::Directory(path, _) => write!(f, "make the directory {path:?}"),
             Self::File(path, _) | Self::MountPoint(path) => write!(f, "make the file {path:?}"),
             Self::Link(_, path) => write!(f, "make the link {path:?}"),
+            Self::AttachImage(_) => write!(f, "show the image"),
             Self::Bind(source, ..) => write!(f, "show {source:?} of the host"),
             Self::Tmpfs(path, _) => write!(f, "mount {path:?}"),
             Self::Processes(path) => write!(f, "mount the process table {path:?}"),
@@ -91,7 +94,7 @@ const NSSWITCH: &str =
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
-const SHOWN: MountAttributes = MountAttributes {
+pub(crate) const SHOWN: MountAttributes = MountAttributes {
     read_only: true,
     no_exec: false,
     no_devices: true,
@@ -103,9 +106,15 @@ const DEVICE: MountAttributes = MountAttributes {
 };
 
 /// The steps for a sandbox with `limits` and inputs of `input_bytes` in all, on the host at `root`.
-pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<Vec<Step>> {
+pub(crate) fn plan(
+    root: &Path,
+    image: Image<'_>,
+    limits: &Limits,
+    inputs: &[u64],
+) -> io::Result<Vec<Step>> {
     let mut steps = vec![Step::StartNetwork];
     userland(&mut steps, root)?;
+    show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
     for name in HIDDEN_FILES {
         steps.push(Step::HideFile(c(format!("proc/{name}"))?));
@@ -122,24 +131,34 @@ pub(crate) fn plan(root: &Path, limits: &Limits, inputs: &[u64]) -> io::Result<V
     Ok(steps)
 }
 
-/// The steps for the root that sandboxes of one kind share: nothing in it can be written. `image` is shown at `/opt/image`.
+/// Whether there is an image beside the host's userland.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Image<'a> {
+    /// None.
+    None,
+    /// One whose tree this user can reach, shown at `/opt/image`.
+    At(&'a Path),
+    /// One whose tree was taken out of the host's mounts beforehand.
+    Taken,
+}
+
+/// The steps for the root that sandboxes of one kind share: nothing in it can be written.
 ///
 /// Its process table hides nothing: sandboxes could not have their own below one that does.
-pub(crate) fn shared_root(root: &Path, image: Option<&Path>) -> io::Result<Vec<Step>> {
+pub(crate) fn shared_root(root: &Path, image: Image<'_>) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     userland(&mut steps, root)?;
-    for path in ["dev/pts", "opt", "opt/image", "run/egress"] {
+    for path in ["dev/pts", "run/egress"] {
         steps.push(Step::Directory(c(path)?, 0o755));
     }
     steps.push(Step::Link(c("pts/ptmx")?, c("dev/ptmx")?));
-    if let Some(image) = image {
-        steps.push(Step::Bind(
-            c(image.as_os_str().as_bytes())?,
-            c("opt/image")?,
-            SHOWN,
-        ));
-    }
+    show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
+    // For the template interpreter alone; each sandbox has its own.
+    steps.push(Step::Tmpfs(
+        c("tmp")?,
+        tmpfs(MAX_TMP_BYTES, MAX_TMP_FILES, "1777")?,
+    ));
     steps.extend([Step::HostName("sandbox"), Step::SealRoot]);
     Ok(steps)
 }
@@ -153,6 +172,20 @@ pub(crate) fn own_storage(limits: &Limits) -> io::Result<Vec<Step>> {
     steps.push(Step::Directory(c("workspace/out")?, 0o755));
     steps.push(Step::HostName("sandbox"));
     Ok(steps)
+}
+
+fn show_image(steps: &mut Vec<Step>, image: Image<'_>) -> io::Result<()> {
+    if image == Image::None {
+        return Ok(());
+    }
+    for path in ["opt", "opt/image"] {
+        steps.push(Step::Directory(c(path)?, 0o755));
+    }
+    steps.push(match image {
+        Image::At(tree) => Step::Bind(c(tree.as_os_str().as_bytes())?, c("opt/image")?, SHOWN),
+        _ => Step::AttachImage(c("opt/image")?),
+    });
+    Ok(())
 }
 
 /// The host's programs, in an empty root.

@@ -18,8 +18,9 @@ use crate::{
     sessions::{Grounds, OwnerGroups},
 };
 
-/// How long the pool waits before it tries again to make what could not be made.
+/// How long the pool waits before it tries again to make what could not be made, at first and at most.
 const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long refilling waits for running calls, which come first.
 const YIELD: Duration = Duration::from_millis(2);
 
@@ -223,6 +224,7 @@ impl Pool {
 
 /// Makes sandboxes until as many stand ready as shall.
 async fn refill(pool: std::rc::Weak<Pool>) {
+    let mut retry = RETRY;
     loop {
         let Some(pool) = pool.upgrade() else { return };
         let ready = u32::try_from(pool.ready.borrow().len()).unwrap_or(u32::MAX);
@@ -236,10 +238,14 @@ async fn refill(pool: std::rc::Weak<Pool>) {
             continue;
         }
         match pool.make().await {
-            Ok(sandbox) => pool.ready.borrow_mut().push_back(sandbox),
+            Ok(sandbox) => {
+                pool.ready.borrow_mut().push_back(sandbox);
+                retry = RETRY;
+            }
             Err(error) => {
                 pool.grounds.note(&error);
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(retry).await;
+                retry = RETRY_MAX.min(retry * 2);
             }
         }
     }

@@ -40,6 +40,8 @@ pub struct NamespaceSandbox {
     guest: Guest,
     names: Vec<Text>,
     limits: Limits,
+    /// The userland's variables.
+    variables: BTreeMap<String, String>,
     /// The namespaces outside, read while the inside is being made.
     host: NamespaceLinks,
     /// `/workspace/out`, once it is there.
@@ -89,6 +91,7 @@ impl NamespaceSandbox {
         control: OwnedFd,
         names: Vec<Text>,
         limits: Limits,
+        variables: BTreeMap<String, String>,
     ) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&setup, true)?;
         let control = StdUnixStream::from(control);
@@ -107,6 +110,7 @@ impl NamespaceSandbox {
             guest,
             names,
             limits,
+            variables,
             host,
             out: None,
             listener: None,
@@ -194,7 +198,7 @@ impl Sandbox for NamespaceSandbox {
             listener: listener.as_ref(),
             way_out: None,
         };
-        let order = ToGuest::Exec(exec(&command, &BTreeMap::new()));
+        let order = ToGuest::Exec(exec(&command, &self.variables));
         let run = Run::new(&mut self.guest, sentinels, &self.limits, Ending::Kill, io);
         let seen = run.drive(&order).await;
         // Whatever came of it: from here on everything in there is dead.

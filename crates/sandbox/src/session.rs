@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use casemate_frames::{SESSION_READY, SessionOrder};
+use casemate_frames::{SESSION_READY, SessionOrder, Waiting};
 use casemate_model::{InputDigest, Limits};
 use casemate_ports::{InputFile, KeeperError};
 use rustix::{
@@ -111,30 +111,57 @@ impl SessionSandbox {
 
     /// Makes a place for a call to come, if there is none.
     pub(crate) async fn make_spare(&self) -> Result<(), KeeperError> {
-        if self.spare.borrow().is_some() {
-            return Ok(());
+        if self.spare.borrow().is_none() {
+            self.put_spare(self.for_any(Waiting::Ready)).await?;
         }
-        let (prepared, _) = self
-            .prepare(Wanted::for_any(self.python()), Vec::new())
-            .await?;
+        Ok(())
+    }
+
+    /// Puts one that needs less memory in place of the spare: for a session that waits for long.
+    pub(crate) async fn slim(&self) -> Result<(), KeeperError> {
+        let lean = self.for_any(Waiting::Lean);
+        let slim = self
+            .spare
+            .borrow()
+            .as_ref()
+            .is_none_or(|spare| spare.waiting == lean);
+        if slim {
+            Ok(())
+        } else {
+            self.put_spare(lean).await
+        }
+    }
+
+    async fn put_spare(&self, waiting: Waiting) -> Result<(), KeeperError> {
+        let (prepared, _) = self.prepare(waiting, Vec::new()).await?;
+        // The one before dies.
         *self.spare.borrow_mut() = Some(prepared);
         Ok(())
+    }
+
+    /// What waits in a place for any call.
+    pub(crate) fn for_any(&self, interpreter: Waiting) -> Waiting {
+        if self.python() {
+            interpreter
+        } else {
+            Waiting::Nothing
+        }
     }
 
     /// Makes a place; a second time when the warm interpreter was lost on the way.
     pub(crate) async fn prepare(
         &self,
-        wanted: Wanted,
+        waiting: Waiting,
         mut inputs: Vec<InputFile>,
     ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
-        let again = match wanted {
-            Wanted::Interpreter => Some(copies(&inputs).during("keep the inputs")?),
-            Wanted::Program => None,
+        let again = match waiting {
+            Waiting::Nothing => None,
+            _ => Some(copies(&inputs).during("keep the inputs")?),
         };
-        match (self.try_prepare(wanted, inputs).await, again) {
+        match (self.try_prepare(waiting, inputs).await, again) {
             (Err(KeeperError::Lost(_)), Some(copies)) if !self.is_warm() => {
                 inputs = copies;
-                self.try_prepare(wanted, inputs).await
+                self.try_prepare(waiting, inputs).await
             }
             (tried, _) => tried,
         }
@@ -142,10 +169,10 @@ impl SessionSandbox {
 
     async fn try_prepare(
         &self,
-        wanted: Wanted,
+        waiting: Waiting,
         inputs: Vec<InputFile>,
     ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
-        if wanted == Wanted::Interpreter {
+        if waiting != Waiting::Nothing {
             self.warm_up().await?;
         }
         let number = self.places.get();
@@ -153,7 +180,7 @@ impl SessionSandbox {
         let ceiling = Ceiling::of(&self.limits);
         let cgroups = Cgroups::make(&self.cgroups.inside(), &format!("place-{number}"), &ceiling)
             .removed(self.removal.clone());
-        prepare(&self.orders, cgroups, wanted, inputs, &self.host).await
+        prepare(&self.orders, cgroups, waiting, inputs, &self.host).await
     }
 
     /// Whether there is a warm interpreter. One that a call has touched has ended.
@@ -191,25 +218,6 @@ fn copies(inputs: &[InputFile]) -> io::Result<Vec<InputFile>> {
         })
     };
     inputs.iter().map(copy).collect()
-}
-
-/// What a place is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// A program.
-    Program,
-    /// A cell, or a program.
-    Interpreter,
-}
-
-impl Wanted {
-    pub(crate) const fn for_any(python: bool) -> Self {
-        if python {
-            Self::Interpreter
-        } else {
-            Self::Program
-        }
-    }
 }
 
 /// Gives the first process of a sandbox an order.

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use casemate_frames::Waiting;
 use casemate_model::{ContextId, InputDigest, SessionId, Text};
 use casemate_ports::{
     Chunk, Connection, Entry, Gone, KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus,
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::{
     place::{Inner, Place},
     pool::Pool,
-    session::{SessionSandbox, Wanted},
+    session::SessionSandbox,
 };
 
 mod context;
@@ -36,6 +37,13 @@ const MAX_SESSIONS: usize = 10_000;
 const MAX_REMEMBERED: usize = 10_000;
 /// The most contexts of one session.
 const MAX_CONTEXTS: usize = 64;
+/// After how long a session that waits takes less memory, at the price of a slower first call.
+const SLIM_AFTER: Duration = Duration::from_secs(10);
+/// How many of them do so in one tick.
+const SLIM_AT_ONCE: usize = 4;
+/// How often the end looks whether everything is gone, and how long it waits in between.
+const END_LOOKS: u32 = 100;
+const END_PAUSE: Duration = Duration::from_millis(20);
 /// How often lifetimes are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -65,6 +73,7 @@ pub(crate) struct Session {
     used: Cell<Instant>,
     calls: Cell<u64>,
     warm: bool,
+    slim: Cell<bool>,
     contexts: RefCell<HashMap<ContextId, Rc<Context>>>,
 }
 
@@ -82,6 +91,22 @@ impl NamespaceSessions {
         });
         tokio::task::spawn_local(keep_time(Rc::downgrade(&house)));
         Ok(Self { house })
+    }
+
+    /// Ends everything: sessions, pools, what is being made; and waits, for a moment at most, until nothing of it is left on the
+    /// host.
+    pub async fn end(&self) {
+        let ids: Vec<_> = self.house.sessions.borrow().keys().copied().collect();
+        for id in ids {
+            self.house.end(id, Gone::Destroyed);
+        }
+        self.house.pools.borrow_mut().clear();
+        for _ in 0..END_LOOKS {
+            if self.house.grounds.clean() {
+                return;
+            }
+            tokio::time::sleep(END_PAUSE).await;
+        }
     }
 
     /// How many sessions are alive.
@@ -106,6 +131,7 @@ async fn keep_time(house: std::rc::Weak<House>) {
         for (id, why) in over {
             house.end(id, why);
         }
+        house.slim();
         for pool in house.pools.borrow().values() {
             pool.rest();
         }
@@ -121,6 +147,27 @@ async fn keep_time(house: std::rc::Weak<House>) {
 }
 
 impl House {
+    /// Has one of the sessions that wait for long take less memory.
+    fn slim(&self) {
+        let waits = |session: &&Rc<Session>| {
+            let idle = session.calls.get() == 0 && session.used.get().elapsed() >= SLIM_AFTER;
+            idle && !session.slim.replace(true)
+        };
+        for session in self
+            .sessions
+            .borrow()
+            .values()
+            .filter(waits)
+            .take(SLIM_AT_ONCE)
+        {
+            let sandbox = Rc::clone(&session.sandbox);
+            tokio::task::spawn_local(async move {
+                // What cannot be made stays as it is.
+                drop(sandbox.slim().await);
+            });
+        }
+    }
+
     fn pool(&self, owner: &Owner, kind: Kind, size: Option<PoolSize>) -> Rc<Pool> {
         let key = (owner.clone(), kind);
         if let Some(pool) = self.pools.borrow().get(&key) {
@@ -265,6 +312,7 @@ impl Turn {
         }
         self.session.sandbox_grounds().busy(by);
         self.session.used.set(Instant::now());
+        self.session.slim.set(false);
     }
 }
 
@@ -341,6 +389,7 @@ impl SessionKeeper for NamespaceSessions {
             used: Cell::new(now),
             calls: Cell::new(0),
             warm,
+            slim: Cell::new(false),
             contexts: RefCell::default(),
         });
         let status = session.status();
@@ -400,8 +449,8 @@ impl SessionKeeper for NamespaceSessions {
         let (prepared, inputs) = match spare {
             Some(spare) => (spare, Vec::new()),
             None => {
-                let wanted = Wanted::for_any(sandbox.python());
-                let made = sandbox.prepare(wanted, spec.inputs).await;
+                let waiting = sandbox.for_any(Waiting::Lean);
+                let made = sandbox.prepare(waiting, spec.inputs).await;
                 made.map_err(|error| self.house.explain(spec.session, &spec.owner, error))?
             }
         };

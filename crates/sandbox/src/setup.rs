@@ -33,6 +33,7 @@ use crate::{
 pub(crate) struct Blueprint {
     pub(crate) steps: Vec<Step>,
     pub(crate) inputs: Vec<Source>,
+    pub(crate) tree: Option<OwnedFd>,
     pub(crate) limits: Vec<(Resource, Rlimit)>,
     pub(crate) identity: Identity,
 }
@@ -119,7 +120,7 @@ pub(crate) fn settle() -> Result<(), Failure> {
 
 fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
     enter(tasks, setup, blueprint.identity)?;
-    let mut construction = Construction::new(&blueprint.inputs);
+    let mut construction = Construction::new(&blueprint.inputs, blueprint.tree.as_ref());
     for step in &blueprint.steps {
         let done = construction.perform(step);
         done.map_err(|error| Failure(step.to_string(), error))?;

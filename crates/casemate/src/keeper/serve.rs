@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use casemate_ports::{PoolSize, SessionKeeper};
+use casemate_ports::SessionKeeper;
 use casemate_sandbox::NamespaceSessions;
 use casemate_sys::close_on_exec_from;
 use casemate_transport::{Listener, Server};
@@ -31,10 +31,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether anybody still needs the keeper.
 const IDLE_CHECK: Duration = Duration::from_millis(500);
 
-/// How long the keeper goes on after its last sandbox was killed: what was limited by cgroups has to be dead before
-/// they can be removed.
-const SETTLE: Duration = Duration::from_millis(500);
-
 /// How often it is looked whether the last calls have ended.
 const DRAIN_CHECK: Duration = Duration::from_millis(5);
 
@@ -51,8 +47,10 @@ pub(super) fn run(socket: &Path, images: &Path, idle_exit: Duration) -> anyhow::
     local.block_on(&runtime, async {
         // First, as it is the lock: what dead keepers left is removed only when there is no other.
         let listener = Listener::bind(&socket)?;
-        let keeper = NamespaceSessions::new(&images)?;
-        serve(&listener, Rc::new(keeper), idle_exit).await
+        let keeper = Rc::new(NamespaceSessions::new(&images)?);
+        let served = serve(&listener, Rc::clone(&keeper), idle_exit).await;
+        keeper.end().await;
+        served
     })?;
     // What is left of tasks holds sandboxes: they die here.
     drop(local);
@@ -127,24 +125,14 @@ async fn is_busy<K: SessionKeeper>(keeper: &K) -> bool {
     })
 }
 
-/// Ends every session and every unused sandbox, and waits until the last call has said that it ended.
+/// Ends every session, and waits until the last call has said that it ended.
 async fn drain<K: SessionKeeper + 'static>(server: &Server<K>, keeper: &K) {
     let sessions = keeper.sessions().await.unwrap_or_default();
     for session in sessions.into_iter().filter(|one| one.gone.is_none()) {
         // One that is gone by now needs nothing more.
         let _ = keeper.close(session.id, session.owner).await;
     }
-    let none = PoolSize {
-        min: 0,
-        max: 0,
-        idle_ms: 0,
-    };
-    for pool in keeper.pools().await.unwrap_or_default() {
-        // One that cannot be emptied dies with the keeper.
-        let _ = keeper.stock(pool.owner, pool.kind, none).await;
-    }
     while server.requests() > 0 {
         sleep(DRAIN_CHECK).await;
     }
-    sleep(SETTLE).await;
 }

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use casemate_gateway::{Facts, Refusal, Refused, ReleaseError, Released};
+use casemate_gateway::{Answer, Facts, Output, Refusal, Refused, ReleaseError, Released};
 use casemate_model::{Artefact, Cause, DecisionId, Stream};
 use casemate_policy::ProfileError;
 
@@ -14,7 +14,6 @@ use crate::{
     profile::explain,
     report::{self, Failure, one_line},
     run::{
-        answer::Answer,
         program::shown,
         streams::{Destination, Written, write_stream},
     },
@@ -111,8 +110,11 @@ impl Voice {
         }
         self.answer(&Answer::released(
             released,
-            written.stdout.into(),
-            written.stderr.into(),
+            Output {
+                stdout: written.stdout.into(),
+                stderr: written.stderr.into(),
+                ..Output::default()
+            },
         ))?;
         if self == Self::Lines {
             list(&released.outcome().artefacts, out);
@@ -127,11 +129,14 @@ impl Voice {
     /// When its stored output cannot be written.
     pub(crate) fn replayed(self, released: &Released) -> Result<Exit, Failure> {
         let output = released.replayed().cloned().unwrap_or_default();
-        let (stdout, stderr) = (output.stdout, output.stderr);
         if self == Self::Json {
-            self.answer(&Answer::released(released, stdout, stderr))?;
+            self.answer(&Answer::released(released, output))?;
         } else {
-            for (stream, bytes) in [(Stream::Stdout, &stdout), (Stream::Stderr, &stderr)] {
+            let streams = [
+                (Stream::Stdout, &output.stdout),
+                (Stream::Stderr, &output.stderr),
+            ];
+            for (stream, bytes) in streams {
                 write_stream(stream, bytes.as_bytes()).map_err(|error| {
                     Failure::failed(error).context("cannot write the stored output")
                 })?;

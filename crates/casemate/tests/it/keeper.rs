@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SOCKET: &str = "state/run/keeper.sock";
 
 /// The keepers of a home; they die with this.
-struct Keepers<'a>(&'a Home);
+pub(crate) struct Keepers<'a>(pub(crate) &'a Home);
 
 impl Keepers<'_> {
     /// Those that are alive now.
@@ -41,19 +41,33 @@ impl Keepers<'_> {
                     .is_some_and(|word| *word == socket.as_os_str().as_encoded_bytes())
         };
         let processes = fs::read_dir("/proc").unwrap().flatten();
-        processes
+        let found: Vec<_> = processes
             .filter(|process| is_one(&process.path()))
             .filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?))
-            .collect()
+            .collect();
+        // What a keeper clones for a sandbox looks like it until it is one.
+        let is_clone = |process: &Pid| {
+            let parent = parent(*process);
+            parent.is_some_and(|parent| found.contains(&parent))
+        };
+        let keepers = found.iter().filter(|process| !is_clone(process));
+        keepers.copied().collect()
     }
 
     /// The one that is alive.
     #[track_caller]
-    fn one(&self) -> Pid {
+    pub(crate) fn one(&self) -> Pid {
         let alive = self.alive();
         assert_eq!(alive.len(), 1, "{alive:?}");
         alive[0]
     }
+}
+
+fn parent(process: Pid) -> Option<Pid> {
+    let path = format!("/proc/{}/status", process.as_raw_nonzero());
+    let status = fs::read_to_string(path).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    Pid::from_raw(line.trim().parse().ok()?)
 }
 
 impl Drop for Keepers<'_> {
@@ -65,7 +79,7 @@ impl Drop for Keepers<'_> {
 }
 
 #[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "not yet: {what}");

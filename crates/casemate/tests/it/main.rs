@@ -18,6 +18,7 @@ mod json;
 mod keeper;
 mod profiles;
 mod refused;
+mod serve;
 mod signals;
 mod streams;
 mod usage;

@@ -16,8 +16,8 @@ use super::{
     place::Places,
 };
 use crate::{
-    Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Proposed, QuotaUse, Recording,
-    Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose, error::chain,
+    Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
+    Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose, error::chain,
     limits::RETRY_AFTER_MS, meter::Meter,
 };
 
@@ -30,6 +30,8 @@ pub struct NewCall {
     pub claims: Verified<Claims>,
     /// By which route; there is only one if none is named.
     pub route: Option<String>,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
 }
 
 /// What a caller is told.
@@ -43,6 +45,27 @@ pub enum Told {
     Unrecorded(Box<Facts>, ReleaseError),
     /// Its caller went away, or took it back, before anything was decided.
     Withdrawn(DecisionId),
+}
+
+impl Told {
+    /// Forgets what ran: an answer that is kept for a while says it by its digest.
+    pub fn forget_program(&mut self) {
+        let facts = match self {
+            Self::Released(released) => released.facts_mut(),
+            Self::Refused(refused) => refused.facts_mut(),
+            Self::Unrecorded(facts, _) => facts,
+            Self::Withdrawn(_) => return,
+        };
+        facts.ask.code = None;
+        facts.ask.command.cell = None;
+        for value in facts.ask.command.env.values_mut() {
+            *value = Text::default();
+        }
+        facts
+            .call
+            .iter_mut()
+            .for_each(|call| call.program.env.clear());
+    }
 }
 
 /// Files of a session stay in it.
@@ -74,7 +97,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// destroyed after that, and then this returns (R32).
     pub async fn call(&self, call: NewCall, mut io: CallIo, told: oneshot::Sender<Told>) {
         let decision = call.proposed.decision();
-        let route = call.route;
+        let (route, progress) = (call.route, call.progress);
         let identified = match call.proposed.authenticate(call.claims) {
             Ok(identified) => identified,
             Err(denied) => return self.refuse(denied, told),
@@ -97,6 +120,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return self.refuse(identified.refuse(reason, &detail, quota), told);
             }
         };
+        progress.runs();
         let ask = &identified.facts().ask;
         let executes = ask.command.cell.is_none().then(|| ask.tool.clone());
         let wish = Wish {
@@ -186,7 +210,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let lane = match context {
             Some(context) if own != Some(context) => Some(context.to_string()),
             Some(_) => Some("own context".to_owned()),
-            None if mode == SessionMode::Context && is_cell && thread.is_some() => {
+            None if mode == SessionMode::Context
+                && is_cell
+                && (thread.is_some() || named.is_some()) =>
+            {
                 Some("own context".to_owned())
             }
             None => None,

@@ -48,6 +48,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     pub(super) async fn own_context(
         &self,
         live: &Arc<Live>,
+        stay: Stay,
     ) -> Result<(ContextId, bool), SessionError> {
         if let Some(context) = live.own_context() {
             return Ok((context, false));
@@ -60,7 +61,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Some(context) => context,
             None => self.new_context()?,
         };
-        self.start(live, context, Stay::ForThread).await?;
+        self.start(live, context, stay).await?;
         live.own(context);
         Ok((context, true))
     }

@@ -73,9 +73,9 @@ impl Live {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Notes that it is over; says whether it lived until then.
-    pub(super) fn end(&self) -> bool {
-        !self.over.swap(true, Ordering::AcqRel)
+    /// Notes that it is over.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
     }
 
     /// Whether its use is to be noted on disk, after `every_ms`.

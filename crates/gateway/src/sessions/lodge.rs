@@ -85,9 +85,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return Err(SessionError::OtherLanguage { context, tool });
             }
             lodging.context = Some(context);
-        } else if mode == SessionMode::Context && stay == Stay::ForThread && wish.executes.is_none()
-        {
-            let (context, new) = self.own_context(&live).await?;
+        } else if mode == SessionMode::Context && stay != Stay::Once && wish.executes.is_none() {
+            let (context, new) = self.own_context(&live, stay).await?;
             lodging.context = Some(context);
             lodging.new_context = new;
         }
@@ -140,7 +139,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if let Some(live) = current.as_ref()
             && !live.is_over()
         {
-            return Ok((Arc::clone(live), false));
+            return self.fitting(live, profile).await;
         }
         *current = None;
         let store = self.stores.open(&owner.agent).await?;
@@ -149,7 +148,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 None => {
                     if let Some(live) = self.table.get(record.id) {
                         *current = Some(Arc::clone(&live));
-                        return Ok((live, false));
+                        return self.fitting(&live, profile).await;
                     }
                     // It lived when its process died, and nobody has it now.
                     let why = Ending::Kept(Gone::KeeperLost);
@@ -176,5 +175,18 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             .await?;
         *current = Some(Arc::clone(&live));
         Ok((live, true))
+    }
+
+    /// A thread's session, if its profile is still the one that it was opened under.
+    async fn fitting(
+        &self,
+        live: &Arc<Live>,
+        profile: &Profile,
+    ) -> Result<(Arc<Live>, bool), SessionError> {
+        if live.profile == profile.digest() {
+            Ok((Arc::clone(live), false))
+        } else {
+            Err(self.outgrown(live, Stay::ForThread).await)
+        }
     }
 }

@@ -38,10 +38,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             [],
             now_ms,
         ));
-        if stay == Stay::Once {
-            self.keeper.open(spec).await?;
+        // Also for one that is not remembered: an agent without a store cannot have calls recorded.
+        let store = self.stores.open(&owner.agent).await?;
+        let warm = if stay == Stay::Once {
+            self.keeper.open(spec).await?.warm
         } else {
-            let store = self.stores.open(&owner.agent).await?;
             let record = SessionRecord {
                 id,
                 tenant: owner.tenant.clone(),
@@ -54,7 +55,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             };
             let (opened, added) = tokio::join!(self.keeper.open(spec), store.add_session(&record));
             match (opened, added) {
-                (Ok(_), Ok(())) => self.table.add(&live),
+                (Ok(status), Ok(())) => {
+                    self.table.add(&live);
+                    status.warm
+                }
                 (Ok(_), Err(error)) => {
                     // What is not remembered must not stay.
                     drop(self.keeper.close(id, owner.clone()).await);
@@ -68,6 +72,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 }
                 (Err(error), Err(_)) => return Err(error.into()),
             }
+        };
+        if !warm {
+            // Its pool is empty, or its keeper is another one, which knows of no pool.
+            self.forget_stock_of(owner, kind);
         }
         self.stock(owner, kind, profile).await;
         Ok(live)
@@ -90,14 +98,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         why: Ending,
         tell: Tell,
     ) -> Result<(), SessionError> {
-        live.end();
-        self.table.remove(live);
         let store = self.stores.open(&live.owner.agent).await?;
         let now_ms = self.clock.now_ms();
+        // On disk first: whoever finds it over finds out why.
         store.end_session(live.id, why.as_str(), now_ms).await?;
         if tell == Tell::Thread {
             store.tell_session(live.id).await?;
         }
+        live.end();
+        self.table.remove(live);
         Ok(())
     }
 

@@ -128,6 +128,7 @@ impl House {
                 .unwrap(),
             claims: Verified::vouch(claims, Authenticator::LocalUser),
             route: None,
+            progress: Arc::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     sync::{Arc, Mutex},
 };
 
@@ -362,9 +363,18 @@ impl Sandbox for FakePlace {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
         self.keeper
             .with(self.spec.session, &self.spec.owner, |_| ())?;
+        let inputs = self.spec.inputs.iter_mut().map(|input| {
+            let mut content = Vec::new();
+            io::Read::read_to_end(&mut input.file, &mut content).unwrap();
+            InputDigest {
+                name: input.name.clone(),
+                bytes: content.len() as u64,
+                sha256: Digest::of(&content),
+            }
+        });
         Ok(Ready {
+            inputs: inputs.collect(),
             isolation: self.keeper.isolation.clone(),
-            inputs: Vec::new(),
         })
     }
 

@@ -40,6 +40,8 @@ use crate::{
 pub(super) struct Blueprint {
     /// How the shared root is made.
     pub(super) root: Vec<Step>,
+    /// The image's tree, if there is an image.
+    pub(super) tree: Option<OwnedFd>,
     /// How the storage of one sandbox is made.
     pub(super) storage: Vec<Step>,
     pub(super) identity: Identity,
@@ -109,7 +111,8 @@ fn live(
     rustix::stdio::dup2_stdout(&null).during("close standard output")?;
     send(setup.as_fd(), READY, &[]).during("report")?;
     drop(setup);
-    serve(blueprint, &orders, template.as_ref()).during("serve the keeper")
+    let guest = image::sealed().during("copy the guest")?;
+    serve(blueprint, &orders, template.as_ref(), &guest).during("serve the keeper")
 }
 
 /// What a nursery says when it takes orders.
@@ -121,12 +124,12 @@ fn ready<'b>(
     setup: &OwnedFd,
 ) -> Result<Option<&'b Template>, Failure> {
     enter(tasks, setup, blueprint.identity)?;
-    perform(&blueprint.root)?;
+    perform(&blueprint.root, blueprint.tree.as_ref())?;
     Ok(blueprint.template.as_ref())
 }
 
-fn perform(steps: &[Step]) -> Result<(), Failure> {
-    let mut construction = Construction::new(&[]);
+fn perform(steps: &[Step], tree: Option<&OwnedFd>) -> Result<(), Failure> {
+    let mut construction = Construction::new(&[], tree);
     for step in steps {
         let done = construction.perform(step);
         done.map_err(|error| Failure(step.to_string(), error))?;
@@ -134,7 +137,12 @@ fn perform(steps: &[Step]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(blueprint: &Blueprint, orders: &OwnedFd, template: Option<&OwnedFd>) -> io::Result<()> {
+fn serve(
+    blueprint: &Blueprint,
+    orders: &OwnedFd,
+    template: Option<&OwnedFd>,
+    guest: &OwnedFd,
+) -> io::Result<()> {
     let children = SignalEvents::of_children()?;
     loop {
         let mut fds = [
@@ -155,7 +163,7 @@ fn serve(blueprint: &Blueprint, orders: &OwnedFd, template: Option<&OwnedFd>) ->
             return Ok(());
         };
         match Order::parse(&message.bytes)? {
-            Order::Make => answer(orders, &make(blueprint, message.fds))?,
+            Order::Make => answer(orders, &make(blueprint, message.fds, guest))?,
             Order::Warm => {
                 let fds: Vec<_> = message.fds.iter().map(|fd| fd.as_fd()).collect();
                 if let Some(template) = template {
@@ -168,7 +176,7 @@ fn serve(blueprint: &Blueprint, orders: &OwnedFd, template: Option<&OwnedFd>) ->
 }
 
 /// Makes a sandbox; it reports to the keeper by itself.
-fn make(blueprint: &Blueprint, fds: Vec<OwnedFd>) -> io::Result<OwnedFd> {
+fn make(blueprint: &Blueprint, fds: Vec<OwnedFd>, guest: &OwnedFd) -> io::Result<OwnedFd> {
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or(io::ErrorKind::InvalidData);
     let (setup, control) = (next()?, next()?);
@@ -178,7 +186,7 @@ fn make(blueprint: &Blueprint, fds: Vec<OwnedFd>) -> io::Result<OwnedFd> {
         Forked::Child => {
             drop(go_write);
             let life = || {
-                let failure = become_session(blueprint, &tasks, &setup, &control, &go);
+                let failure = become_session(blueprint, &tasks, &control, &go, guest);
                 fail(&setup, &failure);
             };
             let _ = catch_unwind(AssertUnwindSafe(life));
@@ -204,11 +212,11 @@ fn map_user(pid: Pid) -> io::Result<()> {
 fn become_session(
     blueprint: &Blueprint,
     tasks: &[OwnedFd],
-    setup: &OwnedFd,
     control: &OwnedFd,
     go: &OwnedFd,
+    guest: &OwnedFd,
 ) -> Failure {
-    let prepare = || -> Result<OwnedFd, Failure> {
+    let prepare = || -> Result<(), Failure> {
         join(tasks)?;
         let mut byte = [0];
         if rustix::io::read(go, &mut byte).during("map the user")? != 1 {
@@ -217,7 +225,7 @@ fn become_session(
         settle()?;
         bring_loopback_up().during("bring the loopback up")?;
         rustix::process::chdir(c"/").during("enter the root")?;
-        perform(&blueprint.storage)?;
+        perform(&blueprint.storage, None)?;
         rustix::process::chdir(c"/workspace").during("enter the workspace")?;
         rustix::process::setsid().during("make a session")?;
         let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -228,13 +236,11 @@ fn become_session(
         close_on_exec_from(3).during("close descriptors")?;
         // The nursery's mask must not be the guest's.
         casemate_sys::reset_signals();
-        keep_capabilities(KEPT).during("keep what makes places")?;
-        image::sealed().during("copy the guest")
+        keep_capabilities(KEPT).during("keep what makes places")
     };
     let argv = [c"casemate-guest".into(), c"session".into()];
-    let done = prepare().map(|image| exec_fd(image.as_fd(), &argv, &[]));
-    let _ = setup;
-    match done {
+    // The same for all: nobody can change it.
+    match prepare().map(|()| exec_fd(guest.as_fd(), &argv, &[])) {
         Ok(error) => Failure("execute the guest".into(), error),
         Err(failure) => failure,
     }

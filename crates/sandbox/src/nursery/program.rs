@@ -11,8 +11,8 @@ use casemate_sys::LandlockRule;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Serialize;
 
-use super::{Userland, c_string, first::Template};
-use crate::run::BASE_ENV;
+use super::{c_string, first::Template};
+use crate::{run::BASE_ENV, userland::Userland};
 
 const WARM: &str = include_str!("../../python/warm.py");
 

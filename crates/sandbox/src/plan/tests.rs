@@ -5,7 +5,13 @@ use std::path::Path;
 use super::*;
 
 fn steps() -> Vec<Step> {
-    plan(Path::new("/"), &Limits::default(), &[10, 5_000]).unwrap()
+    plan(
+        Path::new("/"),
+        Image::None,
+        &Limits::default(),
+        &[10, 5_000],
+    )
+    .unwrap()
 }
 
 fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {

@@ -5,6 +5,7 @@ use std::{
     rc::Rc,
 };
 
+use casemate_frames::Waiting;
 use casemate_model::{ContextId, Isolation, Limits};
 use casemate_ports::{CallIo, Command, Ended, KeeperError};
 use tokio::sync::Notify;
@@ -13,7 +14,7 @@ use super::Session;
 use crate::{
     place::{Prepared, Stay, order},
     run::Ending,
-    session::{SessionSandbox, Wanted},
+    session::SessionSandbox,
 };
 
 /// A context.
@@ -31,7 +32,7 @@ impl Context {
     pub(super) async fn open(sandbox: &Rc<SessionSandbox>) -> Result<Rc<Self>, KeeperError> {
         let prepared = match sandbox.take_spare() {
             Some(spare) => spare,
-            None => sandbox.prepare(Wanted::Interpreter, Vec::new()).await?.0,
+            None => sandbox.prepare(Waiting::Lean, Vec::new()).await?.0,
         };
         Ok(Rc::new(Self {
             isolation: prepared.isolation().clone(),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use casemate_frames::{
     self as frames, DirectoryEntry, FileAction, FileRequest, FromGuest, MAX_ENTRIES,
-    MAX_PATH_BYTES, ToGuest,
+    MAX_PATH_BYTES, ToGuest, Waiting,
 };
 use casemate_model::{Hasher, InputDigest, Text};
 use casemate_ports::{
@@ -17,7 +17,7 @@ use super::Turn;
 use crate::{
     place::{Prepared, Stay},
     run::attend,
-    session::{SessionSandbox, Wanted},
+    session::SessionSandbox,
 };
 
 /// The longest listing: every entry with the longest name.
@@ -36,7 +36,7 @@ impl Desk {
         path: Text,
     ) -> Result<Self, KeeperError> {
         check(&path, action)?;
-        let (mut prepared, _) = sandbox.prepare(Wanted::Program, Vec::new()).await?;
+        let (mut prepared, _) = sandbox.prepare(Waiting::Nothing, Vec::new()).await?;
         prepared.limit(&sandbox.limits, sandbox, Stay::Once).await?;
         let request = FileRequest {
             action,
@@ -213,7 +213,7 @@ pub(super) async fn connect(
     turn: Turn,
     port: u16,
 ) -> Result<Connection, KeeperError> {
-    let (mut prepared, _) = sandbox.prepare(Wanted::Program, Vec::new()).await?;
+    let (mut prepared, _) = sandbox.prepare(Waiting::Nothing, Vec::new()).await?;
     prepared
         .limit(&sandbox.limits, &sandbox, Stay::Once)
         .await?;

@@ -9,7 +9,6 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use casemate_images::{ImageStore, MOUNT_POINT};
 use casemate_model::{Digest, Entropy};
 use casemate_ports::{ImageRef, KeeperError, Kind, Owner, Quota, Quotas};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -18,40 +17,8 @@ use crate::{
     cgroup::{self, Ceiling, Cgroups, Layout, Removal},
     facts::NamespaceLinks,
     keeper::During as _,
-    nursery::Userland,
+    userland::Userland,
 };
-
-/// The interpreter of the host's userland.
-const HOST_PYTHON: &str = "/usr/bin/python3";
-
-/// What programs of the host's userland usually import.
-const HOST_PRELOAD: &[&str] = &[
-    "argparse",
-    "collections",
-    "csv",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "functools",
-    "hashlib",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "os",
-    "pathlib",
-    "random",
-    "re",
-    "shutil",
-    "statistics",
-    "string",
-    "subprocess",
-    "tempfile",
-    "textwrap",
-    "typing",
-    "urllib.parse",
-    "uuid",
-];
 
 /// What all sessions stand on.
 #[derive(Debug)]
@@ -114,17 +81,23 @@ impl Grounds {
         })
     }
 
-    /// Removes the cgroups of the dead; those that are busy yet stay for the next time.
-    pub(super) fn clean(&self) {
+    /// Removes the cgroups of the dead; those that are busy yet stay for the next time. Whether none is left, of the living
+    /// neither.
+    pub(super) fn clean(&self) -> bool {
         let buried = self.graveyard.take();
         let busy = |directory: &PathBuf| {
             fs::remove_dir(directory).is_err_and(|error| {
                 error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error())
             })
         };
-        self.graveyard
-            .borrow_mut()
-            .extend(buried.into_iter().filter(busy));
+        let mut graveyard = self.graveyard.borrow_mut();
+        graveyard.extend(buried.into_iter().filter(busy));
+        let alive = self
+            .tenants
+            .borrow()
+            .values()
+            .any(|group| group.strong_count() > 0);
+        graveyard.is_empty() && !alive
     }
 
     /// The cgroups of an owner.
@@ -167,12 +140,12 @@ impl Grounds {
     /// The userland of a kind.
     pub(crate) fn userland(&self, kind: &Kind) -> Result<Userland, KeeperError> {
         let mut userland = match kind.image {
-            ImageRef::Host => Userland {
-                python: Some(HOST_PYTHON.into()),
-                preload: HOST_PRELOAD.iter().map(|name| (*name).to_owned()).collect(),
-                ..Userland::default()
-            },
-            ImageRef::Stored(digest) => self.image(digest)?,
+            ImageRef::Host => Userland::host(),
+            ImageRef::Stored(digest) => {
+                Userland::with_image(&self.images, &digest).map_err(|error| {
+                    KeeperError::Spec(format!("the image {digest} cannot be used: {error}"))
+                })?
+            }
         };
         if !kind.python {
             userland.python = None;
@@ -183,28 +156,6 @@ impl Grounds {
             )));
         }
         Ok(userland)
-    }
-
-    fn image(&self, digest: Digest) -> Result<Userland, KeeperError> {
-        let missing = |error: &dyn std::fmt::Display| {
-            KeeperError::Spec(format!("the image {digest} cannot be used: {error}"))
-        };
-        let store = ImageStore::open(&self.images).map_err(|error| missing(&error))?;
-        let held = store.hold(&digest).map_err(|error| missing(&error))?;
-        let image = store.get(&digest).map_err(|error| missing(&error))?;
-        let manifest = image.manifest;
-        let mut env = manifest.env.clone();
-        env.insert(
-            "PYTHONPATH".into(),
-            format!("{MOUNT_POINT}/{}", manifest.site),
-        );
-        Ok(Userland {
-            tree: Some(image.tree),
-            _held: Some(Rc::new(held)),
-            python: Some(manifest.python.path),
-            preload: manifest.preload,
-            env,
-        })
     }
 
     /// Counts calls that run.

@@ -443,3 +443,26 @@ pub(crate) async fn what_cannot_be_executed_has_the_shells_exit_codes(desk: Desk
     assert!(matches!(refused, Err(KeeperError::Spec(_))), "{refused:?}");
     assert_eq!(session_id(2), desk.place(2).session);
 }
+
+/// Nothing that was written before the end is lost, whoever wrote it and however the end came.
+pub(crate) async fn the_last_words_are_heard(desk: Desk) {
+    desk.session(1).await;
+    let raw = "import os, subprocess\nprint('a')\nos.write(1, b'b\\n')\nsubprocess.run(['echo', 'c'])\nos.write(2, b'd')";
+    for _ in 0..10 {
+        let done = desk.call(1, cell(raw)).await;
+        assert_eq!(
+            (done.stdout.as_str(), done.stderr.as_str()),
+            ("a\nb\nc\n", "d"),
+            "{done:?}"
+        );
+    }
+    let exits = "import atexit, threading, time\natexit.register(lambda: print('last'))\n\
+        threading.Thread(target=lambda: (time.sleep(0.05), print('thread'))).start()\nprint('first')";
+    assert_eq!(
+        desk.call(1, cell(exits)).await.ok(),
+        "first\nthread\nlast\n"
+    );
+    let large = "import sys, os\nsys.stdout.write('x' * 300_000)\nos.write(1, b'y' * 60_000)";
+    let done = desk.call(1, cell(large)).await;
+    assert_eq!(done.stdout.len(), 360_000, "{:?}", done.ended);
+}

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::desk::{Desk, cell, kind, owner, program, session_id, shell, spec};
 
 /// The processes of this host that are descendants of this one, with their names.
-fn family() -> Vec<(i32, String)> {
+pub(crate) fn family() -> Vec<(i32, String)> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
@@ -49,6 +49,24 @@ fn named(name: &str) -> Vec<i32> {
 
 fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL).expect("it may be killed");
+}
+
+/// The cgroups that this process made.
+fn cgroups() -> Vec<std::path::PathBuf> {
+    let prefix = format!("casemate-{}-", std::process::id());
+    let mut found = Vec::new();
+    let mut left: Vec<_> = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                    found.push(entry.path());
+                }
+                left.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -376,22 +394,6 @@ pub(crate) async fn calls_at_once_are_bounded(desk: Desk) {
 
 /// R49: what was made for sessions is removed from the host with them.
 pub(crate) async fn no_cgroup_is_left(desk: Desk) {
-    let cgroups = || {
-        let prefix = format!("casemate-{}-", std::process::id());
-        let mut found = Vec::new();
-        let mut left: Vec<_> = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
-        while let Some(directory) = left.pop() {
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                        found.push(entry.path());
-                    }
-                    left.push(entry.path());
-                }
-            }
-        }
-        found
-    };
     desk.session(1).await;
     desk.call(1, cell("print(1)")).await.ok();
     if rustix::process::geteuid().is_root() {
@@ -403,4 +405,23 @@ pub(crate) async fn no_cgroup_is_left(desk: Desk) {
         .expect("destroyed");
     until("no cgroups", async || cgroups().is_empty()).await;
     until("no processes", async || family().is_empty()).await;
+}
+
+/// R49: a keeper that ends takes everything along, at once.
+pub(crate) async fn an_ended_keeper_leaves_nothing(desk: Desk) {
+    desk.keeper
+        .stock(owner("agent"), kind(), size(2, 2))
+        .await
+        .expect("a pool");
+    desk.session(1).await;
+    let running = desk.call(1, shell("sleep 60"));
+    let end = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        desk.keeper.end().await;
+    };
+    let (done, ()) = tokio::join!(running, end);
+    assert_eq!(done.ended.cause, Cause::SandboxLost);
+    drop(done);
+    until("no processes", async || family().is_empty()).await;
+    until("no cgroups", async || cgroups().is_empty()).await;
 }

@@ -68,6 +68,7 @@ const CASES: &[Case] = cases![
     calls::a_program_can_have_a_terminal,
     calls::a_signal_on_demand_is_delivered,
     calls::denied_attempts_belong_to_their_call,
+    calls::the_last_words_are_heard,
     calls::what_cannot_be_executed_has_the_shells_exit_codes,
     contexts::variables_stay_in_their_context,
     contexts::an_interrupt_leaves_the_variables,
@@ -87,6 +88,7 @@ const CASES: &[Case] = cases![
     life::a_call_that_takes_too_much_ends_alone,
     life::the_disk_of_a_session_is_bounded,
     life::calls_at_once_are_bounded,
+    life::an_ended_keeper_leaves_nothing,
     life::no_cgroup_is_left,
 ];
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use casemate_gateway::{Facts, Refused, Released};
 use casemate_ledger::Receipt;
 use casemate_model::{
     Artefact, Cause, ControlName, DecisionId, DeniedAttempt, Digest, Exit, InputDigest, Isolation,
@@ -10,10 +9,13 @@ use casemate_model::{
 };
 use casemate_policy::{Check, Verdict};
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Facts, Lodging, Output, QuotaUse, Refused, Released};
 
 /// The answer to a request.
-#[derive(Serialize)]
-pub(crate) struct Answer<'a> {
+#[derive(Debug, Serialize)]
+pub struct Answer<'a> {
     decision: DecisionId,
     trace_id: &'a str,
     action_hash: Option<Digest>,
@@ -41,10 +43,18 @@ pub(crate) struct Answer<'a> {
     record: Option<&'a Receipt>,
     replay_of: Option<DecisionId>,
     error: Option<String>,
+    /// Where it ran, or was meant to, if that is a session.
+    #[serde(flatten)]
+    lodging: Option<Lodging>,
+    /// The results of an interpreter, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    results: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<&'a QuotaUse>,
 }
 
 /// What was asked.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Asked<'a> {
     agent: &'a str,
     runtime: &'a str,
@@ -57,19 +67,19 @@ struct Asked<'a> {
 }
 
 /// The input files: as the sandbox holds them, or by name when there was none.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Files<'a> {
     Held(&'a [InputDigest]),
     Named(Vec<Named<'a>>),
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Named<'a> {
     name: &'a Text,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct LimitFact {
     asked: u64,
     enforced: Strength,
@@ -78,7 +88,7 @@ struct LimitFact {
     note: String,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Policy<'a> {
     route: &'a str,
     digest: Digest,
@@ -86,7 +96,8 @@ struct Policy<'a> {
 
 impl<'a> Answer<'a> {
     /// A call of which nothing is known but what led to the decision.
-    pub(crate) fn of(facts: &'a Facts) -> Self {
+    #[must_use]
+    pub fn of(facts: &'a Facts) -> Self {
         let ruling = facts.ruling.as_ref();
         let reason = facts.reason();
         Self {
@@ -120,19 +131,24 @@ impl<'a> Answer<'a> {
             record: None,
             replay_of: facts.replay_of,
             error: None,
+            lodging: facts.lodging,
+            results: Vec::new(),
+            quota: facts.quota.as_ref(),
         }
     }
 
     /// A call that was refused.
-    pub(crate) fn refused(refused: &'a Refused) -> Self {
+    #[must_use]
+    pub fn refused(refused: &'a Refused) -> Self {
         Self {
             record: refused.receipt(),
             ..Self::of(refused.facts())
         }
     }
 
-    /// A call that ended.
-    pub(crate) fn released(released: &'a Released, stdout: Text, stderr: Text) -> Self {
+    /// A call that ended, with its output.
+    #[must_use]
+    pub fn released(released: &'a Released, output: Output) -> Self {
         let outcome: &Outcome = released.outcome();
         let (exit_code, signal) = match outcome.exit {
             Some(Exit::Code(code)) => (Some(code), None),
@@ -144,8 +160,9 @@ impl<'a> Answer<'a> {
             cause: Some(outcome.cause),
             exit_code,
             signal,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
+            results: results(&output.results),
+            stdout: Some(output.stdout),
+            stderr: Some(output.stderr),
             stdout_bytes: outcome.stdout_bytes,
             stderr_bytes: outcome.stderr_bytes,
             output_truncated: outcome.output_truncated,
@@ -159,7 +176,8 @@ impl<'a> Answer<'a> {
     }
 
     /// A call that ran, and whose outcome could not be recorded.
-    pub(crate) fn unrecorded(facts: &'a Facts, error: String) -> Self {
+    #[must_use]
+    pub fn unrecorded(facts: &'a Facts, error: String) -> Self {
         Self {
             status: Some(OutcomeStatus::Unknown),
             error: Some(error),
@@ -185,6 +203,15 @@ impl<'a> Asked<'a> {
             limits: ask.limits,
         }
     }
+}
+
+/// The results of an interpreter, each a JSON object; whatever is none is left out.
+fn results(lines: &Text) -> Vec<Value> {
+    let lines = lines.as_bytes().split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .filter(Value::is_object)
+        .collect()
 }
 
 /// Each limit, and how well it is really enforced.

@@ -1,0 +1,177 @@
+//! Calls: to make one, to look after it, to end it.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use casemate_gateway::{Answer, Output, Phase, RunningCall, Told};
+use casemate_model::{DecisionId, Stream};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    extract::{Asked, Named},
+    problem::Problem,
+    request::CallRequest,
+    routes::{Keeps, Remembers},
+    sse::{attached, collect, observed},
+    state::{Api, Begun},
+};
+
+/// `POST /v1/calls`
+pub(crate) async fn create<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    headers: HeaderMap,
+    request: Result<Json<CallRequest>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(request) = request?;
+    let profile = api.sessions.profile(request.route());
+    let (wait, stdin) = (request.wait, request.stdin.clone());
+    let request = request.into_request(profile)?;
+    let mut begun = api.begin(request.ask, request.inputs, request.route)?;
+    if let Some(stdin) = stdin {
+        let sender = begun.stdin.clone();
+        tokio::spawn(async move {
+            // A program that ends does not have to read all of it.
+            drop(sender.send(stdin.as_bytes().to_vec()).await);
+        });
+    }
+    if !wait {
+        return Ok(detached(begun));
+    }
+    if wants_events(&headers) {
+        return Ok(attached(begun).await);
+    }
+    drop(begun.stdin);
+    // If the caller goes away this is dropped, and the call with it.
+    let output = collect(&mut begun.events).await;
+    let told = begun.call.ended().await;
+    answer(&told, output)
+}
+
+/// Lets a call run by itself, and says how to ask after it.
+fn detached(begun: Begun) -> Response {
+    let Begun {
+        call,
+        stdin,
+        control: _,
+        mut events,
+    } = begun;
+    drop(stdin);
+    let id = call.id;
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            call.see(event);
+        }
+    });
+    let place = format!("/v1/calls/{id}");
+    let body = Json(json!({ "decision": id, "state": Phase::Waiting.as_str() }));
+    (StatusCode::ACCEPTED, [(header::LOCATION, place)], body).into_response()
+}
+
+fn wants_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT);
+    accept.is_some_and(|accept| {
+        let accept = accept.as_bytes();
+        accept.starts_with(b"text/event-stream")
+    })
+}
+
+/// The end of a call: its answer, or a problem.
+fn answer(told: &Told, output: Output) -> Result<Response, Problem> {
+    if let Some(problem) = Problem::of_call(told) {
+        return Err(problem);
+    }
+    match told {
+        Told::Released(released) => {
+            let output = released.replayed().cloned().unwrap_or(output);
+            Ok(Json(Answer::released(released, output)).into_response())
+        }
+        _ => Err(Problem::failed("the call has no answer")),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct From {
+    #[serde(default)]
+    from: u64,
+}
+
+fn find<K: Keeps, P: Remembers>(api: &Api<K, P>, id: &str) -> Result<Arc<RunningCall>, Problem> {
+    let id: DecisionId = id
+        .parse()
+        .map_err(|error| Problem::invalid(format!("{error}")))?;
+    let call = api.calls.get(&api.tenant(), id);
+    call.ok_or_else(|| Problem::no_call(id))
+}
+
+/// `GET /v1/calls/{id}`
+pub(crate) async fn show<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named(id): Named<String>,
+    Asked(From { from }): Asked<From>,
+) -> Result<Response, Problem> {
+    let call = find(&api, &id)?;
+    let seen = call.pieces(from);
+    let (mut stdout, mut stderr, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    for (stream, bytes) in &seen.pieces {
+        match stream {
+            Stream::Stdout => stdout.extend_from_slice(bytes),
+            Stream::Stderr => stderr.extend_from_slice(bytes),
+            Stream::Results => results.extend_from_slice(bytes),
+        }
+    }
+    let output = Output {
+        stdout: stdout.into(),
+        stderr: stderr.into(),
+        results: results.into(),
+    };
+    let (mut stdout, mut stderr, mut answer, mut problem) = (None, None, None, None);
+    match seen.told.as_deref() {
+        None => {
+            stdout = Some(output.stdout);
+            stderr = Some(output.stderr);
+        }
+        Some(Told::Released(released)) => {
+            let output = released.replayed().cloned().unwrap_or(output);
+            answer = Some(Answer::released(released, output));
+        }
+        Some(told) => problem = Problem::of_call(told),
+    }
+    let body = json!({
+        "decision": call.id,
+        "agent": call.owner.agent,
+        "state": call.phase().as_str(),
+        "next": seen.next,
+        "missed": seen.missed,
+        "stdout": stdout,
+        "stderr": stderr,
+        "answer": answer,
+        "problem": problem,
+    });
+    Ok(Json(body).into_response())
+}
+
+/// `GET /v1/calls/{id}/events`
+pub(crate) async fn events<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named(id): Named<String>,
+    Asked(From { from }): Asked<From>,
+) -> Result<Response, Problem> {
+    Ok(observed(find(&api, &id)?, from))
+}
+
+/// `POST /v1/calls/{id}/cancel`
+pub(crate) async fn cancel<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    let call = find(&api, &id)?;
+    let was_running = call.phase() != Phase::Ended && call.cancel();
+    let body = json!({ "decision": call.id, "cancelled": was_running });
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}

@@ -1,0 +1,128 @@
+//! Files of a session.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use casemate_model::Text;
+use casemate_ports::Chunk;
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::{
+    body::Pieces,
+    extract::{Asked, Named},
+    limits::{ANSWER_QUEUE, UPLOAD_PIECE_BYTES},
+    owner::{OfAgent, local},
+    problem::Problem,
+    routes::{Keeps, Remembers},
+    sessions::session,
+    state::Api,
+};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ListQuery {
+    #[serde(default = "local")]
+    agent: String,
+    /// The directory; `/workspace` itself if there is none.
+    #[serde(default)]
+    path: String,
+}
+
+/// `GET /v1/sessions/{id}/files`
+pub(crate) async fn list<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named(id): Named<String>,
+    Asked(ListQuery { agent, path }): Asked<ListQuery>,
+) -> Result<Response, Problem> {
+    let (owner, session) = (api.owner(agent), session(&id)?);
+    let listed =
+        api.with(
+            move |sessions| async move { sessions.list_files(&owner, session, path.into()).await },
+        );
+    Ok(Json(json!({ "entries": listed.await?? })).into_response())
+}
+
+/// `GET /v1/sessions/{id}/files/{path}`
+pub(crate) async fn read<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named((id, path)): Named<(String, String)>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+) -> Result<Response, Problem> {
+    let (owner, session) = (api.owner(agent), session(&id)?);
+    let read =
+        api.with(
+            move |sessions| async move { sessions.read_file(&owner, session, path.into()).await },
+        );
+    let (bytes, content) = read.await??;
+    let mut response = Body::new(Pieces::sized(content, bytes)).into_response();
+    let headers = response.headers_mut();
+    // It is whatever a program in a sandbox made of it.
+    let kind = HeaderValue::from_static("application/octet-stream");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CONTENT_LENGTH, bytes.into());
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    Ok(response)
+}
+
+/// `PUT /v1/sessions/{id}/files/{path}`
+pub(crate) async fn write<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named((id, path)): Named<(String, String)>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (owner, session) = (api.owner(agent), session(&id)?);
+    let (sender, content) = mpsc::channel(ANSWER_QUEUE);
+    let written = api.with(move |sessions| async move {
+        let path = Text::from(path);
+        sessions.write_file(&owner, session, path, content).await
+    });
+    // If the sender goes away without an end, with this or in it, nothing of the file is kept.
+    let ((), written) = tokio::join!(pass_on(body, sender), written);
+    let digest = written??;
+    let body = Json(json!({ "path": digest.name, "bytes": digest.bytes, "sha256": digest.sha256 }));
+    Ok((StatusCode::CREATED, body).into_response())
+}
+
+async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return;
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        for piece in data.chunks(UPLOAD_PIECE_BYTES) {
+            if to.send(Chunk::Bytes(piece.to_vec())).await.is_err() {
+                // Refused meanwhile: the answer says why.
+                return;
+            }
+        }
+    }
+    drop(to.send(Chunk::End).await);
+}
+
+/// `DELETE /v1/sessions/{id}/files/{path}`
+pub(crate) async fn remove<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named((id, path)): Named<(String, String)>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+) -> Result<Response, Problem> {
+    let (owner, session) = (api.owner(agent), session(&id)?);
+    let removed = api.with(move |sessions| async move {
+        sessions.remove_file(&owner, session, path.into()).await
+    });
+    removed.await??;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,19 @@
+//! Every limit of the HTTP interface, by name (I15).
+
+/// The largest request with a call, in bytes: its code and its files are in it.
+pub const MAX_CALL_BYTES: usize = 64 << 20;
+
+/// The largest source of a call, in bytes.
+pub const MAX_CODE_BYTES: usize = 16 << 20;
+
+/// The largest message on a WebSocket, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// The largest piece of an upload that is passed on at once, in bytes.
+pub const UPLOAD_PIECE_BYTES: usize = 64 << 10;
+
+/// Connections at one time.
+pub const MAX_CONNECTIONS: usize = 4_096;
+
+/// Pieces of an answer that wait for a slow reader.
+pub const ANSWER_QUEUE: usize = 16;

@@ -1,0 +1,167 @@
+//! The socket: one user's, and nobody else is heard.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{UnixListener, UnixStream, unix::SocketAddr},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+use crate::limits::MAX_CONNECTIONS;
+
+/// How long to wait when the system has no descriptor for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Something that is no socket stands in its place.
+    #[error("`{0}` is there, and is not a socket")]
+    NotASocket(PathBuf),
+    /// Another gateway listens there.
+    #[error("a gateway listens on `{0}` already")]
+    Taken(PathBuf),
+    /// The socket cannot be made.
+    #[error("cannot listen on `{path}`")]
+    Listen {
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The socket on which the gateway listens; removed when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+    uid: u32,
+    room: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// Listens on `path` for this user. A socket on which nobody listens any more is replaced.
+    ///
+    /// # Errors
+    /// When somebody listens there, or the socket cannot be made.
+    pub async fn bind(path: &Path) -> Result<Self, BindError> {
+        let failed = |source| BindError::Listen {
+            path: path.to_owned(),
+            source,
+        };
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(BindError::NotASocket(path.to_owned()));
+            }
+            Ok(_) if UnixStream::connect(path).await.is_ok() => {
+                return Err(BindError::Taken(path.to_owned()));
+            }
+            Ok(_) => fs::remove_file(path).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            uid: rustix::process::geteuid().as_raw(),
+            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        })
+    }
+
+    async fn next(&mut self) -> (Caller, SocketAddr) {
+        loop {
+            let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match self.listener.accept().await {
+                // Before a byte is read: another user is told nothing.
+                Ok((stream, address)) if self.is_ours(&stream) => {
+                    let caller = Caller {
+                        stream,
+                        _room: room,
+                    };
+                    return (caller, address);
+                }
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn is_ours(&self, stream: &UnixStream) -> bool {
+        stream.peer_cred().is_ok_and(|peer| peer.uid() == self.uid)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // If it is gone already, so much the better.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Caller;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Caller, SocketAddr) {
+        self.next().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection, and its place among those that there may be.
+#[derive(Debug)]
+pub struct Caller {
+    stream: UnixStream,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Caller {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Caller {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<io::Result<usize>> {
+        std::pin::Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

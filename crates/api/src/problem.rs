@@ -1,0 +1,295 @@
+//! Errors as problem details (RFC 9457).
+
+use axum::{
+    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use casemate_gateway::{Answer, QuotaUse, SessionError, Told};
+use casemate_model::{ContextId, DecisionId, Reason, SessionId};
+use casemate_ports::{FileFault, KeeperError};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What went wrong, for the one who asked.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Problem(Box<Details>);
+
+#[derive(Debug, Serialize)]
+struct Details {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    /// The stable code.
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<DecisionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<ContextId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<QuotaUse>,
+    /// Everything that is known about the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Value>,
+}
+
+impl Details {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:casemate:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("problem"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            hint: None,
+            decision: None,
+            session: None,
+            context: None,
+            path: None,
+            quota: None,
+            answer: None,
+        }
+    }
+
+    fn of_reason(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            hint: Some(reason.hint()),
+            ..Self::new(status(reason), reason.as_str(), detail)
+        }
+    }
+
+    fn boxed(self) -> Problem {
+        Problem(Box::new(self))
+    }
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Details::new(status, code, detail).boxed()
+    }
+
+    /// A request that cannot be followed.
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Details::of_reason(Reason::InvalidCall, detail).boxed()
+    }
+
+    /// There is no call of this name that the caller could know of.
+    pub(crate) fn no_call(decision: DecisionId) -> Self {
+        Details {
+            decision: Some(decision),
+            hint: Some(
+                "look it up in the audit log: calls are known here while they run and a little longer",
+            ),
+            ..Details::new(
+                StatusCode::NOT_FOUND,
+                "call_unknown",
+                format!("there is no call {decision}"),
+            )
+        }
+        .boxed()
+    }
+
+    /// We cannot go on.
+    pub(crate) fn failed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", detail)
+    }
+
+    /// A call that gave no result, if it gave none.
+    pub(crate) fn of_call(told: &Told) -> Option<Self> {
+        let facts = match told {
+            Told::Released(_) => return None,
+            Told::Refused(refused) => refused.facts(),
+            Told::Unrecorded(facts, _) => facts,
+            Told::Withdrawn(decision) => {
+                return Some(
+                    Details {
+                        decision: Some(*decision),
+                        ..Details::new(
+                            StatusCode::CONFLICT,
+                            "withdrawn",
+                            "the call was taken back before it ran",
+                        )
+                    }
+                    .boxed(),
+                );
+            }
+        };
+        let (answer, detail) = match told {
+            Told::Refused(refused) => {
+                let ruling = facts.ruling.as_ref();
+                let detail = ruling.map_or_else(String::new, |ruling| ruling.detail.clone());
+                (Answer::refused(refused), detail)
+            }
+            Told::Unrecorded(_, error) => (Answer::unrecorded(facts, chain(error)), chain(error)),
+            Told::Released(_) | Told::Withdrawn(_) => return None,
+        };
+        let reason = match told {
+            Told::Refused(_) => facts.reason(),
+            _ => Reason::RecordUnavailable,
+        };
+        let lodging = facts.lodging.unwrap_or_default();
+        let details = Details {
+            decision: Some(facts.decision),
+            session: lodging.session,
+            context: lodging.context,
+            quota: facts.quota.clone(),
+            answer: serde_json::to_value(answer).ok(),
+            ..Details::of_reason(reason, detail)
+        };
+        Some(details.boxed())
+    }
+}
+
+/// `error` and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+const fn status(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::Allowed => StatusCode::OK,
+        Reason::InvalidCall | Reason::InvalidProfile | Reason::LimitExceeded => {
+            StatusCode::BAD_REQUEST
+        }
+        Reason::UntrustedIssuer | Reason::ExpiredToken | Reason::WrongAudience => {
+            StatusCode::UNAUTHORIZED
+        }
+        Reason::MissingIdempotencyKey
+        | Reason::KillSwitch
+        | Reason::TenantBoundary
+        | Reason::MissingScope
+        | Reason::EgressDenied
+        | Reason::SecretInEnvironment
+        | Reason::ApprovalRequired
+        | Reason::ApprovalInvalid => StatusCode::FORBIDDEN,
+        Reason::IdempotencyConflict
+        | Reason::CallInFlight
+        | Reason::OutcomeUnknown
+        | Reason::ContextMismatch => StatusCode::CONFLICT,
+        Reason::SessionUnknown | Reason::ContextUnknown => StatusCode::NOT_FOUND,
+        Reason::SessionGone => StatusCode::GONE,
+        Reason::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Overloaded | Reason::IsolationUnavailable | Reason::RecordUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+/// What is wrong with a file, as status and code.
+const fn of_file(fault: FileFault) -> (StatusCode, &'static str) {
+    match fault {
+        FileFault::BadPath => (StatusCode::BAD_REQUEST, "bad_path"),
+        FileFault::NotFound => (StatusCode::NOT_FOUND, "file_not_found"),
+        FileFault::IsDirectory => (StatusCode::CONFLICT, "is_directory"),
+        FileFault::NotDirectory => (StatusCode::CONFLICT, "not_directory"),
+        FileFault::NotRegular => (StatusCode::CONFLICT, "not_regular"),
+        FileFault::Denied => (StatusCode::FORBIDDEN, "file_denied"),
+        FileFault::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "file_too_large"),
+        FileFault::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+        FileFault::NotEmpty => (StatusCode::CONFLICT, "not_empty"),
+        FileFault::CutOff => (StatusCode::BAD_REQUEST, "cut_off"),
+        FileFault::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "file_failed"),
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Self {
+        let detail = chain(&error);
+        let (session, context) = (error.session(), error.context());
+        let mut problem = match &error {
+            SessionError::Keeper(KeeperError::File { path, fault }) => {
+                let (status, code) = of_file(*fault);
+                Details {
+                    path: Some(path.to_string()),
+                    ..Details::new(status, code, detail)
+                }
+            }
+            _ => Details::of_reason(error.reason(), detail),
+        };
+        problem.quota = match error {
+            SessionError::Keeper(KeeperError::Quota {
+                quota,
+                of,
+                limit,
+                used,
+            }) => Some(QuotaUse {
+                quota,
+                of,
+                limit,
+                used,
+                retry_after_ms: Some(casemate_gateway::RETRY_AFTER_MS),
+            }),
+            _ => None,
+        };
+        Details {
+            session,
+            context,
+            ..problem
+        }
+        .boxed()
+    }
+}
+
+impl From<casemate_gateway::Stopped> for Problem {
+    fn from(error: casemate_gateway::Stopped) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Details {
+            status: rejection.status().as_u16(),
+            ..Details::of_reason(Reason::InvalidCall, rejection.body_text())
+        }
+        .boxed()
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::invalid(rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::invalid(rejection.body_text())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after_ms = self.0.quota.as_ref().and_then(|quota| quota.retry_after_ms);
+        let overloaded = (self.0.code == Reason::Overloaded.as_str())
+            .then_some(casemate_gateway::RETRY_AFTER_MS);
+        // Nothing in it fails to become JSON.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if let Some(ms) = retry_after_ms.or(overloaded) {
+            headers.insert(header::RETRY_AFTER, ms.div_ceil(1_000).into());
+        }
+        response
+    }
+}

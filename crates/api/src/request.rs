@@ -1,0 +1,270 @@
+//! A call as a request asks for it.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Seek as _, Write as _},
+};
+
+use casemate_gateway::{Ask, Code, Key};
+use casemate_model::{ContextId, Limits, SessionId, Text, Within};
+use casemate_policy::Profile;
+use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::Deserialize;
+
+use crate::{limits::MAX_CODE_BYTES, owner::local, problem::Problem};
+
+/// Where a sandbox has its input files.
+const INPUTS: &str = "/workspace/in/";
+
+/// A call.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CallRequest {
+    #[serde(default = "local")]
+    agent: String,
+    route: Option<String>,
+    thread: Option<String>,
+    session: Option<SessionId>,
+    context: Option<ContextId>,
+    tool: Tool,
+    code: Option<Text>,
+    argv: Option<Vec<Text>>,
+    #[serde(default)]
+    args: Vec<Text>,
+    #[serde(default)]
+    env: BTreeMap<String, Text>,
+    pub(crate) stdin: Option<Text>,
+    #[serde(default)]
+    files: Vec<FileRequest>,
+    terminal: Option<Size>,
+    #[serde(default)]
+    limits: LimitsRequest,
+    timeout_ms: Option<u64>,
+    mode: Option<Mode>,
+    idempotency_key: Option<String>,
+    trace_id: Option<String>,
+    /// Whether the answer comes when the call has ended.
+    #[serde(default = "yes")]
+    pub(crate) wait: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Tool {
+    Python,
+    Bash,
+    Shell,
+}
+
+/// How Python code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    /// As a cell of a notebook, in the session's interpreter.
+    Cell,
+    /// As a program of its own.
+    Script,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRequest {
+    name: Text,
+    content: Text,
+}
+
+/// The size of a terminal.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Size {
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+}
+
+impl From<Size> for TerminalSize {
+    fn from(size: Size) -> Self {
+        Self {
+            rows: size.rows,
+            columns: size.columns,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsRequest {
+    wall_ms: Option<u64>,
+    cpu_milli: Option<u64>,
+    memory_bytes: Option<u64>,
+    processes: Option<u64>,
+    open_files: Option<u64>,
+    file_bytes: Option<u64>,
+    disk_bytes: Option<u64>,
+    disk_files: Option<u64>,
+    output_bytes: Option<u64>,
+}
+
+impl LimitsRequest {
+    /// What a call gets that asks for nothing, but for what this one asks.
+    fn over(&self, given: Limits) -> Limits {
+        Limits {
+            wall_ms: self.wall_ms.unwrap_or(given.wall_ms),
+            cpu_milli: self.cpu_milli.unwrap_or(given.cpu_milli),
+            memory_bytes: self.memory_bytes.unwrap_or(given.memory_bytes),
+            processes: self.processes.unwrap_or(given.processes),
+            open_files: self.open_files.unwrap_or(given.open_files),
+            file_bytes: self.file_bytes.unwrap_or(given.file_bytes),
+            disk_bytes: self.disk_bytes.unwrap_or(given.disk_bytes),
+            disk_files: self.disk_files.unwrap_or(given.disk_files),
+            output_bytes: self.output_bytes.unwrap_or(given.output_bytes),
+        }
+    }
+}
+
+/// A request, ready to become a call.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) ask: Ask,
+    pub(crate) inputs: Vec<InputFile>,
+    pub(crate) route: Option<String>,
+}
+
+/// What runs.
+struct Program {
+    argv: Vec<Text>,
+    cell: Option<Cell>,
+    code: Option<Code>,
+    /// The name and the source of the script that is an input file.
+    script: Option<(Text, Vec<u8>)>,
+}
+
+impl CallRequest {
+    /// Puts the request into the form that the gateway takes, under the profile of its route if there is one.
+    pub(crate) fn into_request(self, profile: Option<&Profile>) -> Result<Request, Problem> {
+        let program = self.program()?;
+        let mut inputs = Vec::new();
+        let scripts = program.script.into_iter();
+        let files = self.files.into_iter();
+        let files = files.map(|file| (file.name, file.content.as_bytes().to_vec()));
+        for (name, content) in scripts.chain(files) {
+            if inputs.iter().any(|input: &InputFile| input.name == name) {
+                return Err(Problem::invalid(format!("two files are called `{name}`")));
+            }
+            let file = in_memory(&content)
+                .map_err(|error| Problem::failed(format!("cannot keep `{name}`: {error}")))?;
+            inputs.push(InputFile { name, file });
+        }
+        let ceiling = profile.map(|profile| profile.sandbox.limits);
+        let standard = Limits::default();
+        let given = ceiling.map_or(standard, |ceiling| standard.at_most(&ceiling));
+        let mut limits = self.limits.over(given);
+        limits.wall_ms = self.timeout_ms.unwrap_or(limits.wall_ms);
+        let within = Within {
+            thread: self.thread,
+            session: self.session,
+            context: self.context,
+        };
+        let ask = Ask {
+            agent: self.agent,
+            tool: match self.tool {
+                Tool::Python => "python",
+                Tool::Bash | Tool::Shell => "shell",
+            }
+            .to_owned(),
+            command: Command {
+                argv: program.argv,
+                env: self.env,
+                cell: program.cell,
+                terminal: self.terminal.map(TerminalSize::from),
+            },
+            code: program.code,
+            limits,
+            within: (within != Within::default()).then_some(within),
+            destination: None,
+            key: self.idempotency_key.map_or(Key::Own, Key::Given),
+            trace_id: self.trace_id,
+        };
+        Ok(Request {
+            ask,
+            inputs,
+            route: self.route,
+        })
+    }
+
+    pub(crate) fn route(&self) -> Option<&str> {
+        self.route.as_deref()
+    }
+
+    fn program(&self) -> Result<Program, Problem> {
+        let code = match (&self.code, &self.argv) {
+            (Some(code), None) => code.as_bytes().to_vec(),
+            (None, Some(argv)) => {
+                return Ok(Program {
+                    argv: argv.iter().chain(&self.args).cloned().collect(),
+                    cell: None,
+                    code: None,
+                    script: None,
+                });
+            }
+            _ => return Err(Problem::invalid("a call has either `code` or `argv`")),
+        };
+        if code.len() > MAX_CODE_BYTES {
+            let mib = MAX_CODE_BYTES >> 20;
+            return Err(Problem::invalid(format!("`code` has more than {mib} MiB")));
+        }
+        match (self.tool, self.mode) {
+            (Tool::Python, None | Some(Mode::Cell)) => Ok(self.cell(code)),
+            (Tool::Python, Some(Mode::Script)) => Ok(self.script(code, "python3", "program.py")),
+            (Tool::Bash | Tool::Shell, None | Some(Mode::Script)) => {
+                Ok(self.script(code, "bash", "program.sh"))
+            }
+            (Tool::Bash | Tool::Shell, Some(Mode::Cell)) => {
+                Err(Problem::invalid("only Python has cells"))
+            }
+        }
+    }
+
+    fn cell(&self, source: Vec<u8>) -> Program {
+        // As `python3 -c` has it.
+        let argv = [Text::from("-c")].into_iter().chain(self.args.clone());
+        Program {
+            argv: argv.collect(),
+            code: Some(Code {
+                input: None,
+                source: source.clone(),
+            }),
+            cell: Some(Cell {
+                source,
+                echo: Echo::Last,
+            }),
+            script: None,
+        }
+    }
+
+    fn script(&self, source: Vec<u8>, interpreter: &str, name: &str) -> Program {
+        let path = Text::from(format!("{INPUTS}{name}"));
+        let argv = [interpreter.into(), path].into_iter();
+        Program {
+            argv: argv.chain(self.args.clone()).collect(),
+            cell: None,
+            code: Some(Code {
+                input: Some(name.into()),
+                source: source.clone(),
+            }),
+            script: Some((name.into(), source)),
+        }
+    }
+}
+
+fn in_memory(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("casemate-input", MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
+}

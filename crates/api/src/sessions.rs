@@ -1,0 +1,145 @@
+//! Sessions as a whole, pools, and how much goes on.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use casemate_gateway::SessionView;
+use casemate_model::SessionId;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    extract::{Asked, Named},
+    owner::{OfAgent, local},
+    problem::Problem,
+    routes::{Keeps, Remembers},
+    state::Api,
+};
+
+/// A session to open.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OpenRequest {
+    #[serde(default = "local")]
+    agent: String,
+    thread: Option<String>,
+    route: Option<String>,
+}
+
+/// The id in a path.
+pub(crate) fn session(id: &str) -> Result<SessionId, Problem> {
+    id.parse()
+        .map_err(|error| Problem::invalid(format!("{error}")))
+}
+
+fn shown(view: &SessionView) -> Value {
+    let record = &view.record;
+    let end = record.end.as_ref().map(|end| {
+        json!({
+            "why": end.why,
+            "detail": view.ending().map(|ending| ending.to_string()),
+            "at_ms": end.at_ms,
+        })
+    });
+    let status = view.status.as_ref();
+    json!({
+        "session": record.id,
+        "thread": record.thread,
+        "image": record.image,
+        "policy": record.profile,
+        "created_at_ms": record.created_at_ms,
+        "used_at_ms": record.used_at_ms,
+        "state": if end.is_some() { "gone" } else { "alive" },
+        "gone": end,
+        "calls": status.map(|status| status.calls),
+        "idle_ms": status.map(|status| status.idle_ms),
+        "age_ms": status.map(|status| status.age_ms),
+        "warm": status.map(|status| status.warm),
+        "contexts": status.map(|status| &status.contexts),
+    })
+}
+
+/// `POST /v1/sessions`
+pub(crate) async fn open<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    request: Result<Json<OpenRequest>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(request) = request?;
+    let owner = api.owner(request.agent);
+    let (thread, route) = (request.thread, request.route);
+    let bad =
+        |name: &String| name.is_empty() || name.len() > 255 || name.chars().any(char::is_control);
+    if thread.as_ref().is_some_and(bad) {
+        return Err(Problem::invalid(
+            "the thread's name must have 1 to 255 bytes and no control characters",
+        ));
+    }
+    let opened = api.with(move |sessions| async move {
+        let profile = sessions.profile(route.as_deref())?;
+        let opened = Box::pin(sessions.open_session(&owner, thread.as_deref(), profile));
+        Some(opened.await)
+    });
+    let opened = opened.await?;
+    let (session, new) = opened.ok_or_else(|| Problem::invalid("there is no such route"))??;
+    let status = if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let body = Json(json!({ "session": session, "new_session": new }));
+    Ok((status, body).into_response())
+}
+
+/// `GET /v1/sessions`
+pub(crate) async fn list<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+) -> Result<Response, Problem> {
+    let owner = api.owner(agent);
+    let listed = api.with(move |sessions| async move { sessions.list(&owner).await });
+    let sessions: Vec<_> = listed.await??.iter().map(shown).collect();
+    Ok(Json(json!({ "sessions": sessions })).into_response())
+}
+
+/// `GET /v1/sessions/{id}`
+pub(crate) async fn show<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+) -> Result<Response, Problem> {
+    let (owner, session) = (api.owner(agent), session(&id)?);
+    let view = api.with(move |sessions| async move { sessions.show(&owner, session).await });
+    Ok(Json(shown(&view.await??)).into_response())
+}
+
+/// `DELETE /v1/sessions/{id}`
+pub(crate) async fn destroy<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+) -> Result<Response, Problem> {
+    let (owner, session) = (api.owner(agent), session(&id)?);
+    let done = api.with(move |sessions| async move { sessions.destroy(&owner, session).await });
+    done.await??;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `GET /v1/pools`
+pub(crate) async fn pools<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+) -> Result<Response, Problem> {
+    let tenant = api.tenant();
+    let pools = api.with(move |sessions| async move { sessions.pools(&tenant).await });
+    Ok(Json(json!({ "pools": pools.await?? })).into_response())
+}
+
+/// `GET /v1/load`
+pub(crate) async fn load<K: Keeps, P: Remembers>(State(api): State<Arc<Api<K, P>>>) -> Json<Value> {
+    let (running, waiting) = api.sessions.load();
+    Json(json!({ "running": running, "waiting": waiting }))
+}

@@ -1,0 +1,24 @@
+//! The HTTP interface on a fake keeper, over real sockets.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests, some of whose parts are the gateway's"
+)]
+
+#[path = "../../../gateway/tests/it/fake.rs"]
+mod fake;
+#[path = "../../../gateway/tests/it/house.rs"]
+mod house;
+#[path = "../../../gateway/tests/it/session_keeper.rs"]
+mod session_keeper;
+#[path = "../../../gateway/tests/it/world.rs"]
+mod world;
+
+mod calls;
+mod client;
+mod files;
+mod sockets;

@@ -1,0 +1,186 @@
+//! `casemate serve`: the gateway, for whoever connects to its socket.
+//!
+//! The keeper is another process, which outlives this one: what lives there is found again after a restart.
+
+mod drivers;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::available_parallelism,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use casemate_api::{Api, Listener, router};
+use casemate_gateway::{Bounds, Capacity, Crew, Parts, Reconciled, Sessions};
+use casemate_policy::Profile;
+use casemate_store::StateDir;
+use casemate_transport::RemoteKeeper;
+use tokio::{
+    runtime::Builder,
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use self::drivers::{CachedStores, LocalUser, StoredImages};
+use crate::{
+    exit::Exit,
+    keeper::connect_or_start,
+    profile::explain,
+    report::{self, Failure, one_line},
+    run::Signals,
+    state::{self, State},
+    system::System,
+};
+
+/// Calls that run at once, for each core: most of them wait for something.
+const CALLS_FOR_EACH_CORE: usize = 16;
+/// The least of them.
+const LEAST_CALLS: usize = 64;
+/// Calls that wait, of all tenants.
+const MOST_QUEUED: u64 = 65_536;
+/// How long a call waits for its turn.
+const QUEUE_TIMEOUT_MS: u64 = 60_000;
+/// How long calls have to end by themselves when we are asked to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long they have after that: an interrupt kills in two seconds.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long answers have to reach their readers after that.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is looked whether they have.
+const DRAIN_CHECK: Duration = Duration::from_millis(20);
+
+/// Serve sessions and calls over HTTP on a Unix socket of this user's.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Decide by this profile (.json or .toml) on its route, instead of the built-in one; can be repeated
+    #[arg(long = "profile", value_name = "FILE")]
+    profiles: Vec<PathBuf>,
+
+    /// Listen here instead of in the state directory
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// The gateway's socket in the state directory at `root`.
+pub(crate) fn socket_in(root: &Path) -> PathBuf {
+    root.join("run").join("casemate.sock")
+}
+
+pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
+    let root = state::path()?;
+    let profiles = profiles(&args.profiles)?;
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
+    let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
+    let served = runtime.block_on(Box::pin(serve(&root, &socket, profiles)));
+    served.map_err(Failure::failed)?;
+    Ok(Exit::Success)
+}
+
+fn profiles(files: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
+    if files.is_empty() {
+        return Ok(vec![Profile::builtin_serve().map_err(Failure::failed)?]);
+    }
+    let mut profiles: Vec<Profile> = Vec::new();
+    for file in files {
+        let profile = Profile::load(file).map_err(|error| {
+            explain(&error);
+            Failure::invalid(error)
+        })?;
+        if profiles.iter().any(|other| other.route == profile.route) {
+            let route = profile.route.escape_debug();
+            let twice = anyhow::anyhow!("two profiles are for the route `{route}`");
+            return Err(Failure::usage(twice));
+        }
+        profiles.push(profile);
+    }
+    Ok(profiles)
+}
+
+type Gateway = Sessions<RemoteKeeper, CachedStores>;
+
+async fn serve(root: &Path, socket: &Path, profiles: Vec<Profile>) -> anyhow::Result<()> {
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    let state = State::open(root)?;
+    let (journal, stores) = state.journal()?;
+    journal.recover(&stores).await?;
+    let keeper = connect_or_start(root).await?;
+    // First, as it is the lock: only one gateway says which sessions nobody remembers.
+    let listener = Listener::bind(socket).await?;
+    let cores = available_parallelism().map_or(1, usize::from);
+    let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS);
+    let sessions = Arc::new(Gateway::new(Parts {
+        keeper,
+        stores: CachedStores::new(StateDir::open(root)?),
+        journal,
+        clock: Box::new(System),
+        entropy: Box::new(System),
+        profiles,
+        images: Box::new(StoredImages::new(root)),
+        capacity: Capacity {
+            bounds: Bounds {
+                calls: calls as u64,
+                queued: MOST_QUEUED,
+            },
+            queue_timeout_ms: QUEUE_TIMEOUT_MS,
+        },
+    }));
+    tell(&sessions.reconcile().await?);
+    let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
+    let api = Arc::new(Api::new(sessions, crew, Box::new(LocalUser)));
+    let (stop, mut stopped) = watch::channel(());
+    let service = axum::serve(listener, router(Arc::clone(&api)));
+    let serving = service.with_graceful_shutdown(async move {
+        // An error is as good: whoever would say it is gone.
+        drop(stopped.changed().await);
+    });
+    let mut serving = Box::pin(serving.into_future());
+    report::line(&format!("listening on {}", socket.display()));
+    tokio::select! {
+        served = &mut serving => served.context("cannot serve any more")?,
+        _ = signals.next() => {}
+    }
+    stop.send(()).unwrap_or_default();
+    let draining = drain(&api);
+    tokio::select! {
+        served = &mut serving => served.context("cannot serve any more")?,
+        () = draining => {
+            // What was answered is still on its way.
+            drop(timeout(FLUSH_TIMEOUT, &mut serving).await);
+        }
+        // Whoever asks twice is in a hurry.
+        _ = signals.next() => {}
+    }
+    Ok(())
+}
+
+/// Lets calls end, and then ends them.
+async fn drain(api: &Api<RemoteKeeper, CachedStores>) {
+    let none_runs = async || {
+        while !api.is_idle() {
+            sleep(DRAIN_CHECK).await;
+        }
+    };
+    if timeout(DRAIN_TIMEOUT, none_runs()).await.is_ok() {
+        return;
+    }
+    let cancelled = api.cancel_all();
+    report::line(&format!("interrupted {cancelled} calls"));
+    // What does not end by then is killed by the keeper when we are gone, and found by the next start.
+    drop(timeout(CANCEL_TIMEOUT, none_runs()).await);
+}
+
+fn tell(found: &Reconciled) {
+    if !found.kept.is_empty() {
+        report::line(&format!("{} sessions go on", found.kept.len()));
+    }
+    for (session, why) in &found.gone {
+        report::line(&format!("the session {session} is gone: {why}"));
+    }
+    for (agent, error) in &found.failed {
+        let error = one_line(error);
+        report::line(&format!("cannot read the sessions of {agent}: {error}"));
+    }
+}

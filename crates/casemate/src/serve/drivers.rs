@@ -1,0 +1,95 @@
+//! What the gateway is given: stores that stay open, images, and who calls.
+
+use std::{collections::HashMap, path::Path, path::PathBuf, sync::Arc};
+
+use casemate_api::Callers;
+use casemate_gateway::{Images, SessionStores, Stores};
+use casemate_images::ImageStore;
+use casemate_model::Digest;
+use casemate_policy::{Authenticator, Claims, Verified};
+use casemate_store::{SqliteStore, StateDir, StoreError};
+use tokio::sync::Mutex;
+
+use crate::{run::local_claims, state};
+
+/// The most stores that are open at once.
+const MAX_OPEN: usize = 256;
+
+/// A database for each agent, opened once.
+#[derive(Debug)]
+pub(super) struct CachedStores {
+    state: StateDir,
+    open: Mutex<HashMap<String, Arc<SqliteStore>>>,
+}
+
+impl CachedStores {
+    pub(super) fn new(state: StateDir) -> Self {
+        Self {
+            state,
+            open: Mutex::default(),
+        }
+    }
+}
+
+impl Stores for CachedStores {
+    type Store = Arc<SqliteStore>;
+
+    async fn open(&self, agent: &str) -> Result<Arc<SqliteStore>, StoreError> {
+        let mut open = self.open.lock().await;
+        if let Some(store) = open.get(agent) {
+            return Ok(Arc::clone(store));
+        }
+        if open.len() >= MAX_OPEN {
+            // Those that are in use stay open for whoever uses them.
+            open.clear();
+        }
+        let store = Arc::new(SqliteStore::open(&self.state, agent).await?);
+        open.insert(agent.to_owned(), Arc::clone(&store));
+        Ok(store)
+    }
+
+    async fn find(&self, agent: &str) -> Result<Option<Arc<SqliteStore>>, StoreError> {
+        if self.open.lock().await.contains_key(agent)
+            || self.agents().await?.iter().any(|name| name == agent)
+        {
+            return self.open(agent).await.map(Some);
+        }
+        Ok(None)
+    }
+}
+
+impl SessionStores for CachedStores {
+    async fn agents(&self) -> Result<Vec<String>, StoreError> {
+        self.state.agents()
+    }
+}
+
+/// The images of the state directory.
+#[derive(Debug)]
+pub(super) struct StoredImages(PathBuf);
+
+impl StoredImages {
+    pub(super) fn new(root: &Path) -> Self {
+        Self(state::images_in(root))
+    }
+}
+
+impl Images for StoredImages {
+    fn digest(&self, name: &str) -> Option<Digest> {
+        if !self.0.exists() {
+            return None;
+        }
+        // Read each time: one that was built meanwhile is found.
+        ImageStore::open(&self.0).ok()?.resolve(name).ok()
+    }
+}
+
+/// Whoever may connect to the socket is this user.
+#[derive(Debug)]
+pub(super) struct LocalUser;
+
+impl Callers for LocalUser {
+    fn claims(&self) -> Verified<Claims> {
+        Verified::vouch(local_claims(), Authenticator::LocalUser)
+    }
+}

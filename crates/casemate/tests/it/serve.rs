@@ -1,0 +1,265 @@
+//! `casemate serve` and its clients: real processes, real sessions.
+
+use std::{
+    fs,
+    process::{Child, Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{
+    home::{Home, for_everybody},
+    keeper::{Keepers, until},
+};
+
+/// A gateway that serves.
+struct Gateway<'a> {
+    home: &'a Home,
+    process: Child,
+}
+
+impl<'a> Gateway<'a> {
+    fn start(home: &'a Home) -> Self {
+        let process = home
+            .casemate(["serve"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let gateway = Self { home, process };
+        until("the gateway listens", || {
+            gateway.run(&["session", "list"]).status.success()
+        });
+        gateway
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.process.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.home.casemate(words).output().unwrap()
+    }
+
+    #[track_caller]
+    fn says(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, words: &[&str]) -> Value {
+        let output = self.run(words);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{words:?}: {output:?}"))
+    }
+
+    fn session(&self, thread: &str) -> String {
+        let answer = self.json(&["session", "open", thread]);
+        answer["session"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Gateway<'_> {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// R21, R22, R23: files stay from call to call of a thread, and no other thread sees them.
+#[test]
+fn a_thread_keeps_its_files_and_nobody_else_sees_them() {
+    for_everybody(|home| {
+        let _keepers = Keepers(home);
+        let gateway = Gateway::start(home);
+        let write = "open('/workspace/f', 'w').write('kept'); print('written')";
+        let said = gateway.says(&["call", "--thread", "t", "-c", write]);
+        assert_eq!(said, "written\n");
+        let read = ["call", "--thread", "t", "--", "cat", "/workspace/f"];
+        assert_eq!(gateway.says(&read), "kept");
+        let other = gateway.run(&["call", "--thread", "u", "--", "cat", "/workspace/f"]);
+        assert_eq!(other.status.code(), Some(1));
+        assert_eq!(
+            gateway.says(&["call", "--thread", "t", "-c", "6 * 7"]),
+            "42\n"
+        );
+        let exit = gateway.run(&["call", "--thread", "t", "--", "sh", "-c", "exit 7"]);
+        assert_eq!(exit.status.code(), Some(7));
+        let late = [
+            "call",
+            "--thread",
+            "t",
+            "--timeout",
+            "300ms",
+            "--",
+            "sleep",
+            "60",
+        ];
+        assert_eq!(gateway.run(&late).status.code(), Some(124));
+    });
+}
+
+#[test]
+fn files_are_copied_in_and_out() {
+    for_everybody(|home| {
+        let _keepers = Keepers(home);
+        let gateway = Gateway::start(home);
+        let session = gateway.session("t");
+        let content: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+        home.write("in.bin", &content);
+        let put = gateway.json(&["session", "put", &session, "in.bin", "sub/dir/x.bin"]);
+        assert_eq!(put["bytes"], 1 << 20);
+        let listed = gateway.says(&["session", "ls", &session, "sub/dir"]);
+        assert!(
+            listed.contains("x.bin") && listed.contains("1048576"),
+            "{listed}"
+        );
+        let size = [
+            "call",
+            "--session",
+            &session,
+            "--",
+            "stat",
+            "-c",
+            "%s",
+            "/workspace/sub/dir/x.bin",
+        ];
+        assert_eq!(gateway.says(&size), "1048576\n");
+        gateway.says(&["session", "get", &session, "sub/dir/x.bin", "out.bin"]);
+        assert!(fs::read(home.path("out.bin")).unwrap() == content);
+        assert!(!home.path("out.bin.part").exists());
+        gateway.says(&["session", "rm", &session, "sub/dir/x.bin"]);
+        for words in [
+            ["session", "get", &session, "sub/dir/x.bin"],
+            ["session", "get", &session, "../../etc/passwd"],
+            ["session", "get", &session, "/etc/passwd"],
+        ] {
+            let refused = gateway.run(&words);
+            assert_eq!(refused.status.code(), Some(120), "{words:?}");
+            assert!(refused.stdout.is_empty());
+        }
+    });
+}
+
+/// A session survives the death of its gateway whole, and is reported gone, once, after that of its keeper.
+#[test]
+fn a_session_survives_the_gateway_and_not_the_keeper() {
+    for_everybody(|home| {
+        let keepers = Keepers(home);
+        let gateway = Gateway::start(home);
+        let session = gateway.session("t");
+        gateway.says(&[
+            "call",
+            "--thread",
+            "t",
+            "--",
+            "sh",
+            "-c",
+            "echo whole > /workspace/f",
+        ]);
+        gateway.signal(Signal::KILL);
+        drop(gateway);
+        let gateway = Gateway::start(home);
+        let read = ["call", "--thread", "t", "--", "cat", "/workspace/f"];
+        assert_eq!(gateway.says(&read), "whole\n");
+        assert_eq!(gateway.session("t"), session);
+
+        kill_process(keepers.one(), Signal::KILL).unwrap();
+        let mut gone = gateway.run(&read);
+        // The connection may break under the first request that finds it dead.
+        if gone.status.code() == Some(121) {
+            gone = gateway.run(&read);
+        }
+        assert_eq!(gone.status.code(), Some(120));
+        let error = String::from_utf8_lossy(&gone.stderr);
+        assert!(
+            error.contains("session_gone") && error.contains(&session),
+            "{error}"
+        );
+        let next = gateway.json(&["call", "--json", "--thread", "t", "--", "true"]);
+        assert_eq!(next["new_session"], true, "{next}");
+        let shown = gateway.json(&["session", "show", &session]);
+        assert_eq!(shown["state"], "gone");
+    });
+}
+
+/// The keeper dies while the gateway is down: the thread is told at its next call.
+#[test]
+fn a_session_that_was_lost_meanwhile_is_reported() {
+    let home = Home::new();
+    let keepers = Keepers(&home);
+    let gateway = Gateway::start(&home);
+    let session = gateway.session("t");
+    drop(gateway);
+    kill_process(keepers.one(), Signal::KILL).unwrap();
+    let gateway = Gateway::start(&home);
+    let gone = gateway.run(&["call", "--thread", "t", "--", "true"]);
+    let error = String::from_utf8_lossy(&gone.stderr);
+    assert!(
+        error.contains("session_gone") && error.contains(&session),
+        "{error}"
+    );
+    gateway.says(&["call", "--thread", "t", "--", "true"]);
+    assert_ne!(gateway.session("t"), session);
+}
+
+/// Asked to stop, the gateway lets its calls end and hears no more.
+#[test]
+fn the_gateway_lets_its_calls_end() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let mut gateway = Gateway::start(&home);
+    let words = [
+        "call",
+        "--thread",
+        "t",
+        "--",
+        "sh",
+        "-c",
+        "echo begun; sleep 1; echo ended",
+    ];
+    let call = home.casemate(words).stdout(Stdio::piped()).spawn().unwrap();
+    let running = || {
+        let shown = gateway.json(&["session", "list"]);
+        shown["calls"] == 1
+    };
+    until("the call runs", || {
+        gateway.run(&["session", "list"]).stdout.len() > 2 && running()
+    });
+    gateway.signal(Signal::TERM);
+    let output = call.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "begun\nended\n");
+    assert!(output.status.success());
+    assert!(gateway.process.wait().unwrap().success());
+    assert!(!home.path("state/run/casemate.sock").exists());
+    let late = home.casemate(["session", "list"]).output().unwrap();
+    assert_eq!(late.status.code(), Some(123));
+    assert!(String::from_utf8_lossy(&late.stderr).contains("casemate serve"));
+}
+
+/// A client that goes away takes its call along; one that did not wait does not.
+#[test]
+fn a_client_that_goes_away_takes_its_call_along() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let gateway = Gateway::start(&home);
+    let session = gateway.session("t");
+    let calls = || gateway.json(&["session", "show", &session])["calls"].as_u64();
+    let sleep = ["call", "--thread", "t", "--", "sleep", "60"];
+    let mut client = home.casemate(sleep).stdout(Stdio::null()).spawn().unwrap();
+    until("it runs", || calls() == Some(1));
+    client.kill().unwrap();
+    client.wait().unwrap();
+    until("it is dead", || calls() == Some(0));
+    let begun = gateway.json(&["call", "--thread", "t", "--detach", "--", "sleep", "60"]);
+    assert!(begun["decision"].is_string());
+    until("it runs", || calls() == Some(1));
+    gateway.says(&["session", "destroy", &session]);
+    let log = gateway.says(&["audit", "verify"]);
+    assert!(!log.is_empty());
+}

@@ -1,0 +1,253 @@
+//! The calls that run or ran not long ago, for whoever asks after them.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use casemate_model::{DecisionId, Stream};
+use casemate_ports::{Control, Event, Owner, Signal};
+use tokio::sync::{Notify, mpsc};
+
+use crate::Told;
+
+/// The most bytes of a call's newest output that are kept for whoever asks later.
+pub const MAX_KEPT_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// The most calls that ended and are still known.
+pub const MAX_ENDED_CALLS: usize = 512;
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for its turn.
+    Waiting,
+    /// It is being decided, or runs.
+    Running,
+    /// It has ended, or was refused.
+    Ended,
+}
+
+impl Phase {
+    /// The word as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// How far a call has come, for whoever looks.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU8);
+
+impl Progress {
+    /// Notes that it is the call's turn.
+    pub(crate) fn runs(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+}
+
+/// A call of which somebody may want to know.
+#[derive(Debug)]
+pub struct RunningCall {
+    /// Which.
+    pub id: DecisionId,
+    /// Whose.
+    pub owner: Owner,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
+    control: mpsc::Sender<Control>,
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// The number of the first piece that is kept.
+    first: u64,
+    pieces: VecDeque<(Stream, Arc<[u8]>)>,
+    bytes: usize,
+    told: Option<Arc<Told>>,
+}
+
+/// Output of a call, from somewhere on.
+#[derive(Debug)]
+pub struct Pieces {
+    /// Pieces that are not kept any more, or never were.
+    pub missed: u64,
+    /// The pieces, in order.
+    pub pieces: Vec<(Stream, Arc<[u8]>)>,
+    /// Where to go on.
+    pub next: u64,
+    /// The answer, if there is one; then there is no more output.
+    pub told: Option<Arc<Told>>,
+}
+
+impl RunningCall {
+    /// How far it has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        if self.seen().told.is_some() {
+            Phase::Ended
+        } else if self.progress.0.load(Ordering::Relaxed) == 0 {
+            Phase::Waiting
+        } else {
+            Phase::Running
+        }
+    }
+
+    /// The answer, if there is one.
+    #[must_use]
+    pub fn told(&self) -> Option<Arc<Told>> {
+        self.seen().told.clone()
+    }
+
+    /// Its kept output from piece number `from` on.
+    #[must_use]
+    pub fn pieces(&self, from: u64) -> Pieces {
+        let seen = self.seen();
+        let start = from.max(seen.first);
+        let skip = usize::try_from(start - seen.first).unwrap_or(usize::MAX);
+        let pieces: Vec<_> = seen.pieces.iter().skip(skip).cloned().collect();
+        Pieces {
+            missed: start - from,
+            next: start + pieces.len() as u64,
+            pieces,
+            told: seen.told.clone(),
+        }
+    }
+
+    /// Waits until there is output from piece number `from` on, or the answer.
+    pub async fn wait(&self, from: u64) -> Pieces {
+        loop {
+            let changed = self.changed.notified();
+            let pieces = self.pieces(from);
+            if !pieces.pieces.is_empty() || pieces.told.is_some() {
+                return pieces;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits for the answer.
+    pub async fn ended(&self) -> Arc<Told> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(told) = self.told() {
+                return told;
+            }
+            changed.await;
+        }
+    }
+
+    /// Interrupts the call; the keeper kills it if it does not end soon. Says whether it ran.
+    pub fn cancel(&self) -> bool {
+        match self.control.try_send(Control::Interrupt(Signal::Interrupt)) {
+            Ok(()) => true,
+            // Whoever sends so much has asked for it already.
+            Err(mpsc::error::TrySendError::Full(_)) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+
+    /// Keeps a piece of output.
+    pub fn see(&self, event: Event) {
+        let Event::Output(stream, bytes) = event;
+        let mut seen = self.seen();
+        seen.bytes += bytes.len();
+        seen.pieces.push_back((stream, bytes.into()));
+        while seen.bytes > MAX_KEPT_OUTPUT_BYTES
+            && let Some((_, old)) = seen.pieces.pop_front()
+        {
+            seen.bytes -= old.len();
+            seen.first += 1;
+        }
+        drop(seen);
+        self.changed.notify_waiters();
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The calls that run or ran not long ago.
+#[derive(Debug, Default)]
+pub struct RunningCalls(Mutex<Rows>);
+
+#[derive(Debug, Default)]
+struct Rows {
+    calls: HashMap<DecisionId, Arc<RunningCall>>,
+    ended: VecDeque<DecisionId>,
+}
+
+impl RunningCalls {
+    /// Notes a call that begins.
+    pub fn begin(
+        &self,
+        id: DecisionId,
+        owner: Owner,
+        control: mpsc::Sender<Control>,
+    ) -> Arc<RunningCall> {
+        let call = Arc::new(RunningCall {
+            id,
+            owner,
+            progress: Arc::default(),
+            control,
+            seen: Mutex::default(),
+            changed: Notify::new(),
+        });
+        self.rows().calls.insert(id, Arc::clone(&call));
+        call
+    }
+
+    /// Notes the end of a call. The oldest that ended is forgotten for it.
+    pub fn end(&self, call: &RunningCall, told: Arc<Told>) {
+        call.seen().told = Some(told);
+        call.changed.notify_waiters();
+        let mut rows = self.rows();
+        rows.ended.push_back(call.id);
+        while rows.ended.len() > MAX_ENDED_CALLS
+            && let Some(old) = rows.ended.pop_front()
+        {
+            rows.calls.remove(&old);
+        }
+    }
+
+    /// The owner's call of this name; another's is as unknown as one that never was.
+    #[must_use]
+    pub fn get(&self, tenant: &str, id: DecisionId) -> Option<Arc<RunningCall>> {
+        let rows = self.rows();
+        let call = rows.calls.get(&id)?;
+        (call.owner.tenant == tenant).then(|| Arc::clone(call))
+    }
+
+    /// Cancels every call that has not ended. Says how many.
+    pub fn cancel_all(&self) -> usize {
+        let rows = self.rows();
+        let running = rows.calls.values().filter(|call| call.told().is_none());
+        running.filter(|call| call.cancel()).count()
+    }
+
+    /// How many calls have not ended.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let rows = self.rows();
+        rows.calls.len() - rows.ended.len()
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
