@@ -62,7 +62,9 @@ fn shared_memory_options() -> io::Result<CString> {
     let tmp = rustix::fs::statvfs(c"/tmp")?;
     let bytes = tmp.f_blocks.saturating_mul(tmp.f_frsize);
     let files = tmp.f_files;
-    Ok(CString::new(format!("size={bytes},nr_inodes={files},mode=1777"))?)
+    Ok(CString::new(format!(
+        "size={bytes},nr_inodes={files},mode=1777"
+    ))?)
 }
 
 /// A socket of this call alone: whoever connects to it is one of its processes.

@@ -154,7 +154,7 @@ async fn let_loose<A: Arena>(
                 stdin_bytes: attempt.stdin_bytes,
                 caller: attempt.caller,
             };
-            let seen = watch::<A>(sandbox, script, traps).await?;
+            let seen = watch::<A>(sandbox, script, way, traps).await?;
             (Some(ready.isolation), seen)
         }
         // A demand that must be refused, such as a hostile name of an input.
@@ -187,7 +187,7 @@ async fn look_back<A: Arena>(
         stdin_bytes: 0,
         caller: None,
     };
-    let seen = watch::<A>(sandbox, script, traps).await?;
+    let seen = watch::<A>(sandbox, script, way, traps).await?;
     Ok(match seen.judged(&next.expect, &attempt.limits, traps)? {
         Verdict::GotThrough(findings) => {
             let told = |finding: String| format!("in the call afterwards: {finding}");
@@ -233,13 +233,14 @@ impl Seen {
 async fn watch<A: Arena>(
     mut sandbox: A::Sandbox,
     script: Script,
+    way: Way,
     traps: &Traps,
 ) -> Result<Seen, EscapeError> {
     let place = A::processes(&sandbox);
     let relatives = Family::of_this_process()?;
     let observed = drive::drive(&mut sandbox, script).await;
     // Not later: when the call is over, everything in it is dead already.
-    let mut findings = relatives.survivors(place.as_deref(), traps.nonce())?;
+    let mut findings = relatives.survivors(way, place.as_deref(), traps.nonce())?;
     let mut captured = Captured::default();
     match sandbox.collect(&mut captured).await {
         Ok(artefacts) => captured.list = artefacts,

@@ -12,7 +12,7 @@ pub trait Arena: Keeper {
     /// How attempts run in it.
     fn way(&self) -> Way;
 
-    /// The pid namespace of a call's processes, as a link of `/proc` names it, where a sandbox has other processes too.
+    /// The pid namespace of a call's processes, as a link of `/proc` names it, where its sandbox is there for more than it.
     fn processes(_sandbox: &Self::Sandbox) -> Option<PathBuf> {
         None
     }

@@ -8,7 +8,7 @@ use std::{
 
 use casemate_model::Text;
 
-use super::{EscapeError, error::During as _};
+use super::{EscapeError, Way, error::During as _};
 
 /// The descendants of this process.
 #[derive(Debug)]
@@ -34,14 +34,15 @@ impl Family {
     /// in the pid namespace `place` and not its first process, which is ours.
     pub(super) fn survivors(
         &self,
+        way: Way,
         place: Option<&Path>,
         nonce: &str,
     ) -> Result<Vec<String>, EscapeError> {
         let now = Self::of_this_process()?;
         let came_since = |pid: &u32| now.0.contains(pid) && !self.0.contains(pid);
         let of_the_place = |pid: &u32| place.is_some_and(|place| is_in(*pid, place));
-        // In a session the dead wait until they are buried.
-        let counts = |pid: &u32| place.is_none() || !is_dead(*pid);
+        // In a session who cannot act any more waits until the kernel and its parent have time.
+        let counts = |pid: &u32| way == Way::Once || !is_exiting(*pid);
         let survives = |pid: &u32| {
             (carries(*pid, nonce) || came_since(pid) || of_the_place(pid)) && counts(pid)
         };
@@ -82,8 +83,12 @@ fn number_inside(pid: u32) -> Option<String> {
     numbers.split_whitespace().last().map(str::to_owned)
 }
 
-fn is_dead(pid: u32) -> bool {
-    state(pid).is_none_or(|state| matches!(state.as_str(), "Z" | "X"))
+/// Whether it never returns to its program.
+fn is_exiting(pid: u32) -> bool {
+    // PF_EXITING of linux/sched.h.
+    const EXITING: u64 = 4;
+    let flags = field(pid, 6).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & EXITING != 0)
 }
 
 /// A process with `nonce` in its arguments or environment.
@@ -108,10 +113,6 @@ fn pids() -> Result<Vec<u32>, EscapeError> {
 
 fn parent(pid: u32) -> Option<u32> {
     field(pid, 1)?.parse().ok()
-}
-
-fn state(pid: u32) -> Option<String> {
-    field(pid, 0)
 }
 
 /// A field of `/proc/PID/stat`, counted from the one after the name.
