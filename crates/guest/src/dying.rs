@@ -1,8 +1,9 @@
-//! Processes that the kernel takes apart: they never return to their program.
+//! Processes that can do nothing any more: those that the kernel takes apart, which never return to their program, and
+//! those that are stopped while nobody is there who could let them go on.
 
 use std::fs;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// `PF_EXITING` of linux/sched.h, in the flags of proc_pid_stat(5).
 const EXITING: u64 = 4;
@@ -50,6 +51,57 @@ pub(crate) fn cannot_act(pid: Pid) -> bool {
     })
 }
 
+/// Stops `pid` and kills every other process of this pid namespace; false if they are faster.
+pub(crate) fn freeze(pid: Pid) -> bool {
+    // Whoever is gone needs neither.
+    let _ = kill_process(pid, Signal::STOP);
+    (0..LOOKS).any(|_| {
+        // First: who is stopped starts nobody.
+        let stopped = is_stopped(pid);
+        let others = kill_others(pid);
+        if stopped && others {
+            return true;
+        }
+        std::thread::yield_now();
+        false
+    })
+}
+
+/// Lets `pid` go on.
+pub(crate) fn thaw(pid: Pid) {
+    let _ = kill_process(pid, Signal::CONT);
+}
+
+/// Kills every other process beside `spared`; whether there was none that could act.
+fn kill_others(spared: Pid) -> bool {
+    let Some(others) = others() else {
+        return false;
+    };
+    let mut none = true;
+    for number in others {
+        let pid = Pid::from_raw(number).filter(|pid| *pid != spared);
+        if let Some(pid) = pid.filter(|_| !is_exiting(number)) {
+            let _ = kill_process(pid, Signal::KILL);
+            none = false;
+        }
+    }
+    none
+}
+
+/// Whether every thread of `pid` is stopped or on its way out.
+fn is_stopped(pid: Pid) -> bool {
+    let directory = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let Ok(threads) = fs::read_dir(&directory) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat"));
+        stat.map_or(true, |stat| {
+            field(&stat, STATE) == Some("T") || has_exiting_flag(&stat)
+        })
+    })
+}
+
 /// Every other process of this pid namespace.
 fn others() -> Option<Vec<i32>> {
     let mut others = Vec::new();
@@ -65,11 +117,21 @@ fn others() -> Option<Vec<i32>> {
 
 /// Whether a process is on its way out, or gone.
 fn is_exiting(pid: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    // The second field is a name in parentheses, and may contain both spaces and parentheses.
-    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
-    let flags = fields.and_then(|fields| fields.split(' ').nth(6)?.parse::<u64>().ok());
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| has_exiting_flag(&stat))
+}
+
+fn has_exiting_flag(stat: &str) -> bool {
+    let flags = field(stat, FLAGS).and_then(|flags| flags.parse::<u64>().ok());
     flags.is_some_and(|flags| flags & EXITING != 0)
+}
+
+/// Fields of proc_pid_stat(5), counted from the one after the name.
+const STATE: usize = 0;
+const FLAGS: usize = 6;
+
+fn field(stat: &str, index: usize) -> Option<&str> {
+    // The second field is a name in parentheses, and may contain both spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(index)
 }

@@ -35,6 +35,8 @@ pub(crate) struct Interpreter {
     announced: Option<u8>,
     /// It was killed after it had announced its end.
     killed: bool,
+    /// It is stopped until the next cell.
+    frozen: bool,
     /// Its parent is gone, and will not say how it ended.
     orphaned: bool,
 }
@@ -83,6 +85,7 @@ impl Interpreter {
             stay: false,
             announced: None,
             killed: false,
+            frozen: false,
             orphaned: false,
         };
         // Its first word is its pid here.
@@ -116,11 +119,25 @@ impl Interpreter {
 
     /// Lets it run a cell.
     pub(crate) fn start(&mut self, cell: Cell) -> io::Result<()> {
+        if self.frozen {
+            dying::thaw(self.pid);
+            self.frozen = false;
+        }
         self.stay = cell.stay;
         let mut bytes = Vec::new();
         ToGuest::Cell(cell).encode(&mut bytes)?;
         self.busy = true;
         write_all(self.socket.as_fd(), &bytes)
+    }
+
+    /// Sees to it that nothing of the cell that ended runs on, be it the interpreter itself, which may have said so too early.
+    /// False if that took to kill it.
+    pub(crate) fn freeze(&mut self) -> bool {
+        self.frozen = dying::freeze(self.pid);
+        if !self.frozen {
+            casemate_sys::signal_everyone();
+        }
+        self.frozen
     }
 
     /// What it wrote next, if all of that is here: output, results, or the end of a cell.

@@ -266,6 +266,10 @@ impl Relay {
         interpreter.read()?;
         while let Some(said) = interpreter.next()? {
             if matches!(said, FromGuest::CellEnded(_)) {
+                if !interpreter.freeze() {
+                    // Its end is told when it is seen.
+                    continue;
+                }
                 // What its children wrote before its end belongs to it.
                 for (pipe, message) in [
                     (

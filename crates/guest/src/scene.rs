@@ -44,7 +44,7 @@ pub(crate) fn set() -> io::Result<OwnedFd> {
         c"/dev/shm",
         c"tmpfs",
         plain,
-        c"size=64m,nr_inodes=16k,mode=1777",
+        &*shared_memory_options()?,
     )?;
     let terminals = c"newinstance,ptmxmode=0666,mode=0620,max=64";
     mount(
@@ -55,6 +55,16 @@ pub(crate) fn set() -> io::Result<OwnedFd> {
         terminals,
     )?;
     way_out()
+}
+
+/// As large as the session's `/tmp`, which programs can fill but not change.
+fn shared_memory_options() -> io::Result<CString> {
+    let tmp = rustix::fs::statvfs(c"/tmp")?;
+    let bytes = tmp.f_blocks.saturating_mul(tmp.f_frsize);
+    let files = tmp.f_files;
+    Ok(CString::new(format!(
+        "size={bytes},nr_inodes={files},mode=1777"
+    ))?)
 }
 
 /// A socket of this call alone: whoever connects to it is one of its processes.

@@ -1,9 +1,9 @@
-//! The escape suite: attacks on a sandbox as data, and what runs them against any [`Keeper`].
+//! The escape suite: attacks on a sandbox as data, and what runs them in any [`Arena`].
 //!
 //! An [`Attempt`] is a short program that tries to get out of its sandbox, or to take more than its share.
 //! The catalogue is `tests/escape/*.toml`. [`attempt`] lets one loose and looks at the host afterwards: what
 //! must hold for it alone stands beside it, what must hold for all is checked for each ([`Traps`]). The tests
-//! run all of them against every tier, `casemate doctor` the ones that say so against this host.
+//! run all of them against every tier and in every [`Way`], `casemate doctor` the ones that say so against this host.
 //!
 //! Invariants:
 //! - An attempt that gets out does no harm: it touches nothing of the host but the traps.
@@ -12,6 +12,7 @@
 use casemate_model::{Isolation, Limits};
 use casemate_ports::{InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec};
 
+mod arena;
 mod attempt;
 mod catalogue;
 mod drive;
@@ -19,14 +20,27 @@ mod error;
 mod expect;
 mod family;
 mod footprint;
+mod leftovers;
 mod neighbour;
 mod random;
+mod sessions;
 mod sink;
+mod taking;
 mod traps;
+mod way;
 
-pub use self::{attempt::Attempt, catalogue::catalogue, error::EscapeError, traps::Traps};
+pub use self::{
+    arena::Arena, attempt::Attempt, catalogue::catalogue, error::EscapeError, traps::Traps,
+    way::Way,
+};
 use self::{
-    attempt::Demand, drive::Observed, error::chain, family::Family, footprint::Footprint,
+    attempt::{Afterwards, Demand},
+    drive::{Observed, Script},
+    error::chain,
+    expect::Expect,
+    family::Family,
+    leftovers::Leftovers,
+    sessions::Sessions,
     sink::Captured,
 };
 
@@ -50,60 +64,140 @@ pub async fn measure<K: Keeper>(keeper: &K) -> Result<Isolation, KeeperError> {
     Ok(ready.isolation)
 }
 
-/// Runs `attempt` in a sandbox that `keeper` makes, among `traps` that were laid for it alone.
+/// Runs `attempt` in sandboxes of `arena`, among `traps` that were laid for it alone.
 ///
 /// # Errors
 /// When no sandbox can be made or the host cannot be looked at: then nothing is known.
-pub async fn attempt<K: Keeper>(
-    keeper: &K,
+pub async fn attempt<A: Arena>(
+    arena: &A,
     attempt: &Attempt,
     mut traps: Traps,
 ) -> Result<Verdict, EscapeError> {
-    if let Some(why) = attempt.cannot_run_here() {
+    let nothing = attempt
+        .cannot_run_here()
+        .or_else(|| attempt.shows_nothing(arena.way()));
+    if let Some(why) = nothing {
         return Ok(Verdict::Skipped(why));
     }
-    if attempt.neighbour {
-        let attack = async |traps: &Traps| let_loose(keeper, attempt, traps).await;
-        neighbour::beside(keeper, &mut traps, attack).await
+    let before = Leftovers::of_this_host()?;
+    let verdict = if attempt.neighbour {
+        let attack = async |traps: &Traps| let_loose(arena, attempt, traps).await;
+        neighbour::beside(arena, attempt, &mut traps, attack).await
     } else {
-        let_loose(keeper, attempt, &traps).await
+        let_loose(arena, attempt, &traps).await
+    }?;
+    arena.clear().await.map_err(EscapeError::Sandbox)?;
+    let left = before.settle(arena.way(), &traps).await?;
+    Ok(verdict.with(left))
+}
+
+/// Runs `attempt` in sessions in each of `ways`, each time among traps of its own; one session beside it must stay as it is.
+/// The process must have one thread and run in a `LocalSet`. `own_secret` stands in its environment.
+///
+/// # Errors
+/// When no sandbox can be made or the host cannot be looked at: then nothing is known.
+pub async fn attempt_in_sessions(
+    attempt: &Attempt,
+    ways: &[Way],
+    own_secret: Option<&str>,
+) -> Result<Vec<(Way, Verdict)>, EscapeError> {
+    let lay = || Traps::lay(own_secret.map(str::to_owned));
+    let outer = lay()?;
+    let before = Leftovers::of_this_host()?;
+    let sessions = Sessions::open(attempt).await;
+    let sessions = sessions.map_err(EscapeError::Sandbox)?;
+    let mut verdicts = Vec::new();
+    for way in ways {
+        let arena = sessions.in_one_way(attempt, *way);
+        verdicts.push((*way, self::attempt(&arena, attempt, lay()?).await?));
+    }
+    sessions.close().await.map_err(EscapeError::Sandbox)?;
+    let left = before.settle(Way::Cold, &outer).await?;
+    // Until then it clears away.
+    drop(sessions);
+    if let Some((_, verdict)) = verdicts.last_mut() {
+        *verdict = verdict.clone().with(left);
+    }
+    Ok(verdicts)
+}
+
+impl Verdict {
+    /// The same with more findings; whatever it was, it is none of these any more.
+    fn with(self, more: Vec<String>) -> Self {
+        if more.is_empty() {
+            return self;
+        }
+        let mut findings = match self {
+            Self::GotThrough(findings) => findings,
+            Self::Held | Self::Skipped(_) => Vec::new(),
+        };
+        findings.extend(more);
+        Self::GotThrough(findings)
     }
 }
 
-async fn let_loose<K: Keeper>(
-    keeper: &K,
+async fn let_loose<A: Arena>(
+    arena: &A,
     attempt: &Attempt,
     traps: &Traps,
 ) -> Result<Verdict, EscapeError> {
-    let before = Footprint::of_this_host()?;
-    let relatives = Family::of_this_process()?;
+    let way = arena.way();
     let inputs = traps.write_inputs(&attempt.inputs)?;
-    let (isolation, seen) = match make(keeper, attempt.limits, inputs).await {
+    let (isolation, seen) = match make(arena, attempt.limits, inputs).await {
         Ok((sandbox, ready)) => {
-            if let Demand::Nothing(why) = attempt.demand(Some(&ready.isolation)) {
+            if let Demand::Nothing(why) = attempt.demand(way, Some(&ready.isolation)) {
                 return Ok(Verdict::Skipped(why));
             }
-            let seen = watch(sandbox, attempt, traps, &relatives).await?;
+            let script = Script {
+                command: attempt.command(way, traps),
+                limits: attempt.limits,
+                stdin_bytes: attempt.stdin_bytes,
+                caller: attempt.caller,
+            };
+            let seen = watch::<A>(sandbox, script, way, traps).await?;
             (Some(ready.isolation), seen)
         }
         // A demand that must be refused, such as a hostile name of an input.
         Err(KeeperError::Spec(why)) => (None, Seen::refused(&why)),
         Err(error) => return Err(EscapeError::Sandbox(error)),
     };
-    let mut findings = seen.findings;
-    findings.extend(before.changes(traps)?);
-    findings.extend(traps.sprung(&seen.observed, &seen.captured)?);
-    if let Demand::Expect(expect) = attempt.demand(isolation.as_ref()) {
-        findings.extend(expect.disappointments(&attempt.limits, &seen.observed, &seen.captured));
-    }
-    if findings.is_empty() {
+    let Demand::Expect(expect) = attempt.demand(way, isolation.as_ref()) else {
         return Ok(Verdict::Held);
+    };
+    let verdict = seen.judged(expect, &attempt.limits, traps)?;
+    match &attempt.afterwards {
+        None => Ok(verdict),
+        Some(next) => Ok(verdict.with(look_back(arena, attempt, next, traps).await?)),
     }
-    findings.push(seen.observed.to_string());
-    Ok(Verdict::GotThrough(findings))
 }
 
-/// What was seen of one attempt.
+/// Runs the call after an attempt; returns what it found.
+async fn look_back<A: Arena>(
+    arena: &A,
+    attempt: &Attempt,
+    next: &Afterwards,
+    traps: &Traps,
+) -> Result<Vec<String>, EscapeError> {
+    let way = arena.way();
+    let made = make(arena, attempt.limits, Vec::new()).await;
+    let (sandbox, _) = made.map_err(EscapeError::Sandbox)?;
+    let script = Script {
+        command: next.command(way, traps),
+        limits: attempt.limits,
+        stdin_bytes: 0,
+        caller: None,
+    };
+    let seen = watch::<A>(sandbox, script, way, traps).await?;
+    Ok(match seen.judged(&next.expect, &attempt.limits, traps)? {
+        Verdict::GotThrough(findings) => {
+            let told = |finding: String| format!("in the call afterwards: {finding}");
+            findings.into_iter().map(told).collect()
+        }
+        Verdict::Held | Verdict::Skipped(_) => Vec::new(),
+    })
+}
+
+/// What was seen of one program.
 struct Seen {
     observed: Observed,
     captured: Captured,
@@ -118,17 +212,35 @@ impl Seen {
             findings: Vec::new(),
         }
     }
+
+    fn judged(
+        self,
+        expect: &Expect,
+        limits: &Limits,
+        traps: &Traps,
+    ) -> Result<Verdict, EscapeError> {
+        let mut findings = self.findings;
+        findings.extend(traps.sprung(&self.observed, &self.captured)?);
+        findings.extend(expect.disappointments(limits, &self.observed, &self.captured));
+        if findings.is_empty() {
+            return Ok(Verdict::Held);
+        }
+        findings.push(self.observed.to_string());
+        Ok(Verdict::GotThrough(findings))
+    }
 }
 
-async fn watch<S: Sandbox>(
-    mut sandbox: S,
-    attempt: &Attempt,
+async fn watch<A: Arena>(
+    mut sandbox: A::Sandbox,
+    script: Script,
+    way: Way,
     traps: &Traps,
-    relatives: &Family,
 ) -> Result<Seen, EscapeError> {
-    let observed = drive::drive(&mut sandbox, attempt, traps).await;
+    let place = A::processes(&sandbox);
+    let relatives = Family::of_this_process()?;
+    let observed = drive::drive(&mut sandbox, script).await;
     // Not later: when the call is over, everything in it is dead already.
-    let mut findings = relatives.survivors(traps.nonce())?;
+    let mut findings = relatives.survivors(way, place.as_deref(), traps.nonce())?;
     let mut captured = Captured::default();
     match sandbox.collect(&mut captured).await {
         Ok(artefacts) => captured.list = artefacts,

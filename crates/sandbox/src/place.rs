@@ -436,6 +436,16 @@ pub(crate) enum Inner {
     Context(crate::sessions::ContextTurn),
 }
 
+impl Place {
+    /// The first process of a place of its own, as the host numbers it.
+    pub(crate) fn first(&self) -> Option<Pid> {
+        match &self.inner {
+            Inner::Own(prepared, _) => prepared.first.pid(),
+            Inner::Context(_) => None,
+        }
+    }
+}
+
 impl Sandbox for Place {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
         let isolation = match &self.inner {

@@ -154,6 +154,11 @@ impl Pool {
             })
     }
 
+    /// Says to who refills it that it is over, if nobody has it any more.
+    pub(crate) fn retire(&self) {
+        self.wanted.notify_one();
+    }
+
     async fn make(&self) -> Result<Rc<SessionSandbox>, KeeperError> {
         self.making.set(self.making.get() + 1);
         let made = self.try_make().await;

@@ -140,7 +140,14 @@ async fn keep_time(house: std::rc::Weak<House>) {
         for pool in house.pools.borrow().values() {
             pool.rest();
         }
-        house.pools.borrow_mut().retain(|_, pool| !pool.is_unused());
+        house.pools.borrow_mut().retain(|_, pool| {
+            let unused = pool.is_unused();
+            if unused {
+                // Else its nursery would live until somebody looks for work there.
+                pool.retire();
+            }
+            !unused
+        });
     }
 }
 

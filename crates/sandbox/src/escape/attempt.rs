@@ -3,16 +3,16 @@
 use std::{collections::BTreeMap, iter, path::Path};
 
 use casemate_model::{ControlName, Isolation, Limits, Strength, Text};
-use casemate_ports::Command;
+use casemate_ports::{Cell, Command, Echo};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{expect::Expect, traps::Traps};
+use super::{Way, expect::Expect, traps::Traps};
 
 /// What every attempt in Python starts with.
 const PRELUDE: &str = include_str!("../../tests/escape/prelude.py");
 
 /// The interpreter of the sandbox's image, and of this host.
-const PYTHON: &str = "/usr/bin/python3";
+pub(super) const PYTHON: &str = "/usr/bin/python3";
 
 /// The variable by which everything that an attempt starts is known afterwards.
 const NONCE_VARIABLE: &str = "ESCAPE_NONCE";
@@ -47,9 +47,19 @@ pub struct Attempt {
     pub(super) stdin_bytes: u64,
     /// What its caller does when it has printed `READY`.
     pub(super) caller: Option<Caller>,
-    /// Whether another sandbox runs beside it.
+    /// Whether another call runs beside it.
     #[serde(default)]
     pub(super) neighbour: bool,
+    /// Where other calls are, that before, beside and after it run.
+    #[serde(default)]
+    pub(super) others: Others,
+    /// A call after it, that finds out what it left.
+    pub(super) afterwards: Option<Afterwards>,
+    /// The ways in which it can be run, if not in all.
+    pub(super) ways: Option<Vec<Way>>,
+    /// Where less, or something else, holds for it.
+    #[serde(default)]
+    pub(super) differs: Vec<Differs>,
     #[serde(default = "usual_limits", deserialize_with = "limits")]
     pub(super) limits: Limits,
     pub(super) doctor: Option<String>,
@@ -109,6 +119,35 @@ pub(super) struct WhenPartial {
     expect: Expect,
 }
 
+/// Where the other calls of an attempt are. In an arena that has no sessions each call has its own sandbox.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Others {
+    /// In sessions of their own.
+    #[default]
+    Elsewhere,
+    /// In the same session.
+    SameSession,
+}
+
+/// A call after an attempt, in Python: it must end with `exit 0`, and find nothing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Afterwards {
+    code: String,
+    #[serde(default)]
+    pub(super) expect: Expect,
+}
+
+/// What holds for an attempt that is run in one of `ways`: something else, or nothing that could be shown.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Differs {
+    pub(super) ways: Vec<Way>,
+    pub(super) why: String,
+    expect: Option<Expect>,
+}
+
 /// What an attempt demands of a sandbox.
 #[derive(Debug)]
 pub(super) enum Demand<'a> {
@@ -142,19 +181,52 @@ impl Attempt {
         self.doctor.as_deref()
     }
 
+    /// The ways in which it can be run.
+    pub fn ways(&self) -> impl Iterator<Item = Way> {
+        let possible = |way: &Way| match &self.ways {
+            Some(ways) => ways.contains(way),
+            // A context runs nothing else.
+            None => self.program == Program::Python || *way != Way::Context,
+        };
+        Way::ALL.into_iter().filter(possible)
+    }
+
+    pub(super) fn shares_a_session(&self) -> bool {
+        self.others == Others::SameSession
+    }
+
     /// Why its program cannot run on this host, if it cannot.
     pub(super) fn cannot_run_here(&self) -> Option<String> {
         let missing = self.program == Program::Python && !Path::new(PYTHON).exists();
         missing.then(|| format!("there is no {PYTHON} on this host"))
     }
 
-    /// What it demands of a sandbox with this `isolation`; of none, what it demands of any.
-    pub(super) fn demand(&self, isolation: Option<&Isolation>) -> Demand<'_> {
+    /// Why it could show nothing if it ran in this `way`, if so.
+    pub(super) fn shows_nothing(&self, way: Way) -> Option<String> {
+        let differs = self.differs(way)?;
+        let nothing = differs.expect.is_none();
+        nothing.then(|| differs.why.clone())
+    }
+
+    fn differs(&self, way: Way) -> Option<&Differs> {
+        self.differs
+            .iter()
+            .find(|differs| differs.ways.contains(&way))
+    }
+
+    /// What it demands, run in this `way`, of a sandbox with this `isolation`; of none, what it demands of any.
+    pub(super) fn demand(&self, way: Way, isolation: Option<&Isolation>) -> Demand<'_> {
         let weak = |weaker: &&WhenPartial| {
             isolation.is_some_and(|facts| facts.strength(weaker.control) != Strength::Enforced)
         };
+        let usual = || {
+            let other = self
+                .differs(way)
+                .and_then(|differs| differs.expect.as_ref());
+            Demand::Expect(other.unwrap_or(&self.expect))
+        };
         match self.when_partial.as_ref().filter(weak) {
-            None => Demand::Expect(&self.expect),
+            None => usual(),
             Some(WhenPartial {
                 skip: None, expect, ..
             }) => Demand::Expect(expect),
@@ -166,29 +238,68 @@ impl Attempt {
         }
     }
 
-    pub(super) fn command(&self, traps: &Traps) -> Command {
-        let fill = |text: &str| traps.fill(text);
-        let words = |words: &[&str]| words.iter().copied().map(Text::from).collect();
-        let mut argv: Vec<Text> = match self.program {
-            Program::Python => {
-                let code = fill(&format!("{PRELUDE}\n{}", self.code));
-                words(&[PYTHON, "-I", "-S", "-c", &code, traps.nonce()])
-            }
-            Program::Sh => words(&["/bin/sh", "-c", &fill(&self.code), traps.nonce()]),
-            Program::Argv => self.argv.iter().map(|word| fill(word).into()).collect(),
+    pub(super) fn command(&self, way: Way, traps: &Traps) -> Command {
+        let fill = |text: &str| in_way(&traps.fill(text), way);
+        let mut command = match self.program {
+            Program::Python => python(&fill(&with_prelude(&self.code)), traps.nonce(), way),
+            Program::Sh => program(&["/bin/sh", "-c", &fill(&self.code), traps.nonce()]),
+            Program::Argv => Command {
+                argv: self.argv.iter().map(|word| fill(word).into()).collect(),
+                ..Command::default()
+            },
         };
-        argv.extend(Padding::texts(self.argv_padding));
+        command.argv.extend(Padding::texts(self.argv_padding));
         let declared = self.env.iter();
         let declared = declared.map(|(name, value)| (name.clone(), fill(value).into()));
         let padded = Padding::texts(self.env_padding).enumerate();
         let padded = padded.map(|(index, text)| (format!("PADDING_{index}"), text));
-        let mut env: BTreeMap<String, Text> = declared.chain(padded).collect();
-        env.insert(NONCE_VARIABLE.into(), traps.nonce().into());
-        Command {
-            argv,
-            env,
-            ..Command::default()
-        }
+        command.env = declared.chain(padded).collect();
+        command
+            .env
+            .insert(NONCE_VARIABLE.into(), traps.nonce().into());
+        command
+    }
+}
+
+impl Afterwards {
+    pub(super) fn command(&self, way: Way, traps: &Traps) -> Command {
+        let code = in_way(&traps.fill(&with_prelude(&self.code)), way);
+        let mut command = python(&code, traps.nonce(), way);
+        command
+            .env
+            .insert(NONCE_VARIABLE.into(), traps.nonce().into());
+        command
+    }
+}
+
+/// `text` with the way in which it runs, written `{way}`.
+fn in_way(text: &str, way: Way) -> String {
+    text.replace("{way}", &way.to_string())
+}
+
+fn with_prelude(code: &str) -> String {
+    format!("{PRELUDE}\n{code}")
+}
+
+/// Python source with one argument, as it is run in this `way`.
+pub(super) fn python(code: &str, argument: &str, way: Way) -> Command {
+    if !way.has_cells() {
+        return program(&[PYTHON, "-I", "-S", "-c", code, argument]);
+    }
+    Command {
+        argv: vec!["<cell>".into(), argument.into()],
+        cell: Some(Cell {
+            source: code.into(),
+            echo: Echo::Nothing,
+        }),
+        ..Command::default()
+    }
+}
+
+fn program(words: &[&str]) -> Command {
+    Command {
+        argv: words.iter().copied().map(Text::from).collect(),
+        ..Command::default()
     }
 }
 

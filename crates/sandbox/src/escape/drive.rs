@@ -2,17 +2,13 @@
 
 use std::{fmt, future::Future, time::Duration};
 
-use casemate_model::{Cause, DeniedAttempt, Exit, Stream, Text};
+use casemate_model::{Cause, DeniedAttempt, Exit, Limits, Stream, Text};
 use casemate_ports::{
-    CHANNEL_CAPACITY, CallIo, Control, Ended, Event, KeeperError, Sandbox, Signal,
+    CHANNEL_CAPACITY, CallIo, Command, Control, Ended, Event, KeeperError, Sandbox, Signal,
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{
-    attempt::{Attempt, Caller},
-    error::chain,
-    traps::Traps,
-};
+use super::{attempt::Caller, error::chain};
 
 /// How much longer than its wall clock a call may take before its keeper is said to hang.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -78,12 +74,16 @@ impl fmt::Display for Observed {
     }
 }
 
-/// Runs the program of `attempt` in `sandbox`.
-pub(super) async fn drive<S: Sandbox>(
-    sandbox: &mut S,
-    attempt: &Attempt,
-    traps: &Traps,
-) -> Observed {
+/// A program, and what its caller does.
+pub(super) struct Script {
+    pub(super) command: Command,
+    pub(super) limits: Limits,
+    pub(super) stdin_bytes: u64,
+    pub(super) caller: Option<Caller>,
+}
+
+/// Runs a program in `sandbox`.
+pub(super) async fn drive<S: Sandbox>(sandbox: &mut S, script: Script) -> Observed {
     let started = Instant::now();
     let (stdin, stdin_end) = mpsc::channel(CHANNEL_CAPACITY);
     let (control, control_end) = mpsc::channel(CHANNEL_CAPACITY);
@@ -96,13 +96,13 @@ pub(super) async fn drive<S: Sandbox>(
     let output = Output {
         events,
         control,
-        caller: attempt.caller,
+        caller: script.caller,
         stdout: Vec::new(),
         stderr: Vec::new(),
     };
-    let patience = Duration::from_millis(attempt.limits.wall_ms) + PATIENCE;
-    let run = in_time(patience, sandbox.run(attempt.command(traps), io));
-    let feed = feed(stdin, attempt.stdin_bytes);
+    let patience = Duration::from_millis(script.limits.wall_ms) + PATIENCE;
+    let run = in_time(patience, sandbox.run(script.command, io));
+    let feed = feed(stdin, script.stdin_bytes);
     let (ended, (stdout, stderr), ()) = tokio::join!(run, output.hear(), feed);
     let (ending, denied, output_truncated) = match ended {
         Ok(ended) => (word(&ended), ended.denied, ended.output_truncated),

@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
 };
 
 use casemate_model::Text;
 
-use super::{EscapeError, error::During as _};
+use super::{EscapeError, Way, error::During as _};
 
 /// The descendants of this process.
 #[derive(Debug)]
@@ -29,15 +30,65 @@ impl Family {
         Ok(Self(parents.keys().copied().filter(descends).collect()))
     }
 
-    /// Every process that carries `nonce`, or has come to the family since: a finding each.
-    pub(super) fn survivors(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
+    /// Everything that a call has left alive, a finding each: whatever carries `nonce`, has come to the family since, or is
+    /// in the pid namespace `place` and not its first process, which is ours.
+    pub(super) fn survivors(
+        &self,
+        way: Way,
+        place: Option<&Path>,
+        nonce: &str,
+    ) -> Result<Vec<String>, EscapeError> {
         let now = Self::of_this_process()?;
-        let survives =
-            |pid: &u32| carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid);
-        let name = |pid| Text::from(fs::read(format!("/proc/{pid}/comm")).unwrap_or_default());
-        let finding = |pid| format!("process {pid} ({}) outlived its call", name(pid));
+        let came_since = |pid: &u32| now.0.contains(pid) && !self.0.contains(pid);
+        let of_the_place = |pid: &u32| place.is_some_and(|place| is_in(*pid, place));
+        // In a session who cannot act any more waits until the kernel and its parent have time.
+        let counts = |pid: &u32| way == Way::Once || !is_exiting(*pid);
+        let survives = |pid: &u32| {
+            (carries(*pid, nonce) || came_since(pid) || of_the_place(pid)) && counts(pid)
+        };
+        let finding = |pid| format!("{} outlived its call", told(pid));
         Ok(pids()?.into_iter().filter(survives).map(finding).collect())
     }
+
+    /// Everything that carries `nonce`, is in the family and was not, or was and is not: a finding each.
+    pub(super) fn changes(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
+        let now = Self::of_this_process()?;
+        let added =
+            |pid: &u32| carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid);
+        let finding = |pid| format!("{} was left behind", told(pid));
+        let mut findings: Vec<_> = pids()?.into_iter().filter(added).map(finding).collect();
+        let gone = self.0.difference(&now.0);
+        findings.extend(gone.map(|pid| format!("process {pid} of somebody else is gone")));
+        Ok(findings)
+    }
+}
+
+fn told(pid: u32) -> String {
+    let name = Text::from(fs::read(format!("/proc/{pid}/comm")).unwrap_or_default());
+    format!("process {pid} ({name})")
+}
+
+/// Whether it is in the pid namespace `place`, and not the first process there.
+fn is_in(pid: u32, place: &Path) -> bool {
+    let inside = fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == place);
+    inside && number_inside(pid).is_some_and(|number| number != "1")
+}
+
+/// Its number in its own pid namespace.
+fn number_inside(pid: u32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().last().map(str::to_owned)
+}
+
+/// Whether it never returns to its program.
+fn is_exiting(pid: u32) -> bool {
+    // PF_EXITING of linux/sched.h.
+    const EXITING: u64 = 4;
+    let flags = field(pid, 6).and_then(|flags| flags.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & EXITING != 0)
 }
 
 /// A process with `nonce` in its arguments or environment.
@@ -61,8 +112,13 @@ fn pids() -> Result<Vec<u32>, EscapeError> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
+    field(pid, 1)?.parse().ok()
+}
+
+/// A field of `/proc/PID/stat`, counted from the one after the name.
+fn field(pid: u32, index: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in parentheses, and may contain both spaces and parentheses.
     let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(1)?.parse().ok()
+    fields.split(' ').nth(index).map(str::to_owned)
 }

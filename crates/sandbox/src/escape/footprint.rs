@@ -64,6 +64,10 @@ fn own_cgroups(directory: &Path, prefix: &str, depth: usize, found: &mut BTreeSe
             .is_some_and(|name| name.starts_with(prefix))
         {
             found.insert(entry.path());
+            // Those of a keeper of sessions have more inside.
+            if let Some(depth) = depth.checked_sub(1) {
+                own_cgroups(&entry.path(), "", depth, found);
+            }
         } else if depth > 0 {
             own_cgroups(&entry.path(), prefix, depth - 1, found);
         }

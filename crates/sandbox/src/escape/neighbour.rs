@@ -1,26 +1,27 @@
 //! Another call of the same keeper, while an attempt runs: it must not be seen, disturbed or ended.
 
-use std::collections::BTreeMap;
-
-use casemate_model::{Limits, Text};
-use casemate_ports::{CHANNEL_CAPACITY, CallIo, Command, Event, Keeper, Sandbox as _};
+use casemate_model::Text;
+use casemate_ports::{CHANNEL_CAPACITY, CallIo, Command, Event, Sandbox as _};
 use tokio::sync::mpsc;
 
-use super::{EscapeError, Traps, Verdict, family, traps::Neighbour};
+use super::{
+    Arena, Attempt, EscapeError, Traps, Verdict, Way, attempt::python, family, traps::Neighbour,
+};
 
 /// It waits for its standard input to end; then it says that it is well.
-const PROGRAM: &str = "echo READY; read -r line; echo UNHARMED";
+const PROGRAM: &str = include_str!("../../tests/escape/neighbour.py");
 
 const CUE: &[u8] = b"READY\n";
 const WELL: &[u8] = b"READY\nUNHARMED\n";
 
 /// Runs `attack` while the other call waits.
-pub(super) async fn beside<K: Keeper>(
-    keeper: &K,
+pub(super) async fn beside<A: Arena>(
+    arena: &A,
+    attempt: &Attempt,
     traps: &mut Traps,
     attack: impl AsyncFnOnce(&Traps) -> Result<Verdict, EscapeError>,
 ) -> Result<Verdict, EscapeError> {
-    let made = super::make(keeper, Limits::default(), Vec::new()).await;
+    let made = super::make(arena, attempt.limits, Vec::new()).await;
     let (mut sandbox, _) = made.map_err(EscapeError::Sandbox)?;
     let (stdin, stdin_end) = mpsc::channel(CHANNEL_CAPACITY);
     let (_control, control_end) = mpsc::channel(CHANNEL_CAPACITY);
@@ -30,7 +31,7 @@ pub(super) async fn beside<K: Keeper>(
         control: control_end,
         events: events_end,
     };
-    let program = sandbox.run(command(traps.neighbour()), io);
+    let program = sandbox.run(command(attempt, arena.way(), traps.neighbour()), io);
     let visit = async {
         let mut said = Vec::new();
         hear(&mut events, &mut said, CUE).await;
@@ -47,25 +48,20 @@ pub(super) async fn beside<K: Keeper>(
     if ended.is_ok() && said == WELL {
         return Ok(verdict);
     }
-    let mut findings = match verdict {
-        Verdict::GotThrough(findings) => findings,
-        Verdict::Held | Verdict::Skipped(_) => Vec::new(),
-    };
     let said = Text::from(said);
-    findings.push(format!(
-        "the other call was disturbed: it ended with {ended:?} and said {said:?}"
-    ));
-    Ok(Verdict::GotThrough(findings))
+    let finding =
+        format!("the other call was disturbed: it ended with {ended:?} and said {said:?}");
+    Ok(verdict.with(vec![finding]))
 }
 
-fn command(neighbour: &Neighbour) -> Command {
-    let argv = ["/bin/sh", "-c", PROGRAM, &neighbour.nonce].map(Text::from);
+fn command(attempt: &Attempt, way: Way, neighbour: &Neighbour) -> Command {
+    let shares = attempt.shares_a_session() && way != Way::Once;
+    let shares = if shares { "True" } else { "False" };
+    let program = PROGRAM.replace("{shares_a_session}", shares);
+    let mut command = python(&program, &neighbour.nonce, way);
     let secret = Text::from(neighbour.secret.as_str());
-    Command {
-        argv: argv.into(),
-        env: BTreeMap::from([("NEIGHBOUR_SECRET".to_owned(), secret)]),
-        ..Command::default()
-    }
+    command.env.insert("NEIGHBOUR_SECRET".into(), secret);
+    command
 }
 
 /// Listens until `said` ends with `cue`, or there is nothing more to hear.

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use casemate_model::SandboxId;
+use casemate_model::{ContextId, SandboxId, SessionId};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 fn bytes<const N: usize>() -> [u8; N] {
@@ -19,8 +19,22 @@ pub(super) fn text() -> String {
 
 /// The id of a new sandbox.
 pub(super) fn sandbox_id() -> SandboxId {
+    SandboxId::new(now_ms(), bytes())
+}
+
+/// The id of a new session.
+pub(super) fn session_id() -> SessionId {
+    SessionId::new(now_ms(), bytes())
+}
+
+/// The id of a new context.
+pub(super) fn context_id() -> ContextId {
+    ContextId::new(now_ms(), bytes())
+}
+
+fn now_ms() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    SandboxId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), bytes())
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

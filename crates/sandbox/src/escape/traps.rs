@@ -65,6 +65,7 @@ impl Traps {
         places.insert("canary_path", canary.path().display().to_string());
         places.insert("canary_pid", canary.pid().to_string());
         places.insert("keeper_pid", std::process::id().to_string());
+        places.insert("neighbour_nonce", neighbour.nonce.clone());
         let mut secrets = Vec::from(canary.secrets());
         secrets.push(("another call", neighbour.secret.clone()));
         secrets.extend(own_secret.map(|secret| ("the keeper's environment", secret)));

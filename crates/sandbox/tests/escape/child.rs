@@ -4,13 +4,16 @@ use std::{env, process::ExitCode};
 
 use casemate_sandbox::{
     NamespaceKeeper,
-    escape::{Attempt, EscapeError, Traps, Verdict, attempt, catalogue},
+    escape::{Attempt, EscapeError, Traps, Verdict, Way, attempt, attempt_in_sessions, catalogue},
 };
+use tokio::task::LocalSet;
 
 use crate::{failure, weak::WeakKeeper};
 
 /// Which attempt to run; the parent sets it.
 pub(crate) const ATTEMPT: &str = "CASEMATE_ESCAPE_ATTEMPT";
+/// Set when the attempt shall run in sessions.
+pub(crate) const IN_SESSIONS: &str = "CASEMATE_ESCAPE_IN_SESSIONS";
 /// Not an attempt, but a sandbox that cannot be made.
 pub(crate) const FAILED_STEP: &str = "failed_step_is_named";
 /// Set when the attempt shall run without any sandbox.
@@ -35,7 +38,8 @@ pub(crate) fn main(name: &str) -> ExitCode {
         .enable_all()
         .build()
         .unwrap();
-    let (code, text) = match runtime.block_on(run(name)) {
+    let set = LocalSet::new();
+    let (code, text) = match set.block_on(&runtime, run(name)) {
         Ok(Verdict::Held) => (HELD, String::new()),
         Ok(Verdict::GotThrough(findings)) => (GOT_THROUGH, findings.join("\n")),
         Ok(Verdict::Skipped(why)) => (SKIPPED, why),
@@ -53,10 +57,35 @@ async fn run(name: &str) -> Result<Verdict, EscapeError> {
     let attempts = catalogue()?;
     let wanted = |attempt: &&Attempt| attempt.name() == name;
     let found = attempts.iter().find(wanted).expect("the catalogue has it");
+    if env::var_os(IN_SESSIONS).is_some() {
+        return run_in_sessions(found).await;
+    }
     let traps = Traps::lay(env::var(SECRET).ok())?;
     if env::var_os(WEAK).is_some() {
         return attempt(&WeakKeeper, found, traps).await;
     }
     let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
     attempt(&keeper, found, traps).await
+}
+
+/// The verdicts of all ways in which a session runs the attempt, as one.
+async fn run_in_sessions(found: &Attempt) -> Result<Verdict, EscapeError> {
+    let ways: Vec<Way> = found.ways().filter(|way| *way != Way::Once).collect();
+    let secret = env::var(SECRET).ok();
+    let verdicts = attempt_in_sessions(found, &ways, secret.as_deref()).await?;
+    let (mut findings, mut skipped) = (Vec::new(), Vec::new());
+    for (way, verdict) in verdicts {
+        match verdict {
+            Verdict::Held => {}
+            Verdict::GotThrough(found) => {
+                findings.extend(found.into_iter().map(|finding| format!("{way}: {finding}")));
+            }
+            Verdict::Skipped(why) => skipped.push(format!("{way}: {why}")),
+        }
+    }
+    Ok(match (findings.as_slice(), skipped.as_slice()) {
+        ([], []) => Verdict::Held,
+        ([], _) => Verdict::Skipped(skipped.join("; ")),
+        _ => Verdict::GotThrough(findings),
+    })
 }

@@ -1,5 +1,5 @@
-//! Runs every attempt of the catalogue against the namespace tier: as root where this is root, and always as
-//! an ordinary user.
+//! Runs every attempt of the catalogue against the namespace tier: in a sandbox that is used once, and in sessions cold,
+//! warm and in contexts; as root where this is root, and always as an ordinary user.
 //!
 //! The keeper needs a process with one thread, so each trial starts this executable again for one attempt.
 
@@ -12,7 +12,7 @@
 
 use std::{error::Error as _, process::ExitCode};
 
-use casemate_sandbox::escape::{Attempt, catalogue};
+use casemate_sandbox::escape::{Attempt, Way, catalogue};
 use libtest_mimic::{Arguments, Trial};
 
 mod child;
@@ -21,10 +21,10 @@ mod trial;
 mod user;
 mod weak;
 
-use self::user::User;
+use self::{trial::Place, user::User};
 
 /// More at once would make the machine's limits the suite's.
-const MAX_THREADS: usize = 2;
+const MAX_THREADS: usize = 4;
 
 /// Attempts that do no harm without any sandbox, and must get through there.
 const WEAK: &[&str] = &[
@@ -54,12 +54,21 @@ fn main() -> ExitCode {
 
 fn trials(attempts: &[Attempt], users: &[User]) -> Vec<Trial> {
     let mut trials = Vec::new();
-    let names = attempts.iter().map(Attempt::name);
-    for name in names.chain([child::FAILED_STEP]) {
+    let mut wanted = vec![(child::FAILED_STEP, Place::Once)];
+    for attempt in attempts {
+        let name = attempt.name();
+        if attempt.ways().any(|way| way == Way::Once) {
+            wanted.push((name, Place::Once));
+        }
+        if attempt.ways().any(|way| way != Way::Once) {
+            wanted.push((name, Place::InSessions));
+        }
+    }
+    for (name, place) in wanted {
         for user in users.iter().cloned() {
             let name = name.to_owned();
-            let title = format!("{}::{name}", user.name);
-            trials.push(Trial::test(title, move || trial::held(&name, &user)));
+            let title = format!("{}::{}::{name}", user.name, place.name());
+            trials.push(Trial::test(title, move || trial::held(&name, place, &user)));
         }
     }
     for name in WEAK {

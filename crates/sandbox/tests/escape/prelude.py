@@ -2,6 +2,9 @@
 import ctypes, errno, os, sys
 
 NONCE = sys.argv[1]
+WAY = "{way}"
+SESSION = WAY != "once"
+CELL = WAY in ("warm", "context")
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 

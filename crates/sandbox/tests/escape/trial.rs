@@ -20,12 +20,35 @@ use crate::{child, user::User};
 /// After this the attempt has hung its keeper.
 const MAX_TIME: Duration = Duration::from_secs(60);
 
+/// Where an attempt runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a sandbox that is used once.
+    Once,
+    /// In sessions, in every way that it can.
+    InSessions,
+}
+
+impl Place {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::InSessions => "in_sessions",
+        }
+    }
+}
+
 /// The attempt must be held.
-pub(crate) fn held(name: &str, user: &User) -> Result<(), Failed> {
-    match finish(user.command(), name)? {
+pub(crate) fn held(name: &str, place: Place, user: &User) -> Result<(), Failed> {
+    let mut command = user.command();
+    if place == Place::InSessions {
+        command.env(child::IN_SESSIONS, "1");
+    }
+    match finish(command, name)? {
         (Some(child::HELD), _) => Ok(()),
         (Some(child::SKIPPED), why) => {
-            println!("{}::{name} skipped: {}", user.name, why.trim());
+            let place = place.name();
+            println!("{}::{place}::{name} skipped: {}", user.name, why.trim());
             Ok(())
         }
         (code, text) => Err(format!("the verdict was {code:?}: {text}").into()),

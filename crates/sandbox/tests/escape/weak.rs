@@ -6,6 +6,7 @@ use casemate_model::{Artefact, Cause, Exit, Isolation, IsolationTier, Stream, Us
 use casemate_ports::{
     ArtefactSink, CallIo, Command, Ended, Event, Keeper, KeeperError, Ready, Sandbox, SandboxSpec,
 };
+use casemate_sandbox::escape::{Arena, Way};
 
 /// Runs programs on the host as they are.
 #[derive(Debug)]
@@ -19,6 +20,16 @@ impl Keeper for WeakKeeper {
 
     async fn create(&self, _: SandboxSpec) -> Result<NoSandbox, KeeperError> {
         Ok(NoSandbox)
+    }
+}
+
+impl Arena for WeakKeeper {
+    fn way(&self) -> Way {
+        Way::Once
+    }
+
+    async fn clear(&self) -> Result<(), KeeperError> {
+        Ok(())
     }
 }
 

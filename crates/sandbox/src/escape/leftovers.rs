@@ -1,0 +1,42 @@
+//! What may be left when everything of an attempt is destroyed: nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{EscapeError, Traps, Way, family::Family, footprint::Footprint};
+
+/// How long the kernel and the keeper may take to clear away after sessions.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What was there before.
+#[derive(Debug)]
+pub(super) struct Leftovers {
+    footprint: Footprint,
+    family: Family,
+}
+
+impl Leftovers {
+    pub(super) fn of_this_host() -> Result<Self, EscapeError> {
+        Ok(Self {
+            footprint: Footprint::of_this_host()?,
+            family: Family::of_this_process()?,
+        })
+    }
+
+    /// What is not as it was: a finding each. Of sessions it is cleared away in the background.
+    pub(super) async fn settle(&self, way: Way, traps: &Traps) -> Result<Vec<String>, EscapeError> {
+        let start = Instant::now();
+        loop {
+            let mut findings = self.footprint.changes(traps)?;
+            if findings.is_empty() || way == Way::Once {
+                findings.extend(self.family.changes(traps.nonce())?);
+            }
+            if findings.is_empty() || way == Way::Once || start.elapsed() >= PATIENCE {
+                return Ok(findings);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}

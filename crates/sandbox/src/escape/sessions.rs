@@ -1,0 +1,291 @@
+//! Sessions as an arena: each call in a session of its own, or all in one.
+
+use std::{
+    cell::RefCell,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+
+use casemate_model::{Artefact, ContextId, Digest, SessionId};
+use casemate_ports::{
+    ArtefactSink, CallIo, Command, Ended, ImageRef, InputFile, Keeper, KeeperError, Kind, Owner,
+    PlaceSpec, PoolSize, Quota, Quotas, Ready, Sandbox, SandboxSpec, SessionKeeper as _,
+    SessionSpec,
+};
+use tokio::time::Instant;
+
+use super::{Arena, Attempt, Way, attempt::PYTHON, random, taking};
+use crate::{NamespaceSessions, Place};
+
+/// How long a sandbox may take until it stands ready in its pool.
+const STOCKING: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Longer than any attempt.
+const LIFE_MS: u64 = 600_000;
+
+/// More than any attempt may use.
+const QUOTA: Quota = Quota {
+    memory_bytes: 8 << 30,
+    processes: 8_192,
+    cpu_milli: 16_000,
+    calls: 64,
+};
+
+/// Sessions in which one attempt is let loose, in one way after the other. The process must have one thread and run in a
+/// `LocalSet`.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    house: Rc<House>,
+}
+
+/// The same, for one way.
+#[derive(Debug)]
+pub(super) struct InOneWay {
+    house: Rc<House>,
+    way: Way,
+    /// The session of all calls, if they share one.
+    shared: Option<RefCell<Option<Shared>>>,
+}
+
+#[derive(Debug)]
+struct House {
+    keeper: NamespaceSessions,
+    owner: Owner,
+    kind: Kind,
+    opened: RefCell<Vec<SessionId>>,
+}
+
+/// A session that several calls share.
+#[derive(Debug)]
+struct Shared {
+    session: SessionId,
+    /// While a call is there, no place is made for the next: what appears during an attempt is the attempt's.
+    _holder: Place,
+}
+
+impl Sessions {
+    /// Sessions for `attempt`. One of them is nobody's business: it must be there afterwards as it was.
+    pub(super) async fn open(attempt: &Attempt) -> Result<Self, KeeperError> {
+        let kind = Kind {
+            image: ImageRef::Host,
+            profile: Digest::of(b"escape"),
+            python: Path::new(PYTHON).exists(),
+            limits: attempt.limits,
+            quotas: Quotas {
+                session: QUOTA,
+                agent: QUOTA,
+                tenant: QUOTA,
+            },
+        };
+        let house = Rc::new(House {
+            // No image is used.
+            keeper: NamespaceSessions::new(Path::new("/nonexistent"))?,
+            owner: Owner {
+                tenant: "tenant".into(),
+                agent: "agent".into(),
+            },
+            kind,
+            opened: RefCell::default(),
+        });
+        house.open(Way::Cold).await?;
+        Ok(Self { house })
+    }
+
+    /// The arena for one way.
+    pub(super) fn in_one_way(&self, attempt: &Attempt, way: Way) -> InOneWay {
+        InOneWay {
+            house: Rc::clone(&self.house),
+            way,
+            shared: attempt.shares_a_session().then(RefCell::default),
+        }
+    }
+
+    /// Destroys everything.
+    pub(super) async fn close(&self) -> Result<(), KeeperError> {
+        self.house.stock(0).await?;
+        self.house.close_all_but(0).await
+    }
+}
+
+impl Arena for InOneWay {
+    fn way(&self) -> Way {
+        self.way
+    }
+
+    fn processes(sandbox: &Visit) -> Option<PathBuf> {
+        let pid = sandbox.place.first()?.as_raw_nonzero();
+        fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
+    }
+
+    async fn clear(&self) -> Result<(), KeeperError> {
+        if let Some(shared) = &self.shared {
+            shared.borrow_mut().take();
+        }
+        self.house.close_all_but(1).await
+    }
+}
+
+impl Keeper for InOneWay {
+    type Sandbox = Visit;
+
+    async fn create(&self, spec: SandboxSpec) -> Result<Visit, KeeperError> {
+        let house = &self.house;
+        let session = self.session().await?;
+        let context = match self.way {
+            Way::Context => Some(house.context(session).await?),
+            Way::Once | Way::Cold | Way::Warm => None,
+        };
+        Ok(Visit {
+            place: house.place(session, spec.inputs, context).await?,
+            session,
+            stays: self.shared.is_some(),
+            house: Rc::clone(house),
+        })
+    }
+}
+
+impl InOneWay {
+    /// The session of a call.
+    async fn session(&self) -> Result<SessionId, KeeperError> {
+        let Some(shared) = &self.shared else {
+            return self.house.open(self.way).await;
+        };
+        if let Some(shared) = shared.borrow().as_ref() {
+            return Ok(shared.session);
+        }
+        let session = self.house.open(self.way).await?;
+        let holder = self.house.place(session, Vec::new(), None).await?;
+        shared.borrow_mut().replace(Shared {
+            session,
+            _holder: holder,
+        });
+        Ok(session)
+    }
+}
+
+impl House {
+    async fn open(&self, way: Way) -> Result<SessionId, KeeperError> {
+        let from_pool = way == Way::Warm;
+        if from_pool {
+            self.stock(1).await?;
+            self.stands_ready().await?;
+        }
+        let id = random::session_id();
+        let spec = SessionSpec {
+            id,
+            owner: self.owner.clone(),
+            kind: self.kind,
+            idle_ms: LIFE_MS,
+            max_ms: LIFE_MS,
+        };
+        let opened = self.keeper.open(spec).await?;
+        self.opened.borrow_mut().push(id);
+        if from_pool {
+            // No other is made meanwhile: what appears during an attempt is the attempt's.
+            self.stock(0).await?;
+        }
+        if opened.warm == from_pool {
+            Ok(id)
+        } else {
+            Err(KeeperError::Lost(format!("the session is not {way}")))
+        }
+    }
+
+    async fn stock(&self, count: u32) -> Result<(), KeeperError> {
+        let size = PoolSize {
+            min: count,
+            max: count,
+            idle_ms: LIFE_MS,
+        };
+        self.keeper.stock(self.owner.clone(), self.kind, size).await
+    }
+
+    async fn stands_ready(&self) -> Result<(), KeeperError> {
+        let start = Instant::now();
+        while start.elapsed() < STOCKING {
+            if self.keeper.pools().await?.iter().any(|pool| pool.ready > 0) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Err(KeeperError::Lost("no sandbox came into the pool".into()))
+    }
+
+    async fn place(
+        &self,
+        session: SessionId,
+        inputs: Vec<InputFile>,
+        context: Option<ContextId>,
+    ) -> Result<Place, KeeperError> {
+        let spec = PlaceSpec {
+            session,
+            owner: self.owner.clone(),
+            limits: self.kind.limits,
+            inputs,
+            context,
+        };
+        self.keeper.place(spec).await
+    }
+
+    async fn context(&self, session: SessionId) -> Result<ContextId, KeeperError> {
+        let context = random::context_id();
+        let opened = self
+            .keeper
+            .open_context(session, self.owner.clone(), context);
+        opened.await?;
+        Ok(context)
+    }
+
+    async fn close(&self, session: SessionId) -> Result<(), KeeperError> {
+        self.opened.borrow_mut().retain(|opened| *opened != session);
+        self.keeper.close(session, self.owner.clone()).await
+    }
+
+    /// Closes all but the first `count`.
+    async fn close_all_but(&self, count: usize) -> Result<(), KeeperError> {
+        let opened = self.opened.borrow().clone();
+        for session in opened.into_iter().skip(count) {
+            self.close(session).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A call in a session.
+#[derive(Debug)]
+pub(super) struct Visit {
+    place: Place,
+    session: SessionId,
+    /// Whether the session stays when the call is over.
+    stays: bool,
+    house: Rc<House>,
+}
+
+impl Sandbox for Visit {
+    async fn ready(&mut self) -> Result<Ready, KeeperError> {
+        self.place.ready().await
+    }
+
+    async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {
+        self.place.run(command, io).await
+    }
+
+    /// Takes files out as a caller of the session does, and destroys the session unless others share it.
+    async fn collect(self, sink: &mut dyn ArtefactSink) -> Result<Vec<Artefact>, KeeperError> {
+        let Self {
+            place,
+            session,
+            stays,
+            house,
+        } = self;
+        drop(place);
+        let taken = taking::take(&house.keeper, session, &house.owner, sink).await?;
+        if !stays {
+            house.close(session).await?;
+        }
+        Ok(taken)
+    }
+}
