@@ -17,6 +17,7 @@ mod page;
 mod process;
 pub mod reference;
 pub mod requirements;
+mod served;
 mod source;
 pub mod stages;
 pub mod tidy;

@@ -8,6 +8,10 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use xtask::{Tree, bench, demo, image, reference, requirements, stages};
 
+/// What a quick measurement is content with.
+const QUICK_RUNS: usize = 3;
+const QUICK_IDLE_MS: u64 = 10;
+
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about)]
 struct Cli {
@@ -73,9 +77,9 @@ enum Bench {
         /// Where the random order starts [default: anywhere]
         #[arg(long)]
         seed: Option<u64>,
-        /// The tree of an image with numpy and pandas
-        #[arg(long, value_name = "DIR")]
-        image: Option<PathBuf>,
+        /// Only see whether it works: few runs, few sessions, and no page
+        #[arg(long)]
+        quick: bool,
     },
     /// Appending to the ledger
     Ledger,
@@ -140,16 +144,24 @@ fn measure(bench: Bench) -> Result<()> {
             runs,
             idle_ms,
             seed,
-            image,
+            quick,
         } => bench::sandbox(
             &Tree::current()?,
             &bench::SandboxOptions {
                 run: bench::RunOptions {
-                    runs: usize::try_from(runs)?,
-                    idle_ms,
+                    runs: if quick {
+                        QUICK_RUNS
+                    } else {
+                        usize::try_from(runs)?
+                    },
+                    idle_ms: if quick { QUICK_IDLE_MS } else { idle_ms },
                     seed: seed.unwrap_or_else(|| fastrand::u64(..)),
                 },
-                image,
+                extent: if quick {
+                    bench::Extent::Quick
+                } else {
+                    bench::Extent::Full
+                },
             },
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),
