@@ -38,7 +38,7 @@ pub(crate) fn build(tree: &Tree, casemate: &Path) -> Result<Built> {
     let said = process::capture(&mut command(tree, casemate)?)?;
     let digest = said
         .split_whitespace()
-        .find_map(|word| word.strip_prefix("sha256:"))
+        .find_map(|word| Some(word.strip_prefix("sha256:")?.trim_end_matches(':')))
         .context("casemate names no image")?;
     let store = process::target_directory()?.join(STATE).join("images");
     let files = store.join(digest).join("tree");

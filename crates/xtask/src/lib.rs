@@ -18,6 +18,7 @@ mod process;
 pub mod reference;
 pub mod requirements;
 mod served;
+pub mod soak;
 mod source;
 pub mod stages;
 pub mod tidy;

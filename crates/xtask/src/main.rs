@@ -2,11 +2,11 @@
 
 #![expect(clippy::print_stderr, reason = "a command-line tool")]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use xtask::{Tree, bench, demo, image, reference, requirements, stages};
+use xtask::{Tree, bench, demo, image, reference, requirements, soak, stages};
 
 /// What a quick measurement is content with.
 const QUICK_RUNS: usize = 3;
@@ -39,6 +39,15 @@ enum Verb {
     Reference {
         #[command(flatten)]
         mode: Mode,
+    },
+    /// Load `casemate serve` at random, kill what it is made of at random, and see what is left
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        minutes: u64,
+        /// Where chance starts [default: anywhere]
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Measure, and write docs/benchmarks
     #[command(subcommand)]
@@ -122,6 +131,13 @@ fn perform(verb: Verb) -> Result<()> {
                 reference::write(&tree)
             }
         }
+        Verb::Soak { minutes, seed } => soak::soak(
+            &Tree::current()?,
+            soak::SoakOptions {
+                time: Duration::from_secs(minutes * 60),
+                seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+            },
+        ),
         Verb::Bench(bench) => measure(bench),
     }
 }

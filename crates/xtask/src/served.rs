@@ -9,5 +9,5 @@ pub(crate) use self::{
     client::{Answer, Client},
     gateway::{Gateway, signal},
     processes::{Memory, Process, available_bytes, descendants, memory, resident_bytes},
-    profile::{Tools, profile},
+    profile::{Profile, Tools},
 };

@@ -1,8 +1,11 @@
 //! The processes: a gateway that is started here, and the keeper that it starts.
 
 use std::{
-    fs::{self, File},
-    os::unix::net::UnixStream,
+    fs::{self, File, Permissions},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -12,7 +15,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::processes::{Process, all};
+use super::{
+    processes::{Process, all},
+    profile::Profile,
+};
 
 /// Longer than a start takes on the slowest machine, and longer than the gateway lets calls end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,18 +34,21 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one on `directory`, which is empty or has the state of one that ran before, with these profiles by
-    /// route, and waits until it listens.
+    /// Starts one in `directory`, which is new, with the store `images` and these profiles, and waits until it listens.
     pub(crate) fn start(
         binary: &Path,
         directory: &Path,
-        profiles: &[(&str, String)],
+        images: &Path,
+        profiles: &[Profile],
     ) -> Result<Self> {
-        fs::create_dir_all(directory)?;
+        let state = directory.join("state");
+        fs::create_dir_all(&state)?;
+        fs::set_permissions(&state, Permissions::from_mode(0o700))?;
+        symlink(images, state.join("images"))?;
         let mut files = Vec::new();
-        for (route, profile) in profiles {
-            let file = directory.join(format!("{route}.toml"));
-            fs::write(&file, profile)?;
+        for profile in profiles {
+            let file = directory.join(format!("{}.toml", profile.route));
+            fs::write(&file, profile.text())?;
             files.push(file);
         }
         let process = spawn(binary, directory, &files)?;

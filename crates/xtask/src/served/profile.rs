@@ -7,21 +7,43 @@ pub(crate) enum Tools {
     Both,
 }
 
-/// A profile with room for everything that is measured: `session` is its mode, `pool` how many sandboxes stand ready.
-pub(crate) fn profile(
-    route: &str,
-    session: &str,
-    image: &str,
-    tools: Tools,
-    pool: (u32, u32),
-) -> String {
-    let tools = match tools {
-        Tools::Shell => "\"shell\"",
-        Tools::Both => "\"python\", \"shell\"",
-    };
-    let (min, max) = pool;
-    format!(
-        r#"route = "{route}"
+/// A profile: with room for everything, but for what is said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Profile {
+    pub(crate) route: &'static str,
+    /// The mode of its sessions.
+    pub(crate) session: &'static str,
+    pub(crate) image: &'static str,
+    pub(crate) tools: Tools,
+    /// How many sandboxes stand ready, at least and at most.
+    pub(crate) pool: (u32, u32),
+    /// How long a session waits for its next call.
+    pub(crate) session_idle_ms: u64,
+    /// More keys of `sandbox.limits`.
+    pub(crate) limits: &'static str,
+    /// The keys of `quotas.session`.
+    pub(crate) of_session: &'static str,
+}
+
+impl Profile {
+    /// As the file has it.
+    pub(crate) fn text(&self) -> String {
+        let Self {
+            route,
+            session,
+            image,
+            tools,
+            pool: (min, max),
+            session_idle_ms,
+            limits,
+            of_session,
+        } = self;
+        let tools = match tools {
+            Tools::Shell => "\"shell\"",
+            Tools::Both => "\"python\", \"shell\"",
+        };
+        format!(
+            r#"route = "{route}"
 risk_class = "medium"
 
 [identity]
@@ -33,6 +55,7 @@ required_scopes = ["code:execute"]
 filesystem = "workspace"
 workspace = "/workspace"
 session = "{session}"
+session_idle_ms = {session_idle_ms}
 image = "{image}"
 
 [sandbox.pool]
@@ -48,9 +71,10 @@ require_tls = true
 [sandbox.limits]
 max_runtime_ms = 600_000
 max_output_bytes = 1_048_576
+{limits}
 
 [quotas.session]
-calls = 64
+{of_session}
 
 [quotas.agent]
 memory_bytes = 1_099_511_627_776
@@ -74,5 +98,6 @@ approval_required = []
 required_trace_fields = ["trace_id", "actor", "tool", "policy_decision", "stop_reason"]
 redact = []
 "#
-    )
+        )
+    }
 }

@@ -15,7 +15,7 @@ use super::{
     super::contender::{Needs, Program},
     steps::median,
 };
-use crate::served::{Answer, Client, Gateway, Tools, profile};
+use crate::served::{Answer, Client, Gateway, Profile, Tools};
 
 /// How long pools may take to fill.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,14 +59,22 @@ impl Route {
         }
     }
 
-    fn profile(self, at_once: u32) -> (&'static str, String) {
+    const fn profile(self, at_once: u32) -> Profile {
         let (image, tools) = match self {
             Self::Plain | Self::Burst => ("host", Tools::Shell),
             Self::Data => (IMAGE, Tools::Both),
         };
         let pool = self.pool(at_once);
-        let name = self.name();
-        (name, profile(name, "thread", image, tools, (pool, pool)))
+        Profile {
+            route: self.name(),
+            session: "thread",
+            image,
+            tools,
+            pool: (pool, pool),
+            session_idle_ms: 86_400_000,
+            limits: "",
+            of_session: "calls = 64",
+        }
     }
 }
 
@@ -88,13 +96,9 @@ impl House {
         images: &Path,
         at_once: u32,
     ) -> Result<Self> {
-        let state = directory.join("state");
-        std::fs::create_dir_all(&state)?;
-        private(&state)?;
-        std::os::unix::fs::symlink(images, state.join("images"))?;
         let routes = [Route::Plain, Route::Burst, Route::Data];
         let profiles = routes.map(|route| route.profile(at_once));
-        let gateway = Gateway::start(binary, directory, &profiles)?;
+        let gateway = Gateway::start(binary, directory, images, &profiles)?;
         let client = Client::new(&gateway.socket());
         let house = Self {
             gateway,
@@ -198,12 +202,6 @@ impl House {
     pub(super) const fn at_once(&self) -> u32 {
         self.at_once
     }
-}
-
-fn private(directory: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::Permissions::from_mode(0o700);
-    Ok(std::fs::set_permissions(directory, mode)?)
 }
 
 /// The path of an answer's session.

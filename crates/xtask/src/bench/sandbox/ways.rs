@@ -64,7 +64,14 @@ impl Contender for LiveSession {
     }
 
     fn time(&mut self, program: &Program) -> Result<Duration> {
-        let (_, elapsed) = timed(&self.house, program, "live", (self.name(), &self.breakdown))?;
+        // A thread has one session, of one route.
+        let thread = format!("live-{}", Route::of(program.needs).name());
+        let (_, elapsed) = timed(
+            &self.house,
+            program,
+            &thread,
+            (self.name(), &self.breakdown),
+        )?;
         Ok(elapsed)
     }
 }
