@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{State, rejection::JsonRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use casemate_gateway::{Answer, Output, Phase, RunningCall, Told};
@@ -21,6 +21,9 @@ use crate::{
     sse::{attached, collect, observed},
     state::{Api, Begun},
 };
+
+/// Where the steps of a call are told, if they are measured.
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// `POST /v1/calls`
 pub(crate) async fn create<K: Keeps, P: Remembers>(
@@ -48,9 +51,15 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     }
     drop(begun.stdin);
     // If the caller goes away this is dropped, and the call with it.
-    let output = collect(&mut begun.events).await;
+    let output = collect(&mut begun.events, &begun.call.progress).await;
     let told = begun.call.ended().await;
-    answer(&told, output)
+    let mut response = answer(&told, output)?;
+    begun.call.progress.done("answer");
+    let timings = begun.call.progress.timings();
+    if let Some(timings) = timings.and_then(|timings| HeaderValue::from_str(&timings).ok()) {
+        response.headers_mut().insert(SERVER_TIMING, timings);
+    }
+    Ok(response)
 }
 
 /// Lets a call run by itself, and says how to ask after it.

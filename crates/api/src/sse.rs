@@ -1,13 +1,13 @@
 //! Server-sent events: what a call gives back, as it comes.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use axum::{
     body::Body,
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
-use casemate_gateway::{Answer, Output, RunningCall, Told};
+use casemate_gateway::{Answer, Output, Progress, RunningCall, Told};
 use casemate_model::{DecisionId, Stream, Text};
 use casemate_ports::Event;
 use serde::Serialize;
@@ -84,7 +84,7 @@ impl Lines {
             return Vec::new();
         };
         let rest = self.0.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.0, rest);
+        let whole = mem::replace(&mut self.0, rest);
         whole
             .split(|byte| *byte == b'\n')
             .filter_map(|line| serde_json::from_slice(line).ok())
@@ -183,9 +183,13 @@ fn begin(id: DecisionId) -> Vec<u8> {
 }
 
 /// Everything that a call gives back, in memory: what its limits allow is not much.
-pub(crate) async fn collect(events: &mut mpsc::Receiver<Event>) -> Output {
+pub(crate) async fn collect(events: &mut mpsc::Receiver<Event>, progress: &Progress) -> Output {
     let (mut stdout, mut stderr, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    let mut is_first = true;
     while let Some(Event::Output(stream, bytes)) = events.recv().await {
+        if mem::take(&mut is_first) {
+            progress.done("output");
+        }
         match stream {
             Stream::Stdout => stdout.extend(bytes),
             Stream::Stderr => stderr.extend(bytes),

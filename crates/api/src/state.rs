@@ -48,6 +48,15 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         }
     }
 
+    /// The same; its answers to calls say how long each step took.
+    #[must_use]
+    pub fn timed(self) -> Self {
+        Self {
+            calls: RunningCalls::timed(),
+            ..self
+        }
+    }
+
     /// Whether every call has ended, with everything that was only for it.
     #[must_use]
     pub fn is_idle(&self) -> bool {

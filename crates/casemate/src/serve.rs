@@ -61,6 +61,10 @@ pub(crate) struct ServeArgs {
     /// Listen here instead of in the state directory
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+
+    /// Say in answers to calls how long each step took
+    #[arg(long, hide = true)]
+    timings: bool,
 }
 
 /// The gateway's socket in the state directory at `root`.
@@ -74,7 +78,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let served = runtime.block_on(Box::pin(serve(&root, &socket, profiles)));
+    let served = runtime.block_on(Box::pin(serve(&root, &socket, profiles, args)));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
 }
@@ -101,7 +105,12 @@ fn profiles(files: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
 
 type Gateway = Sessions<RemoteKeeper, CachedStores>;
 
-async fn serve(root: &Path, socket: &Path, profiles: Vec<Profile>) -> anyhow::Result<()> {
+async fn serve(
+    root: &Path,
+    socket: &Path,
+    profiles: Vec<Profile>,
+    args: &ServeArgs,
+) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let state = State::open(root)?;
     let (journal, stores) = state.journal()?;
@@ -129,7 +138,8 @@ async fn serve(root: &Path, socket: &Path, profiles: Vec<Profile>) -> anyhow::Re
     }));
     tell(&sessions.reconcile().await?);
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
-    let api = Arc::new(Api::new(sessions, crew, Box::new(LocalUser)));
+    let api = Api::new(sessions, crew, Box::new(LocalUser));
+    let api = Arc::new(if args.timings { api.timed() } else { api });
     let (stop, mut stopped) = watch::channel(());
     let service = axum::serve(listener, router(Arc::clone(&api)));
     let serving = service.with_graceful_shutdown(async move {

@@ -1,5 +1,7 @@
 //! The calls that run or ran not long ago, for whoever asks after them.
 
+mod steps;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
@@ -12,6 +14,7 @@ use casemate_model::{DecisionId, Stream};
 use casemate_ports::{Control, Event, Owner, Signal};
 use tokio::sync::{Notify, mpsc};
 
+use self::steps::Steps;
 use crate::Told;
 
 /// The most bytes of a call's newest output that are kept for whoever asks later.
@@ -45,12 +48,36 @@ impl Phase {
 
 /// How far a call has come, for whoever looks.
 #[derive(Debug, Default)]
-pub struct Progress(AtomicU8);
+pub struct Progress {
+    phase: AtomicU8,
+    /// Only where somebody measures.
+    steps: Option<Steps>,
+}
 
 impl Progress {
+    fn timed() -> Self {
+        Self {
+            steps: Some(Steps::start()),
+            ..Self::default()
+        }
+    }
+
     /// Notes that it is the call's turn.
     pub(crate) fn runs(&self) {
-        self.0.store(1, Ordering::Relaxed);
+        self.phase.store(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a step is done.
+    pub fn done(&self, step: &'static str) {
+        if let Some(steps) = &self.steps {
+            steps.done(step);
+        }
+    }
+
+    /// Each step and how long it took, as a `Server-Timing` header has it, if they are measured.
+    #[must_use]
+    pub fn timings(&self) -> Option<String> {
+        self.steps.as_ref().map(Steps::header)
     }
 }
 
@@ -96,7 +123,7 @@ impl RunningCall {
     pub fn phase(&self) -> Phase {
         if self.seen().told.is_some() {
             Phase::Ended
-        } else if self.progress.0.load(Ordering::Relaxed) == 0 {
+        } else if self.progress.phase.load(Ordering::Relaxed) == 0 {
             Phase::Waiting
         } else {
             Phase::Running
@@ -180,7 +207,17 @@ impl RunningCall {
 
 /// The calls that run or ran not long ago.
 #[derive(Debug, Default)]
-pub struct RunningCalls(Mutex<Rows>);
+pub struct RunningCalls {
+    rows: Mutex<Rows>,
+    timing: Timing,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Timing {
+    #[default]
+    Off,
+    On,
+}
 
 #[derive(Debug, Default)]
 struct Rows {
@@ -189,6 +226,15 @@ struct Rows {
 }
 
 impl RunningCalls {
+    /// Calls whose steps are measured.
+    #[must_use]
+    pub fn timed() -> Self {
+        Self {
+            timing: Timing::On,
+            ..Self::default()
+        }
+    }
+
     /// Notes a call that begins.
     pub fn begin(
         &self,
@@ -199,7 +245,10 @@ impl RunningCalls {
         let call = Arc::new(RunningCall {
             id,
             owner,
-            progress: Arc::default(),
+            progress: match self.timing {
+                Timing::Off => Arc::default(),
+                Timing::On => Arc::new(Progress::timed()),
+            },
             control,
             seen: Mutex::default(),
             changed: Notify::new(),
@@ -244,7 +293,7 @@ impl RunningCalls {
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

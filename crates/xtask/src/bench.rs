@@ -17,5 +17,5 @@ pub use self::{
     crun::serve as serve_crun,
     ledger::ledger,
     run::{RunOptions, run},
-    sandbox::{SandboxOptions, sandbox},
+    sandbox::{Extent, SandboxOptions, sandbox},
 };

@@ -17,6 +17,8 @@ mod page;
 mod process;
 pub mod reference;
 pub mod requirements;
+mod served;
+pub mod soak;
 mod source;
 pub mod stages;
 pub mod tidy;

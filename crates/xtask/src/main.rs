@@ -2,11 +2,15 @@
 
 #![expect(clippy::print_stderr, reason = "a command-line tool")]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use xtask::{Tree, bench, demo, image, reference, requirements, stages};
+use xtask::{Tree, bench, demo, image, reference, requirements, soak, stages};
+
+/// What a quick measurement is content with.
+const QUICK_RUNS: usize = 3;
+const QUICK_IDLE_MS: u64 = 10;
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about)]
@@ -35,6 +39,15 @@ enum Verb {
     Reference {
         #[command(flatten)]
         mode: Mode,
+    },
+    /// Load `casemate serve` at random, kill what it is made of at random, and see what is left
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        minutes: u64,
+        /// Where chance starts [default: anywhere]
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Measure, and write docs/benchmarks
     #[command(subcommand)]
@@ -73,9 +86,9 @@ enum Bench {
         /// Where the random order starts [default: anywhere]
         #[arg(long)]
         seed: Option<u64>,
-        /// The tree of an image with numpy and pandas
-        #[arg(long, value_name = "DIR")]
-        image: Option<PathBuf>,
+        /// Only see whether it works: few runs, few sessions, and no page
+        #[arg(long)]
+        quick: bool,
     },
     /// Appending to the ledger
     Ledger,
@@ -118,6 +131,13 @@ fn perform(verb: Verb) -> Result<()> {
                 reference::write(&tree)
             }
         }
+        Verb::Soak { minutes, seed } => soak::soak(
+            &Tree::current()?,
+            soak::SoakOptions {
+                time: Duration::from_secs(minutes * 60),
+                seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+            },
+        ),
         Verb::Bench(bench) => measure(bench),
     }
 }
@@ -140,16 +160,24 @@ fn measure(bench: Bench) -> Result<()> {
             runs,
             idle_ms,
             seed,
-            image,
+            quick,
         } => bench::sandbox(
             &Tree::current()?,
             &bench::SandboxOptions {
                 run: bench::RunOptions {
-                    runs: usize::try_from(runs)?,
-                    idle_ms,
+                    runs: if quick {
+                        QUICK_RUNS
+                    } else {
+                        usize::try_from(runs)?
+                    },
+                    idle_ms: if quick { QUICK_IDLE_MS } else { idle_ms },
                     seed: seed.unwrap_or_else(|| fastrand::u64(..)),
                 },
-                image,
+                extent: if quick {
+                    bench::Extent::Quick
+                } else {
+                    bench::Extent::Full
+                },
             },
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),

@@ -82,6 +82,13 @@ impl ArtefactSink for Nowhere {
     }
 }
 
+/// Whoever waits for a call.
+struct Caller {
+    io: CallIo,
+    told: oneshot::Sender<Told>,
+    progress: Arc<Progress>,
+}
+
 /// How waiting in line ended.
 enum Waited {
     /// It is this call's turn.
@@ -98,6 +105,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     pub async fn call(&self, call: NewCall, mut io: CallIo, told: oneshot::Sender<Told>) {
         let decision = call.proposed.decision();
         let (route, progress) = (call.route, call.progress);
+        progress.done("begin");
         let identified = match call.proposed.authenticate(call.claims) {
             Ok(identified) => identified,
             Err(denied) => return self.refuse(denied, told),
@@ -121,6 +129,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
         };
         progress.runs();
+        progress.done("line");
         let ask = &identified.facts().ask;
         let executes = ask.command.cell.is_none().then(|| ask.tool.clone());
         let wish = Wish {
@@ -133,9 +142,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Ok(lodged) => lodged,
             Err(error) => return self.refuse(turned_away(identified, &error), told),
         };
+        progress.done("session");
         let (live, stay) = (Arc::clone(&lodged.live), lodged.stay);
-        self.run(identified, lodged, &owner, profile, io, told)
-            .await;
+        let caller = Caller { io, told, progress };
+        self.run(identified, lodged, &owner, profile, caller).await;
         if stay == Stay::Once {
             // If the keeper does not answer, the session ends when it has been idle for too long.
             drop(self.keeper.close(live.id, owner).await);
@@ -270,8 +280,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         lodged: Lodged,
         owner: &Owner,
         profile: &Profile,
-        io: CallIo,
-        told: oneshot::Sender<Told>,
+        caller: Caller,
     ) {
         identified.lodge(lodged.lodging);
         let session = (&lodged.live.output, Self::called(&lodged.live));
@@ -280,7 +289,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             .meter(owner, session, profile, self.clock.now_ms());
         if let Some(quota) = meter.used_up() {
             let denied = identified.refuse(Reason::QuotaExceeded, &shown(&quota), Some(quota));
-            return self.refuse(denied, told);
+            return self.refuse(denied, caller.told);
         }
         let places = Places {
             sessions: self,
@@ -289,37 +298,38 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             stay: lodged.stay,
         };
         let ruling = match identified.enclose(profile, SANDBOX_TOOLS, &places).await {
-            Ok(enclosed) => match enclosed.check().await {
-                Ok(checked) => checked.decide(RunMode::Autonomous, self.clock.as_ref()),
-                Err(denied) => Ruling::Denied(denied),
-            },
+            Ok(enclosed) => {
+                caller.progress.done("place");
+                match enclosed.check().await {
+                    Ok(checked) => checked.decide(RunMode::Autonomous, self.clock.as_ref()),
+                    Err(denied) => Ruling::Denied(denied),
+                }
+            }
             Err(denied) => Ruling::Denied(denied),
         };
+        caller.progress.done("decide");
         match ruling {
-            Ruling::Allowed(allowed) => self.perform(allowed, meter, io, told).await,
-            Ruling::Denied(denied) => self.refuse(denied, told),
+            Ruling::Allowed(allowed) => self.perform(allowed, meter, caller).await,
+            Ruling::Denied(denied) => self.refuse(denied, caller.told),
             // Nobody is there yet who could approve it.
             Ruling::Held(held) => {
                 let refused = match held.record(&self.journal) {
                     Ok(pending) => pending.refuse(),
                     Err(refused) => refused,
                 };
-                tell(told, Told::Refused(refused));
+                tell(caller.told, Told::Refused(refused));
             }
         }
     }
 
-    async fn perform<S: Sandbox>(
-        &self,
-        allowed: Allowed<S>,
-        mut meter: Meter,
-        io: CallIo,
-        told: oneshot::Sender<Told>,
-    ) {
+    async fn perform<S: Sandbox>(&self, allowed: Allowed<S>, mut meter: Meter, caller: Caller) {
+        let Caller { io, told, progress } = caller;
         let answer = match allowed.record(&self.journal, &self.stores).await {
             Recording::Recorded(recorded) => {
+                progress.done("record");
                 let facts = Box::new(recorded.facts().clone());
                 let ended = recorded.lease().run_through(&mut meter, io).await;
+                progress.done("end");
                 match ended.release(&mut Nowhere).await {
                     Ok(released) => Told::Released(released),
                     Err(error) => Told::Unrecorded(facts, error),
@@ -328,6 +338,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Recording::Replayed(released) => Told::Released(released),
             Recording::Refused(refused) => Told::Refused(refused),
         };
+        progress.done("outcome");
         tell(told, answer);
     }
 

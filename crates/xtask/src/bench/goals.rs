@@ -9,9 +9,9 @@ pub(super) enum Measure {
     BareData,
     /// Milliseconds of bubblewrap that runs `true`.
     BubblewrapTrue,
-    /// Bubblewraps with `true` a second, 100 at once.
+    /// Bubblewraps with `true` a second, 2 at a time or 100 at once, whichever is more.
     BubblewrapRate,
-    /// Bubblewraps that import numpy and pandas a second, 16 at once.
+    /// Bubblewraps that import numpy and pandas a second, 2 at a time or 16 at once, whichever is more.
     BubblewrapDataRate,
     /// Milliseconds of a new session and its first result with numpy and pandas, pool warm.
     NewSessionData,
@@ -25,7 +25,9 @@ pub(super) enum Measure {
     IdleMemory,
     /// MiB of private memory of an idle session with an interpreter, of 1 000.
     IdleMemoryPython,
-    /// Milliseconds of a call in a live session beside 1 000 idle ones.
+    /// Milliseconds of a call in the only session with an interpreter.
+    WarmDataAlone,
+    /// Milliseconds of a call in one of 1 000 sessions.
     WarmDataCrowded,
     /// Warm Python calls a second, in 16 sessions.
     WarmDataRate,
@@ -97,9 +99,9 @@ pub(super) const GOALS: [Goal; 9] = {
             Most(3.0),
         ),
         goal(
-            "Warm call beside 1 000 idle sessions, ms",
+            "Warm call in one of 1 000 sessions, ms",
             WarmDataCrowded,
-            MostTimes(1.2, WarmData),
+            MostTimes(1.2, WarmDataAlone),
         ),
         goal(
             "Warm Python calls in 16 sessions, each second",
@@ -156,8 +158,9 @@ impl Measure {
             Self::BareData => "the bare cold process",
             Self::BubblewrapTrue | Self::BubblewrapRate => "bubblewrap",
             Self::BubblewrapDataRate => "bubblewrap, cold",
-            Self::WarmData => "the warm call alone",
+            Self::WarmDataAlone => "the same with one session",
             Self::NewSessionData
+            | Self::WarmData
             | Self::NewSessionTrue
             | Self::SessionRate
             | Self::IdleMemory

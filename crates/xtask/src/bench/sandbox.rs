@@ -3,177 +3,180 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-    time::Instant,
+    rc::Rc,
+    time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::{
-    RunOptions,
-    contender::{Needs, PACKAGES, Prefix, Program, Srt},
+    contender::{Needs, Prefix, Program, Srt},
     crun::Crun,
     field::Field,
     goals::Measure,
-    host::Host,
+    host::{self, Host},
     report::{PEER, Series},
     runsc::Runsc,
-    sample::{self, Summary},
+    sample::Summary,
 };
-use crate::{Tree, process};
+use crate::{Tree, image, process};
 
+mod crowd;
+mod house;
+mod load;
+mod options;
 mod page;
+mod rates;
+mod steps;
+mod ways;
 
-use self::page::SandboxReport;
+pub use self::options::{Extent, SandboxOptions};
+use self::{
+    crowd::Crowd,
+    house::House,
+    page::SandboxReport,
+    rates::Rates,
+    ways::{Breakdown, LIVE_SESSION, LiveSession, NEW_SESSION, NewSession},
+};
 
-/// How to measure.
-#[derive(Clone, Debug)]
-pub struct SandboxOptions {
-    /// How each run is made.
-    pub run: RunOptions,
-    /// The tree of an image with numpy and pandas; without one, what needs them is not measured.
-    pub image: Option<PathBuf>,
-}
-
-const TRUE: Program = Program {
+static TRUE: Program = Program {
     name: "`true`",
     argv: &["/usr/bin/true"],
     expected: "",
     needs: Needs::Host,
 };
 
-const DATA: Program = Program {
+static DATA: Program = Program {
     name: "`python3 -c 'import numpy, pandas'`",
     argv: &["/usr/bin/python3", "-c", "import numpy, pandas; print(1)"],
     expected: "1\n",
     needs: Needs::Image,
 };
 
-/// With an image, and without.
-const PROGRAMS: [Program; 2] = [TRUE, DATA];
-const HOST_PROGRAMS: [Program; 1] = [TRUE];
+static PROGRAMS: [Program; 2] = [TRUE, DATA];
 
-/// Processes of `true` that are made for a rate, and how many at once.
-const RATE: (usize, usize) = (100, 100);
-/// Processes that import numpy and pandas that are made for a rate, and how many at once.
-const DATA_RATE: (usize, usize) = (64, 16);
-
-/// Measures the peers that work here, writes the page and prints it.
+/// Measures Casemate and the peers that work here, writes the page and prints it.
 ///
 /// # Errors
-/// When the bare process or a run fails, the image is none, or the page cannot be written.
+/// When casemate or the image cannot be built, the bare process or a run fails, or the page cannot be written.
 pub fn sandbox(tree: &Tree, options: &SandboxOptions) -> Result<()> {
-    let image = options.image.as_deref();
-    if let Some(image) = image {
-        ensure!(
-            image.join(PACKAGES).is_dir(),
-            "{} is not an image: it has no {PACKAGES}",
-            image.display()
-        );
-    }
-    let programs: &'static [Program] = match image {
-        Some(_) => &PROGRAMS,
-        None => &HOST_PROGRAMS,
-    };
+    process::run(process::cargo().args(["build", "--release", "--package", "casemate"]))?;
     let target = process::target_directory()?;
+    let casemate = target.join("release/casemate");
+    let built = image::build(tree, &casemate)?;
     let directory = tempfile::Builder::new()
         .prefix("bench-")
         .tempdir_in(&target)?;
+    let file_system = host::file_system(directory.path())?;
+    ensure!(
+        file_system != "tmpfs",
+        "the target directory is in memory, where nothing is durable: set CARGO_TARGET_DIR to a disk"
+    );
     println!("order: seed {}", options.run.seed);
-    let mut field = enter(programs, image, directory.path())?;
+    let sizes = options.extent.sizes();
+    let house = House::start(
+        &casemate,
+        &directory.path().join("house"),
+        &built.store,
+        sizes.at_once,
+    )?;
+    let house = Rc::new(house);
+    let breakdown = Breakdown::default();
+    let mut field = enter(&built.tree, directory.path(), &house, &breakdown)?;
     let (series, on_busy_machine) = field.measure(options.run)?;
-    let mut measured = medians(&series);
-    measured.extend(rates(programs, image)?);
+    let (cold, hop) = (house.cold()?, house.hop()?);
+    println!("one after the other: done");
+    let crowd = crowd::measure(&house, &sizes, options.run)?;
+    println!("many idle sessions: done");
+    let idle = Duration::from_millis(options.run.idle_ms);
+    let rates = rates::measure(&house, &built.tree, &sizes, idle)?;
+    println!("rates: done");
+    house.gateway.stop_keeper()?;
     let page = SandboxReport {
-        options: options.run,
+        options: *options,
         host: Host::of(tree)?,
-        programs,
+        file_system,
+        measured: measured(&series, &crowd, &rates),
+        breakdown: breakdown.take(),
+        hop,
         series,
-        measured,
+        crowd,
+        rates,
+        at_once: sizes.at_once,
+        cold,
         absent: field.absent,
         on_busy_machine,
     }
     .page();
-    page.write(tree)?;
+    if options.extent == Extent::Full {
+        page.write(tree)?;
+    }
     println!("{}", page.content);
     Ok(())
 }
 
-fn enter(programs: &'static [Program], image: Option<&Path>, directory: &Path) -> Result<Field> {
-    let mut field = Field::new(programs);
-    field.required(Prefix::bare(image))?;
-    field.optional("bwrap", PEER, || Ok(Prefix::bubblewrap(image)));
-    let bundles = directory.join("crun");
-    field.optional("crun", "crun", || Crun::start(&bundles, programs, image));
-    let bundles = directory.join("runsc");
-    field.optional("runsc", "runsc", || Runsc::start(&bundles, programs, image));
-    field.optional("codex", "codex sandbox", || Ok(Prefix::codex(image)));
+fn enter(
+    image: &Path,
+    directory: &Path,
+    house: &Rc<House>,
+    breakdown: &Breakdown,
+) -> Result<Field> {
+    let mut field = Field::new(&PROGRAMS);
+    field.required(Prefix::bare(Some(image)))?;
+    field.optional("bwrap", PEER, || Ok(Prefix::bubblewrap(Some(image))));
+    let bundle = |name: &str| -> PathBuf { directory.join(name) };
+    let (crun, runsc) = (bundle("crun"), bundle("runsc"));
+    field.optional("crun", "crun", || {
+        Crun::start(&crun, &PROGRAMS, Some(image))
+    });
+    field.optional("runsc", "runsc", || {
+        Runsc::start(&runsc, &PROGRAMS, Some(image))
+    });
+    field.optional("codex", "codex sandbox", || Ok(Prefix::codex(Some(image))));
     let rules = directory.join("srt");
-    field.optional("srt", "srt", || Srt::start(&rules, image));
+    field.optional("srt", "srt", || Srt::start(&rules, Some(image)));
+    field.required(NewSession {
+        house: Rc::clone(house),
+        breakdown: Rc::clone(breakdown),
+    })?;
+    field.required(LiveSession {
+        house: Rc::clone(house),
+        breakdown: Rc::clone(breakdown),
+    })?;
+    // The first call in each way is none of those that are told.
+    breakdown.take();
     Ok(field)
 }
 
-fn medians(series: &[Series]) -> BTreeMap<Measure, f64> {
+/// What the goals are judged by.
+fn measured(series: &[Series], crowd: &Crowd, rates: &Rates) -> BTreeMap<Measure, f64> {
     let median = |program: &Program, way: &str| {
         let found = series
             .iter()
             .find(|one| one.program.name == program.name && one.way == way)?;
         Some(Summary::of(&found.runs)?.median_ms)
     };
+    let alone = |summary: Option<Summary>| Some(summary?.median_ms);
     [
         (Measure::BareTrue, median(&TRUE, "bare process")),
         (Measure::BareData, median(&DATA, "bare process")),
         (Measure::BubblewrapTrue, median(&TRUE, PEER)),
+        (Measure::BubblewrapRate, Rates::best(rates.peer)),
+        (Measure::BubblewrapDataRate, Rates::best(rates.peer_data)),
+        (Measure::NewSessionData, median(&DATA, NEW_SESSION)),
+        (Measure::WarmData, median(&DATA, LIVE_SESSION)),
+        (Measure::NewSessionTrue, median(&TRUE, NEW_SESSION)),
+        (Measure::SessionRate, rates.burst),
+        (Measure::IdleMemory, crowd.plain.map(|share| share.private)),
+        (
+            Measure::IdleMemoryPython,
+            crowd.python.map(|share| share.private),
+        ),
+        (Measure::WarmDataAlone, alone(crowd.alone)),
+        (Measure::WarmDataCrowded, alone(crowd.crowded)),
+        (Measure::WarmDataRate, rates.warm),
     ]
     .into_iter()
     .filter_map(|(measure, value)| Some((measure, value?)))
     .collect()
-}
-
-/// What bubblewrap comes to when many are made at once.
-fn rates(programs: &[Program], image: Option<&Path>) -> Result<BTreeMap<Measure, f64>> {
-    let mut rates = BTreeMap::new();
-    if !process::succeeds(Command::new("bwrap").arg("--version")) {
-        return Ok(rates);
-    }
-    let way = Prefix::bubblewrap(image);
-    for program in programs {
-        let (measure, (count, at_once)) = match program.needs {
-            Needs::Host => (Measure::BubblewrapRate, RATE),
-            Needs::Image => (Measure::BubblewrapDataRate, DATA_RATE),
-        };
-        let rate = rate(&way, program, count, at_once)
-            .with_context(|| format!("{count} of {} as {PEER}", program.name))?;
-        rates.insert(measure, rate);
-    }
-    Ok(rates)
-}
-
-/// Runs a second, of `count` runs with `at_once` at any moment.
-fn rate(way: &Prefix, program: &Program, count: usize, at_once: usize) -> Result<f64> {
-    let taken = AtomicUsize::new(0);
-    let start = Instant::now();
-    let failure = thread::scope(|scope| {
-        let workers: Vec<_> = (0..at_once)
-            .map(|_| {
-                scope.spawn(|| {
-                    while taken.fetch_add(1, Ordering::Relaxed) < count {
-                        sample::time(&mut way.command(program), program.expected)?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        let ended = workers.into_iter().map(|worker| {
-            let ended = worker.join();
-            ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a worker died")))
-        });
-        ended.filter_map(Result::err).next()
-    });
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(count as f64 / start.elapsed().as_secs_f64()),
-    }
 }

@@ -2,24 +2,42 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::super::{
-    RunOptions,
-    contender::{Needs, Program},
-    goals::{GOALS, Measure},
-    host::Host,
-    report::{Absent, Series},
-    sample::Summary,
+use super::{
+    super::{
+        RunOptions,
+        contender::Program,
+        goals::{GOALS, Measure},
+        host::Host,
+        report::{Absent, Series},
+        sample::Summary,
+    },
+    PROGRAMS,
+    crowd::Crowd,
+    options::{Extent, SandboxOptions},
+    rates::Rates,
+    steps::{self, Steps},
 };
 use crate::Page;
 
 /// Everything that the page says.
 #[derive(Debug)]
 pub(super) struct SandboxReport {
-    pub(super) options: RunOptions,
+    pub(super) options: SandboxOptions,
     pub(super) host: Host,
-    pub(super) programs: &'static [Program],
+    /// What the decisions and outcomes are on.
+    pub(super) file_system: &'static str,
     pub(super) series: Vec<Series>,
     pub(super) measured: BTreeMap<Measure, f64>,
+    /// The steps of calls, by program and way.
+    pub(super) breakdown: BTreeMap<(&'static str, &'static str), Vec<Steps>>,
+    /// Milliseconds of an empty answer from the gateway, and of one from the keeper behind it.
+    pub(super) hop: Option<(f64, f64)>,
+    pub(super) crowd: Crowd,
+    pub(super) rates: Rates,
+    /// Sessions that began at once.
+    pub(super) at_once: u32,
+    /// Sandboxes that were made while a call of the series waited.
+    pub(super) cold: u64,
     pub(super) absent: Vec<Absent>,
     /// Runs that began on a machine that would not become idle.
     pub(super) on_busy_machine: usize,
@@ -29,9 +47,19 @@ impl SandboxReport {
     pub(super) fn page(&self) -> Page {
         let mut content = self.heading();
         content.push_str(&self.goals());
-        for program in self.programs {
+        for program in &PROGRAMS {
             content.push_str(&self.table(program));
         }
+        if self.cold > 0 {
+            let _ = writeln!(
+                content,
+                "\n{} sandboxes were made while a call waited for them.",
+                self.cold
+            );
+        }
+        content.push_str(&self.steps());
+        content.push_str(&self.crowd.tables());
+        content.push_str(&self.rates.table(self.at_once));
         for Absent { way, why } in &self.absent {
             let _ = writeln!(content, "\n{way} was not measured: {why}.");
         }
@@ -54,13 +82,12 @@ impl SandboxReport {
             runs,
             idle_ms,
             seed,
-        } = self.options;
+        } = self.options.run;
+        let quick = match self.options.extent {
+            Extent::Full => "",
+            Extent::Quick => " --quick",
+        };
         let host = &self.host;
-        let image = self
-            .programs
-            .iter()
-            .any(|program| program.needs == Needs::Image);
-        let image = if image { " --image DIR" } else { "" };
         let before = if idle_ms == 0 {
             "without a pause".to_owned()
         } else {
@@ -68,12 +95,35 @@ impl SandboxReport {
         };
         format!(
             "# What sessions and warm calls cost\n\n\
-             Measured by `cargo xtask bench sandbox --runs {runs} --idle-ms {idle_ms} --seed {seed}{image}`\n\
+             Measured by `cargo xtask bench sandbox --runs {runs} --idle-ms {idle_ms} --seed {seed}{quick}`\n\
              on {}, at commit {},\non {} cores of {}, Linux {}.\n\n\
              Wall time of {runs} runs of each program in each way, in one series, in random order,\n\
-             {before}; one more run of each came first and does not count.\n",
-            host.date, host.commit, host.cores, host.cpu, host.kernel,
+             {before}; one more run of each came first and does not count.\n\
+             Casemate: `casemate serve`, over HTTP on its Unix socket, from the request sent to the whole answer read, with the decision,\n\
+             its record and the outcome's record on {}. Python with numpy and pandas runs as a cell in a sandbox with the image `python-data`,\n\
+             `true` in one without an interpreter; 8 unused sandboxes of each stand ready.\n",
+            host.date, host.commit, host.cores, host.cpu, host.kernel, self.file_system,
         )
+    }
+
+    fn steps(&self) -> String {
+        let kinds: Vec<_> = self
+            .breakdown
+            .iter()
+            .map(|((program, way), steps)| {
+                let way = way.trim_start_matches("casemate, ");
+                (format!("{way}, {program}"), steps.clone())
+            })
+            .collect();
+        let mut text = steps::table(&kinds);
+        if let Some((gateway, keeper)) = self.hop {
+            let _ = writeln!(
+                text,
+                "\nAn empty answer of the gateway takes {gateway:.3} ms, one that asks the keeper {keeper:.3} ms; a call asks it for its \
+                 session, its place, that place's facts, and to run.",
+            );
+        }
+        text
     }
 
     /// The goals, each with what it is held against in this run.
@@ -135,21 +185,24 @@ impl SandboxReport {
 mod tests {
     use std::time::Duration;
 
-    use super::{super::TRUE, *};
+    use super::*;
 
     #[test]
     fn the_page_judges_what_was_measured_and_says_what_was_not() {
-        static PROGRAMS: [Program; 1] = [TRUE];
         let series = |way, times: [u64; 3]| Series {
             program: &PROGRAMS[0],
             way,
             runs: times.map(Duration::from_millis).to_vec(),
         };
+        let steps = Steps::parse("record;dur=0.25", Duration::from_millis(1));
         let report = SandboxReport {
-            options: RunOptions {
-                runs: 3,
-                idle_ms: 120,
-                seed: 7,
+            options: SandboxOptions {
+                run: RunOptions {
+                    runs: 3,
+                    idle_ms: 120,
+                    seed: 7,
+                },
+                extent: Extent::Quick,
             },
             host: Host {
                 date: "2026-01-02 03:04 UTC".into(),
@@ -158,7 +211,7 @@ mod tests {
                 cpu: "a CPU".into(),
                 cores: 2,
             },
-            programs: &PROGRAMS,
+            file_system: "ext4",
             series: vec![
                 series("bare process", [2, 1, 3]),
                 series("bubblewrap", [4, 4, 6]),
@@ -168,6 +221,16 @@ mod tests {
                 (Measure::BubblewrapTrue, 4.0),
                 (Measure::SessionRate, 300.0),
             ]),
+            breakdown: BTreeMap::from([(("`true`", "casemate, new session"), vec![steps])]),
+            hop: Some((0.1, 0.2)),
+            crowd: Crowd::default(),
+            rates: Rates {
+                burst: Some(300.0),
+                peer: Some((150.0, 140.0)),
+                ..Rates::default()
+            },
+            at_once: 100,
+            cold: 2,
             absent: vec![Absent {
                 way: "srt",
                 why: "it is not installed",
@@ -176,10 +239,14 @@ mod tests {
         };
         let content = report.page().content;
         for line in [
+            "--seed 7 --quick`",
             "| New session and `true`, ms | 1.00 | 4.00 | 0.2500 | ≤ 0.5 × bubblewrap | yes |",
             "| New sessions with `true`, 100 at once, each second | 300.00 | – | 0.7500 | ≥ 400 | **no** |",
             "| Warm call with numpy and pandas, ms | – | – | – | ≤ 0.01 × the bare cold process | not measured |",
             "| bubblewrap | 4.00 | 6.00 | 2.00 |",
+            "| the decision on disk | 0.250 |",
+            "| bubblewrap: `true`, 2 at a time | 150.0 |",
+            "2 sandboxes were made while a call waited for them.",
             "srt was not measured: it is not installed.",
         ] {
             assert!(content.contains(line), "{line} is missing from\n{content}");

@@ -1,0 +1,174 @@
+//! What the actors know together, and what was found.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::served::{Gateway, Profile, Tools};
+
+const fn profile(route: &'static str, session: &'static str) -> Profile {
+    Profile {
+        route,
+        session,
+        image: "host",
+        tools: Tools::Both,
+        pool: (1, 4),
+        session_idle_ms: 60_000,
+        limits: "",
+        of_session: "calls = 16",
+    }
+}
+
+/// A route for each mode, one with the image, one with little room, and one whose sessions do not live long.
+pub(super) const PROFILES: [Profile; 6] = [
+    profile("thread", "thread"),
+    profile("context", "context"),
+    profile("call", "call"),
+    Profile {
+        image: "python-data",
+        ..profile("data", "thread")
+    },
+    Profile {
+        limits: SMALL_LIMITS,
+        of_session: "calls = 1\nqueued = 2\noutput_bytes = 4_194_304",
+        ..profile("small", "thread")
+    },
+    Profile {
+        session_idle_ms: 1_500,
+        tools: Tools::Shell,
+        ..profile("short", "thread")
+    },
+];
+
+const SMALL_LIMITS: &str = "max_memory_bytes = 134_217_728\nmax_processes = 24\nmax_disk_bytes = 1_048_576\n\
+                            max_disk_files = 64\nmax_file_bytes = 524_288";
+
+/// The most faults that are told.
+const MAX_FAULTS: usize = 60;
+/// The most ids of each kind that are remembered.
+const MAX_REMEMBERED: usize = 64;
+/// For how long after a death its consequences may be felt.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+/// Whom a death hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Victim {
+    Gateway,
+    Keeper,
+    Nursery,
+    InSandbox,
+}
+
+/// A session that an actor opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) agent: String,
+    pub(super) session: String,
+    pub(super) route: String,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    socket: PathBuf,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Deaths, and when.
+    deaths: Vec<(Victim, Instant)>,
+    sessions: Vec<Known>,
+    outcomes: BTreeMap<(&'static str, String), u64>,
+    faults: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new(gateway: &Gateway) -> Self {
+        Self {
+            socket: gateway.socket(),
+            shared: Mutex::default(),
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Notes a death: before the kill, and again when what follows it is over.
+    pub(super) fn death(&self, victim: Victim) {
+        self.shared().deaths.push((victim, Instant::now()));
+    }
+
+    /// Who died so that something that began at `since` may have felt it.
+    pub(super) fn deaths(&self, since: Instant) -> Vec<Victim> {
+        let shared = self.shared();
+        let recent = shared.deaths.iter().rev();
+        let recent = recent.take_while(|(_, at)| *at + AFTERMATH >= since);
+        recent.map(|(victim, _)| *victim).collect()
+    }
+
+    /// Remembers a session, so that others can misuse it.
+    pub(super) fn know(&self, known: Known, chance: usize) {
+        let sessions = &mut self.shared().sessions;
+        if sessions.contains(&known) {
+            return;
+        }
+        if sessions.len() < MAX_REMEMBERED {
+            sessions.push(known);
+        } else if let Some(slot) = sessions.get_mut(chance % MAX_REMEMBERED) {
+            *slot = known;
+        }
+    }
+
+    /// One of the remembered sessions, alive or not.
+    pub(super) fn any_session(&self, chance: usize) -> Option<Known> {
+        let shared = self.shared();
+        let count = shared.sessions.len().max(1);
+        shared.sessions.get(chance % count).cloned()
+    }
+
+    /// Counts how something ended.
+    pub(super) fn count(&self, deed: &'static str, how: impl Into<String>) {
+        *self
+            .shared()
+            .outcomes
+            .entry((deed, how.into()))
+            .or_default() += 1;
+    }
+
+    /// Notes something that must not be.
+    pub(super) fn fault(&self, fault: String) {
+        let mut shared = self.shared();
+        if shared.faults.len() < MAX_FAULTS {
+            println!("fault: {fault}");
+            shared.faults.push(fault);
+        }
+    }
+
+    pub(super) fn faults(&self) -> Vec<String> {
+        self.shared().faults.clone()
+    }
+
+    /// How everything ended so far.
+    pub(super) fn summary(&self) -> String {
+        let shared = self.shared();
+        let mut text = format!("-- {} faults", shared.faults.len());
+        let mut last = "";
+        for ((deed, how), count) in &shared.outcomes {
+            if *deed != last {
+                let _ = write!(text, "\n{deed:>18}:");
+                last = deed;
+            }
+            let _ = write!(text, " {how} {count},");
+        }
+        text
+    }
+}
