@@ -39,6 +39,8 @@ const QUOTA: Quota = Quota {
 #[derive(Debug)]
 pub(super) struct Sessions {
     house: Rc<House>,
+    /// A place in a session that is nobody's business. While it is there, nothing changes in that session.
+    bystander: RefCell<Option<Place>>,
 }
 
 /// The same, for one way.
@@ -90,8 +92,12 @@ impl Sessions {
             kind,
             opened: RefCell::default(),
         });
-        house.open(Way::Cold).await?;
-        Ok(Self { house })
+        let session = house.open(Way::Cold).await?;
+        let place = house.place(session, Vec::new(), None).await?;
+        Ok(Self {
+            house,
+            bystander: RefCell::new(Some(place)),
+        })
     }
 
     /// The arena for one way.
@@ -105,6 +111,7 @@ impl Sessions {
 
     /// Destroys everything.
     pub(super) async fn close(&self) -> Result<(), KeeperError> {
+        self.bystander.borrow_mut().take();
         self.house.stock(0).await?;
         self.house.close_all_but(0).await
     }

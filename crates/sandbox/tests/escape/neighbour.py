@@ -38,7 +38,9 @@ for listener in listeners:
     except BlockingIOError:
         pass
 kept = open("/dev/shm/neighbour", "rb").read()
-if child.poll() is None and kept == secret and not visitors:
+# Somebody who may not signal it may not slow it down either.
+calm = os.getpriority(os.PRIO_PROCESS, 0) == 0 == os.getpriority(os.PRIO_PROCESS, child.pid)
+if child.poll() is None and kept == secret and not visitors and calm:
     print("UNHARMED", flush=True)
 child.kill()
 child.wait()
