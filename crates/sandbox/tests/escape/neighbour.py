@@ -27,6 +27,7 @@ if not {shares_a_session}:
     listener.setblocking(False)
     listeners.append(listener)
 
+priority = os.getpriority(os.PRIO_PROCESS, 0)
 child = subprocess.Popen(["/bin/sh", "-c", "read -r line", nonce], stdin=subprocess.PIPE)
 print("READY", flush=True)
 sys.stdin.read()
@@ -39,7 +40,7 @@ for listener in listeners:
         pass
 kept = open("/dev/shm/neighbour", "rb").read()
 # Somebody who may not signal it may not slow it down either.
-calm = os.getpriority(os.PRIO_PROCESS, 0) == 0 == os.getpriority(os.PRIO_PROCESS, child.pid)
+calm = os.getpriority(os.PRIO_PROCESS, 0) == priority == os.getpriority(os.PRIO_PROCESS, child.pid)
 if child.poll() is None and kept == secret and not visitors and calm:
     print("UNHARMED", flush=True)
 child.kill()
