@@ -1,7 +1,7 @@
 //! Processes that can do nothing any more: those that the kernel takes apart, which never return to their program, and
 //! those that are stopped while nobody is there who could let them go on.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -10,6 +10,10 @@ const EXITING: u64 = 4;
 
 /// How often is looked before the usual end is waited for: a kill reaches a running program within microseconds.
 const LOOKS: u32 = 200;
+
+/// How often is looked after that, with a nap before each, where many wait for a processor.
+const NAPS: u32 = 2_000;
+const NAP: Duration = Duration::from_millis(1);
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,14 +59,18 @@ pub(crate) fn cannot_act(pid: Pid) -> bool {
 pub(crate) fn freeze(pid: Pid) -> bool {
     // Whoever is gone needs neither.
     let _ = kill_process(pid, Signal::STOP);
-    (0..LOOKS).any(|_| {
+    (0..LOOKS + NAPS).any(|look| {
         // First: who is stopped starts nobody.
         let stopped = is_stopped(pid);
-        let others = kill_others(pid);
-        if stopped && others {
+        let alone = kill_others(pid);
+        if stopped && alone {
             return true;
         }
-        std::thread::yield_now();
+        if look < LOOKS {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(NAP);
+        }
         false
     })
 }

@@ -275,16 +275,16 @@ def prepare_place(link, setup, place, tasks, ready):
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
     close_all_but({link.fileno(), setup.fileno()})
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
-    except OSError:
-        pass
     casemate_cell.after_fork()
     if ready:
         rehearse()
     # A change of namespaces took it away; without it the program cannot see its own /proc/self.
     check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass
     set_capabilities(())
     landlock = restrict_files()
     listener = restrict_calls()

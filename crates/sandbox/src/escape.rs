@@ -179,15 +179,20 @@ async fn look_back<A: Arena>(
     traps: &Traps,
 ) -> Result<Vec<String>, EscapeError> {
     let way = arena.way();
-    let made = make(arena, attempt.limits, Vec::new()).await;
-    let (sandbox, _) = made.map_err(EscapeError::Sandbox)?;
-    let script = Script {
-        command: next.command(way, traps),
-        limits: attempt.limits,
-        stdin_bytes: 0,
-        caller: None,
+    let inputs = traps.write_inputs(&next.inputs)?;
+    let seen = match make(arena, attempt.limits, inputs).await {
+        Ok((sandbox, _)) => {
+            let script = Script {
+                command: next.command(way, traps),
+                limits: attempt.limits,
+                stdin_bytes: 0,
+                caller: None,
+            };
+            watch::<A>(sandbox, script, way, traps).await?
+        }
+        // What its own session has done to itself.
+        Err(error) => Seen::refused(&chain(&error)),
     };
-    let seen = watch::<A>(sandbox, script, way, traps).await?;
     Ok(match seen.judged(&next.expect, &attempt.limits, traps)? {
         Verdict::GotThrough(findings) => {
             let told = |finding: String| format!("in the call afterwards: {finding}");

@@ -136,6 +136,8 @@ pub(super) enum Others {
 pub(super) struct Afterwards {
     code: String,
     #[serde(default)]
+    pub(super) inputs: Vec<Input>,
+    #[serde(default)]
     pub(super) expect: Expect,
 }
 

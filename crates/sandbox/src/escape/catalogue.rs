@@ -22,6 +22,8 @@ const FILES: &[(&str, &str)] = files![
     "output",
     "artefacts",
     "inputs",
+    "sessions",
+    "interpreter",
 ];
 
 #[derive(Deserialize)]

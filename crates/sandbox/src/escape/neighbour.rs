@@ -1,6 +1,6 @@
 //! Another call of the same keeper, while an attempt runs: it must not be seen, disturbed or ended.
 
-use casemate_model::Text;
+use casemate_model::{Limits, Text};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Command, Event, Sandbox as _};
 use tokio::sync::mpsc;
 
@@ -10,6 +10,9 @@ use super::{
 
 /// It waits for its standard input to end; then it says that it is well.
 const PROGRAM: &str = include_str!("../../tests/escape/neighbour.py");
+
+/// Longer than any attempt, in milliseconds.
+const WALL_MS: u64 = 120_000;
 
 const CUE: &[u8] = b"READY\n";
 const WELL: &[u8] = b"READY\nUNHARMED\n";
@@ -21,7 +24,11 @@ pub(super) async fn beside<A: Arena>(
     traps: &mut Traps,
     attack: impl AsyncFnOnce(&Traps) -> Result<Verdict, EscapeError>,
 ) -> Result<Verdict, EscapeError> {
-    let made = super::make(arena, attempt.limits, Vec::new()).await;
+    let limits = Limits {
+        wall_ms: WALL_MS,
+        ..attempt.limits
+    };
+    let made = super::make(arena, limits, Vec::new()).await;
     let (mut sandbox, _) = made.map_err(EscapeError::Sandbox)?;
     let (stdin, stdin_end) = mpsc::channel(CHANNEL_CAPACITY);
     let (_control, control_end) = mpsc::channel(CHANNEL_CAPACITY);

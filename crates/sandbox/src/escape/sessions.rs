@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use casemate_model::{Artefact, ContextId, Digest, SessionId};
+use casemate_model::{Artefact, ContextId, Digest, Limits, SessionId};
 use casemate_ports::{
     ArtefactSink, CallIo, Command, Ended, ImageRef, InputFile, Keeper, KeeperError, Kind, Owner,
     PlaceSpec, PoolSize, Quota, Quotas, Ready, Sandbox, SandboxSpec, SessionKeeper as _,
@@ -39,6 +39,8 @@ const QUOTA: Quota = Quota {
 #[derive(Debug)]
 pub(super) struct Sessions {
     house: Rc<House>,
+    /// A place in a session that is nobody's business. While it is there, nothing changes in that session.
+    bystander: RefCell<Option<Place>>,
 }
 
 /// The same, for one way.
@@ -73,7 +75,11 @@ impl Sessions {
             image: ImageRef::Host,
             profile: Digest::of(b"escape"),
             python: Path::new(PYTHON).exists(),
-            limits: attempt.limits,
+            limits: Limits {
+                // Other calls beside the attempt may take longer than it.
+                wall_ms: LIFE_MS,
+                ..attempt.limits
+            },
             quotas: Quotas {
                 session: QUOTA,
                 agent: QUOTA,
@@ -90,8 +96,13 @@ impl Sessions {
             kind,
             opened: RefCell::default(),
         });
-        house.open(Way::Cold).await?;
-        Ok(Self { house })
+        let session = house.open(Way::Cold).await?;
+        let limits = house.kind.limits;
+        let place = house.place(session, limits, Vec::new(), None).await?;
+        Ok(Self {
+            house,
+            bystander: RefCell::new(Some(place)),
+        })
     }
 
     /// The arena for one way.
@@ -105,6 +116,7 @@ impl Sessions {
 
     /// Destroys everything.
     pub(super) async fn close(&self) -> Result<(), KeeperError> {
+        self.bystander.borrow_mut().take();
         self.house.stock(0).await?;
         self.house.close_all_but(0).await
     }
@@ -139,7 +151,9 @@ impl Keeper for InOneWay {
             Way::Once | Way::Cold | Way::Warm => None,
         };
         Ok(Visit {
-            place: house.place(session, spec.inputs, context).await?,
+            place: house
+                .place(session, spec.limits, spec.inputs, context)
+                .await?,
             session,
             stays: self.shared.is_some(),
             house: Rc::clone(house),
@@ -157,7 +171,8 @@ impl InOneWay {
             return Ok(shared.session);
         }
         let session = self.house.open(self.way).await?;
-        let holder = self.house.place(session, Vec::new(), None).await?;
+        let limits = self.house.kind.limits;
+        let holder = self.house.place(session, limits, Vec::new(), None).await?;
         shared.borrow_mut().replace(Shared {
             session,
             _holder: holder,
@@ -217,13 +232,14 @@ impl House {
     async fn place(
         &self,
         session: SessionId,
+        limits: Limits,
         inputs: Vec<InputFile>,
         context: Option<ContextId>,
     ) -> Result<Place, KeeperError> {
         let spec = PlaceSpec {
             session,
             owner: self.owner.clone(),
-            limits: self.kind.limits,
+            limits,
             inputs,
             context,
         };

@@ -27,6 +27,7 @@ if not {shares_a_session}:
     listener.setblocking(False)
     listeners.append(listener)
 
+priority = os.getpriority(os.PRIO_PROCESS, 0)
 child = subprocess.Popen(["/bin/sh", "-c", "read -r line", nonce], stdin=subprocess.PIPE)
 print("READY", flush=True)
 sys.stdin.read()
@@ -38,7 +39,9 @@ for listener in listeners:
     except BlockingIOError:
         pass
 kept = open("/dev/shm/neighbour", "rb").read()
-if child.poll() is None and kept == secret and not visitors:
+# Somebody who may not signal it may not slow it down either.
+calm = os.getpriority(os.PRIO_PROCESS, 0) == priority == os.getpriority(os.PRIO_PROCESS, child.pid)
+if child.poll() is None and kept == secret and not visitors and calm:
     print("UNHARMED", flush=True)
 child.kill()
 child.wait()

@@ -68,6 +68,18 @@ def fails(what, act, *arguments, by=None, **more):
     escaped(f"{what}: {result!r}")
 
 
+def socket_of_a_cell():
+    """The number of the socket between a cell and the first process of its place."""
+    numbers = [n for n in map(int, os.listdir("/proc/self/fd")) if n > 2]
+    return [n for n in numbers if os.path.exists(f"/proc/self/fd/{n}") and "socket:" in os.readlink(f"/proc/self/fd/{n}")][0]
+
+
+def frame(kind, payload=b"", length=None):
+    """A message as an interpreter sends it to the first process of its place."""
+    length = len(payload) if length is None else length
+    return length.to_bytes(4, "little") + bytes([kind]) + payload
+
+
 def read(path, size=4096):
     with open(path, "rb") as file:
         return file.read(size)
