@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     check::{Verdict, is_excused, judge},
     deeds,
-    world::{Known, Victim, World},
+    world::{Known, Victim, World, gist},
 };
 use crate::served::{Answer, Client};
 
@@ -35,7 +35,7 @@ pub(super) struct Actor {
 /// What came of a request.
 pub(super) enum Came {
     Good(Value),
-    Problem(String, Value),
+    Problem,
     /// A death took the answer.
     Nothing,
 }
@@ -126,8 +126,16 @@ impl Actor {
                         "{what}: unexpected {code}: {detail} ({deaths:?} died)"
                     ));
                 }
-                self.world.count(deed, code.clone());
-                Came::Problem(code, body)
+                if matches!(
+                    code.as_str(),
+                    "isolation_unavailable" | "failed" | "file_failed"
+                ) {
+                    let detail = body.get("detail").and_then(Value::as_str);
+                    self.world
+                        .count("excused", gist(detail.unwrap_or_default()));
+                }
+                self.world.count(deed, code);
+                Came::Problem
             }
             Verdict::Undocumented(shown) => {
                 self.fault(format!("{what}: not documented: {shown}"));
@@ -213,11 +221,6 @@ impl Told {
 
     pub(super) fn is(&self, key: &str) -> bool {
         self.answer.get(key) == Some(&Value::Bool(true))
-    }
-
-    /// The path of its session.
-    pub(super) fn session(&self) -> String {
-        format!("/v1/sessions/{}", self.text("session"))
     }
 
     /// Whether it ended by itself with this exit code and printed this.
