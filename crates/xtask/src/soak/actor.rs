@@ -119,7 +119,13 @@ impl Actor {
             Verdict::Good(body) => Came::Good(body),
             Verdict::Problem(code, body) => {
                 let deaths = self.world.deaths(began);
-                if !expected.contains(&code.as_str()) && !is_excused(&code, &deaths) {
+                let detail = body.get("detail").and_then(Value::as_str);
+                let taken = code == "session_gone"
+                    && self.world.took_sessions()
+                    && detail.is_some_and(|detail| {
+                        detail.ends_with("its keeper ended") || detail.ends_with("its sandbox died")
+                    });
+                if !taken && !expected.contains(&code.as_str()) && !is_excused(&code, &deaths) {
                     let detail = body.get("detail").and_then(Value::as_str);
                     let detail = detail.unwrap_or_default();
                     self.fault(format!(

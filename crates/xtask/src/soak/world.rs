@@ -128,6 +128,11 @@ impl World {
         recent.map(|(victim, _)| *victim).collect()
     }
 
+    /// Whether anybody has ever died who takes sessions along: a thread is told at its next call, however late that is.
+    pub(super) fn took_sessions(&self) -> bool {
+        !self.shared().deaths.is_empty()
+    }
+
     /// Remembers a session, so that others can misuse it. That of a single call is remembered by nobody else.
     pub(super) fn know(&self, known: Known, chance: usize) {
         if known.route == "call" {
