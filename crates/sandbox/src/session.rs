@@ -105,7 +105,7 @@ impl SessionSandbox {
     /// The place that was made before, if it still stands.
     pub(crate) fn take_spare(&self) -> Option<Prepared> {
         let spare = self.spare.borrow_mut().take();
-        let spare = spare.filter(|spare| spare.first.pid().is_some());
+        let spare = spare.filter(Prepared::is_whole);
         // Nobody would see how the interpreter in it ended.
         spare.filter(|_| !self.python() || self.is_warm())
     }
