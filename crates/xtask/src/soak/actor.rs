@@ -123,7 +123,9 @@ impl Actor {
                 let taken = code == "session_gone"
                     && self.world.took_sessions()
                     && detail.is_some_and(|detail| {
-                        detail.ends_with("its keeper ended") || detail.ends_with("its sandbox died")
+                        ["its keeper ended", "its sandbox died", "idle for too long"]
+                            .iter()
+                            .any(|why| detail.ends_with(why))
                     });
                 if !taken && !expected.contains(&code.as_str()) && !is_excused(&code, &deaths) {
                     let detail = body.get("detail").and_then(Value::as_str);
