@@ -72,10 +72,12 @@ fn detached(begun: Begun) -> Response {
     } = begun;
     drop(stdin);
     let id = call.id;
+    call.will_see();
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             call.see(event);
         }
+        call.seen_all();
     });
     let place = format!("/v1/calls/{id}");
     let body = Json(json!({ "decision": id, "state": Phase::Waiting.as_str() }));

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::{
     body::Pieces,
     extract::{Asked, Named},
-    limits::{ANSWER_QUEUE, UPLOAD_PIECE_BYTES},
+    limits::{ANSWER_QUEUE, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
     owner::{OfAgent, local},
     problem::Problem,
     routes::{Keeps, Remembers},
@@ -106,11 +106,22 @@ async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
         for piece in data.chunks(UPLOAD_PIECE_BYTES) {
             if to.send(Chunk::Bytes(piece.to_vec())).await.is_err() {
                 // Refused meanwhile: the answer says why.
-                return;
+                return ignore(body).await;
             }
         }
     }
     drop(to.send(Chunk::End).await);
+}
+
+/// Reads the rest of what is refused: many clients hear no answer before they have sent everything.
+async fn ignore(mut body: Body) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, |data| data.len());
+        if bytes > MAX_IGNORED_BYTES {
+            return;
+        }
+    }
 }
 
 /// `DELETE /v1/sessions/{id}/files/{path}`

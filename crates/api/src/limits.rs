@@ -12,6 +12,9 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// The largest piece of an upload that is passed on at once, in bytes.
 pub const UPLOAD_PIECE_BYTES: usize = 64 << 10;
 
+/// The most bytes of an upload that are read after it was refused.
+pub const MAX_IGNORED_BYTES: usize = 64 << 20;
+
 /// Connections at one time.
 pub const MAX_CONNECTIONS: usize = 4_096;
 

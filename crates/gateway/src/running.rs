@@ -101,7 +101,16 @@ struct Seen {
     first: u64,
     pieces: VecDeque<(Stream, Arc<[u8]>)>,
     bytes: usize,
+    /// Output may come yet, whatever was told.
+    flows: bool,
     told: Option<Arc<Told>>,
+}
+
+impl Seen {
+    /// The answer, when all output that goes with it is here.
+    fn told(&self) -> Option<Arc<Told>> {
+        self.told.clone().filter(|_| !self.flows)
+    }
 }
 
 /// Output of a call, from somewhere on.
@@ -121,7 +130,7 @@ impl RunningCall {
     /// How far it has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        if self.seen().told.is_some() {
+        if self.told().is_some() {
             Phase::Ended
         } else if self.progress.phase.load(Ordering::Relaxed) == 0 {
             Phase::Waiting
@@ -133,7 +142,18 @@ impl RunningCall {
     /// The answer, if there is one.
     #[must_use]
     pub fn told(&self) -> Option<Arc<Told>> {
-        self.seen().told.clone()
+        self.seen().told()
+    }
+
+    /// Somebody keeps its output from now on: until [`RunningCall::seen_all`] there is no answer.
+    pub fn will_see(&self) {
+        self.seen().flows = true;
+    }
+
+    /// All of its output was kept.
+    pub fn seen_all(&self) {
+        self.seen().flows = false;
+        self.changed.notify_waiters();
     }
 
     /// Its kept output from piece number `from` on.
@@ -147,7 +167,7 @@ impl RunningCall {
             missed: start - from,
             next: start + pieces.len() as u64,
             pieces,
-            told: seen.told.clone(),
+            told: seen.told(),
         }
     }
 
@@ -257,9 +277,11 @@ impl RunningCalls {
         call
     }
 
-    /// Notes the end of a call. The oldest that ended is forgotten for it.
+    /// Notes the end of a call, once. The oldest that ended is forgotten for it.
     pub fn end(&self, call: &RunningCall, told: Arc<Told>) {
-        call.seen().told = Some(told);
+        if call.seen().told.replace(told).is_some() {
+            return;
+        }
         call.changed.notify_waiters();
         let mut rows = self.rows();
         rows.ended.push_back(call.id);

@@ -21,6 +21,7 @@ use casemate_ports::{
 };
 use casemate_sys::LandlockStatus;
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     net::SocketType,
     process::{Pid, PidfdFlags, Resource, pidfd_open},
 };
@@ -276,6 +277,16 @@ impl Guest {
 }
 
 impl Prepared {
+    /// Whether nothing of it has died while it waited.
+    pub(crate) fn is_whole(&self) -> bool {
+        // The kernel hangs up when nobody is left whose calls it would report.
+        let interpreter = self.interpreter.as_ref().is_none_or(|listener| {
+            let mut fds = [PollFd::new(listener.get_ref(), PollFlags::empty())];
+            matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
+        });
+        interpreter && self.first.pid().is_some()
+    }
+
     pub(crate) const fn guest(&mut self) -> &mut Guest {
         &mut self.guest
     }

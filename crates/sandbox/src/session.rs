@@ -105,6 +105,7 @@ impl SessionSandbox {
     /// The place that was made before, if it still stands.
     pub(crate) fn take_spare(&self) -> Option<Prepared> {
         let spare = self.spare.borrow_mut().take();
+        let spare = spare.filter(Prepared::is_whole);
         // Nobody would see how the interpreter in it ended.
         spare.filter(|_| !self.python() || self.is_warm())
     }
@@ -159,7 +160,10 @@ impl SessionSandbox {
             _ => Some(copies(&inputs).during("keep the inputs")?),
         };
         match (self.try_prepare(waiting, inputs).await, again) {
-            (Err(KeeperError::Lost(_)), Some(copies)) if !self.is_warm() => {
+            // Without the interpreter the place dies, or its guest says that nobody answers.
+            (Err(KeeperError::Lost(_) | KeeperError::Build { .. }), Some(copies))
+                if !self.is_warm() =>
+            {
                 inputs = copies;
                 self.try_prepare(waiting, inputs).await
             }

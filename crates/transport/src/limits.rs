@@ -77,6 +77,9 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked whether it listens.
 pub const START_POLL: Duration = Duration::from_millis(5);
 
+/// How often a keeper to which nobody connects looks whether its socket is still there.
+pub const SOCKET_CHECK: Duration = Duration::from_millis(500);
+
 /// A keeper that says nothing for so long is asked whether it is there.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 

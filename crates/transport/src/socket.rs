@@ -1,27 +1,35 @@
 //! The keeper's socket: one keeper at a time, and a dead one's socket is taken over.
 
 use std::{
+    cell::RefCell,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
 
-use crate::peer::{PeerError, check_directory};
+use crate::{
+    limits::SOCKET_CHECK,
+    peer::{PeerError, check_directory},
+};
 
 /// The socket on which a keeper listens; the file is removed when this is dropped.
 #[derive(Debug)]
 pub struct Listener {
-    listener: UnixListener,
+    listener: RefCell<Rc<UnixListener>>,
     path: PathBuf,
     /// Held for as long as the keeper lives: the kernel gives it back when the process dies.
-    _lock: File,
+    lock: File,
 }
 
 /// Why there is no socket.
@@ -85,27 +93,64 @@ impl Listener {
             source,
         })?;
         Ok(Self {
-            listener,
+            listener: RefCell::new(Rc::new(listener)),
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
-    /// The next connection, from whomever.
+    /// The next connection, from whomever. A socket whose file was removed is made anew: nobody could connect any more,
+    /// and no other keeper start.
     pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+        loop {
+            let listener = Rc::clone(&self.listener.borrow());
+            match timeout(SOCKET_CHECK, listener.accept()).await {
+                Ok(accepted) => return accepted.map(|(stream, _)| stream),
+                Err(_) => self.restore(),
+            }
+        }
+    }
+
+    /// Whether nobody can find this keeper any more, because its directory is gone or has become another.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        let ours = self.lock.metadata();
+        let there = fs::symlink_metadata(lock_of(&self.path));
+        match (ours, there) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) != (there.dev(), there.ino()),
+            (_, Err(error)) => error.kind() == io::ErrorKind::NotFound,
+            (Err(_), _) => false,
+        }
+    }
+
+    fn restore(&self) {
+        let gone = fs::symlink_metadata(&self.path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !gone || self.is_lost() || check_directory(&self.path).is_err() {
+            return;
+        }
+        // What fails now is tried again.
+        if let Ok(listener) = UnixListener::bind(&self.path) {
+            *self.listener.borrow_mut() = Rc::new(listener);
+        }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         // Still under the lock: it is this keeper's file. If it cannot be removed, the next keeper does.
-        let _ = fs::remove_file(&self.path);
+        if !self.is_lost() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
+fn lock_of(socket: &Path) -> PathBuf {
+    socket.with_added_extension("lock")
+}
+
 fn lock(socket: &Path) -> Result<File, BindError> {
-    let path = socket.with_added_extension("lock");
+    let path = lock_of(socket);
     let failed = |source: io::Error| BindError::Lock {
         path: path.clone(),
         source,

@@ -22,12 +22,15 @@ mod chaos;
 mod check;
 mod deeds;
 mod end;
+mod records;
 mod terminal;
 mod traces;
 mod watch;
 mod world;
 
-use self::{actor::Actor, chaos::Chaos, traces::Traces, watch::Watch, world::World};
+use self::{
+    actor::Actor, chaos::Chaos, records::Records, traces::Traces, watch::Watch, world::World,
+};
 
 /// How to soak.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +103,7 @@ fn run(
         .collect();
     let mut chaos = Chaos::new(random.fork(), gateway, Arc::clone(&world));
     let mut watch = Watch::new(start + options.time / 2, deadline);
-    let mut reported = start;
+    let (mut records, mut reported) = (Records::default(), start);
     while Instant::now() < deadline {
         thread::sleep(POLL);
         for keeper in chaos.gateway().keepers() {
@@ -111,6 +114,7 @@ fn run(
         if reported.elapsed() >= REPORT_EVERY {
             reported = Instant::now();
             println!("{}", world.summary());
+            records.read(chaos.gateway())?;
         }
     }
     for actor in actors {
@@ -128,6 +132,6 @@ fn run(
     for finding in watch.findings() {
         world.fault(finding);
     }
-    end::end(&runtime, gateway, &world, &mut traces)?;
+    end::end(&runtime, gateway, &world, &mut traces, &mut records)?;
     Ok(world.faults())
 }

@@ -94,7 +94,7 @@ async fn serve<K: SessionKeeper + 'static>(
         never = &mut serving => match never {},
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = unneeded(&server, &*keeper, idle_exit) => {}
+        () = unneeded(&server, listener, &*keeper, idle_exit) => {}
     }
     server.drain();
     let drained = timeout(DRAIN_TIMEOUT, drain(&server, &*keeper));
@@ -106,11 +106,20 @@ async fn serve<K: SessionKeeper + 'static>(
     Ok(())
 }
 
-/// Waits until nobody was connected and no session was alive for `idle_exit`.
-async fn unneeded<K: SessionKeeper + 'static>(server: &Server<K>, keeper: &K, idle_exit: Duration) {
+/// Waits until nobody was connected and no session was alive for `idle_exit`, or nobody is connected and nobody can find
+/// this keeper any more.
+async fn unneeded<K: SessionKeeper + 'static>(
+    server: &Server<K>,
+    listener: &Listener,
+    keeper: &K,
+    idle_exit: Duration,
+) {
     let mut needed = Instant::now();
     while needed.elapsed() < idle_exit {
         sleep(IDLE_CHECK.min(idle_exit)).await;
+        if server.connections() == 0 && listener.is_lost() {
+            return;
+        }
         if server.connections() > 0 || is_busy(keeper).await {
             needed = Instant::now();
         }

@@ -95,3 +95,20 @@ fn calls_are_their_owners_and_bounded() {
     assert!(calls.get("others", id(most + 9)).is_none());
     assert_eq!(calls.count(), 1);
 }
+
+/// There is no answer before the output that goes with it.
+#[tokio::test]
+async fn an_answer_waits_for_the_output_that_is_kept() {
+    let calls = RunningCalls::default();
+    let (control, _kept) = mpsc::channel(1);
+    let call = calls.begin(id(1), owner(), control);
+    call.will_see();
+    calls.end(&call, withdrawn(1));
+    assert!(call.told().is_none() && call.pieces(0).told.is_none());
+    assert_ne!(call.phase(), Phase::Ended);
+    call.see(output(3));
+    call.seen_all();
+    let pieces = call.pieces(0);
+    assert_eq!((pieces.pieces.len(), pieces.told.is_some()), (1, true));
+    call.ended().await;
+}

@@ -8,7 +8,7 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -19,7 +19,7 @@ use casemate_sys::{
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fs::{Mode, OFlags},
+    fs::{Mode, OFlags, SeekFrom},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
     pipe::{PipeFlags, pipe_with},
@@ -98,9 +98,9 @@ fn live(
     let (Some(setup), Some(orders)) = (kept.next(), kept.next()) else {
         return Err(Failure("keep descriptors".into(), Errno::BADF.into()));
     };
-    let template = match (template, kept.next()) {
+    let mut template = match (template, kept.next()) {
         (Some(template), Some(program)) => {
-            let started = start_template(template, program).during("start the interpreter");
+            let started = Running::start(template, program).during("start the interpreter");
             Some(started.inspect_err(|failure| fail(&setup, failure))?)
         }
         _ => None,
@@ -112,7 +112,7 @@ fn live(
     send(setup.as_fd(), READY, &[]).during("report")?;
     drop(setup);
     let guest = image::sealed().during("copy the guest")?;
-    serve(blueprint, &orders, template.as_ref(), &guest).during("serve the keeper")
+    serve(blueprint, &orders, template.as_mut(), &guest).during("serve the keeper")
 }
 
 /// What a nursery says when it takes orders.
@@ -140,7 +140,7 @@ fn perform(steps: &[Step], tree: Option<&OwnedFd>) -> Result<(), Failure> {
 fn serve(
     blueprint: &Blueprint,
     orders: &OwnedFd,
-    template: Option<&OwnedFd>,
+    mut template: Option<&mut Running<'_>>,
     guest: &OwnedFd,
 ) -> io::Result<()> {
     let children = SignalEvents::of_children()?;
@@ -166,9 +166,9 @@ fn serve(
             Order::Make => answer(orders, &make(blueprint, message.fds, guest))?,
             Order::Warm => {
                 let fds: Vec<_> = message.fds.iter().map(|fd| fd.as_fd()).collect();
-                if let Some(template) = template {
-                    // A template that has died closes the interpreter's socket, which its sandbox sees.
-                    let _ = send(template.as_fd(), b"W", &fds);
+                if let Some(template) = template.as_mut() {
+                    // What cannot be sent closes the interpreter's socket, which its sandbox sees.
+                    let _ = template.send_copy(&fds);
                 }
             }
         }
@@ -244,6 +244,44 @@ fn become_session(
         Ok(error) => Failure("execute the guest".into(), error),
         Err(failure) => failure,
     }
+}
+
+/// The template interpreter: another one when it has died.
+struct Running<'b> {
+    template: &'b Template,
+    program: OwnedFd,
+    socket: OwnedFd,
+}
+
+impl<'b> Running<'b> {
+    fn start(template: &'b Template, program: OwnedFd) -> io::Result<Self> {
+        let socket = start_template(template, program.try_clone()?)?;
+        Ok(Self {
+            template,
+            program,
+            socket,
+        })
+    }
+
+    /// Has it send a copy of itself into a sandbox.
+    fn send_copy(&mut self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match send(self.socket.as_fd(), b"W", fds) {
+            Err(error) if is_gone(&error) => {
+                rustix::fs::seek(&self.program, SeekFrom::Start(0))?;
+                self.socket = start_template(self.template, self.program.try_clone()?)?;
+                send(self.socket.as_fd(), b"W", fds)
+            }
+            sent => sent,
+        }
+    }
+}
+
+/// Whether nobody is at the other end of a socket.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// Starts the template interpreter; returns the socket to it.

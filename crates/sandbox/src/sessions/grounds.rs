@@ -7,6 +7,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     rc::{Rc, Weak},
+    time::{Duration, Instant},
 };
 
 use casemate_model::{Digest, Entropy};
@@ -20,6 +21,10 @@ use crate::{
     userland::Userland,
 };
 
+/// How soon after the start, and how often, it is looked for what dead keepers left.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(60);
+
 /// What all sessions stand on.
 #[derive(Debug)]
 pub(crate) struct Grounds {
@@ -29,6 +34,8 @@ pub(crate) struct Grounds {
     pub(crate) links: Rc<NamespaceLinks>,
     pub(crate) removal: Removal,
     graveyard: Rc<RefCell<Vec<PathBuf>>>,
+    /// When it is looked next for what dead keepers left: what dies with one can take a moment longer than it.
+    stale: Cell<Instant>,
     tenants: RefCell<HashMap<String, Weak<TenantGroup>>>,
     agents: RefCell<HashMap<Owner, Weak<OwnerGroups>>>,
     calls: Cell<u64>,
@@ -74,6 +81,7 @@ impl Grounds {
             links: Rc::new(NamespaceLinks::of("self")),
             removal: Removal::Later(Rc::clone(&graveyard)),
             graveyard,
+            stale: Cell::new(Instant::now() + FIRST_LOOK),
             tenants: RefCell::default(),
             agents: RefCell::default(),
             calls: Cell::new(0),
@@ -84,6 +92,10 @@ impl Grounds {
     /// Removes the cgroups of the dead; those that are busy yet stay for the next time. Whether none is left, of the living
     /// neither.
     pub(super) fn clean(&self) -> bool {
+        if Instant::now() >= self.stale.get() {
+            self.stale.set(Instant::now() + LOOK);
+            cgroup::remove_stale(&self.layout);
+        }
         let buried = self.graveyard.take();
         let busy = |directory: &PathBuf| {
             fs::remove_dir(directory).is_err_and(|error| {

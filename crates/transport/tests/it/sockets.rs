@@ -37,6 +37,44 @@ async fn a_dead_keepers_socket_is_taken_over_and_a_living_ones_is_not() {
     Listener::bind(&socket).unwrap();
 }
 
+/// Somebody tidied up: the keeper is found again, with its sessions, and no other can start beside it.
+#[tokio::test]
+async fn a_socket_whose_file_was_removed_is_made_anew() {
+    let world = World::new();
+    fs::remove_file(world.socket()).unwrap();
+    let nobody = RemoteKeeper::connect(&world.socket()).await.unwrap_err();
+    assert!(matches!(nobody, KeeperError::Unavailable(_)), "{nobody}");
+    let taken = Listener::bind(&world.socket()).unwrap_err();
+    assert!(matches!(taken, BindError::Taken(_)), "{taken}");
+    let start = std::time::Instant::now();
+    while !world.socket().exists() {
+        assert!(start.elapsed().as_secs() < 20, "it is not made anew");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let keeper = RemoteKeeper::connect(&world.socket()).await.unwrap();
+    keeper.sessions().await.unwrap();
+}
+
+/// Where the directory is another one now, nothing is touched.
+#[tokio::test]
+async fn a_keeper_whose_directory_is_gone_is_lost() {
+    let directory = directory();
+    let run = directory.path().join("run");
+    let socket = run.join("keeper.sock");
+    fs::create_dir(&run).unwrap();
+    open_to(&run, 0o700);
+    let lost = Listener::bind(&socket).unwrap();
+    assert!(!lost.is_lost());
+    fs::remove_dir_all(&run).unwrap();
+    assert!(lost.is_lost());
+    fs::create_dir(&run).unwrap();
+    open_to(&run, 0o700);
+    let found = Listener::bind(&socket).unwrap();
+    assert!(lost.is_lost() && !found.is_lost());
+    drop(lost);
+    assert!(socket.exists(), "it is the other's");
+}
+
 #[tokio::test]
 async fn a_directory_that_others_can_enter_is_refused_at_both_ends() {
     let world = World::new();

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     check::{Verdict, is_excused, judge},
     deeds,
-    world::{Known, Victim, World},
+    world::{Known, Victim, World, gist},
 };
 use crate::served::{Answer, Client};
 
@@ -35,7 +35,7 @@ pub(super) struct Actor {
 /// What came of a request.
 pub(super) enum Came {
     Good(Value),
-    Problem(String, Value),
+    Problem,
     /// A death took the answer.
     Nothing,
 }
@@ -119,15 +119,31 @@ impl Actor {
             Verdict::Good(body) => Came::Good(body),
             Verdict::Problem(code, body) => {
                 let deaths = self.world.deaths(began);
-                if !expected.contains(&code.as_str()) && !is_excused(&code, &deaths) {
+                let detail = body.get("detail").and_then(Value::as_str);
+                let taken = code == "session_gone"
+                    && self.world.took_sessions()
+                    && detail.is_some_and(|detail| {
+                        ["its keeper ended", "its sandbox died", "idle for too long"]
+                            .iter()
+                            .any(|why| detail.ends_with(why))
+                    });
+                if !taken && !expected.contains(&code.as_str()) && !is_excused(&code, &deaths) {
                     let detail = body.get("detail").and_then(Value::as_str);
                     let detail = detail.unwrap_or_default();
                     self.fault(format!(
                         "{what}: unexpected {code}: {detail} ({deaths:?} died)"
                     ));
                 }
-                self.world.count(deed, code.clone());
-                Came::Problem(code, body)
+                if matches!(
+                    code.as_str(),
+                    "isolation_unavailable" | "failed" | "file_failed"
+                ) {
+                    let detail = body.get("detail").and_then(Value::as_str);
+                    self.world
+                        .count("excused", gist(detail.unwrap_or_default()));
+                }
+                self.world.count(deed, code);
+                Came::Problem
             }
             Verdict::Undocumented(shown) => {
                 self.fault(format!("{what}: not documented: {shown}"));
@@ -213,11 +229,6 @@ impl Told {
 
     pub(super) fn is(&self, key: &str) -> bool {
         self.answer.get(key) == Some(&Value::Bool(true))
-    }
-
-    /// The path of its session.
-    pub(super) fn session(&self) -> String {
-        format!("/v1/sessions/{}", self.text("session"))
     }
 
     /// Whether it ended by itself with this exit code and printed this.

@@ -16,7 +16,7 @@ use super::world::{Victim, World};
 use crate::served::{Gateway, Process, descendants, signal};
 
 /// Between two deaths in sandboxes, in milliseconds.
-const PAUSE_MS: std::ops::Range<u64> = 500..4_000;
+const PAUSE_MS: std::ops::Range<u64> = 1_500..6_000;
 /// Between two deaths of gateway or keeper.
 const LONG_PAUSE_MS: std::ops::Range<u64> = 8_000..25_000;
 

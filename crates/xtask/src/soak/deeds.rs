@@ -1,6 +1,9 @@
 //! What an actor can do: use, misuse, break off.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -161,7 +164,7 @@ async fn end(actor: &mut Actor, deed: &'static str, call: &str) -> Option<Value>
         match actor.ask(deed, ("GET", call), "", &["call_unknown"]).await {
             Came::Good(told) if told.get("state") == Some(&json!("ended")) => return Some(told),
             Came::Good(_) => sleep(LOOK).await,
-            Came::Problem(..) | Came::Nothing => return None,
+            Came::Problem | Came::Nothing => return None,
         }
     }
     actor.fault(format!("{deed}: {call} does not end"));
@@ -169,7 +172,7 @@ async fn end(actor: &mut Actor, deed: &'static str, call: &str) -> Option<Value>
 }
 
 async fn by_itself(actor: &mut Actor) {
-    let word = actor.word();
+    let (word, began) = (actor.word(), Instant::now());
     let script = format!("sleep 0.2; echo {word}");
     let Some(call) = begin(actor, "by itself", &script).await else {
         return;
@@ -177,9 +180,22 @@ async fn by_itself(actor: &mut Actor) {
     if let Some(told) = end(actor, "by itself", &call).await {
         let printed = told.pointer("/answer/stdout").and_then(Value::as_str);
         let whole = printed.is_some_and(|printed| printed.trim() == word);
-        actor
-            .world
-            .count("by itself", if whole { "whole" } else { "not whole" });
+        let how = ["/answer/cause", "/problem/code"]
+            .iter()
+            .find_map(|pointer| told.pointer(pointer)?.as_str());
+        actor.world.count(
+            "by itself",
+            if whole {
+                "whole"
+            } else {
+                how.unwrap_or("nothing")
+            },
+        );
+        // A thread whose session was taken is told so at its next call, however late that is.
+        let gone = how == Some("session_gone") && actor.world.took_sessions();
+        if !whole && !gone && actor.world.deaths(began).is_empty() {
+            actor.fault(format!("by itself: not whole: {told}"));
+        }
     }
 }
 
@@ -319,7 +335,7 @@ async fn bad_requests(actor: &mut Actor) {
         "%2Fetc%2Fpasswd",
         "a/../../b",
     ];
-    let name = paths[actor.random.usize(..) % paths.len()];
+    let name = actor.random.choice(paths).unwrap_or_default();
     let path = file_path(actor, &session, name);
     for method in ["GET", "PUT", "DELETE"] {
         let expected = ["bad_path", "invalid_call", "no_such_path"];
@@ -340,7 +356,12 @@ async fn bad_requests(actor: &mut Actor) {
             .to_string(),
         json!({ "tool": "shell", "argv": [word], "route": "thread", "agent": "../x" }).to_string(),
     ] {
-        let expected = ["invalid_call", "limit_exceeded", "missing_scope"];
+        let expected = [
+            "invalid_call",
+            "invalid_profile",
+            "limit_exceeded",
+            "missing_scope",
+        ];
         let came = actor
             .ask(
                 "bad request",
@@ -521,7 +542,8 @@ async fn crashes(actor: &mut Actor) {
 
 /// A session that is destroyed is gone.
 async fn destroyed(actor: &mut Actor) {
-    let route = ["thread", "data", "context", "small", "short"][actor.random.usize(0..5)];
+    let routes = ["thread", "data", "context", "small", "short"];
+    let route = actor.random.choice(routes).unwrap_or_default();
     let Some(session) = session(actor, "destroyed", route).await else {
         return;
     };

@@ -1,16 +1,15 @@
 //! The end: everything is destroyed and stopped, and nothing may be left.
 
 use std::{
-    collections::BTreeMap,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::{ACTORS, traces::Traces, world::World};
+use super::{ACTORS, records::Records, traces::Traces, world::World};
 use crate::{
     process::capture,
     served::{Client, Gateway},
@@ -25,6 +24,7 @@ pub(super) fn end(
     mut gateway: Gateway,
     world: &World,
     traces: &mut Traces,
+    records: &mut Records,
 ) -> Result<()> {
     if let Err(error) = runtime.block_on(destroy(&gateway)) {
         world.fault(format!("the end: {error:#}"));
@@ -39,7 +39,7 @@ pub(super) fn end(
         world.fault(format!("{error:#}"));
     }
     left(&gateway, world, traces)?;
-    records(&gateway, world)
+    finish(&gateway, world, records)
 }
 
 /// Destroys every session and waits until no call runs.
@@ -101,7 +101,7 @@ fn left(gateway: &Gateway, world: &World, traces: &Traces) -> Result<()> {
 }
 
 /// The log verifies, and every allowed call has one outcome.
-fn records(gateway: &Gateway, world: &World) -> Result<()> {
+fn finish(gateway: &Gateway, world: &World, records: &mut Records) -> Result<()> {
     match capture(&mut gateway.casemate(&["audit", "verify"])) {
         Ok(said) => {
             let said: Vec<_> = said.lines().take(2).collect();
@@ -109,39 +109,10 @@ fn records(gateway: &Gateway, world: &World) -> Result<()> {
         }
         Err(error) => world.fault(format!("the log does not verify: {error:#}")),
     }
-    let tail = ["audit", "tail", "-n", "100000000", "--json"];
-    let log = capture(&mut gateway.casemate(&tail))?;
-    let mut calls: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
-    for line in log.lines() {
-        let record: Value = serde_json::from_str(line).context("a record is not JSON")?;
-        let of = |key: &str| {
-            let pointer = format!("/record/{key}");
-            record
-                .pointer(&pointer)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        let (Some(kind), Some(decision)) = (of("kind"), of("decision")) else {
-            world.fault(format!("a record without a kind: {line}"));
-            continue;
-        };
-        let (allowed, denied, outcomes) = calls.entry(decision).or_default();
-        match kind.as_str() {
-            "allowed" => *allowed += 1,
-            "denied" => *denied += 1,
-            "outcome" => *outcomes += 1,
-            _ => {}
-        }
+    records.read(gateway)?;
+    for finding in records.findings() {
+        world.fault(finding);
     }
-    let mut allowed = 0;
-    for (decision, counts) in &calls {
-        allowed += counts.0;
-        if !matches!(counts, (1, 0, 1) | (0, 1, 0)) {
-            world.fault(format!(
-                "{decision} has (allowed, denied, outcomes) {counts:?}"
-            ));
-        }
-    }
-    println!("{} calls on record, {allowed} allowed", calls.len());
+    println!("{}", records.summary());
     Ok(())
 }

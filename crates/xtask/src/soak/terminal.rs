@@ -65,7 +65,10 @@ pub(super) async fn terminal(actor: &mut Actor) {
                 None => ended.get("exit_code") == Some(&json!(7)),
                 Some(code) => {
                     let status = u16::try_from(status).unwrap_or_default();
-                    check::problem(&ended, status).is_some() && check::is_excused(code, &deaths)
+                    // A thread whose session was taken is told so at its next call.
+                    let gone = code == "session_gone" && actor.world.took_sessions();
+                    check::problem(&ended, status).is_some()
+                        && (gone || check::is_excused(code, &deaths))
                 }
             };
             if !known && deaths.is_empty() {

@@ -49,10 +49,12 @@ const SMALL_LIMITS: &str = "max_memory_bytes = 134_217_728\nmax_processes = 24\n
 
 /// The most faults that are told.
 const MAX_FAULTS: usize = 60;
+/// Older deaths are felt by nobody.
+const MAX_RECENT: usize = 64;
 /// The most ids of each kind that are remembered.
 const MAX_REMEMBERED: usize = 64;
-/// For how long after a death its consequences may be felt.
-const AFTERMATH: Duration = Duration::from_secs(5);
+/// The most of them that are alike.
+const MAX_ALIKE: u64 = 3;
 
 /// Whom a death hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +63,16 @@ pub(super) enum Victim {
     Keeper,
     Nursery,
     InSandbox,
+}
+
+impl Victim {
+    /// For how long after a death its consequences may be felt: interpreters have to be started again.
+    const fn aftermath(self) -> Duration {
+        match self {
+            Self::Gateway | Self::Keeper | Self::Nursery => Duration::from_secs(4),
+            Self::InSandbox => Duration::from_millis(1_000),
+        }
+    }
 }
 
 /// A session that an actor opened.
@@ -84,6 +96,7 @@ struct Shared {
     sessions: Vec<Known>,
     outcomes: BTreeMap<(&'static str, String), u64>,
     faults: Vec<String>,
+    alike: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -110,13 +123,21 @@ impl World {
     /// Who died so that something that began at `since` may have felt it.
     pub(super) fn deaths(&self, since: Instant) -> Vec<Victim> {
         let shared = self.shared();
-        let recent = shared.deaths.iter().rev();
-        let recent = recent.take_while(|(_, at)| *at + AFTERMATH >= since);
+        let deaths = shared.deaths.iter().rev().take(MAX_RECENT);
+        let recent = deaths.filter(|(victim, at)| *at + victim.aftermath() >= since);
         recent.map(|(victim, _)| *victim).collect()
     }
 
-    /// Remembers a session, so that others can misuse it.
+    /// Whether anybody has ever died who takes sessions along: a thread is told at its next call, however late that is.
+    pub(super) fn took_sessions(&self) -> bool {
+        !self.shared().deaths.is_empty()
+    }
+
+    /// Remembers a session, so that others can misuse it. That of a single call is remembered by nobody else.
     pub(super) fn know(&self, known: Known, chance: usize) {
+        if known.route == "call" {
+            return;
+        }
         let sessions = &mut self.shared().sessions;
         if sessions.contains(&known) {
             return;
@@ -147,7 +168,9 @@ impl World {
     /// Notes something that must not be.
     pub(super) fn fault(&self, fault: String) {
         let mut shared = self.shared();
-        if shared.faults.len() < MAX_FAULTS {
+        let alike = shared.alike.entry(gist(&fault)).or_default();
+        *alike += 1;
+        if *alike <= MAX_ALIKE && shared.faults.len() < MAX_FAULTS {
             println!("fault: {fault}");
             shared.faults.push(fault);
         }
@@ -169,6 +192,35 @@ impl World {
             }
             let _ = write!(text, " {how} {count},");
         }
+        for (gist, count) in &shared.alike {
+            let _ = write!(text, "\n{count} × {gist}");
+        }
         text
+    }
+}
+
+/// What a message says, without its names and numbers.
+pub(super) fn gist(message: &str) -> String {
+    const MAX_GIST: usize = 160;
+    let message = message.split(" (").next().unwrap_or(message);
+    let words = message.split_whitespace().map(|word| {
+        if word.chars().any(|letter| letter.is_ascii_digit()) {
+            "…"
+        } else {
+            word
+        }
+    });
+    let words: Vec<_> = words.collect();
+    words.join(" ").chars().take(MAX_GIST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alike_is_what_differs_in_names_only() {
+        assert_eq!(gist("no session ses_01 there"), "no session … there");
+        assert_eq!(gist("a b2 c"), gist("a b3 c"));
     }
 }

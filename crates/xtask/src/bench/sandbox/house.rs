@@ -110,7 +110,7 @@ impl House {
         for route in routes {
             // A pool is made when somebody asks for the first time.
             let thread = house.thread();
-            let opened = house.ask("POST", "/v1/sessions", open_body(route, &thread))?;
+            let opened = house.ask("POST", "/v1/sessions", &open_body(route, &thread))?;
             house.close(&opened)?;
         }
         house.wait_for_pools()?;
@@ -141,7 +141,7 @@ impl House {
     }
 
     /// The same, for an answer that says that all went well.
-    pub(super) fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value> {
+    pub(super) fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let body = if body.is_null() {
             String::new()
         } else {
@@ -152,7 +152,7 @@ impl House {
 
     /// Ends the session of an answer.
     pub(super) fn close(&self, answer: &Value) -> Result<()> {
-        self.ask("DELETE", &session_path(answer)?, Value::Null)?;
+        self.ask("DELETE", &session_path(answer)?, &Value::Null)?;
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl House {
     pub(super) fn wait_for_pools(&self) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            let pools = self.ask("GET", "/v1/pools", Value::Null)?;
+            let pools = self.ask("GET", "/v1/pools", &Value::Null)?;
             let pools = pools.get("pools").and_then(Value::as_array);
             let full = |pool: &Value| {
                 let ready = pool.get("ready").and_then(Value::as_u64);
@@ -177,7 +177,7 @@ impl House {
 
     /// How many sandboxes were made while somebody waited for them.
     pub(super) fn cold(&self) -> Result<u64> {
-        let pools = self.ask("GET", "/v1/pools", Value::Null)?;
+        let pools = self.ask("GET", "/v1/pools", &Value::Null)?;
         let pools = pools.get("pools").and_then(Value::as_array);
         let cold = |pool: &Value| pool.get("cold").and_then(Value::as_u64);
         Ok(pools.into_iter().flatten().filter_map(cold).sum())
@@ -190,7 +190,7 @@ impl House {
             let mut times = Vec::new();
             for _ in 0..ASKED {
                 let start = Instant::now();
-                self.ask("GET", path, Value::Null)?;
+                self.ask("GET", path, &Value::Null)?;
                 times.push(start.elapsed().as_secs_f64() * 1_000.0);
             }
             anyhow::Ok(median(times.into_iter()))

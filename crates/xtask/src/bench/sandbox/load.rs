@@ -176,7 +176,7 @@ pub(super) fn open(house: &House, route: Route, threads: &[String]) -> Result<Ve
 /// Destroys sessions.
 pub(super) fn close(house: &House, sessions: &[String]) -> Result<()> {
     for session in sessions {
-        house.ask("DELETE", session, Value::Null)?;
+        house.ask("DELETE", session, &Value::Null)?;
     }
     Ok(())
 }

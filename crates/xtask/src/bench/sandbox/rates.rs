@@ -158,7 +158,7 @@ impl Rates {
                 format!("casemate: {at_once} new sessions at once with `true`, all ready"),
                 self.burst,
             ),
-            (format!("casemate: the same, 8 ready"), self.burst_cold),
+            ("casemate: the same, 8 ready".to_owned(), self.burst_cold),
             (
                 "casemate: new session, `true`, destroyed; 4 callers without a pause".to_owned(),
                 self.turnover,
