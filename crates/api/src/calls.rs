@@ -32,7 +32,11 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     request: Result<Json<CallRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
-    let profile = api.sessions.profile(request.route());
+    let owner = api.owner(request.agent().to_owned());
+    let within = request.within();
+    let profile = api
+        .sessions
+        .profile_for(&owner, request.route(), Some(&within));
     let (wait, stdin) = (request.wait, request.stdin.clone());
     let request = request.into_request(profile)?;
     let mut begun = api.begin(request.ask, request.inputs, request.route)?;

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
+use casemate_gateway::Done;
 use casemate_model::ContextId;
 use serde_json::json;
 
 use crate::{
     extract::{Asked, Named},
-    owner::OfAgent,
+    owner::{OfAgent, named},
     problem::Problem,
     routes::{Keeps, Remembers},
     sessions::session,
@@ -26,12 +22,15 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     Named(id): Named<String>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
+    let (caller, session) = (api.caller(agent), session(&id)?);
     let opened =
-        api.with(move |sessions| async move { sessions.open_context(&owner, session).await });
-    let context = opened.await??;
+        api.with(move |sessions| async move { sessions.open_context(&caller, session).await });
+    let Done {
+        decision,
+        value: context,
+    } = opened.await??;
     let body = Json(json!({ "context": context, "session": session, "language": "python" }));
-    Ok((StatusCode::CREATED, body).into_response())
+    Ok(named(decision, (StatusCode::CREATED, body)))
 }
 
 /// `DELETE /v1/contexts/{id}`
@@ -40,12 +39,12 @@ pub(crate) async fn close<K: Keeps, P: Remembers>(
     Named(id): Named<String>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let owner = api.owner(agent);
+    let caller = api.caller(agent);
     let context: ContextId = id
         .parse()
         .map_err(|error| Problem::invalid(format!("{error}")))?;
     let closed =
-        api.with(move |sessions| async move { sessions.close_context(&owner, context).await });
-    closed.await??;
-    Ok(StatusCode::NO_CONTENT.into_response())
+        api.with(move |sessions| async move { sessions.close_context(&caller, context).await });
+    let done = closed.await??;
+    Ok(named(done.decision, StatusCode::NO_CONTENT))
 }

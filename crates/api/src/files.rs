@@ -7,8 +7,9 @@ use axum::{
     body::Body,
     extract::State,
     http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
+use casemate_gateway::Done;
 use casemate_model::Text;
 use casemate_ports::Chunk;
 use http_body_util::BodyExt as _;
@@ -20,7 +21,7 @@ use crate::{
     body::Pieces,
     extract::{Asked, Named},
     limits::{ANSWER_QUEUE, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
-    owner::{OfAgent, local},
+    owner::{OfAgent, local, named},
     problem::Problem,
     routes::{Keeps, Remembers},
     sessions::session,
@@ -42,12 +43,12 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
     Named(id): Named<String>,
     Asked(ListQuery { agent, path }): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
-    let listed =
-        api.with(
-            move |sessions| async move { sessions.list_files(&owner, session, path.into()).await },
-        );
-    Ok(Json(json!({ "entries": listed.await?? })).into_response())
+    let (caller, session) = (api.caller(agent), session(&id)?);
+    let listed = api.with(move |sessions| async move {
+        sessions.list_files(&caller, session, path.into()).await
+    });
+    let Done { decision, value } = listed.await??;
+    Ok(named(decision, Json(json!({ "entries": value }))))
 }
 
 /// `GET /v1/sessions/{id}/files/{path}`
@@ -56,13 +57,14 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
     Named((id, path)): Named<(String, String)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
+    let (caller, session) = (api.caller(agent), session(&id)?);
     let read =
         api.with(
-            move |sessions| async move { sessions.read_file(&owner, session, path.into()).await },
+            move |sessions| async move { sessions.read_file(&caller, session, path.into()).await },
         );
-    let (bytes, content) = read.await??;
-    let mut response = Body::new(Pieces::sized(content, bytes)).into_response();
+    let Done { decision, value } = read.await??;
+    let (bytes, content) = value;
+    let mut response = named(decision, Body::new(Pieces::sized(content, bytes)));
     let headers = response.headers_mut();
     // It is whatever a program in a sandbox made of it.
     let kind = HeaderValue::from_static("application/octet-stream");
@@ -82,17 +84,17 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     Asked(OfAgent { agent }): Asked<OfAgent>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
+    let (caller, session) = (api.caller(agent), session(&id)?);
     let (sender, content) = mpsc::channel(ANSWER_QUEUE);
     let written = api.with(move |sessions| async move {
         let path = Text::from(path);
-        sessions.write_file(&owner, session, path, content).await
+        sessions.write_file(&caller, session, path, content).await
     });
     // If the sender goes away without an end, with this or in it, nothing of the file is kept.
     let ((), written) = tokio::join!(pass_on(body, sender), written);
-    let digest = written??;
-    let body = Json(json!({ "path": digest.name, "bytes": digest.bytes, "sha256": digest.sha256 }));
-    Ok((StatusCode::CREATED, body).into_response())
+    let Done { decision, value } = written??;
+    let body = Json(json!({ "path": value.name, "bytes": value.bytes, "sha256": value.sha256 }));
+    Ok(named(decision, (StatusCode::CREATED, body)))
 }
 
 async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
@@ -130,10 +132,10 @@ pub(crate) async fn remove<K: Keeps, P: Remembers>(
     Named((id, path)): Named<(String, String)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
+    let (caller, session) = (api.caller(agent), session(&id)?);
     let removed = api.with(move |sessions| async move {
-        sessions.remove_file(&owner, session, path.into()).await
+        sessions.remove_file(&caller, session, path.into()).await
     });
-    removed.await??;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let done = removed.await??;
+    Ok(named(done.decision, StatusCode::NO_CONTENT))
 }

@@ -20,3 +20,6 @@ pub const MAX_CONNECTIONS: usize = 4_096;
 
 /// Pieces of an answer that wait for a slow reader.
 pub const ANSWER_QUEUE: usize = 16;
+
+/// Calls that have not ended, with those that are not in line yet: more are refused before they begin.
+pub const MAX_LIVE_CALLS: usize = 16_384;

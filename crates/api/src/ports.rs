@@ -9,12 +9,13 @@ use axum::{
     },
     response::Response,
 };
+use casemate_gateway::Done;
 use casemate_ports::Connection;
 
 use crate::{
     extract::{Asked, Named, Upgrade},
     limits::MAX_MESSAGE_BYTES,
-    owner::OfAgent,
+    owner::{OfAgent, named},
     pipe::Pipe,
     problem::Problem,
     routes::{Keeps, Remembers},
@@ -29,12 +30,13 @@ pub(crate) async fn connect<K: Keeps, P: Remembers>(
     Asked(OfAgent { agent }): Asked<OfAgent>,
     Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
+    let (caller, session) = (api.caller(agent), session(&id)?);
     let connected =
-        api.with(move |sessions| async move { sessions.connect(&owner, session, port).await });
-    let connection = connected.await??;
+        api.with(move |sessions| async move { sessions.connect(&caller, session, port).await });
+    let Done { decision, value } = connected.await??;
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES);
-    Ok(upgrade.on_upgrade(move |socket| tunnel(socket, connection)))
+    let response = upgrade.on_upgrade(move |socket| tunnel(socket, value));
+    Ok(named(decision, response))
 }
 
 async fn tunnel(mut socket: WebSocket, connection: Connection) {

@@ -98,6 +98,25 @@ impl Problem {
         .boxed()
     }
 
+    /// More is going on than we take.
+    pub(crate) fn overloaded(most: usize) -> Self {
+        let detail = format!("{most} calls have not ended, and there may not be more");
+        Details::of_reason(Reason::Overloaded, detail).boxed()
+    }
+
+    /// Nothing has this path.
+    pub(crate) fn no_such_path() -> Self {
+        Details {
+            hint: Some("docs/sessions.md lists the paths; a path in /workspace is encoded where it has to be"),
+            ..Details::new(
+                StatusCode::NOT_FOUND,
+                "no_such_path",
+                "there is nothing here",
+            )
+        }
+        .boxed()
+    }
+
     /// We cannot go on.
     pub(crate) fn failed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", detail)
@@ -208,21 +227,61 @@ const fn of_file(fault: FileFault) -> (StatusCode, &'static str) {
     }
 }
 
+/// What the one who got it can do about it.
+const fn hint_of_file(fault: FileFault) -> &'static str {
+    match fault {
+        FileFault::BadPath => {
+            "name it by its path in /workspace, without `..`, empty parts and links that lead out"
+        }
+        FileFault::NotFound => "list the directory",
+        FileFault::IsDirectory => "name a file in it, or list it",
+        FileFault::NotDirectory => "name another path, or remove what is in its place",
+        FileFault::NotRegular => "only regular files can be copied",
+        FileFault::Denied => "change its permissions in a call, or name another path",
+        FileFault::TooLarge => "write less, or raise sandbox.limits.max_file_bytes in the profile",
+        FileFault::NoSpace => {
+            "remove files of the session, or raise sandbox.limits.max_disk_bytes or max_disk_files in the profile"
+        }
+        FileFault::NotEmpty => "remove what is in it first",
+        FileFault::CutOff => "send it again, whole",
+        FileFault::Failed => "look at it in a call of the session",
+    }
+}
+
 impl From<SessionError> for Problem {
     fn from(error: SessionError) -> Self {
         let detail = chain(&error);
-        let (session, context) = (error.session(), error.context());
+        let (session, context, decision) = (error.session(), error.context(), error.decision());
         let mut problem = match &error {
-            SessionError::Keeper(KeeperError::File { path, fault }) => {
+            SessionError::File { path, fault, .. } => {
                 let (status, code) = of_file(*fault);
                 Details {
                     path: Some(path.to_string()),
+                    hint: Some(hint_of_file(*fault)),
                     ..Details::new(status, code, detail)
                 }
             }
+            SessionError::OtherRoute { .. } => Details {
+                hint: Some("name the route of the session, or another thread or session"),
+                ..Details::of_reason(error.reason(), detail)
+            },
+            SessionError::NoImage(_) => Details {
+                hint: Some(
+                    "build it with `casemate image build`, or name another in sandbox.image",
+                ),
+                ..Details::of_reason(error.reason(), detail)
+            },
             _ => Details::of_reason(error.reason(), detail),
         };
         problem.quota = match error {
+            SessionError::Quota { quota, .. } => Some(quota),
+            SessionError::TooManyContexts { session, limit } => Some(QuotaUse {
+                quota: "contexts".to_owned(),
+                of: format!("the session {session}"),
+                limit,
+                used: limit,
+                retry_after_ms: None,
+            }),
             SessionError::Keeper(KeeperError::Quota {
                 quota,
                 of,
@@ -240,6 +299,7 @@ impl From<SessionError> for Problem {
         Details {
             session,
             context,
+            decision,
             ..problem
         }
         .boxed()

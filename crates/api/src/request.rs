@@ -147,7 +147,7 @@ struct Program {
 impl CallRequest {
     /// Puts the request into the form that the gateway takes, under the profile of its route if there is one.
     pub(crate) fn into_request(self, profile: Option<&Profile>) -> Result<Request, Problem> {
-        let program = self.program()?;
+        let (program, within) = (self.program()?, self.within());
         let mut inputs = Vec::new();
         let scripts = program.script.into_iter();
         let files = self.files.into_iter();
@@ -165,11 +165,6 @@ impl CallRequest {
         let given = ceiling.map_or(standard, |ceiling| standard.at_most(&ceiling));
         let mut limits = self.limits.over(given);
         limits.wall_ms = self.timeout_ms.unwrap_or(limits.wall_ms);
-        let within = Within {
-            thread: self.thread,
-            session: self.session,
-            context: self.context,
-        };
         let ask = Ask {
             agent: self.agent,
             tool: match self.tool {
@@ -197,6 +192,19 @@ impl CallRequest {
         })
     }
 
+    pub(crate) fn agent(&self) -> &str {
+        &self.agent
+    }
+
+    /// Where it is to run.
+    pub(crate) fn within(&self) -> Within {
+        Within {
+            thread: self.thread.clone(),
+            session: self.session,
+            context: self.context,
+        }
+    }
+
     pub(crate) fn route(&self) -> Option<&str> {
         self.route.as_deref()
     }
@@ -204,6 +212,11 @@ impl CallRequest {
     fn program(&self) -> Result<Program, Problem> {
         let code = match (&self.code, &self.argv) {
             (Some(code), None) => code.as_bytes().to_vec(),
+            (None, Some(_)) if self.tool == Tool::Python => {
+                return Err(Problem::invalid(
+                    "the tool `python` takes `code`: a program of the sandbox, with `argv`, is for `shell`",
+                ));
+            }
             (None, Some(argv)) => {
                 return Ok(Program {
                     argv: argv.iter().chain(&self.args).cloned().collect(),

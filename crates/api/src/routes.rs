@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::StatusCode,
     routing::{delete, get, post},
 };
 use casemate_gateway::SessionStores;
@@ -63,9 +62,5 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>) -> Router {
 }
 
 async fn no_such_path() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "no_such_path",
-        "there is nothing here",
-    )
+    Problem::no_such_path()
 }

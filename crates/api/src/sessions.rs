@@ -8,14 +8,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use casemate_gateway::SessionView;
+use casemate_gateway::{Done, SessionView};
 use casemate_model::SessionId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     extract::{Asked, Named},
-    owner::{OfAgent, local},
+    owner::{OfAgent, local, named},
     problem::Problem,
     routes::{Keeps, Remembers},
     state::Api,
@@ -70,7 +70,7 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     request: Result<Json<OpenRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
-    let owner = api.owner(request.agent);
+    let caller = api.caller(request.agent);
     let (thread, route) = (request.thread, request.route);
     let bad =
         |name: &String| name.is_empty() || name.len() > 255 || name.chars().any(char::is_control);
@@ -80,19 +80,21 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
         ));
     }
     let opened = api.with(move |sessions| async move {
-        let profile = sessions.profile(route.as_deref())?;
-        let opened = Box::pin(sessions.open_session(&owner, thread.as_deref(), profile));
-        Some(opened.await)
+        let Some(profile) = sessions.profile(route.as_deref()) else {
+            return Err(Problem::invalid(sessions.no_route(route.as_deref())));
+        };
+        let opened = Box::pin(sessions.open_session(&caller, thread.as_deref(), profile));
+        Ok(opened.await?)
     });
-    let opened = opened.await?;
-    let (session, new) = opened.ok_or_else(|| Problem::invalid("there is no such route"))??;
+    let Done { decision, value } = opened.await??;
+    let (session, new) = value;
     let status = if new {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
     let body = Json(json!({ "session": session, "new_session": new }));
-    Ok((status, body).into_response())
+    Ok(named(decision, (status, body)))
 }
 
 /// `GET /v1/sessions`
@@ -123,10 +125,10 @@ pub(crate) async fn destroy<K: Keeps, P: Remembers>(
     Named(id): Named<String>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
-    let done = api.with(move |sessions| async move { sessions.destroy(&owner, session).await });
-    done.await??;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let (caller, session) = (api.caller(agent), session(&id)?);
+    let done = api.with(move |sessions| async move { sessions.destroy(&caller, session).await });
+    let done = done.await??;
+    Ok(named(done.decision, StatusCode::NO_CONTENT))
 }
 
 /// `GET /v1/pools`

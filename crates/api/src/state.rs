@@ -2,12 +2,15 @@
 
 use std::{fmt, io, sync::Arc};
 
-use casemate_gateway::{Ask, Crew, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told};
+use casemate_gateway::{
+    Ask, Caller, Crew, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
+};
 use casemate_policy::{Claims, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile, Owner};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    limits::MAX_LIVE_CALLS,
     problem::Problem,
     routes::{Keeps, Remembers},
 };
@@ -81,6 +84,14 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         }
     }
 
+    /// Who asks, in the name of an agent.
+    pub(crate) fn caller(&self, agent: String) -> Caller {
+        Caller {
+            claims: self.callers.claims(),
+            agent,
+        }
+    }
+
     /// Does something with the sessions on a thread that may block.
     pub(crate) async fn with<T, F>(
         &self,
@@ -101,6 +112,9 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         inputs: Vec<InputFile>,
         route: Option<String>,
     ) -> Result<Begun, Problem> {
+        if self.calls.count() >= MAX_LIVE_CALLS {
+            return Err(Problem::overloaded(MAX_LIVE_CALLS));
+        }
         let claims = self.callers.claims();
         let owner = Owner {
             tenant: claims.get().tenant.clone(),

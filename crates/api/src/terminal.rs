@@ -76,7 +76,14 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
     let session = session(&id)?;
-    let profile = api.sessions.profile(query.route.as_deref());
+    let within = Within {
+        session: Some(session),
+        ..Within::default()
+    };
+    let owner = api.owner(query.agent.clone());
+    let profile = api
+        .sessions
+        .profile_for(&owner, query.route.as_deref(), Some(&within));
     let ceiling = profile.map(|profile| profile.sandbox.limits);
     let given = ceiling.map_or_else(Limits::default, |ceiling| Limits {
         // A person sits at it: the clock and the output of a call are not meant for that.
@@ -100,10 +107,7 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
             wall_ms: query.timeout_ms.unwrap_or(given.wall_ms),
             ..given
         },
-        within: Some(Within {
-            session: Some(session),
-            ..Within::default()
-        }),
+        within: Some(within),
         destination: None,
         key: Key::Own,
         trace_id: None,

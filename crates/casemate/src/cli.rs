@@ -234,9 +234,9 @@ pub(crate) enum ImageCommand {
 pub(crate) enum AuditCommand {
     /// Print the newest records
     Tail(TailArgs),
-    /// Print everything about one call, or one record
+    /// Print everything about one call, one session, or one record
     Show {
-        /// A decision (`dec_…`) or the index of a record
+        /// A decision (`dec_…`), a session (`ses_…`) or the index of a record
         #[arg(value_name = "ID|INDEX")]
         what: String,
         /// Print JSON

@@ -25,7 +25,7 @@ macro_rules! exits {
 
             /// The codes with their meanings, for people.
             pub(crate) fn table() -> String {
-                let mut table = String::from("Exit codes of `casemate run`:\n");
+                let mut table = String::from("Exit codes of `casemate run` and `casemate call`:\n");
                 $(
                     let meaning = [$($doc),+].map(str::trim).join(" ");
                     table.push_str(&format!("  {:<5} {meaning}\n", $code));
@@ -41,7 +41,7 @@ const PROGRAM: &str = "  126   The command is in the sandbox, but cannot be exec
   127   The command is not in the sandbox.
   other The exit code of the program; 128 + N when signal N killed it.
 A program can use the same codes: --json tells them apart, and ours come with a line on standard error.
-Other commands exit with 0, 1, 2 or 123, `doctor` also with 121 and 125.";
+Other commands exit with 0, 1, 2 or 123, `doctor` also with 121 and 125, `session` with 120 and 121.";
 
 exits! {
     /// It is done.

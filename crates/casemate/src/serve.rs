@@ -136,6 +136,11 @@ async fn serve(
             queue_timeout_ms: QUEUE_TIMEOUT_MS,
         },
     }));
+    for (route, image) in sessions.without_image() {
+        report::line(&format!(
+            "the route {route} has no sessions until there is an image `{image}`: `casemate image build` makes it"
+        ));
+    }
     tell(&sessions.reconcile().await?);
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
     let api = Api::new(sessions, crew, Box::new(LocalUser));

@@ -3,6 +3,7 @@
 //! Neither has output, values of variables, or values whose names the profile redacts (I11, R178).
 
 mod decision;
+mod deed;
 mod outcome;
 
 use casemate_model::{Digest, OutcomeStatus, SideEffect};
@@ -12,9 +13,10 @@ use serde_json::Value;
 
 pub(crate) use self::{
     decision::{content as decision_content, summary as decision},
+    deed::{content as deed_content, ending as session_ending, summary as deed},
     outcome::{Observed, content as outcome_content, summary as outcome},
 };
-use crate::Facts;
+use crate::{Facts, Terms};
 
 /// The trace fields that every record of an allowed or held call has, and that a profile may therefore
 /// require (R232).
@@ -68,9 +70,8 @@ const ENGINE: Engine = Engine {
 };
 
 /// The first field that the profile requires and `summary` lacks.
-pub(crate) fn missing_field<'f>(facts: &'f Facts, summary: &Value) -> Option<&'f str> {
-    let terms = facts.terms.as_ref()?;
-    terms
+pub(crate) fn missing_field<'t>(terms: Option<&'t Terms>, summary: &Value) -> Option<&'t str> {
+    terms?
         .required
         .iter()
         .map(String::as_str)

@@ -62,7 +62,7 @@ impl Journal {
         })
     }
 
-    fn name(&self) -> Result<DecisionId, RecordError> {
+    pub(crate) fn name(&self) -> Result<DecisionId, RecordError> {
         let mut random = IdEntropy::default();
         self.fill(&mut random)?;
         Ok(DecisionId::new(self.clock.now_ms(), random))

@@ -5,7 +5,7 @@ use casemate_policy::{Claims, Profile, Verified};
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 
 use crate::{
-    Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Terms, entry::TRACE_FIELDS,
+    Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Runs, Terms, entry::TRACE_FIELDS,
     limits::MAX_INPUTS,
 };
 
@@ -63,6 +63,16 @@ impl Identified {
             return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
         };
         self.facts.side_effect = Some(tool.side_effect);
+        let ask = &self.facts.ask;
+        if !tool.runs.takes(&ask.command, ask.code.as_ref()) {
+            let detail = match tool.runs {
+                Runs::Python => {
+                    "the tool `python` runs Python code: a program of the sandbox is for the tool `shell`"
+                }
+                Runs::Programs => "only the tool `python` has cells",
+            };
+            return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
+        }
         if self.inputs.len() > MAX_INPUTS {
             let detail = format!("{} input files; at most {MAX_INPUTS}", self.inputs.len());
             return Err(Denied::new(self.facts, Reason::InvalidCall, detail));

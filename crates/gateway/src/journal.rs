@@ -35,6 +35,7 @@ const fn kind_word(kind: Kind) -> &'static str {
         Kind::Held => "held",
         Kind::Outcome => "outcome",
         Kind::Erased => "erased",
+        Kind::Event => "event",
     }
 }
 
@@ -97,7 +98,7 @@ impl Journal {
     ) -> Result<Receipt, RecordError> {
         let summary = entry::decision(facts, token).map_err(RecordError::Encode)?;
         if kind != Kind::Denied
-            && let Some(field) = entry::missing_field(facts, &summary)
+            && let Some(field) = entry::missing_field(facts.terms.as_ref(), &summary)
         {
             return Err(RecordError::MissingField(field.to_owned()));
         }

@@ -18,6 +18,7 @@
 //! - A recorded call is always closed: with its outcome, or as unknown by whoever drops it, or as unknown by
 //!   [`Journal::recover`] after its process died. It never runs again.
 //! - The same idempotency key and the same call run once; a repeat gets the stored result.
+//! - What is done with a session beside calls is decided by its profile, and on disk before it happens.
 //! - Records hold no output, no values of variables, and no values that the profile redacts (I11).
 //!
 //! Deliberately absent: HTTP, SQL, sandboxes. This crate knows traits for them; the binary picks drivers.
@@ -30,6 +31,7 @@ mod checked;
 mod claim;
 mod clock;
 mod crew;
+mod deed;
 mod denied;
 mod enclosed;
 mod ended;
@@ -65,6 +67,7 @@ pub use self::{
     checked::{Checked, Ruling},
     clock::{Clock, Entropy},
     crew::{Crew, Stopped},
+    deed::{Caller, Done},
     denied::{Denied, Refusal, Refused},
     enclosed::Enclosed,
     ended::Ended,
@@ -81,7 +84,7 @@ pub use self::{
         SESSION_MEMORY_MS, TOUCH_EVERY_MS,
     },
     lodging::{Lodging, QuotaUse},
-    manifest::{Manifest, SANDBOX_TOOLS},
+    manifest::{Manifest, Runs, SANDBOX_TOOLS},
     proposed::Proposed,
     recorded::Recorded,
     released::Released,
@@ -89,7 +92,7 @@ pub use self::{
         MAX_ENDED_CALLS, MAX_KEPT_OUTPUT_BYTES, Phase, Pieces, Progress, RunningCall, RunningCalls,
     },
     sessions::{
-        Capacity, Ending, Images, NewCall, Parts, Reconciled, SessionError, SessionStores,
+        Capacity, Ending, Images, NewCall, Parts, Reconciled, Room, SessionError, SessionStores,
         SessionView, Sessions, Told,
     },
     stores::Stores,

@@ -151,8 +151,21 @@ impl Meter {
         }
     }
 
+    /// All of `bytes`, or nothing and the quota that does not leave so much.
+    pub(crate) fn take_whole(&mut self, bytes: u64) -> Result<(), QuotaUse> {
+        let taken = self.take(bytes);
+        if taken == bytes {
+            return Ok(());
+        }
+        for part in &self.parts {
+            part.counter.give_back(part.period, taken);
+        }
+        // What is left is too little, also if it is not nothing.
+        self.cut.take().map_or(Ok(()), Err)
+    }
+
     /// As much of `bytes` as every quota leaves.
-    fn take(&mut self, bytes: u64) -> u64 {
+    pub(crate) fn take(&mut self, bytes: u64) -> u64 {
         let mut left = bytes;
         for index in 0..self.parts.len() {
             let Some(part) = self.parts.get(index) else {

@@ -16,12 +16,7 @@ pub(crate) struct OpenCall<'j> {
 
 impl<'j> OpenCall<'j> {
     pub(crate) fn new(journal: &'j Journal, facts: Box<Facts>, receipt: Receipt) -> Self {
-        let guard = Guard {
-            journal: Some(journal),
-            decision: facts.decision,
-            agent: facts.ask.agent.clone(),
-            tenant: facts.tenant().to_owned(),
-        };
+        let guard = Guard::new(journal, facts.decision, &facts.ask.agent, facts.tenant());
         Self {
             journal,
             facts,
@@ -37,17 +32,38 @@ impl<'j> OpenCall<'j> {
         observed: &Observed,
     ) -> Result<Receipt, RecordError> {
         let receipt = self.journal.ended(&self.facts, outcome, observed)?;
-        self.guard.journal = None;
+        self.guard.disarm();
         Ok(receipt)
     }
 }
 
-/// Closes a decision as unknown when it is dropped with a journal.
-struct Guard<'j> {
+/// Closes a decision as unknown when it is dropped, unless it was disarmed.
+pub(crate) struct Guard<'j> {
     journal: Option<&'j Journal>,
     decision: DecisionId,
     agent: String,
     tenant: String,
+}
+
+impl<'j> Guard<'j> {
+    pub(crate) fn new(
+        journal: &'j Journal,
+        decision: DecisionId,
+        agent: &str,
+        tenant: &str,
+    ) -> Self {
+        Self {
+            journal: Some(journal),
+            decision,
+            agent: agent.to_owned(),
+            tenant: tenant.to_owned(),
+        }
+    }
+
+    /// The decision is closed.
+    pub(crate) const fn disarm(&mut self) {
+        self.journal = None;
+    }
 }
 
 impl Drop for Guard<'_> {

@@ -94,7 +94,7 @@ impl Proposed {
 }
 
 /// A W3C trace id: the 32 hex digits of the decision.
-fn trace_of(decision: DecisionId) -> String {
+pub(crate) fn trace_of(decision: DecisionId) -> String {
     let text = decision.to_string();
     text.rsplit('_').next().unwrap_or_default().to_owned()
 }

@@ -242,7 +242,30 @@ enum Timing {
 #[derive(Debug, Default)]
 struct Rows {
     calls: HashMap<DecisionId, Arc<RunningCall>>,
-    ended: VecDeque<DecisionId>,
+    /// By owner, the oldest first.
+    ended: HashMap<Owner, VecDeque<DecisionId>>,
+    ended_count: usize,
+}
+
+impl Rows {
+    /// Forgets the oldest that ended of the owner who has the most: nobody's flood takes away another's
+    /// answers.
+    fn forget_one(&mut self) {
+        let most = self.ended.iter().max_by_key(|(_, ended)| ended.len());
+        let Some(owner) = most.map(|(owner, _)| owner.clone()) else {
+            return;
+        };
+        let Some(ended) = self.ended.get_mut(&owner) else {
+            return;
+        };
+        if let Some(old) = ended.pop_front() {
+            self.calls.remove(&old);
+            self.ended_count -= 1;
+        }
+        if ended.is_empty() {
+            self.ended.remove(&owner);
+        }
+    }
 }
 
 impl RunningCalls {
@@ -277,18 +300,18 @@ impl RunningCalls {
         call
     }
 
-    /// Notes the end of a call, once. The oldest that ended is forgotten for it.
+    /// Notes the end of a call, once. Another that ended is forgotten for it.
     pub fn end(&self, call: &RunningCall, told: Arc<Told>) {
         if call.seen().told.replace(told).is_some() {
             return;
         }
         call.changed.notify_waiters();
         let mut rows = self.rows();
-        rows.ended.push_back(call.id);
-        while rows.ended.len() > MAX_ENDED_CALLS
-            && let Some(old) = rows.ended.pop_front()
-        {
-            rows.calls.remove(&old);
+        let ended = rows.ended.entry(call.owner.clone()).or_default();
+        ended.push_back(call.id);
+        rows.ended_count += 1;
+        if rows.ended_count > MAX_ENDED_CALLS {
+            rows.forget_one();
         }
     }
 
@@ -311,7 +334,7 @@ impl RunningCalls {
     #[must_use]
     pub fn count(&self) -> usize {
         let rows = self.rows();
-        rows.calls.len() - rows.ended.len()
+        rows.calls.len() - rows.ended_count
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {

@@ -1,5 +1,6 @@
 //! Sessions: which thread has which sandbox, and the life of a call in one.
 
+mod access;
 mod call;
 mod contexts;
 mod error;
@@ -18,7 +19,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use casemate_model::{ContextId, Digest, Entropy as IdEntropy, SessionId};
+use casemate_model::{ContextId, Digest, Entropy as IdEntropy, SessionId, Within};
 use casemate_policy::{Image, Profile, QuotaRule};
 use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec};
 use casemate_store::{SessionStore, StoreError};
@@ -26,7 +27,7 @@ use casemate_store::{SessionStore, StoreError};
 use self::live::{Live, Table};
 pub use self::{
     call::{NewCall, Told},
-    error::{Ending, SessionError},
+    error::{Ending, Room, SessionError},
     manage::SessionView,
     reconcile::Reconciled,
 };
@@ -129,6 +130,47 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             None if self.profiles.len() == 1 => self.profiles.values().next(),
             None => None,
         }
+    }
+
+    /// The profile of a call: that of its route, or of the session that it names if it names no route.
+    #[must_use]
+    pub fn profile_for(
+        &self,
+        owner: &Owner,
+        route: Option<&str>,
+        within: Option<&Within>,
+    ) -> Option<&Profile> {
+        let found = self.profile(route);
+        let (None, None, Some(within)) = (found, route, within) else {
+            return found;
+        };
+        let live = match (within.session, within.context, &within.thread) {
+            (Some(session), ..) => self.table.get(session),
+            (None, Some(context), _) => self.table.with_context(owner, context),
+            (None, None, Some(thread)) => {
+                let mut lives = self.table.of(owner).into_iter();
+                lives.find(|live| live.thread.as_ref() == Some(thread))
+            }
+            (None, None, None) => None,
+        };
+        self.under(&*live.filter(|live| live.owner == *owner)?)
+    }
+
+    /// The names of the routes.
+    pub fn routes(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
+    /// The routes whose profiles name an image that is not there, with its name.
+    pub fn without_image(&self) -> impl Iterator<Item = (&str, &str)> {
+        let named = self
+            .profiles
+            .values()
+            .filter_map(|profile| match &profile.sandbox.image {
+                Image::Named(name) => Some((profile.route.as_str(), name.as_str())),
+                Image::Host | Image::Exactly(_) => None,
+            });
+        named.filter(|(_, name)| self.images.digest(name).is_none())
     }
 
     /// The time.

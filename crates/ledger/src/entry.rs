@@ -26,6 +26,8 @@ pub enum Kind {
     Outcome,
     /// The keys of an agent were destroyed.
     Erased,
+    /// Something was read, or became of a session by itself. Opens and closes nothing.
+    Event,
 }
 
 impl fmt::Display for Kind {
@@ -36,6 +38,7 @@ impl fmt::Display for Kind {
             Self::Held => "held",
             Self::Outcome => "outcome",
             Self::Erased => "erased",
+            Self::Event => "event",
         })
     }
 }

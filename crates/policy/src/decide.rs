@@ -1,5 +1,6 @@
 //! Whether a call may run: a fixed list of questions, asked in a fixed order.
 
+mod access;
 mod call;
 mod caller;
 mod right;
@@ -7,6 +8,7 @@ mod right;
 use casemate_model::{Call, Isolation, Reason, RunMode};
 use serde::Serialize;
 
+pub use self::access::{Access, AccessRequest, decide_access};
 use crate::{
     claims::{Claims, Verified},
     profile::Profile,
@@ -152,11 +154,28 @@ checks! {
 /// Pure: no clock, no I/O, no state. The first question whose answer is no gives the reason.
 #[must_use]
 pub fn decide(profile: &Profile, request: &Request<'_>) -> Decision {
+    let answers = CHECKS
+        .iter()
+        .map(|(name, question)| (*name, question(profile, request)));
+    let allowed = || {
+        format!(
+            "tool {} may run on route {}",
+            quoted(&request.call.tool),
+            quoted(&profile.route)
+        )
+    };
+    first_no(answers, allowed)
+}
+
+/// What follows from the answers: the first no, or what `allowed` says.
+fn first_no(
+    answers: impl Iterator<Item = (CheckName, Answer)>,
+    allowed: impl FnOnce() -> String,
+) -> Decision {
     let mut checks = Vec::with_capacity(CHECKS.len());
-    for (name, question) in CHECKS {
-        let answer = question(profile, request);
+    for (name, answer) in answers {
         checks.push(Check {
-            name: *name,
+            name,
             passed: answer.is_ok(),
         });
         if let Err(Refusal { reason, detail }) = answer {
@@ -175,11 +194,7 @@ pub fn decide(profile: &Profile, request: &Request<'_>) -> Decision {
     Decision {
         verdict: Verdict::Allow,
         reason: Reason::Allowed,
-        detail: format!(
-            "tool {} may run on route {}",
-            quoted(&request.call.tool),
-            quoted(&profile.route)
-        ),
+        detail: allowed(),
         checks,
     }
 }

@@ -1,6 +1,7 @@
 //! Profiles and the decision.
 //!
-//! A [`Profile`] says what one route may do; [`decide`] says whether one call may run under it.
+//! A [`Profile`] says what one route may do; [`decide`] says whether one call may run under it, and
+//! [`decide_access`] whether something else may be done with a session.
 //!
 //! Invariants:
 //! - [`decide`] is a pure function: the same profile and request give the same decision, in the one
@@ -30,7 +31,9 @@ mod walk;
 
 pub use self::{
     claims::{Authenticator, Claims, Verified},
-    decide::{Check, CheckName, Decision, Request, Verdict, decide},
+    decide::{
+        Access, AccessRequest, Check, CheckName, Decision, Request, Verdict, decide, decide_access,
+    },
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     domain::DomainRule,
     profile::{

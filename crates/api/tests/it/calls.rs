@@ -33,6 +33,19 @@ async fn a_call_that_is_waited_for_gets_everything_that_is_known() {
     assert!(cell["asked"]["code"].is_string());
 }
 
+/// R131: `python` takes code, and is not a name for any program.
+#[tokio::test]
+async fn python_takes_code_only() {
+    let served = Served::new(House::new("thread")).await;
+    let body = json!({ "tool": "python", "argv": ["sh", "-c", "id"] });
+    let answer = served_call(&served, body).await;
+    assert_eq!(
+        (answer.code().as_str(), answer.status),
+        ("invalid_call", 400)
+    );
+    assert_eq!(served.house.keeper.runs(), 0);
+}
+
 /// Each refusal is a problem with its code and the id of what was meant; nothing runs.
 #[tokio::test]
 async fn refusals_are_problems() {
@@ -76,9 +89,9 @@ async fn refusals_are_problems() {
         (
             json!({ "tool": "shell", "argv": ["true"], "route": "nowhere" }),
             400,
-            "invalid_profile",
-            "code",
-            "invalid_profile",
+            "invalid_call",
+            "detail",
+            "there is no route `nowhere`: there are serve",
         ),
     ] {
         let answer = call(body.clone()).await;

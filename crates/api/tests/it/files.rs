@@ -23,10 +23,22 @@ async fn files_go_in_and_out() {
         (200, &"300000".parse().unwrap())
     );
     assert!(got.body == content);
+    // What was done is on record under the name in its answer.
+    let log = served.house.world.records();
+    for (answer, done) in [(&put, "file.write"), (&got, "file.read")] {
+        let name = answer.headers["casemate-decision"].to_str().unwrap();
+        let named = |record: &&casemate_ledger::Record| {
+            record.entry.decision.to_string() == name && record.entry.summary["tool"] == done
+        };
+        assert!(log.iter().any(|record| named(&record)), "{done}");
+    }
     assert_eq!(served.ask("DELETE", &path, b"").await.status, 204);
     let gone = served.get(&path).await;
     assert_eq!((gone.code().as_str(), gone.status), ("file_not_found", 404));
     assert_eq!(gone.json()["path"], "a/b c.bin");
+    // The id of what was meant, and what to do.
+    assert_eq!(gone.json()["session"], json!(session));
+    assert!(gone.json()["hint"].is_string());
     let listed = served.get(&format!("/v1/sessions/{session}/files")).await;
     assert_eq!(listed.json()["entries"], json!([]));
 }

@@ -1,7 +1,9 @@
-//! `casemate audit show`: everything about one call.
+//! `casemate audit show`: everything about one decision, or one session.
 
-use casemate_ledger::{Record, find, read};
-use casemate_model::DecisionId;
+use std::{collections::HashSet, path::Path};
+
+use casemate_ledger::{MAX_SHOWN_RECORDS, ReadError, Record, find, read};
+use casemate_model::{DecisionId, SessionId};
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
         Format,
         content::Contents,
         ledger,
-        tail::{line, time},
+        tail::{line, session_of, time},
     },
     exit::Exit,
     report::{self, Failure},
@@ -47,6 +49,8 @@ fn records(what: &str) -> Result<Vec<Record>, Failure> {
     let ledger = ledger()?;
     let records = if let Ok(decision) = what.parse::<DecisionId>() {
         find(&ledger, decision).map_err(Failure::failed)?
+    } else if let Ok(session) = what.parse::<SessionId>() {
+        of_session(&ledger, session).map_err(Failure::failed)?
     } else if let Ok(index) = what.parse::<u64>() {
         let at = read(&ledger).find(|record| record.as_ref().map_or(true, |at| at.index == index));
         at.into_iter()
@@ -54,16 +58,33 @@ fn records(what: &str) -> Result<Vec<Record>, Failure> {
             .map_err(Failure::failed)?
     } else {
         return Err(Failure::usage(anyhow::anyhow!(
-            "`{}` is neither a decision nor an index",
+            "`{}` is neither a decision, a session nor an index",
             what.escape_debug()
         ))
-        .hint("`casemate audit tail` shows both"));
+        .hint("`casemate audit tail` shows them"));
     };
     if records.is_empty() {
         let missing = anyhow::anyhow!("the log has no record of `{what}`");
         return Err(Failure::invalid(missing));
     }
     Ok(records)
+}
+
+/// The records of a session, and what else there is of their decisions.
+fn of_session(ledger: &Path, session: SessionId) -> Result<Vec<Record>, ReadError> {
+    let mut decisions = HashSet::new();
+    for record in read(ledger) {
+        let record = record?;
+        if session_of(&record) == Some(session) {
+            decisions.insert(record.entry.decision);
+        }
+    }
+    let of_it = |record: &Result<Record, ReadError>| {
+        record
+            .as_ref()
+            .map_or(true, |record| decisions.contains(&record.entry.decision))
+    };
+    read(ledger).filter(of_it).take(MAX_SHOWN_RECORDS).collect()
 }
 
 fn print(record: &Record, content: &Value) -> Result<(), Failure> {

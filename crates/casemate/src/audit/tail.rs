@@ -3,7 +3,7 @@
 use std::{fs, path::Path, thread, time::Duration};
 
 use casemate_ledger::{Record, tail};
-use casemate_model::Text;
+use casemate_model::{SessionId, Text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -83,7 +83,13 @@ fn print(record: &Record, format: Format) -> Result<Delivery, Failure> {
     }
 }
 
-/// A record in one line: place, time, what, which call, whose, with what, and why or how.
+/// The session that a record is about.
+pub(crate) fn session_of(record: &Record) -> Option<SessionId> {
+    let lodging = record.entry.summary.get("lodging")?;
+    lodging.get("session")?.as_str()?.parse().ok()
+}
+
+/// A record in one line: place, time, what, which decision, whose, with what, why or how, and in which session.
 pub(crate) fn line(record: &Record) -> String {
     let entry = &record.entry;
     let word = |name: &str| {
@@ -95,8 +101,10 @@ pub(crate) fn line(record: &Record) -> String {
         None => word("reason").to_string(),
     };
     let agent = Text::from(entry.agent.as_str());
+    let session = session_of(record);
+    let place = session.map_or_else(String::new, |session| format!("  {session}"));
     format!(
-        "{:>6}  {}  {:<7}  {}  {agent}  {}  {how}",
+        "{:>6}  {}  {:<7}  {}  {agent}  {}  {how}{place}",
         record.index,
         time(entry.at_ms),
         entry.kind.to_string(),

@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper::{Response, body::Incoming, header};
 use serde_json::{Value, json};
 
-use super::connection::{Gateway, block_on, problem, read, request};
+use super::connection::{Gateway, block_on, exit_of, problem, read, request};
 use crate::{
     cli::{Form, Language},
     exit::Exit,
@@ -236,11 +236,11 @@ fn heard(event: &str) -> Result<Option<Exit>, Failure> {
             }
         }
         "ended" => {
-            if data.get("code").is_some() {
+            if let Some(code) = data.get("code") {
                 let detail = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
                 report::line(&format!("{}: {}", detail("code"), detail("detail")));
                 report::hint(detail("hint"));
-                return Ok(Some(Exit::Refused));
+                return Ok(Some(exit_of(code.as_str().unwrap_or_default())));
             }
             if let Some(quota) = data.get("quota").filter(|quota| !quota.is_null()) {
                 report::line(&format!("its output was cut by a quota: {quota}"));

@@ -114,14 +114,24 @@ pub(crate) fn problem(status: StatusCode, body: &Value) -> Failure {
     let code = text("code").unwrap_or("failed");
     let detail = text("detail").unwrap_or_default();
     let error = anyhow!("{code}: {detail}");
-    let failure = if status.is_client_error() {
-        Failure::refused(error)
+    let mut failure = Failure::refused(error);
+    failure.exit = if text("code").is_none() && !status.is_client_error() {
+        Exit::Failed
     } else {
-        Failure::failed(error)
+        exit_of(code)
     };
     match text("hint") {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+/// What a problem of this code means for how we exit: as `casemate run` does.
+pub(crate) fn exit_of(code: &str) -> Exit {
+    match code {
+        "isolation_unavailable" => Exit::NoSandbox,
+        "record_unavailable" | "failed" | "file_failed" => Exit::Failed,
+        _ => Exit::Refused,
     }
 }
 

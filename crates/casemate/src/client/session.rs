@@ -56,6 +56,9 @@ pub(crate) enum SessionCommand {
         who: Who,
         /// The thread
         thread: String,
+        /// The route, when the gateway has several
+        #[arg(long, value_name = "NAME")]
+        route: Option<String>,
     },
     /// Destroy a session with everything in it
     Destroy {
@@ -139,8 +142,8 @@ async fn perform(command: SessionCommand) -> Result<Exit, Failure> {
             let path = who.path(&format!("/{}", encoded(&session)));
             print(&who.gateway.ask("GET", &path, None).await?)
         }
-        SessionCommand::Open { who, thread } => {
-            let body = json!({ "agent": who.agent, "thread": thread });
+        SessionCommand::Open { who, thread, route } => {
+            let body = json!({ "agent": who.agent, "thread": thread, "route": route });
             let opened = who.gateway.ask("POST", "/v1/sessions", Some(&body)).await?;
             print(&opened)
         }

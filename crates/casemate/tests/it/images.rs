@@ -16,14 +16,14 @@ use self::wheel::Wheel;
 use crate::home::{Home, Ran, for_everybody};
 
 /// A user, a directory of wheels in place of an index, and a recipe.
-struct Workshop<'a> {
+pub(crate) struct Workshop<'a> {
     home: &'a Home,
     python: PathBuf,
     packages: String,
 }
 
 impl<'a> Workshop<'a> {
-    fn new(home: &'a Home) -> Self {
+    pub(crate) fn new(home: &'a Home) -> Self {
         fs::create_dir(home.path("wheels")).unwrap();
         let packages = String::new();
         Self {
@@ -65,6 +65,12 @@ impl<'a> Workshop<'a> {
             .env("PIP_NO_INDEX", "1")
             .env("PIP_FIND_LINKS", self.home.path("wheels"));
         command
+    }
+
+    /// Builds the image `mine` of one package with one module.
+    pub(crate) fn build_of_one(&mut self) {
+        self.add(&Wheel::of("one"));
+        self.build().exits(0);
     }
 
     fn build(&self) -> Ran {

@@ -21,8 +21,14 @@ struct Gateway<'a> {
 
 impl<'a> Gateway<'a> {
     fn start(home: &'a Home) -> Self {
+        Self::under(home, &[])
+    }
+
+    /// With these profiles.
+    fn under(home: &'a Home, profiles: &[&str]) -> Self {
+        let named = profiles.iter().flat_map(|name| ["--profile", name]);
         let process = home
-            .casemate(["serve"])
+            .casemate(["serve"].into_iter().chain(named))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -262,4 +268,227 @@ fn a_client_that_goes_away_takes_its_call_along() {
     gateway.says(&["session", "destroy", &session]);
     let log = gateway.says(&["audit", "verify"]);
     assert!(!log.is_empty());
+}
+
+fn profile(home: &Home, route: &str, changes: &[(&str, &str)]) -> String {
+    let mut source = include_str!("../../../policy/profiles/serve.toml")
+        .replace("route = \"serve\"", &format!("route = {route:?}"));
+    for (from, to) in changes {
+        assert!(source.contains(from), "{from}");
+        source = source.replace(from, to);
+    }
+    let name = format!("{route}.toml");
+    home.write(&name, source);
+    name
+}
+
+const WORKSPACE: &str = "workspace = \"/workspace\"";
+
+/// An image that a profile names is found when it is there, and its absence is said at the start and to
+/// whoever calls.
+#[test]
+fn a_profile_names_an_image() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let image = format!("{WORKSPACE}\nimage = \"mine\"");
+    let name = profile(&home, "imaged", &[(WORKSPACE, &image)]);
+    let mut gateway = Gateway::under(&home, &[&name]);
+    let import = ["call", "--thread", "t", "-c", "import one; one.__file__"];
+    let missing = gateway.run(&import);
+    assert_eq!(missing.status.code(), Some(120));
+    let error = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(error.contains("there is no image `mine`"), "{error}");
+    let opened = gateway.run(&["session", "open", "t"]);
+    let error = String::from_utf8_lossy(&opened.stderr).into_owned();
+    assert!(
+        error.contains("invalid_profile") && error.contains("casemate image build"),
+        "{error}"
+    );
+    assert_eq!(gateway.says(&["session", "list"]), "");
+    // One that is built meanwhile is found.
+    crate::images::Workshop::new(&home).build_of_one();
+    let found = gateway.says(&import);
+    assert!(found.contains("/opt/image/"), "{found}");
+    gateway.signal(Signal::TERM);
+    gateway.process.wait().unwrap();
+    let mut said = String::new();
+    let mut stderr = gateway.process.stderr.take().unwrap();
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    assert!(said.contains("imaged") && said.contains("`mine`"), "{said}");
+}
+
+/// R131: what a profile does not list cannot be had through a session either, and nothing of it happens.
+#[test]
+fn a_session_gives_no_more_than_its_profile() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let tools = "allowed = [\"python\", \"shell\"]";
+    let types = format!("{WORKSPACE}\ninput_file_types = [\".csv\"]");
+    let changes = [(tools, "allowed = [\"python\"]"), (WORKSPACE, &*types)];
+    let name = profile(&home, "narrow", &changes);
+    let gateway = Gateway::under(&home, &[&name]);
+    let session = gateway.session("t");
+    home.write("a.sh", "touch /workspace/forbidden");
+    for words in [
+        &[
+            "call",
+            "--session",
+            &session,
+            "--",
+            "touch",
+            "/workspace/forbidden",
+        ][..],
+        &["call", "--session", &session, "a.sh"],
+        &["session", "put", &session, "a.sh", "forbidden"],
+    ] {
+        let refused = gateway.run(words);
+        assert_eq!(refused.status.code(), Some(120), "{words:?}: {refused:?}");
+    }
+    assert!(
+        !gateway
+            .says(&["session", "ls", &session])
+            .contains("forbidden")
+    );
+    home.write("a.csv", "1");
+    gateway.says(&["session", "put", &session, "a.csv"]);
+    let read = "open('/workspace/a.csv').read()";
+    assert_eq!(
+        gateway.says(&["call", "--session", &session, "-c", read]),
+        "'1'\n"
+    );
+}
+
+/// What becomes of a session is on record, with its calls and its files, and can be looked up by its name.
+#[test]
+fn the_log_tells_of_sessions() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let gateway = Gateway::start(&home);
+    let session = gateway.session("t");
+    gateway.session("other");
+    home.write("private-name.csv", "1");
+    gateway.says(&["session", "put", &session, "private-name.csv"]);
+    gateway.says(&["call", "--session", &session, "--", "true"]);
+    gateway.says(&["session", "get", &session, "private-name.csv"]);
+    gateway.says(&["session", "rm", &session, "private-name.csv"]);
+    gateway.says(&["session", "destroy", &session]);
+    let tail = gateway.says(&["audit", "tail", "-n", "100"]);
+    let of_it: Vec<_> = tail
+        .lines()
+        .filter(|line| line.contains(&session))
+        .collect();
+    for word in [
+        "session.open",
+        "file.write",
+        "shell",
+        "file.read",
+        "file.remove",
+        "session.destroy",
+    ] {
+        assert!(
+            of_it.iter().any(|line| line.contains(word)),
+            "{word}: {tail}"
+        );
+    }
+    assert!(!tail.contains("private-name"));
+    let shown = gateway.says(&["audit", "show", &session]);
+    assert!(
+        shown.contains("private-name.csv") && shown.contains("sha256"),
+        "{shown}"
+    );
+    assert_eq!(shown.matches("session.open").count() > 1, true);
+    let json: Value =
+        serde_json::from_str(&gateway.says(&["audit", "show", "--json", &session])).unwrap();
+    // open, write, call, remove, destroy: two each; the read once.
+    assert_eq!(json.as_array().unwrap().len(), 11);
+    gateway.says(&["audit", "verify"]);
+    let none = gateway.run(&["audit", "show", "ses_0198c7e4000070008000000000000000"]);
+    assert_eq!(none.status.code(), Some(1));
+}
+
+/// A port of a background call is reached by later calls of the session and through the interface, and by no
+/// other session.
+#[test]
+fn a_port_is_reached_through_the_interface() {
+    for_everybody(|home| {
+        let _keepers = Keepers(home);
+        let gateway = Gateway::start(home);
+        let session = gateway.session("t");
+        home.write("f.txt", "served");
+        gateway.says(&["session", "put", &session, "f.txt"]);
+        let server = [
+            "python3",
+            "-m",
+            "http.server",
+            "8000",
+            "--directory",
+            "/workspace",
+        ];
+        let begin = [
+            "call",
+            "--session",
+            &session,
+            "--detach",
+            "--timeout",
+            "60s",
+            "--",
+        ];
+        let begun = gateway.json(&[&begin[..], &server].concat());
+        assert!(begun["decision"].is_string());
+        let get = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/f.txt').read().decode())";
+        until("a call of the session reaches it", || {
+            gateway
+                .run(&["call", "--session", &session, "-c", get])
+                .stdout
+                == b"served\n"
+        });
+        let other = gateway.run(&["call", "--thread", "u", "-c", get]);
+        assert_eq!(other.status.code(), Some(1));
+        let answer = tunnel(home, &format!("/v1/sessions/{session}/ports/8000"));
+        let answer = answer.expect("it is not let through");
+        assert!(
+            answer.starts_with("HTTP/1.0 200") && answer.ends_with("served"),
+            "{answer}"
+        );
+        for (path, status) in [
+            (format!("/v1/sessions/{session}/ports/8001"), 400),
+            (format!("/v1/sessions/{session}/ports/0"), 400),
+            (
+                format!("/v1/sessions/{session}/ports/8000?agent=other"),
+                404,
+            ),
+        ] {
+            assert_eq!(tunnel(home, &path), Err(status), "{path}");
+        }
+    });
+}
+
+/// What comes through a tunnel for a request, or the status with which it is refused.
+fn tunnel(home: &Home, path: &str) -> Result<String, u16> {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use tokio_tungstenite::{
+        client_async,
+        tungstenite::{Error, Message},
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        let stream = tokio::net::UnixStream::connect(home.path("state/run/casemate.sock"));
+        let connected = client_async(format!("ws://casemate{path}"), stream.await.unwrap());
+        let mut socket = match connected.await {
+            Ok((socket, _)) => socket,
+            Err(Error::Http(response)) => return Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        };
+        let request = Message::Binary("GET /f.txt HTTP/1.0\r\n\r\n".into());
+        socket.send(request).await.unwrap();
+        let mut answer = Vec::new();
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Binary(bytes) = message {
+                answer.extend_from_slice(&bytes);
+            }
+        }
+        Ok(String::from_utf8(answer).unwrap())
+    })
 }

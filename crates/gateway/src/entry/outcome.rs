@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Trace;
-use crate::{Facts, QuotaUse, limits::MAX_CONTENT_BYTES, tee::Streams};
+use crate::{Facts, Lodging, QuotaUse, limits::MAX_CONTENT_BYTES, tee::Streams};
 
 #[derive(Serialize)]
 struct OutcomeSummary<'a> {
@@ -22,6 +22,8 @@ struct OutcomeSummary<'a> {
     /// How often the program was refused something, by kind.
     denied: BTreeMap<&'a str, u64>,
     artefacts: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lodging: Option<Lodging>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<&'a QuotaUse>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +47,7 @@ pub(crate) fn summary(facts: &Facts, outcome: &Outcome) -> serde_json::Result<Va
         output_truncated: outcome.output_truncated,
         denied,
         artefacts: outcome.artefacts.len(),
+        lodging: facts.lodging,
         quota: facts.quota.as_ref(),
         replay_of: facts.replay_of,
     })

@@ -112,3 +112,24 @@ async fn an_answer_waits_for_the_output_that_is_kept() {
     assert_eq!((pieces.pieces.len(), pieces.told.is_some()), (1, true));
     call.ended().await;
 }
+
+/// R65: who lets many calls end takes nobody else's answers away.
+#[test]
+fn a_flood_forgets_its_own() {
+    let calls = RunningCalls::default();
+    let end = |number, agent: &str| {
+        let (control, _) = mpsc::channel(1);
+        let owner = Owner {
+            agent: agent.into(),
+            ..owner()
+        };
+        calls.end(&calls.begin(id(number), owner, control), withdrawn(number));
+    };
+    end(1, "quiet");
+    let most = MAX_ENDED_CALLS as u64;
+    (2..most * 3).for_each(|number| end(number, "loud"));
+    assert!(calls.get("local", id(1)).is_some());
+    assert!(calls.get("local", id(2)).is_none());
+    assert!(calls.get("local", id(most * 3 - 1)).is_some());
+    assert_eq!(calls.count(), 0);
+}

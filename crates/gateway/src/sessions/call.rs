@@ -110,17 +110,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Ok(identified) => identified,
             Err(denied) => return self.refuse(denied, told),
         };
-        let Some(profile) = self.profile(route.as_deref()) else {
-            let why = match route {
-                Some(route) => format!(
-                    "there is no profile for the route `{}`",
-                    route.escape_debug()
-                ),
-                None => "there are several routes: name one".to_owned(),
-            };
-            return self.refuse(identified.without_profile(&why), told);
-        };
         let owner = owner_of(identified.facts());
+        let within = identified.facts().ask.within.as_ref();
+        let Some(profile) = self.profile_for(&owner, route.as_deref(), within) else {
+            let why = self.no_route(route.as_deref());
+            let denied = identified.refuse(Reason::InvalidCall, &why, None);
+            return self.refuse(denied, told);
+        };
         let turn = match self.wait(&identified, &owner, profile, &mut io).await {
             Waited::Turn(turn) => turn,
             Waited::Withdrawn => return tell(told, Told::Withdrawn(decision)),
@@ -151,6 +147,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             drop(self.keeper.close(live.id, owner).await);
         }
         drop(turn);
+    }
+
+    /// Why a call has no profile, for people.
+    #[must_use]
+    pub fn no_route(&self, route: Option<&str>) -> String {
+        let routes: Vec<_> = self.routes().collect();
+        let routes = routes.join(", ");
+        match route {
+            Some(route) => {
+                let route = route.escape_debug();
+                format!("there is no route `{route}`: there are {routes}")
+            }
+            None => format!("there are several routes, and the call names none: {routes}"),
+        }
     }
 
     /// Lines up, and waits.

@@ -3,45 +3,58 @@
 use std::sync::Arc;
 
 use casemate_model::{ContextId, SessionId};
-use casemate_ports::{KeeperError, Owner, SessionKeeper};
+use casemate_policy::Access;
+use casemate_ports::{KeeperError, SessionKeeper};
 
-use super::{Live, SessionError, SessionStores, Sessions, live::own_context, lodge::Stay};
-use crate::limits::MAX_CONTEXTS;
+use super::{
+    Live, SessionError, SessionStores, Sessions,
+    access::{Intent, conclude},
+    live::own_context,
+    lodge::Stay,
+};
+use crate::{Caller, Done, limits::MAX_CONTEXTS};
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
-    /// Starts a stateful Python interpreter in a session of the owner's.
+    /// Starts a stateful Python interpreter in a session of the caller's.
     ///
     /// # Errors
-    /// When there is no such session or it has too many, and when the keeper cannot start it.
+    /// When there is no such session, its profile does not allow it, the session has too many, and when the
+    /// keeper cannot start it.
     pub async fn open_context(
         &self,
-        owner: &Owner,
+        caller: &Caller,
         session: SessionId,
-    ) -> Result<ContextId, SessionError> {
-        let live = self.named(owner, session).await?;
+    ) -> Result<Done<ContextId>, SessionError> {
         let context = self.new_context()?;
-        self.start(&live, context, Stay::Named).await?;
-        live.add_context(context);
-        Ok(context)
+        let intent = Intent::within(caller, Access::OpenContext, session).context(context);
+        let (live, open) = self.permit(intent, session).await?;
+        let started = self.start(&live, context, Stay::Named).await;
+        if started.is_ok() {
+            live.add_context(context);
+        }
+        conclude(open, started.map(|()| context))
     }
 
-    /// Ends a stateful interpreter of the owner's.
+    /// Ends a stateful interpreter of the caller's.
     ///
     /// # Errors
     /// When there is none of this name, and when the keeper cannot end it.
     pub async fn close_context(
         &self,
-        owner: &Owner,
+        caller: &Caller,
         context: ContextId,
-    ) -> Result<(), SessionError> {
-        let live = self.table.with_context(owner, context);
+    ) -> Result<Done<()>, SessionError> {
+        let owner = caller.owner();
+        let live = self.table.with_context(&owner, context);
         let live = live.ok_or(SessionError::NoContext(context))?;
+        let intent = Intent::within(caller, Access::CloseContext, live.id).context(context);
+        let open = self.permit_in(intent, &live).await?;
         live.forget_context(context);
-        let closed = self.keeper.close_context(live.id, owner.clone(), context);
-        match closed.await {
+        let closed = match self.keeper.close_context(live.id, owner, context).await {
             Ok(()) | Err(KeeperError::NoContext { .. }) => Ok(()),
             Err(error) => Err(self.judge(&live, Stay::Named, error).await.into()),
-        }
+        };
+        conclude(open, closed)
     }
 
     /// The interpreter of a session's thread, and whether it was started just now.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use casemate_model::{ContextId, Reason, SessionId};
-use casemate_ports::{Gone, KeeperError};
+use casemate_model::{ContextId, DecisionId, Limits, Reason, SessionId, Text};
+use casemate_ports::{FileFault, Gone, KeeperError};
 use casemate_store::StoreError;
+
+use crate::{QuotaUse, RecordError};
 
 /// Why a session is over, as it is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +15,21 @@ pub enum Ending {
     Kept(Gone),
     /// Its profile is another one now: what it may do could not be told.
     ProfileChanged,
+    /// No store remembers it.
+    Unremembered,
+    /// It could not be opened.
+    NeverOpened,
 }
 
-const WORDS: [(Ending, &str); 6] = [
+const WORDS: [(Ending, &str); 8] = [
     (Ending::Kept(Gone::Destroyed), "destroyed"),
     (Ending::Kept(Gone::Idle), "idle"),
     (Ending::Kept(Gone::Expired), "expired"),
     (Ending::Kept(Gone::Lost), "lost"),
     (Ending::Kept(Gone::KeeperLost), "keeper_lost"),
     (Ending::ProfileChanged, "profile_changed"),
+    (Ending::Unremembered, "unremembered"),
+    (Ending::NeverOpened, "never_opened"),
 ];
 
 impl Ending {
@@ -45,6 +53,47 @@ impl fmt::Display for Ending {
         match self {
             Self::Kept(gone) => gone.fmt(f),
             Self::ProfileChanged => f.write_str("its profile was changed"),
+            Self::Unremembered => f.write_str("no store remembers it"),
+            Self::NeverOpened => f.write_str("it could not be opened"),
+        }
+    }
+}
+
+/// How much of something a session has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// On its disk.
+    Disk {
+        /// In bytes.
+        bytes: u64,
+        /// In files and directories.
+        files: u64,
+    },
+    /// In one file, in bytes.
+    File(u64),
+}
+
+impl Room {
+    /// What `fault` says is used up, under these limits.
+    pub(super) const fn of(fault: FileFault, limits: &Limits) -> Option<Self> {
+        match fault {
+            FileFault::NoSpace => Some(Self::Disk {
+                bytes: limits.disk_bytes,
+                files: limits.disk_files,
+            }),
+            FileFault::TooLarge => Some(Self::File(limits.file_bytes)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk { bytes, files } => {
+                write!(f, "it takes {bytes} bytes in {files} files and directories")
+            }
+            Self::File(bytes) => write!(f, "it is {bytes} bytes"),
         }
     }
 }
@@ -67,12 +116,52 @@ pub enum SessionError {
     #[error("there is no context {0}")]
     NoContext(ContextId),
     /// A context runs cells of its own language and nothing else.
-    #[error("the context {context} runs Python, not `{tool}`")]
+    #[error("the context {context} runs cells of Python, not a program of the tool `{tool}`")]
     OtherLanguage {
         /// Which.
         context: ContextId,
         /// What was to be run.
         tool: String,
+    },
+    /// The session was opened by another route, whose profile rules it.
+    #[error("the session {session} is of the route `{route}`")]
+    OtherRoute {
+        /// Which.
+        session: SessionId,
+        /// The route.
+        route: String,
+    },
+    /// The profile does not let it happen.
+    #[error("{detail}")]
+    Refused {
+        /// The refusal, on record.
+        decision: DecisionId,
+        /// The session that was meant, if there was one.
+        session: Option<SessionId>,
+        /// Why, for machines.
+        reason: Reason,
+        /// Why, for people.
+        detail: String,
+    },
+    /// A quota of ours is used up.
+    #[error("the quota `{}` of {} is used up: {} of {}", .quota.quota, .quota.of, .quota.used, .quota.limit)]
+    Quota {
+        /// The session that was meant.
+        session: SessionId,
+        /// Which, and how much.
+        quota: QuotaUse,
+    },
+    /// Something is wrong with a file of a session.
+    #[error("`{path}`: {fault}{}", .room.map_or_else(String::new, |room| format!(": {room}")))]
+    File {
+        /// Which session.
+        session: SessionId,
+        /// Its path, as it was named.
+        path: Text,
+        /// What is wrong.
+        fault: FileFault,
+        /// How much there is of what is used up, if something is.
+        room: Option<Room>,
     },
     /// The session has as many contexts as it may.
     #[error("the session {session} has {limit} contexts, and may not have more")]
@@ -86,7 +175,7 @@ pub enum SessionError {
     #[error("{0}")]
     Invalid(String),
     /// The profile names an image that is not there.
-    #[error("there is no image `{0}`")]
+    #[error("there is no image `{0}`: `casemate image list` shows those that there are")]
     NoImage(String),
     /// There is no entropy for an id.
     #[error("there is no entropy for an id")]
@@ -94,6 +183,9 @@ pub enum SessionError {
     /// The keeper cannot, or will not.
     #[error(transparent)]
     Keeper(#[from] KeeperError),
+    /// What was to be done, or what came of it, cannot be recorded.
+    #[error("it cannot be recorded")]
+    Unrecorded(#[source] RecordError),
     /// What became of sessions cannot be read or noted.
     #[error("the store of sessions fails")]
     Store(#[from] StoreError),
@@ -112,17 +204,24 @@ impl SessionError {
                 Reason::ContextUnknown
             }
             Self::OtherLanguage { .. } => Reason::ContextMismatch,
-            Self::TooManyContexts { .. } | Self::Keeper(KeeperError::Quota { .. }) => {
-                Reason::QuotaExceeded
-            }
+            Self::TooManyContexts { .. }
+            | Self::Quota { .. }
+            | Self::Keeper(KeeperError::Quota { .. })
+            | Self::File {
+                fault: FileFault::NoSpace | FileFault::TooLarge,
+                ..
+            } => Reason::QuotaExceeded,
+            Self::Refused { reason, .. } => *reason,
             Self::Invalid(_)
+            | Self::OtherRoute { .. }
+            | Self::File { .. }
             | Self::Keeper(KeeperError::Spec(_) | KeeperError::File { .. })
             | Self::Store(StoreError::AgentName { .. } | StoreError::Name { .. }) => {
                 Reason::InvalidCall
             }
             Self::NoImage(_) => Reason::InvalidProfile,
             Self::Keeper(_) => Reason::IsolationUnavailable,
-            Self::Entropy(_) | Self::Store(_) => Reason::RecordUnavailable,
+            Self::Entropy(_) | Self::Unrecorded(_) | Self::Store(_) => Reason::RecordUnavailable,
         }
     }
 
@@ -130,14 +229,27 @@ impl SessionError {
     #[must_use]
     pub const fn session(&self) -> Option<SessionId> {
         match self {
+            Self::Refused { session, .. } => *session,
             Self::Unknown(session)
             | Self::Gone { session, .. }
+            | Self::OtherRoute { session, .. }
+            | Self::Quota { session, .. }
+            | Self::File { session, .. }
             | Self::TooManyContexts { session, .. }
             | Self::Keeper(
                 KeeperError::NoSession(session)
                 | KeeperError::SessionGone { session, .. }
                 | KeeperError::NoContext { session, .. },
             ) => Some(*session),
+            _ => None,
+        }
+    }
+
+    /// The name of the refusal on record, if this is one.
+    #[must_use]
+    pub const fn decision(&self) -> Option<DecisionId> {
+        match self {
+            Self::Refused { decision, .. } => Some(*decision),
             _ => None,
         }
     }

@@ -158,8 +158,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     let session = record.id;
                     return Err(SessionError::Gone { session, why });
                 }
-                // Whoever destroyed it knows.
-                Some(end) if end.why != Ending::Kept(Gone::Destroyed).as_str() => {
+                // Whoever destroyed it knows, and whoever could not open it.
+                Some(end)
+                    if !matches!(
+                        Ending::from_word(&end.why),
+                        Ending::Kept(Gone::Destroyed) | Ending::NeverOpened
+                    ) =>
+                {
                     if store.tell_session(record.id).await? {
                         return Err(SessionError::Gone {
                             session: record.id,

@@ -3,12 +3,17 @@
 use std::collections::HashMap;
 
 use casemate_model::SessionId;
-use casemate_policy::Profile;
+use casemate_policy::{Access, Profile};
 use casemate_ports::{Gone, KeeperError, Owner, PoolStatus, SessionKeeper, SessionStatus};
 use casemate_store::{SessionRecord, SessionStore as _};
 
-use super::{Ending, Live, SessionError, SessionStores, Sessions, lodge::Stay, opening::Tell};
-use crate::limits::MAX_LISTED;
+use super::{
+    Ending, Live, SessionError, SessionStores, Sessions,
+    access::{Intent, conclude},
+    lodge::Stay,
+    opening::Tell,
+};
+use crate::{Caller, Done, Lodging, deed::Subject, limits::MAX_LISTED};
 
 /// A session as its owner sees it.
 #[derive(Clone, Debug)]
@@ -33,23 +38,40 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// it was opened just now.
     ///
     /// # Errors
-    /// [`SessionError::Gone`] once when the thread's session was lost, and when none can be opened.
+    /// [`SessionError::Gone`] once when the thread's session was lost, and when none may or can be opened.
     pub async fn open_session(
         &self,
-        owner: &Owner,
+        caller: &Caller,
         thread: Option<&str>,
         profile: &Profile,
-    ) -> Result<(SessionId, bool), SessionError> {
-        match thread {
+    ) -> Result<Done<(SessionId, bool)>, SessionError> {
+        let owner = caller.owner();
+        let intent = Intent {
+            caller,
+            access: Access::OpenSession,
+            lodging: Lodging::default(),
+            subject: Subject {
+                thread: thread.map(str::to_owned),
+                ..Subject::default()
+            },
+        };
+        let mut open = self.decide(intent, profile)?;
+        let opened = match thread {
             Some(thread) => {
-                let (live, new) = self.of_thread(owner, thread, profile).await?;
-                Ok((live.id, new))
+                let found = self.of_thread(&owner, thread, profile).await;
+                found.map(|(live, new)| (live.id, new))
             }
             None => {
-                let live = self.open(owner, None, profile, Stay::Named).await?;
-                Ok((live.id, true))
+                let opened = self.open(&owner, None, profile, Stay::Named).await;
+                opened.map(|live| (live.id, true))
             }
+        };
+        let lodging = &mut open.deed.lodging;
+        match &opened {
+            Ok((session, new)) => (lodging.session, lodging.new_session) = (Some(*session), *new),
+            Err(error) => lodging.session = error.session(),
         }
+        conclude(open, opened)
     }
 
     /// The owner's sessions: those that live, and those that ended not too long ago.
@@ -96,21 +118,28 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         Ok(SessionView { record, status })
     }
 
-    /// Destroys a session of the owner's with everything in it.
+    /// Destroys a session of the caller's with everything in it.
     ///
     /// # Errors
     /// When there is none of this name, it is over already, or the keeper cannot destroy it.
-    pub async fn destroy(&self, owner: &Owner, session: SessionId) -> Result<(), SessionError> {
-        let live = self.named(owner, session).await?;
-        match self.keeper.close(session, owner.clone()).await {
-            Ok(()) => {}
-            Err(error @ (KeeperError::NoSession(_) | KeeperError::SessionGone { .. })) => {
-                return Err(self.judge(&live, Stay::Named, error).await.into());
+    pub async fn destroy(
+        &self,
+        caller: &Caller,
+        session: SessionId,
+    ) -> Result<Done<()>, SessionError> {
+        let intent = Intent::within(caller, Access::DestroySession, session);
+        let (live, open) = self.permit(intent, session).await?;
+        let destroyed = match self.keeper.close(session, caller.owner()).await {
+            Ok(()) => {
+                let why = Ending::Kept(Gone::Destroyed);
+                self.end(&live, why, Tell::Caller).await
             }
-            Err(error) => return Err(error.into()),
-        }
-        let why = Ending::Kept(Gone::Destroyed);
-        self.end(&live, why, Tell::Caller).await
+            Err(error @ (KeeperError::NoSession(_) | KeeperError::SessionGone { .. })) => {
+                Err(self.judge(&live, Stay::Named, error).await.into())
+            }
+            Err(error) => Err(error.into()),
+        };
+        conclude(open, destroyed)
     }
 
     /// How the pools of the owner stand.

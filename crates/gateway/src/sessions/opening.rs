@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use casemate_model::{Digest, SessionId};
 use casemate_policy::Profile;
 use casemate_ports::{Gone, KeeperError, Owner, SessionKeeper};
 use casemate_store::{SessionRecord, SessionStore as _};
 
 use super::{Ending, Live, SessionError, SessionStores, Sessions, image_name, lodge::Stay};
-use crate::limits::TOUCH_EVERY_MS;
+use crate::{Lodging, limits::TOUCH_EVERY_MS};
 
 /// Whether the one who asks is told of an end in the name of its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 }
                 (Err(error), Ok(())) => {
                     // It never was, so nobody misses it.
-                    let why = Ending::Kept(Gone::Destroyed);
+                    let why = Ending::NeverOpened;
                     store.end_session(id, why.as_str(), now_ms).await?;
                     return Err(error.into());
                 }
@@ -101,13 +102,34 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let store = self.stores.open(&live.owner.agent).await?;
         let now_ms = self.clock.now_ms();
         // On disk first: whoever finds it over finds out why.
-        store.end_session(live.id, why.as_str(), now_ms).await?;
+        let first = store.end_session(live.id, why.as_str(), now_ms).await?;
         if tell == Tell::Thread {
             store.tell_session(live.id).await?;
         }
         live.end();
         self.table.remove(live);
+        // Who asks for an end has that on record already.
+        if first && why != Ending::Kept(Gone::Destroyed) {
+            self.note_end(&live.owner, live.id, Some(live.profile), why)?;
+        }
         Ok(())
+    }
+
+    /// Records that a session ended by itself.
+    pub(super) fn note_end(
+        &self,
+        owner: &Owner,
+        session: SessionId,
+        policy: Option<Digest>,
+        why: Ending,
+    ) -> Result<(), SessionError> {
+        let lodging = Lodging {
+            session: Some(session),
+            ..Lodging::default()
+        };
+        self.journal
+            .session_ended(owner, lodging, policy, why.as_str())
+            .map_err(SessionError::Unrecorded)
     }
 
     /// What the keeper's answer means for a session that this process took for alive: if it is over, that is
@@ -141,8 +163,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// Ends a session whose profile is not the one that it was opened under: what its files may be used for
-    /// was decided by the old one.
+    /// was decided by the old one. One of another route is left alone.
     pub(super) async fn outgrown(&self, live: &Live, stay: Stay) -> SessionError {
+        if let Some(profile) = self.under(live) {
+            return SessionError::OtherRoute {
+                session: live.id,
+                route: profile.route.clone(),
+            };
+        }
         let why = Ending::ProfileChanged;
         let tell = match stay {
             Stay::ForThread => Tell::Thread,

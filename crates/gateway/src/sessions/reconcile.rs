@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use casemate_model::SessionId;
-use casemate_ports::{Gone, KeeperError, SessionKeeper, SessionStatus};
-use casemate_store::{SessionRecord, SessionStore as _, StoreError};
+use casemate_ports::{Gone, KeeperError, Owner, SessionKeeper, SessionStatus};
+use casemate_store::{SessionRecord, SessionStore as _};
 
 use super::{Ending, Live, SessionError, SessionStores, Sessions};
 use crate::limits::SESSION_MEMORY_MS;
@@ -18,8 +18,8 @@ pub struct Reconciled {
     pub gone: Vec<(SessionId, Ending)>,
     /// Sandboxes that no store knows, destroyed.
     pub closed: Vec<SessionId>,
-    /// Agents whose store cannot be used; their sandboxes stay until they are too old.
-    pub failed: Vec<(String, StoreError)>,
+    /// Agents whose store or log cannot be used; their sandboxes stay until they are too old.
+    pub failed: Vec<(String, SessionError)>,
 }
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
@@ -42,8 +42,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             if status.gone.is_some() {
                 continue;
             }
+            let owner = status.owner.clone();
             match self.keeper.close(id, status.owner).await {
-                Ok(()) => done.closed.push(id),
+                Ok(()) => {
+                    self.note_end(&owner, id, None, Ending::Unremembered)?;
+                    done.closed.push(id);
+                }
                 Err(KeeperError::NoSession(_) | KeeperError::SessionGone { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -56,7 +60,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         agent: &str,
         kept: &mut HashMap<SessionId, SessionStatus>,
         done: &mut Reconciled,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), SessionError> {
         let Some(store) = self.stores.find(agent).await? else {
             return Ok(());
         };
@@ -78,6 +82,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             };
             let why = Ending::Kept(why);
             store.end_session(record.id, why.as_str(), now_ms).await?;
+            let owner = Owner {
+                tenant: record.tenant,
+                agent: agent.to_owned(),
+            };
+            self.note_end(&owner, record.id, Some(record.profile), why)?;
             done.gone.push((record.id, why));
         }
         let long_ago = now_ms.saturating_sub(SESSION_MEMORY_MS);

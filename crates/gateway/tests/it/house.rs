@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use casemate_gateway::{
-    Ask, Bounds, Capacity, Code, Images, Key, NewCall, Parts, Proposed, SessionStores, Sessions,
-    Stores, Told,
+    Ask, Bounds, Caller, Capacity, Code, Images, Key, NewCall, Parts, Proposed, SessionStores,
+    Sessions, Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{Authenticator, Claims, Profile, Syntax, Verified};
@@ -72,6 +72,8 @@ pub(crate) struct House {
     pub(crate) world: World,
     pub(crate) keeper: FakeSessions,
     pub(crate) profile: Profile,
+    /// Those of other routes.
+    pub(crate) others: Vec<Profile>,
     pub(crate) capacity: Capacity,
 }
 
@@ -86,6 +88,7 @@ impl House {
             world: World::new(),
             keeper: FakeSessions::new(),
             profile: profile(mode, more),
+            others: Vec::new(),
             capacity: Capacity {
                 bounds: Bounds {
                     calls: 64,
@@ -108,7 +111,11 @@ impl House {
             journal: self.world.journal(),
             clock: Box::new(self.world.clock.clone()),
             entropy: Box::new(self.world.entropy.clone()),
-            profiles: vec![self.profile.clone()],
+            profiles: [&self.profile]
+                .into_iter()
+                .chain(&self.others)
+                .cloned()
+                .collect(),
             images: Box::new(OneImage),
             capacity: self.capacity,
         }))
@@ -189,6 +196,14 @@ pub(crate) fn ends() -> (Ends, CallIo) {
 pub(crate) fn owner(agent: &str) -> Owner {
     Owner {
         tenant: "local".into(),
+        agent: agent.into(),
+    }
+}
+
+/// Who asks in the name of this agent.
+pub(crate) fn caller(house: &House, agent: &str) -> Caller {
+    Caller {
+        claims: Verified::vouch(house.world.claims(), Authenticator::LocalUser),
         agent: agent.into(),
     }
 }
@@ -276,7 +291,7 @@ pub(crate) fn refused(told: &Told) -> (Reason, String) {
     }
 }
 
-fn profile(mode: &str, more: &str) -> Profile {
+pub(crate) fn profile(mode: &str, more: &str) -> Profile {
     let builtin = Profile::builtin_serve().unwrap();
     let source = std::str::from_utf8(builtin.source())
         .unwrap()

@@ -9,6 +9,7 @@
 
 mod approval;
 mod crash;
+mod deeds;
 mod fair;
 mod fake;
 mod house;

@@ -29,6 +29,8 @@ pub(crate) enum Step {
     CloseContext(SessionId, ContextId),
     Close(SessionId),
     Stock(Owner),
+    /// Something with files or ports.
+    Files(SessionId, &'static str),
 }
 
 #[derive(Debug)]
@@ -257,6 +259,7 @@ impl SessionKeeper for FakeSessions {
         path: Text,
         mut content: mpsc::Receiver<Chunk>,
     ) -> Result<InputDigest, KeeperError> {
+        self.note(Step::Files(session, "write"));
         let mut all = Vec::new();
         loop {
             match content.recv().await {
@@ -282,6 +285,7 @@ impl SessionKeeper for FakeSessions {
         owner: Owner,
         path: Text,
     ) -> Result<(u64, mpsc::Receiver<Vec<u8>>), KeeperError> {
+        self.note(Step::Files(session, "read"));
         let found = self.with(session, &owner, |kept| {
             kept.files.get(path.as_bytes()).cloned()
         })?;
@@ -298,6 +302,7 @@ impl SessionKeeper for FakeSessions {
         owner: Owner,
         _: Text,
     ) -> Result<Vec<Entry>, KeeperError> {
+        self.note(Step::Files(session, "list"));
         self.with(session, &owner, |_| Vec::new())
     }
 
@@ -307,6 +312,7 @@ impl SessionKeeper for FakeSessions {
         owner: Owner,
         path: Text,
     ) -> Result<(), KeeperError> {
+        self.note(Step::Files(session, "remove"));
         let removed = self.with(session, &owner, |kept| kept.files.remove(path.as_bytes()))?;
         removed
             .map(drop)
@@ -319,6 +325,7 @@ impl SessionKeeper for FakeSessions {
         owner: Owner,
         _: u16,
     ) -> Result<Connection, KeeperError> {
+        self.note(Step::Files(session, "connect"));
         self.with(session, &owner, |_| ())?;
         let (to, from) = mpsc::channel(1);
         Ok(Connection { to, from })

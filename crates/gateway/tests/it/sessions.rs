@@ -1,12 +1,13 @@
 //! Which call gets which session.
 
-use casemate_gateway::{Ask, Ending, Key, SessionError, Told};
+use casemate_gateway::{Ask, Caller, Ending, Key, SessionError, Told};
 use casemate_ledger::Kind;
 use casemate_model::{ContextId, Reason, SessionId, Within};
+use casemate_policy::{Authenticator, Claims, Verified};
 use casemate_ports::{Gone, ImageRef, KeeperError};
 
 use crate::{
-    house::{House, cell, in_context, in_session, in_thread, owner, ran, refused, shell},
+    house::{House, caller, cell, in_context, in_session, in_thread, owner, ran, refused, shell},
     session_keeper::Step,
 };
 
@@ -125,21 +126,34 @@ async fn anothers_session_is_unknown() {
         tenant: "strangers".into(),
         agent: "local".into(),
     };
+    let strange = Caller {
+        claims: Verified::vouch(
+            Claims {
+                tenant: "strangers".into(),
+                ..house.world.claims()
+            },
+            Authenticator::LocalUser,
+        ),
+        agent: "local".into(),
+    };
     for session in [mine, never] {
         for error in [
             rooms.show(&stranger, session).await.unwrap_err(),
-            rooms.destroy(&stranger, session).await.unwrap_err(),
-            rooms.destroy(&owner("other"), session).await.unwrap_err(),
+            rooms.destroy(&strange, session).await.unwrap_err(),
             rooms
-                .open_context(&owner("other"), session)
+                .destroy(&caller(&house, "other"), session)
                 .await
                 .unwrap_err(),
             rooms
-                .read_file(&owner("other"), session, "a".into())
+                .open_context(&caller(&house, "other"), session)
                 .await
                 .unwrap_err(),
             rooms
-                .connect(&owner("other"), session, 80)
+                .read_file(&caller(&house, "other"), session, "a".into())
+                .await
+                .unwrap_err(),
+            rooms
+                .connect(&caller(&house, "other"), session, 80)
                 .await
                 .unwrap_err(),
         ] {
@@ -159,7 +173,10 @@ async fn a_destroyed_session_is_gone_and_its_thread_gets_a_new_one() {
     let house = House::new("thread");
     let rooms = house.rooms();
     let (session, _) = ran(&house.call(&rooms, in_thread("t", TRUE)).await);
-    rooms.destroy(&owner("local"), session).await.unwrap();
+    rooms
+        .destroy(&caller(&house, "local"), session)
+        .await
+        .unwrap();
     assert!(house.keeper.alive().is_empty());
     let runs = house.keeper.runs();
     let (reason, detail) = refused(&house.call(&rooms, in_session(session, TRUE)).await);
@@ -169,7 +186,10 @@ async fn a_destroyed_session_is_gone_and_its_thread_gets_a_new_one() {
         "{detail}"
     );
     assert_eq!(house.keeper.runs(), runs);
-    let again = rooms.destroy(&owner("local"), session).await.unwrap_err();
+    let again = rooms
+        .destroy(&caller(&house, "local"), session)
+        .await
+        .unwrap_err();
     assert_eq!(again.reason(), Reason::SessionGone);
     let listed = rooms.list(&owner("local")).await.unwrap();
     assert_eq!(listed[0].ending(), Some(Ending::Kept(Gone::Destroyed)));
@@ -326,7 +346,8 @@ async fn a_named_context_is_its_owners_and_its_languages() {
     let house = House::new("thread");
     let rooms = house.rooms();
     let (session, _) = ran(&house.call(&rooms, in_thread("t", TRUE)).await);
-    let context = rooms.open_context(&owner("local"), session).await.unwrap();
+    let opened = rooms.open_context(&caller(&house, "local"), session).await;
+    let context = opened.unwrap().value;
     let ran_in = context_of(&house.call(&rooms, cell(in_context(context), TRUE)).await);
     assert_eq!(ran_in, (Some(context), false));
     let runs = house.keeper.runs();
@@ -363,8 +384,11 @@ async fn a_named_context_is_its_owners_and_its_languages() {
         assert_eq!(reason, expected, "{shown}");
     }
     assert_eq!(house.keeper.runs(), runs);
-    rooms.close_context(&owner("local"), context).await.unwrap();
-    let closed = rooms.close_context(&owner("local"), context).await;
+    rooms
+        .close_context(&caller(&house, "local"), context)
+        .await
+        .unwrap();
+    let closed = rooms.close_context(&caller(&house, "local"), context).await;
     assert_eq!(closed.unwrap_err().reason(), Reason::ContextUnknown);
 }
 
@@ -406,6 +430,74 @@ async fn the_record_names_the_session_and_binds_what_was_asked() {
     assert_eq!(house.world.content(record)["call"]["within"]["thread"], "t");
 }
 
+/// R131: a tool runs what it is for: a profile that lists only `python` lets no other program in.
+#[tokio::test]
+async fn python_is_not_a_name_for_any_program() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let python = |words: &[&str]| Ask {
+        tool: "python".into(),
+        ..in_thread("t", words)
+    };
+    let script = Ask {
+        code: Some(casemate_gateway::Code {
+            input: Some("a.py".into()),
+            source: b"1".to_vec(),
+        }),
+        ..python(&["python3", "/bin/sh"])
+    };
+    let a_cell_of_shell = Ask {
+        tool: "shell".into(),
+        ..cell(thread("t"), TRUE)
+    };
+    for ask in [
+        python(TRUE),
+        python(&["python3", "-c", "1"]),
+        python(&["/bin/sh", "/workspace/in/a.py"]),
+        script,
+        a_cell_of_shell,
+    ] {
+        let (reason, detail) = refused(&house.call(&rooms, ask).await);
+        assert_eq!(reason, Reason::InvalidCall, "{detail}");
+    }
+    assert_eq!(house.keeper.runs(), 0);
+}
+
+/// The session of another route is named as such, and left alone.
+#[tokio::test]
+async fn a_session_of_another_route_is_left_alone() {
+    let mut house = House::new("thread");
+    let source = String::from_utf8(house.profile.source().to_vec()).unwrap();
+    let source = source.replace("route = \"serve\"", "route = \"second\"");
+    let second = casemate_policy::Profile::parse(source.as_bytes(), casemate_policy::Syntax::Toml);
+    house.others.push(second.unwrap());
+    let rooms = house.rooms();
+    let by = |route: Option<&str>, ask| casemate_gateway::NewCall {
+        route: route.map(str::to_owned),
+        ..house.new_call(ask)
+    };
+    let first = house.send(&rooms, by(Some("serve"), in_thread("t", TRUE)));
+    let (session, _) = ran(&first.await.0);
+    for ask in [in_thread("t", TRUE), in_session(session, TRUE)] {
+        let (reason, detail) = refused(&house.send(&rooms, by(Some("second"), ask)).await.0);
+        assert_eq!(reason, Reason::InvalidCall);
+        assert!(
+            detail.contains(&session.to_string()) && detail.contains("`serve`"),
+            "{detail}"
+        );
+    }
+    assert_eq!(house.keeper.runs(), 1);
+    // Whoever names the session or its thread has named the route.
+    for ask in [in_thread("t", TRUE), in_session(session, TRUE)] {
+        let again = ran(&house.send(&rooms, by(None, ask)).await.0);
+        assert_eq!(again, (session, false));
+    }
+    let (reason, detail) = refused(&house.send(&rooms, by(None, in_thread("u", TRUE))).await.0);
+    assert_eq!(reason, Reason::InvalidCall);
+    assert!(detail.contains("second, serve"), "{detail}");
+    assert_eq!(house.keeper.alive(), [session]);
+}
+
 /// Odd paths are refused before anybody has to resolve them.
 #[tokio::test]
 async fn odd_paths_are_refused() {
@@ -425,7 +517,7 @@ async fn odd_paths_are_refused() {
         &long,
     ] {
         let error = rooms
-            .read_file(&owner("local"), session, path.into())
+            .read_file(&caller(&house, "local"), session, path.into())
             .await
             .unwrap_err();
         assert_eq!(error.reason(), Reason::InvalidCall, "{path:?}");

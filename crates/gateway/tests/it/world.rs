@@ -9,7 +9,7 @@ use std::{
 
 use casemate_gateway::{
     Allowed, Ask, Code, Denied, Identified, Journal, Key, Manifest, Proposed, Recording, Refused,
-    Released, Ruling, Stores,
+    Released, Ruling, Runs, Stores,
 };
 use casemate_ledger::{Kind, Ledger, LogKey, Record};
 use casemate_model::{Limits, RunMode, SideEffect};
@@ -25,14 +25,17 @@ pub(crate) const TOOLS: &[Manifest] = &[
     Manifest {
         name: "python",
         side_effect: SideEffect::Draft,
+        runs: Runs::Programs,
     },
     Manifest {
         name: "look",
         side_effect: SideEffect::Read,
+        runs: Runs::Programs,
     },
     Manifest {
         name: "refund",
         side_effect: SideEffect::Write,
+        runs: Runs::Programs,
     },
 ];
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use casemate_model::{Call, Program, Reason};
+use casemate_model::{Call, Program, Reason, Text};
 
 use super::{Answer, Request, refuse};
 use crate::{
@@ -229,6 +229,14 @@ pub(super) fn limits(profile: &Profile, request: &Request<'_>) -> Answer {
 }
 
 pub(super) fn inputs(profile: &Profile, request: &Request<'_>) -> Answer {
+    for input in &request.call.program.inputs {
+        of_listed_type(profile, &input.name)?;
+    }
+    Ok(())
+}
+
+/// Whether the profile takes files with this name.
+pub(super) fn of_listed_type(profile: &Profile, name: &Text) -> Answer {
     let Some(types) = &profile.sandbox.input_file_types else {
         return Ok(());
     };
@@ -238,17 +246,15 @@ pub(super) fn inputs(profile: &Profile, request: &Request<'_>) -> Answer {
                 .is_some_and(|stem| !stem.is_empty())
         })
     };
-    for input in &request.call.program.inputs {
-        if !of_type(input.name.as_bytes()) {
-            return refuse(
-                Reason::InvalidCall,
-                format!(
-                    "the input `{}` is of none of the types {}",
-                    shown(&input.name.to_string()),
-                    shown(&types.join(", "))
-                ),
-            );
-        }
+    if of_type(name.as_bytes()) {
+        return Ok(());
     }
-    Ok(())
+    refuse(
+        Reason::InvalidCall,
+        format!(
+            "the input `{}` is of none of the types {}",
+            shown(&name.to_string()),
+            shown(&types.join(", "))
+        ),
+    )
 }

@@ -3,10 +3,14 @@
 use casemate_model::Reason;
 
 use super::{Answer, Request, refuse};
-use crate::{profile::Profile, visible::quoted};
+use crate::{claims::Claims, profile::Profile, visible::quoted};
 
 pub(super) fn issuer(profile: &Profile, request: &Request<'_>) -> Answer {
-    let issuer = &request.claims.get().issuer;
+    known_issuer(profile, request.claims.get())
+}
+
+pub(super) fn known_issuer(profile: &Profile, claims: &Claims) -> Answer {
+    let issuer = &claims.issuer;
     if profile.identity.allowed_issuers.contains(issuer) {
         return Ok(());
     }
@@ -20,24 +24,29 @@ pub(super) fn issuer(profile: &Profile, request: &Request<'_>) -> Answer {
 }
 
 pub(super) fn expiry(_: &Profile, request: &Request<'_>) -> Answer {
-    let expires_at_ms = request.claims.get().expires_at_ms;
-    if request.now_ms < expires_at_ms {
+    unexpired(request.claims.get(), request.now_ms)
+}
+
+pub(super) fn unexpired(claims: &Claims, now_ms: u64) -> Answer {
+    let expires_at_ms = claims.expires_at_ms;
+    if now_ms < expires_at_ms {
         return Ok(());
     }
     refuse(
         Reason::ExpiredToken,
         format!(
             "the caller's claims expired {} ms ago",
-            request.now_ms - expires_at_ms
+            now_ms - expires_at_ms
         ),
     )
 }
 
 pub(super) fn audience(profile: &Profile, request: &Request<'_>) -> Answer {
-    let (audience, required) = (
-        &request.claims.get().audience,
-        &profile.identity.required_audience,
-    );
+    for_audience(profile, request.claims.get())
+}
+
+pub(super) fn for_audience(profile: &Profile, claims: &Claims) -> Answer {
+    let (audience, required) = (&claims.audience, &profile.identity.required_audience);
     if audience == required {
         return Ok(());
     }
@@ -63,6 +72,11 @@ pub(super) fn tenant(profile: &Profile, request: &Request<'_>) -> Answer {
             ),
         );
     }
+    of_tenant(profile, request.claims.get())
+}
+
+pub(super) fn of_tenant(profile: &Profile, claims: &Claims) -> Answer {
+    let own = &claims.tenant;
     if profile.identity.allowed_tenants.contains(own) {
         return Ok(());
     }

@@ -3,13 +3,23 @@
 use casemate_model::{Reason, RunMode, SideEffect, Strength};
 
 use super::{Answer, Request, refuse};
-use crate::{profile::Profile, visible::quoted};
+use crate::{claims::Claims, profile::Profile, visible::quoted};
 
 /// A tool that the profile does not list has no scope, and without a scope nothing runs (R131).
 pub(super) fn scope(profile: &Profile, request: &Request<'_>) -> Answer {
-    let (tool, tools) = (&request.call.tool, &profile.tools);
+    may_call(profile, &request.call.tool, request.claims.get())
+}
+
+/// Whether the profile lists the tool, and the caller has every scope for it.
+pub(super) fn may_call(profile: &Profile, tool: &str, claims: &Claims) -> Answer {
+    let tools = &profile.tools;
     let missing = |detail| refuse(Reason::MissingScope, detail);
-    if !tools.allowed.contains(tool) && !tools.approval_required.contains(tool) {
+    if !tools
+        .allowed
+        .iter()
+        .chain(&tools.approval_required)
+        .any(|listed| listed == tool)
+    {
         return missing(format!(
             "the tool {} is in neither list of tools of route {}",
             quoted(tool),
@@ -28,7 +38,7 @@ pub(super) fn scope(profile: &Profile, request: &Request<'_>) -> Answer {
             quoted(tool)
         ));
     }
-    match needed.find(|scope| !request.claims.get().scopes.contains(*scope)) {
+    match needed.find(|scope| !claims.scopes.contains(*scope)) {
         None => Ok(()),
         Some(scope) => missing(format!(
             "the caller lacks the scope {}, which the tool {} needs",

@@ -1,0 +1,188 @@
+//! What may be done with sessions beside calls: decided by their profiles, and recorded.
+
+use std::sync::Arc;
+
+use casemate_model::{ContextId, Reason, RunMode, SessionId};
+use casemate_policy::{Access, AccessRequest, Decision, Profile, Verdict, decide_access};
+use casemate_ports::SessionKeeper;
+
+use super::{Live, SessionError, SessionStores, Sessions, lodge::Stay};
+use crate::{
+    Caller, Done, Lodging, Terms,
+    deed::{Deed, End, OpenDeed, Subject},
+    error::chain,
+};
+
+/// What somebody wants to do with a session.
+pub(super) struct Intent<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) access: Access<'a>,
+    pub(super) lodging: Lodging,
+    pub(super) subject: Subject,
+}
+
+impl<'a> Intent<'a> {
+    pub(super) fn within(caller: &'a Caller, access: Access<'a>, session: SessionId) -> Self {
+        Self {
+            caller,
+            access,
+            lodging: Lodging {
+                session: Some(session),
+                ..Lodging::default()
+            },
+            subject: Subject::default(),
+        }
+    }
+
+    pub(super) fn about(self, subject: Subject) -> Self {
+        Self { subject, ..self }
+    }
+
+    pub(super) fn context(mut self, context: ContextId) -> Self {
+        self.lodging.context = Some(context);
+        self
+    }
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Lets something happen to a session of the caller's: it is on disk when this returns. A refusal is
+    /// too.
+    pub(super) async fn permit(
+        &self,
+        intent: Intent<'_>,
+        session: SessionId,
+    ) -> Result<(Arc<Live>, OpenDeed<'_>), SessionError> {
+        let live = match self.named(&intent.caller.owner(), session).await {
+            Ok(live) => live,
+            Err(error) => return Err(self.turn_away(intent, None, error)),
+        };
+        let open = self.permit_in(intent, &live).await?;
+        Ok((live, open))
+    }
+
+    /// As [`Sessions::permit`], when the session is found already.
+    pub(super) async fn permit_in(
+        &self,
+        intent: Intent<'_>,
+        live: &Live,
+    ) -> Result<OpenDeed<'_>, SessionError> {
+        let gives_up = matches!(intent.access, Access::DestroySession | Access::CloseContext);
+        match self.under(live) {
+            Some(profile) => self.decide(intent, profile),
+            // No profile has to allow its owner to give it up.
+            None if gives_up => {
+                let ruling = Decision {
+                    verdict: Verdict::Allow,
+                    reason: Reason::Allowed,
+                    detail: "its profile is gone, and its owner gives it up".to_owned(),
+                    checks: Vec::new(),
+                };
+                self.record(self.deed(intent, None, ruling)?)
+            }
+            None => {
+                let error = self.outgrown(live, Stay::Named).await;
+                Err(self.turn_away(intent, None, error))
+            }
+        }
+    }
+
+    /// Decides, and writes to disk what was decided.
+    pub(super) fn decide(
+        &self,
+        intent: Intent<'_>,
+        profile: &Profile,
+    ) -> Result<OpenDeed<'_>, SessionError> {
+        let ruling = decide_access(
+            profile,
+            &AccessRequest {
+                access: intent.access,
+                claims: &intent.caller.claims,
+                now_ms: self.clock.now_ms(),
+                mode: RunMode::Autonomous,
+            },
+        );
+        self.record(self.deed(intent, Some(profile), ruling)?)
+    }
+
+    fn record(&self, deed: Deed) -> Result<OpenDeed<'_>, SessionError> {
+        if deed.ruling.verdict == Verdict::Allow {
+            return self.journal.begin(deed).map_err(SessionError::Unrecorded);
+        }
+        self.journal
+            .refuse(&deed)
+            .map_err(SessionError::Unrecorded)?;
+        Err(SessionError::Refused {
+            decision: deed.decision,
+            session: deed.lodging.session,
+            reason: deed.ruling.reason,
+            detail: deed.ruling.detail,
+        })
+    }
+
+    /// Records that something cannot be done because of what it was to be done with.
+    pub(super) fn turn_away(
+        &self,
+        intent: Intent<'_>,
+        profile: Option<&Profile>,
+        error: SessionError,
+    ) -> SessionError {
+        let ruling = Decision {
+            verdict: Verdict::Deny,
+            reason: error.reason(),
+            detail: chain(&error),
+            checks: Vec::new(),
+        };
+        let recorded = self
+            .deed(intent, profile, ruling)
+            .and_then(|deed| self.journal.refuse(&deed).map_err(SessionError::Unrecorded));
+        match recorded {
+            Ok(()) => error,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    fn deed(
+        &self,
+        intent: Intent<'_>,
+        profile: Option<&Profile>,
+        ruling: Decision,
+    ) -> Result<Deed, SessionError> {
+        let named = self.journal.deed_name();
+        let (decision, trace_id) = named.map_err(SessionError::Unrecorded)?;
+        Ok(Deed {
+            decision,
+            trace_id,
+            caller: intent.caller.clone(),
+            access: intent.access.as_str(),
+            side_effect: intent.access.side_effect(),
+            terms: profile.map(Terms::of),
+            ruling,
+            lodging: intent.lodging,
+            subject: intent.subject,
+        })
+    }
+
+    /// The profile under which a session was opened, if it is still one of ours.
+    pub(super) fn under(&self, live: &Live) -> Option<&Profile> {
+        let mut profiles = self.profiles.values();
+        profiles.find(|profile| profile.digest() == live.profile)
+    }
+}
+
+/// Records how something ended, and says what came of it.
+pub(super) fn conclude<T>(
+    mut open: OpenDeed<'_>,
+    result: Result<T, SessionError>,
+) -> Result<Done<T>, SessionError> {
+    let end = match &result {
+        Ok(_) => End::Done,
+        Err(error) => {
+            open.deed.subject.error = Some(chain(error));
+            End::Failed(error.reason())
+        }
+    };
+    let closed = open.close(end);
+    let value = result?;
+    let decision = closed.map_err(SessionError::Unrecorded)?;
+    Ok(Done { decision, value })
+}
