@@ -53,6 +53,11 @@ impl Failure {
         }
     }
 
+    /// With another way to exit.
+    pub(crate) fn exits(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// With advice.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self {

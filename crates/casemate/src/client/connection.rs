@@ -114,11 +114,9 @@ pub(crate) fn problem(status: StatusCode, body: &Value) -> Failure {
     let code = text("code").unwrap_or("failed");
     let detail = text("detail").unwrap_or_default();
     let error = anyhow!("{code}: {detail}");
-    let mut failure = Failure::refused(error);
-    failure.exit = if text("code").is_none() && !status.is_client_error() {
-        Exit::Failed
-    } else {
-        exit_of(code)
+    let failure = match text("code") {
+        None if !status.is_client_error() => Failure::failed(error),
+        _ => Failure::refused(error).exits(exit_of(code)),
     };
     match text("hint") {
         Some(hint) => failure.hint(hint),
