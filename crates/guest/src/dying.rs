@@ -105,7 +105,7 @@ fn is_stopped(pid: Pid) -> bool {
     threads.flatten().all(|thread| {
         let stat = fs::read_to_string(thread.path().join("stat"));
         stat.map_or(true, |stat| {
-            field(&stat, STATE) == Some("T") || has_exiting_flag(&stat)
+            matches!(field(&stat, STATE), Some("T" | "t")) || has_exiting_flag(&stat)
         })
     })
 }

@@ -13,6 +13,9 @@ const LITTERED: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
+/// How the names of all keepers' cgroups begin; after that comes the number of the keeper's process.
+const ANY_KEEPER: &str = "casemate-";
+
 /// Deeper no keeper makes its cgroups.
 const MAX_CGROUP_DEPTH: usize = 8;
 
@@ -27,7 +30,7 @@ pub(super) struct Footprint {
 impl Footprint {
     pub(super) fn of_this_host() -> Result<Self, EscapeError> {
         let mut cgroups = BTreeSet::new();
-        let prefix = format!("casemate-{}-", std::process::id());
+        let prefix = format!("{ANY_KEEPER}{}-", std::process::id());
         own_cgroups(Path::new(CGROUPS), &prefix, MAX_CGROUP_DEPTH, &mut cgroups);
         Ok(Self {
             mounts: fs::read_to_string("/proc/self/mountinfo").during("read the host's mounts")?,
@@ -53,23 +56,22 @@ impl Footprint {
     }
 }
 
-/// A cgroup that goes away meanwhile is somebody else's.
+/// Those of this process in `directory` and below, with everything inside. A cgroup that goes away meanwhile is somebody
+/// else's.
 fn own_cgroups(directory: &Path, prefix: &str, depth: usize, found: &mut BTreeSet<PathBuf>) {
+    let Some(depth) = depth.checked_sub(1) else {
+        return;
+    };
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
     for entry in entries.filter(is_directory) {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(prefix))
-        {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) {
             found.insert(entry.path());
-            // Those of a keeper of sessions have more inside.
-            if let Some(depth) = depth.checked_sub(1) {
-                own_cgroups(&entry.path(), "", depth, found);
-            }
-        } else if depth > 0 {
-            own_cgroups(&entry.path(), prefix, depth - 1, found);
+            own_cgroups(&entry.path(), "", depth, found);
+        } else if !name.starts_with(ANY_KEEPER) {
+            own_cgroups(&entry.path(), prefix, depth, found);
         }
     }
 }
