@@ -73,6 +73,11 @@ impl Session {
             }
             let idle = found.idle.borrow_mut().take();
             if let Some(prepared) = idle {
+                if !prepared.is_whole() {
+                    // It died while nobody used it.
+                    found.close();
+                    continue;
+                }
                 return Ok(ContextTurn {
                     prepared: Some(prepared),
                     running: false,
