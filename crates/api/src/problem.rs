@@ -11,6 +11,8 @@ use casemate_ports::{FileFault, KeeperError};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::limits::MAX_CALL_BYTES;
+
 /// What went wrong, for the one who asked.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
@@ -314,9 +316,15 @@ impl From<casemate_gateway::Stopped> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
+        let status = rejection.status();
+        let detail = if status == StatusCode::PAYLOAD_TOO_LARGE {
+            format!("a request has at most {MAX_CALL_BYTES} bytes")
+        } else {
+            rejection.body_text()
+        };
         Details {
-            status: rejection.status().as_u16(),
-            ..Details::of_reason(Reason::InvalidCall, rejection.body_text())
+            status: status.as_u16(),
+            ..Details::of_reason(Reason::InvalidCall, detail)
         }
         .boxed()
     }

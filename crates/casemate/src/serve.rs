@@ -199,3 +199,8 @@ fn tell(found: &Reconciled) {
         report::line(&format!("cannot read the sessions of {agent}: {error}"));
     }
 }
+
+const _: () = assert!(
+    casemate_gateway::MAX_CELL_BYTES <= casemate_transport::limits::MAX_SOURCE_BYTES,
+    "a cell that is let in is taken on the way to the keeper"
+);

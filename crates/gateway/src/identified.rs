@@ -5,8 +5,9 @@ use casemate_policy::{Claims, Profile, Verified};
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 
 use crate::{
-    Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Runs, Terms, entry::TRACE_FIELDS,
-    limits::MAX_INPUTS,
+    Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Runs, Terms,
+    entry::TRACE_FIELDS,
+    limits::{MAX_CELL_BYTES, MAX_INPUTS},
 };
 
 /// A call whose caller is known.
@@ -71,6 +72,13 @@ impl Identified {
                 }
                 Runs::Programs => "only the tool `python` has cells",
             };
+            return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
+        }
+        let cell = ask.command.cell.as_ref();
+        if let Some(bytes) = cell.map(|cell| cell.source.len())
+            && bytes > MAX_CELL_BYTES
+        {
+            let detail = format!("a cell has at most {MAX_CELL_BYTES} bytes, this one {bytes}");
             return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
         }
         if self.inputs.len() > MAX_INPUTS {

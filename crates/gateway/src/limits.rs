@@ -6,6 +6,9 @@ pub const LEASE_TTL_MS: u64 = 10_000;
 /// The most bytes of a program's source that a record keeps; a longer one is recorded by its digest.
 pub const MAX_CODE_RECORD_BYTES: usize = 64 * 1024;
 
+/// The most bytes of a cell's source: what keepers and guests take.
+pub const MAX_CELL_BYTES: usize = 8 * 1024 * 1024;
+
 /// The most bytes of a record's content. The ledger takes 1 MiB for a record in JSON with its content in
 /// base64; what is larger is recorded by its digest.
 pub const MAX_CONTENT_BYTES: usize = 512 * 1024;

@@ -26,6 +26,9 @@ struct DeedSummary<'a> {
     reason: Reason,
     detail: &'a str,
     checks: &'a [Check],
+    issuer: &'a str,
+    audience: &'a str,
+    scopes: Vec<&'a str>,
     lodging: Lodging,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<OutcomeStatus>,
@@ -34,7 +37,7 @@ struct DeedSummary<'a> {
 /// The metadata of a deed, or of its end.
 pub(crate) fn summary(deed: &Deed, end: Option<End>) -> serde_json::Result<Value> {
     let terms = deed.terms.as_ref();
-    let ruling = &deed.ruling;
+    let (ruling, claims) = (&deed.ruling, deed.caller.claims.get());
     let stop_reason = match (end, ruling.verdict, deed.side_effect) {
         (Some(end), ..) => end.stop_reason(),
         // Who reads is not watched to the end.
@@ -44,7 +47,7 @@ pub(crate) fn summary(deed: &Deed, end: Option<End>) -> serde_json::Result<Value
     };
     serde_json::to_value(DeedSummary {
         trace_id: &deed.trace_id,
-        actor: Some(&deed.caller.claims.get().subject),
+        actor: Some(&claims.subject),
         tool: deed.access,
         route: terms.map(|terms| terms.route.as_str()),
         side_effect: deed.side_effect,
@@ -55,6 +58,9 @@ pub(crate) fn summary(deed: &Deed, end: Option<End>) -> serde_json::Result<Value
         reason: ruling.reason,
         detail: &ruling.detail,
         checks: &ruling.checks,
+        issuer: &claims.issuer,
+        audience: &claims.audience,
+        scopes: claims.scopes.iter().map(String::as_str).collect(),
         lodging: deed.lodging,
         status: end.map(End::status),
     })

@@ -48,7 +48,7 @@ fn said(house: &House, from: usize) -> Vec<(Kind, String, Option<String>, Option
     seen.collect()
 }
 
-/// What is done with a session changes nothing before it is on disk, and is closed with what came of it.
+/// R96, R224: what is done with a session changes nothing before it is on disk, and is closed with what came of it.
 #[tokio::test]
 async fn deeds_are_recorded_before_and_after() {
     let house = House::new("thread");
@@ -97,7 +97,8 @@ async fn deeds_are_recorded_before_and_after() {
     assert_eq!(written["bytes"], 3);
     let digest = casemate_model::Digest::of(b"abc").to_string();
     assert_eq!(written["sha256"], digest);
-    // R224: the same fields as a call's.
+    assert_eq!(records[2].entry.summary["scopes"][0], "code:execute");
+    // The same fields as a call's.
     for field in [
         "trace_id",
         "actor",
@@ -198,7 +199,7 @@ fn with_claims(house: &House, change: fn(&mut Claims)) -> Caller {
     }
 }
 
-/// R123, R125, R131: what a profile would refuse a call, it refuses whoever wants a session's files, ports or
+/// R123, R131, R135: what a profile would refuse a call, it refuses whoever wants a session's files, ports or
 /// interpreters, and nothing of it happens.
 #[tokio::test]
 async fn the_profile_decides() {
@@ -343,7 +344,7 @@ async fn a_deed_that_fails_is_closed_as_failed() {
     assert!(content["error"].as_str().unwrap().contains("no such file"));
 }
 
-/// R228: a session that ends by itself is on record once, with the reason.
+/// A session that ends by itself is on record once, with the reason.
 #[tokio::test]
 async fn ends_are_recorded_once() {
     for (why, word) in [

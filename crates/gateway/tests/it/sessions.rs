@@ -415,6 +415,26 @@ async fn a_cell_that_is_not_its_source_does_not_run() {
     assert_eq!(house.keeper.runs(), 0);
 }
 
+/// A cell that no keeper would take is refused, and does not cost its session.
+#[tokio::test]
+async fn a_cell_that_is_too_large_is_refused() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let of = |bytes: usize| {
+        let mut ask = cell(thread("t"), TRUE);
+        let source = vec![b'#'; bytes];
+        ask.command.cell.as_mut().unwrap().source = source.clone();
+        ask.code.as_mut().unwrap().source = source;
+        ask
+    };
+    let most = casemate_gateway::MAX_CELL_BYTES;
+    let (reason, detail) = refused(&house.call(&rooms, of(most + 1)).await);
+    assert_eq!(reason, Reason::InvalidCall);
+    assert!(detail.contains(&most.to_string()), "{detail}");
+    assert_eq!(house.keeper.runs(), 0);
+    ran(&house.call(&rooms, of(most)).await);
+}
+
 /// Where a call runs is part of what is decided and recorded.
 #[tokio::test]
 async fn the_record_names_the_session_and_binds_what_was_asked() {
