@@ -107,7 +107,22 @@ fn main() -> ExitCode {
             trials.push(Trial::test(title, move || trial(&user, name)));
         }
     }
+    trials.push(Trial::test("every_listed_case_is_there", || {
+        listed_cases_are_there()
+    }));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What `cases.toml` says is shown is shown by a case that there is.
+fn listed_cases_are_there() -> Result<(), Failed> {
+    let text = include_str!("cases.toml");
+    let names = text.lines().filter_map(|line| line.strip_prefix("name = "));
+    for name in names.map(|name| name.trim_matches('"')) {
+        if !CASES.iter().any(|(known, _)| *known == name) {
+            return Err(format!("there is no case `{name}`").into());
+        }
+    }
+    Ok(())
 }
 
 fn trial(user: &user::User, name: &str) -> Result<(), Failed> {
