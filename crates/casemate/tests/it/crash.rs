@@ -29,6 +29,7 @@ fn nothing_is_left_of_a_call_that_was_killed() {
     println!("seed {seed}");
     for_everybody(|home| {
         let mut random = fastrand::Rng::with_seed(seed);
+        let mut keepers = Vec::new();
         for round in 0..ROUNDS {
             let word = format!("62.{}{round:03}", std::process::id());
             let script = format!("setsid sleep {word} & sleep {word} & sleep {word}");
@@ -39,6 +40,7 @@ fn nothing_is_left_of_a_call_that_was_killed() {
                 .spawn()
                 .unwrap();
             thread::sleep(Duration::from_micros(random.u64(..MOMENTS_US)));
+            keepers.push(child.id());
             let inside = children(&child);
             match inside.get(random.usize(..=inside.len())) {
                 Some(first_inside) => kill(*first_inside),
@@ -48,7 +50,7 @@ fn nothing_is_left_of_a_call_that_was_killed() {
             wait_until_dead(&word, round);
         }
         home.run(["run", "--quiet", "--", "true"]).exits(0);
-        assert_eq!(cgroups_of_the_dead(), Vec::<String>::new());
+        assert_eq!(cgroups_of(&keepers), Vec::<String>::new());
         home.run(["audit", "verify"]).exits(0);
         let mut ends: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for record in home.log() {
@@ -143,8 +145,8 @@ fn is_alive(word: &str) -> bool {
     })
 }
 
-/// Cgroups of sandboxes whose keeper is dead, in any hierarchy.
-fn cgroups_of_the_dead() -> Vec<String> {
+/// Cgroups of sandboxes of these keepers, in any hierarchy.
+fn cgroups_of(keepers: &[u32]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = rest.pop() {
@@ -152,8 +154,8 @@ fn cgroups_of_the_dead() -> Vec<String> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let owner = name
                 .strip_prefix("casemate-")
-                .and_then(|rest| rest.split('-').next());
-            if owner.is_some_and(|pid| !fs::exists(format!("/proc/{pid}")).unwrap_or(true)) {
+                .and_then(|rest| rest.split('-').next()?.parse().ok());
+            if owner.is_some_and(|pid: u32| keepers.contains(&pid)) {
                 found.push(name);
             } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 rest.push(entry.path());
