@@ -109,6 +109,7 @@ fn run(
         for keeper in chaos.gateway().keepers() {
             traces.saw_keeper(keeper);
         }
+        Traces::bury(chaos.gateway().pid());
         chaos.strike(Instant::now() < start + options.time / 2)?;
         watch.look(chaos.gateway());
         if reported.elapsed() >= REPORT_EVERY {

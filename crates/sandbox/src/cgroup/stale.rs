@@ -50,11 +50,15 @@ fn remove(directory: &Path) {
     let _ = fs::remove_dir(directory);
 }
 
-/// When a process started, in clock ticks since boot: with its pid, its identity.
+/// When a process started, in clock ticks since boot: with its pid, its identity. One that has ended is none, even if its
+/// parent has not looked yet.
 fn started_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in parentheses, and may contain both spaces and parentheses.
     let (_, fields) = stat.rsplit_once(") ")?;
+    if fields.starts_with(['Z', 'X']) {
+        return None;
+    }
     fields.split(' ').nth(19)?.parse().ok()
 }
 
@@ -76,6 +80,20 @@ mod tests {
             is_stale(&format!("casemate-4194999-1-{id}")),
             "no such process"
         );
+        let mut ended = process::Command::new("/bin/true").spawn().unwrap();
+        let pid = ended.id();
+        let started = started_ticks(pid);
+        let start = std::time::Instant::now();
+        while started_ticks(pid).is_some() {
+            assert!(start.elapsed().as_secs() < 20, "it does not end");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let started = started.unwrap_or_default();
+        assert!(
+            is_stale(&format!("casemate-{pid}-{started}-{id}")),
+            "it has ended, and nobody has waited for it"
+        );
+        ended.wait().unwrap();
         for foreign in [
             "",
             "casemate",

@@ -34,6 +34,18 @@ impl Traces {
         self.keepers.insert(keeper);
     }
 
+    /// Waits for orphans that have ended, as whoever starts a machine's processes does; the gateway is no orphan.
+    pub(super) fn bury(gateway: i32) {
+        let own = std::process::id().cast_signed();
+        let orphans = descendants(own).into_iter();
+        let orphans = orphans.filter(|one| one.has_ended() && one.parent == own);
+        for orphan in orphans.filter(|one| one.pid != gateway) {
+            if let Some(pid) = Pid::from_raw(orphan.pid) {
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
+
     /// Processes that are still there. Those that have ended are waited for: they were orphaned to us.
     pub(super) fn processes() -> Vec<Process> {
         let own = std::process::id().cast_signed();
