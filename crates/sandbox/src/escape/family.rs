@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use casemate_model::Text;
@@ -39,7 +39,16 @@ impl Family {
         nonce: &str,
     ) -> Result<Vec<String>, EscapeError> {
         let now = Self::of_this_process()?;
-        let came_since = |pid: &u32| now.0.contains(pid) && !self.0.contains(pid);
+        let new: BTreeSet<u32> = now.0.difference(&self.0).copied().collect();
+        // A keeper of sessions makes places ahead: namespaces whose first process is new too, which no call can make.
+        let made_ahead: BTreeSet<PathBuf> = new
+            .iter()
+            .filter(|pid| way != Way::Once && number_inside(**pid).as_deref() == Some("1"))
+            .filter_map(|pid| namespace(*pid))
+            .collect();
+        let came_since = |pid: &u32| {
+            new.contains(pid) && !namespace(*pid).is_some_and(|own| made_ahead.contains(&own))
+        };
         let of_the_place = |pid: &u32| place.is_some_and(|place| is_in(*pid, place));
         // In a session who cannot act any more waits until the kernel and its parent have time.
         let counts = |pid: &u32| way == Way::Once || !is_exiting(*pid);
@@ -70,8 +79,13 @@ fn told(pid: u32) -> String {
 
 /// Whether it is in the pid namespace `place`, and not the first process there.
 fn is_in(pid: u32, place: &Path) -> bool {
-    let inside = fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == place);
+    let inside = namespace(pid).is_some_and(|own| own == place);
     inside && number_inside(pid).is_some_and(|number| number != "1")
+}
+
+/// Its pid namespace.
+fn namespace(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
 }
 
 /// Its number in its own pid namespace.

@@ -1,7 +1,7 @@
 //! Sessions as an arena: each call in a session of its own, or all in one.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fs,
     path::{Path, PathBuf},
     rc::Rc,
@@ -49,7 +49,7 @@ pub(super) struct InOneWay {
     house: Rc<House>,
     way: Way,
     /// The session of all calls, if they share one.
-    shared: Option<RefCell<Option<Shared>>>,
+    shared: Option<Cell<Option<SessionId>>>,
 }
 
 #[derive(Debug)]
@@ -58,14 +58,6 @@ struct House {
     owner: Owner,
     kind: Kind,
     opened: RefCell<Vec<SessionId>>,
-}
-
-/// A session that several calls share.
-#[derive(Debug)]
-struct Shared {
-    session: SessionId,
-    /// While a call is there, no place is made for the next: what appears during an attempt is the attempt's.
-    _holder: Place,
 }
 
 impl Sessions {
@@ -110,7 +102,7 @@ impl Sessions {
         InOneWay {
             house: Rc::clone(&self.house),
             way,
-            shared: attempt.shares_a_session().then(RefCell::default),
+            shared: attempt.shares_a_session().then(Cell::default),
         }
     }
 
@@ -134,7 +126,7 @@ impl Arena for InOneWay {
 
     async fn clear(&self) -> Result<(), KeeperError> {
         if let Some(shared) = &self.shared {
-            shared.borrow_mut().take();
+            shared.take();
         }
         self.house.close_all_but(1).await
     }
@@ -164,19 +156,13 @@ impl Keeper for InOneWay {
 impl InOneWay {
     /// The session of a call.
     async fn session(&self) -> Result<SessionId, KeeperError> {
-        let Some(shared) = &self.shared else {
-            return self.house.open(self.way).await;
-        };
-        if let Some(shared) = shared.borrow().as_ref() {
-            return Ok(shared.session);
+        if let Some(session) = self.shared.as_ref().and_then(Cell::get) {
+            return Ok(session);
         }
         let session = self.house.open(self.way).await?;
-        let limits = self.house.kind.limits;
-        let holder = self.house.place(session, limits, Vec::new(), None).await?;
-        shared.borrow_mut().replace(Shared {
-            session,
-            _holder: holder,
-        });
+        if let Some(shared) = &self.shared {
+            shared.set(Some(session));
+        }
         Ok(session)
     }
 }
@@ -199,7 +185,7 @@ impl House {
         let opened = self.keeper.open(spec).await?;
         self.opened.borrow_mut().push(id);
         if from_pool {
-            // No other is made meanwhile: what appears during an attempt is the attempt's.
+            // No other is made meanwhile, which the attempt could be taken for.
             self.stock(0).await?;
         }
         if opened.warm == from_pool {

@@ -8,7 +8,7 @@ use casemate_sandbox::{
 };
 use tokio::task::LocalSet;
 
-use crate::{failure, weak::WeakKeeper};
+use crate::{failure, weak::WeakKeeper, weak_interpreter::WeakInterpreter};
 
 /// Which attempt to run; the parent sets it.
 pub(crate) const ATTEMPT: &str = "CASEMATE_ESCAPE_ATTEMPT";
@@ -18,6 +18,8 @@ pub(crate) const IN_SESSIONS: &str = "CASEMATE_ESCAPE_IN_SESSIONS";
 pub(crate) const FAILED_STEP: &str = "failed_step_is_named";
 /// Set when the attempt shall run without any sandbox.
 pub(crate) const WEAK: &str = "CASEMATE_ESCAPE_WEAK";
+/// Set when the attempt shall run as a cell in one interpreter for all.
+pub(crate) const WEAK_INTERPRETER: &str = "CASEMATE_ESCAPE_WEAK_INTERPRETER";
 /// A secret in the keeper's environment.
 pub(crate) const SECRET: &str = "CASEMATE_ESCAPE_SECRET";
 
@@ -63,6 +65,9 @@ async fn run(name: &str) -> Result<Verdict, EscapeError> {
     let traps = Traps::lay(env::var(SECRET).ok())?;
     if env::var_os(WEAK).is_some() {
         return attempt(&WeakKeeper, found, traps).await;
+    }
+    if env::var_os(WEAK_INTERPRETER).is_some() {
+        return attempt(&WeakInterpreter::start(), found, traps).await;
     }
     let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
     attempt(&keeper, found, traps).await

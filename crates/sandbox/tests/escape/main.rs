@@ -20,6 +20,7 @@ mod failure;
 mod trial;
 mod user;
 mod weak;
+mod weak_interpreter;
 
 use self::{trial::Place, user::User};
 
@@ -32,6 +33,13 @@ const WEAK: &[&str] = &[
     "inputs/only_declared_variables",
     "network/tcp_to_a_listener_of_the_host",
     "processes/daemon_outlives_its_call",
+];
+
+/// Attempts that do no harm to the host as cells of one interpreter, and must get through there.
+const WEAK_INTERPRETER: &[&str] = &[
+    "interpreter/left_in_its_memory",
+    "interpreter/left_in_its_modules",
+    "interpreter/left_in_its_process",
 ];
 
 fn main() -> ExitCode {
@@ -73,7 +81,12 @@ fn trials(attempts: &[Attempt], users: &[User]) -> Vec<Trial> {
     }
     for name in WEAK {
         trials.push(Trial::test(format!("without_a_sandbox::{name}"), || {
-            trial::got_through(name)
+            trial::got_through(name, child::WEAK)
+        }));
+    }
+    for name in WEAK_INTERPRETER {
+        trials.push(Trial::test(format!("in_one_interpreter::{name}"), || {
+            trial::got_through(name, child::WEAK_INTERPRETER)
         }));
     }
     trials
