@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
 };
@@ -59,18 +60,25 @@ impl Family {
         Ok(pids()?.into_iter().filter(survives).map(finding).collect())
     }
 
-    /// Everything that carries `nonce`, is in the family and was not, or was and is not: a finding each.
-    pub(super) fn changes(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
+    /// Everything that carries `nonce`, or is in the family and was not: a finding each.
+    pub(super) fn additions(&self, nonce: &str) -> Result<Vec<String>, EscapeError> {
         let now = Self::of_this_process()?;
         let added =
             |pid: &u32| carries(*pid, nonce) || now.0.contains(pid) && !self.0.contains(pid);
         let finding = |pid| format!("{} was left behind", told(pid));
-        let mut findings: Vec<_> = pids()?.into_iter().filter(added).map(finding).collect();
-        let gone = self.0.difference(&now.0);
-        findings.extend(gone.map(|pid| format!("process {pid} of somebody else is gone")));
-        Ok(findings)
+        Ok(pids()?.into_iter().filter(added).map(finding).collect())
+    }
+
+    /// Those of it that are alive in a sandbox of a session, inside of its nursery.
+    pub(super) fn in_sessions(&self) -> BTreeSet<u32> {
+        let own = numbers("self").len();
+        let inside = |pid: &u32| numbers(pid).len() >= own + SESSION_DEPTH && !is_exiting(*pid);
+        self.0.iter().copied().filter(inside).collect()
     }
 }
+
+/// How many pid namespaces below ours the sandbox of a session is.
+const SESSION_DEPTH: usize = 2;
 
 fn told(pid: u32) -> String {
     let name = Text::from(fs::read(format!("/proc/{pid}/comm")).unwrap_or_default());
@@ -90,11 +98,15 @@ fn namespace(pid: u32) -> Option<PathBuf> {
 
 /// Its number in its own pid namespace.
 fn number_inside(pid: u32) -> Option<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let numbers = status
-        .lines()
-        .find_map(|line| line.strip_prefix("NSpid:"))?;
-    numbers.split_whitespace().last().map(str::to_owned)
+    numbers(pid).pop()
+}
+
+/// Its number in each pid namespace that it is in, from ours on.
+fn numbers(process: impl Display) -> Vec<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let numbers = line.unwrap_or_default().split_whitespace();
+    numbers.map(str::to_owned).collect()
 }
 
 /// Whether it never returns to its program.

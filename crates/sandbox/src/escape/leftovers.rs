@@ -1,6 +1,6 @@
 //! What may be left when everything of an attempt is destroyed: nothing.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
@@ -15,13 +15,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) struct Leftovers {
     footprint: Footprint,
     family: Family,
+    /// What must stay: the session that is nobody's business.
+    bystanders: BTreeSet<u32>,
 }
 
 impl Leftovers {
     pub(super) fn of_this_host() -> Result<Self, EscapeError> {
+        let family = Family::of_this_process()?;
         Ok(Self {
             footprint: Footprint::of_this_host()?,
-            family: Family::of_this_process()?,
+            bystanders: family.in_sessions(),
+            family,
         })
     }
 
@@ -31,7 +35,10 @@ impl Leftovers {
         loop {
             let mut findings = self.footprint.changes(traps)?;
             if findings.is_empty() || way == Way::Once {
-                findings.extend(self.family.changes(traps.nonce())?);
+                findings.extend(self.family.additions(traps.nonce())?);
+                let here = Family::of_this_process()?.in_sessions();
+                let gone = self.bystanders.difference(&here);
+                findings.extend(gone.map(|pid| format!("process {pid} of somebody else is gone")));
             }
             if findings.is_empty() || way == Way::Once || start.elapsed() >= PATIENCE {
                 return Ok(findings);

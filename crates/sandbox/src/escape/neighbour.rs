@@ -1,11 +1,14 @@
 //! Another call of the same keeper, while an attempt runs: it must not be seen, disturbed or ended.
 
+use std::{io, time::Duration};
+
 use casemate_model::{Limits, Text};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Command, Event, Sandbox as _};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Arena, Attempt, EscapeError, Traps, Verdict, Way, attempt::python, family, traps::Neighbour,
+    Arena, Attempt, EscapeError, Traps, Verdict, Way, attempt::python, error::During as _, family,
+    traps::Neighbour,
 };
 
 /// It waits for its standard input to end; then it says that it is well.
@@ -13,6 +16,10 @@ const PROGRAM: &str = include_str!("../../tests/escape/neighbour.py");
 
 /// Longer than any attempt, in milliseconds.
 const WALL_MS: u64 = 120_000;
+
+/// How long it may take until it is seen.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 const CUE: &[u8] = b"READY\n";
 const WELL: &[u8] = b"READY\nUNHARMED\n";
@@ -42,9 +49,7 @@ pub(super) async fn beside<A: Arena>(
     let visit = async {
         let mut said = Vec::new();
         hear(&mut events, &mut said, CUE).await;
-        if let Some(pid) = family::find(&traps.neighbour().nonce)? {
-            traps.neighbour_is(pid);
-        }
+        traps.neighbour_is(number_of(&traps.neighbour().nonce).await?);
         let verdict = attack(traps).await;
         drop(stdin);
         hear(&mut events, &mut said, WELL).await;
@@ -59,6 +64,21 @@ pub(super) async fn beside<A: Arena>(
     let finding =
         format!("the other call was disturbed: it ended with {ended:?} and said {said:?}");
     Ok(verdict.with(vec![finding]))
+}
+
+/// The number of the other call's process, which may just be becoming its program.
+async fn number_of(nonce: &str) -> Result<u32, EscapeError> {
+    let start = Instant::now();
+    loop {
+        if let Some(pid) = family::find(nonce)? {
+            return Ok(pid);
+        }
+        if start.elapsed() >= PATIENCE {
+            let missing = io::Error::from(io::ErrorKind::NotFound);
+            return Err(missing).during("find the other call");
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 fn command(attempt: &Attempt, way: Way, neighbour: &Neighbour) -> Command {
