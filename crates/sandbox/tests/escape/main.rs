@@ -25,7 +25,7 @@ mod weak_interpreter;
 use self::{trial::Place, user::User};
 
 /// More at once would make the machine's limits the suite's.
-const MAX_THREADS: usize = 4;
+const MAX_THREADS: usize = 6;
 
 /// Attempts that do no harm without any sandbox, and must get through there.
 const WEAK: &[&str] = &[
