@@ -43,6 +43,8 @@ pub struct SoakOptions {
 
 /// Clients at once.
 const ACTORS: u64 = 8;
+/// How often the log is read: fewer records come meanwhile than are shown at once.
+const READ_EVERY: Duration = Duration::from_secs(15);
 /// How often what was found so far is printed.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
@@ -103,7 +105,8 @@ fn run(
         .collect();
     let mut chaos = Chaos::new(random.fork(), gateway, Arc::clone(&world));
     let mut watch = Watch::new(start + options.time / 2, deadline);
-    let (mut records, mut reported) = (Records::default(), start);
+    let mut records = Records::default();
+    let (mut read, mut reported) = (start, start);
     while Instant::now() < deadline {
         thread::sleep(POLL);
         for keeper in chaos.gateway().keepers() {
@@ -112,10 +115,13 @@ fn run(
         Traces::bury(chaos.gateway().pid());
         chaos.strike(Instant::now() < start + options.time / 2)?;
         watch.look(chaos.gateway());
+        if read.elapsed() >= READ_EVERY {
+            read = Instant::now();
+            records.read(chaos.gateway())?;
+        }
         if reported.elapsed() >= REPORT_EVERY {
             reported = Instant::now();
             println!("{}", world.summary());
-            records.read(chaos.gateway())?;
         }
     }
     for actor in actors {
