@@ -39,6 +39,17 @@ pub struct SoakOptions {
     pub time: Duration,
     /// Where chance starts.
     pub seed: u64,
+    /// Who dies.
+    pub deaths: Deaths,
+}
+
+/// Who dies in a soak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deaths {
+    /// Anything, at random.
+    Random,
+    /// Nobody: whatever is lost then is lost without a reason.
+    None,
 }
 
 /// Clients at once.
@@ -113,7 +124,9 @@ fn run(
             traces.saw_keeper(keeper);
         }
         Traces::bury(chaos.gateway().pid());
-        chaos.strike(Instant::now() < start + options.time / 2)?;
+        if options.deaths == Deaths::Random {
+            chaos.strike(Instant::now() < start + options.time / 2)?;
+        }
         watch.look(chaos.gateway());
         if read.elapsed() >= READ_EVERY {
             read = Instant::now();
