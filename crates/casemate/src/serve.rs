@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use casemate_api::{Api, Listener, router};
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Reconciled, Sessions};
 use casemate_policy::Profile;
+use casemate_ports::Signal;
 use casemate_store::StateDir;
 use casemate_transport::RemoteKeeper;
 use tokio::{
@@ -155,7 +156,7 @@ async fn serve(
     report::line(&format!("listening on {}", socket.display()));
     tokio::select! {
         served = &mut serving => served.context("cannot serve any more")?,
-        _ = signals.next() => {}
+        signal = signals.next() => report::line(&format!("stopping: {}", of(signal))),
     }
     stop.send(()).unwrap_or_default();
     let draining = drain(&api);
@@ -169,6 +170,13 @@ async fn serve(
         _ = signals.next() => {}
     }
     Ok(())
+}
+
+const fn of(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Interrupt => "interrupted",
+        Signal::Terminate => "asked to",
+    }
 }
 
 /// Lets calls end, and then ends them.
