@@ -126,8 +126,8 @@ fn frames_that_say_nonsense_are_refused() {
     })]);
     assert!(decode::<FromGuest>(&exec, &[99]).1.is_some());
     assert_eq!(
-        decode::<FromGuest>(&[0, 0, 0, 0, 9], &[5]).1,
-        Some(FrameError::Kind(9))
+        decode::<FromGuest>(&[0, 0, 0, 0, 99], &[5]).1,
+        Some(FrameError::Kind(99))
     );
     let exit_by_no_signal = [&[18, 0, 0, 0, 6, 1, 0][..], &[0; 16]].concat();
     assert_eq!(

@@ -279,12 +279,14 @@ impl Guest {
 impl Prepared {
     /// Whether nothing of it has died while it waited.
     pub(crate) fn is_whole(&self) -> bool {
-        // The kernel hangs up when nobody is left whose calls it would report.
-        let interpreter = self.interpreter.as_ref().is_none_or(|listener| {
-            let mut fds = [PollFd::new(listener.get_ref(), PollFlags::empty())];
+        let quiet = |fd: &OwnedFd, what: PollFlags| {
+            let mut fds = [PollFd::new(fd, what)];
             matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
-        });
-        interpreter && self.first.pid().is_some()
+        };
+        // The kernel hangs up when nobody is left whose calls it would report.
+        let interpreter = self.interpreter.as_ref();
+        quiet(self.first.pidfd(), PollFlags::IN)
+            && interpreter.is_none_or(|listener| quiet(listener.get_ref(), PollFlags::empty()))
     }
 
     pub(crate) const fn guest(&mut self) -> &mut Guest {

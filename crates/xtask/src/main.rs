@@ -48,6 +48,9 @@ enum Verb {
         /// Where chance starts [default: anywhere]
         #[arg(long)]
         seed: Option<u64>,
+        /// Kill nothing
+        #[arg(long)]
+        peaceful: bool,
     },
     /// Measure, and write docs/benchmarks
     #[command(subcommand)]
@@ -131,11 +134,20 @@ fn perform(verb: Verb) -> Result<()> {
                 reference::write(&tree)
             }
         }
-        Verb::Soak { minutes, seed } => soak::soak(
+        Verb::Soak {
+            minutes,
+            seed,
+            peaceful,
+        } => soak::soak(
             &Tree::current()?,
             soak::SoakOptions {
                 time: Duration::from_secs(minutes * 60),
                 seed: seed.unwrap_or_else(|| fastrand::u64(..)),
+                deaths: if peaceful {
+                    soak::Deaths::None
+                } else {
+                    soak::Deaths::Random
+                },
             },
         ),
         Verb::Bench(bench) => measure(bench),

@@ -39,10 +39,23 @@ pub struct SoakOptions {
     pub time: Duration,
     /// Where chance starts.
     pub seed: u64,
+    /// Who dies.
+    pub deaths: Deaths,
+}
+
+/// Who dies in a soak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deaths {
+    /// Anything, at random.
+    Random,
+    /// Nobody: whatever is lost then is lost without a reason.
+    None,
 }
 
 /// Clients at once.
 const ACTORS: u64 = 8;
+/// How often the log is read: fewer records come meanwhile than are shown at once.
+const READ_EVERY: Duration = Duration::from_secs(15);
 /// How often what was found so far is printed.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
@@ -103,19 +116,25 @@ fn run(
         .collect();
     let mut chaos = Chaos::new(random.fork(), gateway, Arc::clone(&world));
     let mut watch = Watch::new(start + options.time / 2, deadline);
-    let (mut records, mut reported) = (Records::default(), start);
+    let mut records = Records::default();
+    let (mut read, mut reported) = (start, start);
     while Instant::now() < deadline {
         thread::sleep(POLL);
         for keeper in chaos.gateway().keepers() {
             traces.saw_keeper(keeper);
         }
         Traces::bury(chaos.gateway().pid());
-        chaos.strike(Instant::now() < start + options.time / 2)?;
+        if options.deaths == Deaths::Random {
+            chaos.strike(Instant::now() < start + options.time / 2)?;
+        }
         watch.look(chaos.gateway());
+        if read.elapsed() >= READ_EVERY {
+            read = Instant::now();
+            records.read(chaos.gateway())?;
+        }
         if reported.elapsed() >= REPORT_EVERY {
             reported = Instant::now();
             println!("{}", world.summary());
-            records.read(chaos.gateway())?;
         }
     }
     for actor in actors {

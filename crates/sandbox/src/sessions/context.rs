@@ -1,17 +1,16 @@
 //! Contexts: interpreters that stay, and run one cell after the other.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{cell::RefCell, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use casemate_frames::Waiting;
 use casemate_model::{ContextId, Isolation, Limits};
 use casemate_ports::{CallIo, Command, Ended, KeeperError};
-use tokio::sync::Notify;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Session;
 use crate::{
+    keeper::During as _,
     place::{Prepared, Stay, order},
     run::Ending,
     session::SessionSandbox,
@@ -22,8 +21,10 @@ use crate::{
 pub(crate) struct Context {
     /// Its place, while no cell runs in it.
     idle: RefCell<Option<Box<Prepared>>>,
-    freed: Notify,
-    dead: Cell<bool>,
+    /// The place's first process, to end what runs there.
+    first: OwnedFd,
+    /// One permit, in the order in which it is asked for; closed with the context.
+    turns: Arc<Semaphore>,
     isolation: Isolation,
     sandbox: Rc<SessionSandbox>,
 }
@@ -36,23 +37,28 @@ impl Context {
         };
         Ok(Rc::new(Self {
             isolation: prepared.isolation().clone(),
+            first: prepared
+                .first
+                .pidfd()
+                .try_clone()
+                .during("keep the context")?,
             idle: RefCell::new(Some(Box::new(prepared))),
-            freed: Notify::new(),
-            dead: Cell::new(false),
+            turns: Arc::new(Semaphore::new(1)),
             sandbox: Rc::clone(sandbox),
         }))
     }
 
     /// Ends it; a cell that runs in it ends with it.
     pub(super) fn close(&self) {
-        self.dead.set(true);
+        self.turns.close();
         self.idle.borrow_mut().take();
-        self.freed.notify_waiters();
+        // One that has ended is as dead as one that is killed.
+        let _ = pidfd_send_signal(&self.first, Signal::KILL);
     }
 }
 
 impl Session {
-    /// Waits until no other cell runs in `context`.
+    /// Waits until no other cell runs in `context`, nor waits to.
     pub(super) async fn turn_in(&self, context: ContextId) -> Result<ContextTurn, KeeperError> {
         let missing = || KeeperError::NoContext {
             session: self.spec.id,
@@ -64,28 +70,21 @@ impl Session {
             .get(&context)
             .cloned()
             .ok_or_else(missing)?;
-        loop {
-            // Before the look, so that nothing is missed in between.
-            let freed = found.freed.notified();
-            if found.dead.get() {
-                self.contexts.borrow_mut().remove(&context);
-                return Err(missing());
-            }
-            let idle = found.idle.borrow_mut().take();
-            if let Some(prepared) = idle {
-                if !prepared.is_whole() {
-                    // It died while nobody used it.
-                    found.close();
-                    continue;
-                }
-                return Ok(ContextTurn {
-                    prepared: Some(prepared),
-                    running: false,
-                    context: Rc::clone(&found),
-                });
-            }
-            freed.await;
-        }
+        let turn = Arc::clone(&found.turns).acquire_owned().await;
+        let idle = found.idle.borrow_mut().take();
+        // It may have died while nobody used it.
+        let whole = idle.filter(|prepared| prepared.is_whole());
+        let (Ok(turn), Some(prepared)) = (turn, whole) else {
+            found.close();
+            self.contexts.borrow_mut().remove(&context);
+            return Err(missing());
+        };
+        Ok(ContextTurn {
+            prepared: Some(prepared),
+            running: false,
+            context: Rc::clone(&found),
+            _turn: turn,
+        })
     }
 }
 
@@ -95,6 +94,8 @@ pub(crate) struct ContextTurn {
     prepared: Option<Box<Prepared>>,
     running: bool,
     context: Rc<Context>,
+    /// Last: the next cell finds the place.
+    _turn: OwnedSemaphorePermit,
 }
 
 impl ContextTurn {
@@ -134,11 +135,9 @@ impl ContextTurn {
 impl Drop for ContextTurn {
     fn drop(&mut self) {
         if self.running {
-            self.context.dead.set(true);
-        }
-        if !self.context.dead.get() {
+            self.context.close();
+        } else if !self.context.turns.is_closed() {
             *self.context.idle.borrow_mut() = self.prepared.take();
         }
-        self.context.freed.notify_waiters();
     }
 }

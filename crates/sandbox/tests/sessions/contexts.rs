@@ -145,6 +145,19 @@ pub(crate) async fn what_a_context_is_not(desk: Desk) {
         matches!(gone, Err(KeeperError::NoContext { .. })),
         "{gone:?}"
     );
+    open(&desk, 3).await;
+    let running = desk.call_in(inside(&desk, 3), cell("import time; time.sleep(60)"));
+    let close = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let closed = keeper.close_context(session_id(1), owner("agent"), context_id(3));
+        closed.await.expect("closed");
+    };
+    let (ended, ()) = tokio::join!(running, close);
+    assert_eq!(
+        ended.expect("a call").ended.cause,
+        Cause::SandboxLost,
+        "it ends with its context"
+    );
     open(&desk, 2).await;
     keeper
         .close_context(session_id(1), owner("agent"), context_id(2))

@@ -12,11 +12,11 @@ const SHOWN: &str = "10000";
 /// The most findings that are told.
 const MAX_FINDINGS: usize = 10;
 
-/// How often each decision was allowed, refused and ended.
+/// How often each decision was allowed, refused and ended, and how many events it has.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     next: u64,
-    calls: BTreeMap<String, [u64; 3]>,
+    calls: BTreeMap<String, [u64; 4]>,
     missed: u64,
 }
 
@@ -44,17 +44,18 @@ impl Records {
         let (kind, decision) = word("kind")
             .zip(word("decision"))
             .context("a record says nothing")?;
-        let [allowed, denied, ended] = self.calls.entry(decision.to_owned()).or_default();
+        let [allowed, denied, ended, events] = self.calls.entry(decision.to_owned()).or_default();
         match kind {
             "allowed" => *allowed += 1,
             "denied" => *denied += 1,
             "outcome" => *ended += 1,
+            "event" => *events += 1,
             _ => {}
         }
         Ok(())
     }
 
-    /// Calls that are not refused once, nor allowed and ended once.
+    /// Decisions that are not refused once, nor allowed and ended once, nor an event and nothing else.
     pub(super) fn findings(&self) -> Vec<String> {
         if self.missed > 0 {
             return vec![format!("{} records were not seen", self.missed)];
@@ -62,9 +63,15 @@ impl Records {
         let odd = self
             .calls
             .iter()
-            .filter(|(_, counts)| !matches!(counts, [1, 0, 1] | [0, 1, 0]));
+            .filter(
+                |(_, [allowed, denied, ended, events])| match (allowed, denied, ended) {
+                    (1, 0, 1) | (0, 1, 0) => false,
+                    (0, 0, 0) => *events == 0,
+                    _ => true,
+                },
+            );
         odd.take(MAX_FINDINGS)
-            .map(|(decision, [allowed, denied, ended])| {
+            .map(|(decision, [allowed, denied, ended, _])| {
                 format!("{decision} was {allowed} times allowed, {denied} times refused and ended {ended} times")
             })
             .collect()
@@ -91,6 +98,7 @@ mod tests {
             (1, "denied", "b"),
             (2, "allowed", "c"),
             (3, "outcome", "a"),
+            (4, "event", "d"),
         ] {
             let record =
                 json!({ "record": { "index": index, "kind": kind, "decision": decision } });
@@ -102,6 +110,6 @@ mod tests {
         records
             .take(&json!({ "record": { "index": 9, "kind": "outcome", "decision": "c" } }))
             .unwrap();
-        assert!(records.findings()[0].starts_with("5 records"));
+        assert!(records.findings()[0].starts_with("4 records"));
     }
 }
