@@ -78,6 +78,11 @@ mod tests {
                 let interpreted = attempt.program != Program::Argv;
                 assert_eq!(interpreted, !attempt.code.is_empty(), "{name}: code");
                 assert!(!interpreted || attempt.argv.is_empty(), "{name}: argv");
+                assert!(attempt.ways().next().is_some(), "{name} is never run");
+                for differs in &attempt.differs {
+                    assert!(!differs.ways.is_empty(), "{name}: differs nowhere");
+                    assert!(differs.why.len() >= 10, "{name}: {}", differs.why);
+                }
             }
         }
         assert!(names.len() >= 60, "only {} attempts", names.len());

@@ -1,5 +1,7 @@
 //! Contexts: interpreters that stay.
 
+use std::time::Duration;
+
 use casemate_model::{Cause, Exit, Limits};
 use casemate_ports::{Control, KeeperError, PlaceSpec, SessionKeeper as _, Signal};
 
@@ -170,4 +172,29 @@ pub(crate) async fn what_a_context_is_not(desk: Desk) {
         matches!(closed, Err(KeeperError::NoContext { .. })),
         "{closed:?}"
     );
+}
+
+/// R26, I9: between two cells nothing runs; threads go on with the next one, and children are dead.
+pub(crate) async fn nothing_of_a_cell_runs_when_it_has_ended(desk: Desk) {
+    desk.session(1).await;
+    open(&desk, 1).await;
+    let run = async |source: &str| {
+        desk.call_in(inside(&desk, 1), cell(source))
+            .await
+            .expect("a call")
+    };
+    let start = "import subprocess, threading, time\ncount = 0\n\
+        def work():\n    global count\n    while True:\n        count += 1\n        time.sleep(0.001)\n\
+        threading.Thread(target=work, daemon=True).start()\n\
+        child = subprocess.Popen(['sleep', '600'])\ntime.sleep(0.05)\nlast = time.monotonic()";
+    run(start).await.ok();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let counted = run("print(count)").await.ok();
+    let counted: u32 = counted.trim().parse().expect("a number");
+    assert!((1..400).contains(&counted), "{counted} in 50 ms");
+    let later = run("time.sleep(0.05); print(count, child.wait())").await;
+    let later = later.ok();
+    let (count, status) = later.trim().split_once(' ').expect("two numbers");
+    assert!(count.parse::<u32>().expect("a number") > counted, "{later}");
+    assert_eq!(status, "-9");
 }

@@ -73,6 +73,7 @@ const CASES: &[Case] = cases![
     contexts::variables_stay_in_their_context,
     contexts::an_interrupt_leaves_the_variables,
     contexts::cells_wait_their_turn,
+    contexts::nothing_of_a_cell_runs_when_it_has_ended,
     contexts::what_a_context_is_not,
     files::files_go_in_and_out,
     files::no_path_leads_out,
