@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread::available_parallelism,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -41,6 +41,10 @@ const CALLS_FOR_EACH_CORE: usize = 16;
 const LEAST_CALLS: usize = 64;
 /// Calls that wait, of all tenants.
 const MOST_QUEUED: u64 = 65_536;
+/// How long it is tried to learn from the keeper which sessions go on, and how often.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(10);
+const RECONCILE_PAUSE: Duration = Duration::from_millis(200);
+
 /// How long a call waits for its turn.
 const QUEUE_TIMEOUT_MS: u64 = 60_000;
 /// How long calls have to end by themselves when we are asked to stop.
@@ -142,7 +146,7 @@ async fn serve(
             "the route {route} has no sessions until there is an image `{image}`: `casemate image build` makes it"
         ));
     }
-    tell(&sessions.reconcile().await?);
+    tell(&reconcile(&sessions).await?);
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
     let api = Api::new(sessions, crew, Box::new(LocalUser));
     let api = Arc::new(if args.timings { api.timed() } else { api });
@@ -170,6 +174,18 @@ async fn serve(
         _ = signals.next() => {}
     }
     Ok(())
+}
+
+/// Finds out which sessions go on. The keeper that answered may have been about to die: another is started then.
+async fn reconcile(sessions: &Gateway) -> anyhow::Result<Reconciled> {
+    let started = Instant::now();
+    loop {
+        match sessions.reconcile().await {
+            Err(error) if started.elapsed() > RECONCILE_TIMEOUT => return Err(error.into()),
+            Err(_) => sleep(RECONCILE_PAUSE).await,
+            Ok(found) => return Ok(found),
+        }
+    }
 }
 
 const fn of(signal: Signal) -> &'static str {
