@@ -29,5 +29,5 @@ pub use self::{
     reason::Reason,
     sealed::Sealed,
     text::Text,
-    words::{DestinationClass, IsolationTier, RiskClass, RunMode, SideEffect, Tier},
+    words::{DestinationClass, IsolationTier, Reach, RiskClass, RunMode, SideEffect, Tier},
 };

@@ -37,6 +37,16 @@ words! {
         SecretInEnvironment = "secret_in_environment",
         /// The host cannot enforce what the profile demands.
         IsolationUnavailable = "isolation_unavailable",
+        /// A policy of the bundle forbids it.
+        PolicyForbids = "policy_forbids",
+        /// A policy could not be evaluated, so nothing is allowed.
+        PolicyError = "policy_error",
+        /// The tool needs a stronger tier than the profile's.
+        TierExceeded = "tier_exceeded",
+        /// Something private might leave that something untrusted asked for.
+        InformationFlow = "information_flow",
+        /// A budget is used up.
+        BudgetExhausted = "budget_exhausted",
         /// More was asked for than the profile's limits give.
         LimitExceeded = "limit_exceeded",
         /// There is no such session, or it is somebody else's.
@@ -90,6 +100,13 @@ impl Reason {
             Self::IsolationUnavailable => {
                 "run `casemate doctor` to see what this host can enforce, or relax sandbox.require"
             }
+            Self::PolicyForbids => "run `casemate policy explain DECISION` to see which policy forbids it",
+            Self::PolicyError => "run `casemate policy check` on the bundle and activate the last good one",
+            Self::TierExceeded => {
+                "take the tool out of the profile, or raise its tier: somebody has to decide that"
+            }
+            Self::InformationFlow => "ask an approver, or send it from a thread that read nothing untrusted",
+            Self::BudgetExhausted => "wait for a new budget, or have it raised",
             Self::LimitExceeded => "ask for less, or raise sandbox.limits in the profile",
             Self::SessionUnknown => "list the sessions that there are, or name a thread",
             Self::SessionGone => {

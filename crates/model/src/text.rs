@@ -17,6 +17,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub struct Text(Vec<u8>);
 
 impl Text {
+    /// No bytes.
+    pub const EMPTY: Self = Self(Vec::new());
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

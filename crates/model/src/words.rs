@@ -111,3 +111,16 @@ words! {
         High = "high",
     }
 }
+words! {
+    /// Which network the name of a host is of, as far as the name says it. Where it leads is found out when it is dialled.
+    Reach {
+        /// Anybody's.
+        Global = "global",
+        /// One that only this host or its neighbours reach.
+        Private = "private",
+        /// A metadata service, which gives credentials away.
+        Metadata = "metadata",
+        /// It cannot be told: an address, or an odd spelling.
+        Unknown = "unknown",
+    }
+}

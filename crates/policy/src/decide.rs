@@ -1,18 +1,18 @@
-//! Whether a call may run: a fixed list of questions, asked in a fixed order.
+//! What is asked before a call runs, and what is answered.
 
 mod access;
-mod call;
-mod caller;
-mod right;
+mod form;
 
-use casemate_model::{Call, Isolation, Reason, RunMode};
-use serde::Serialize;
+use casemate_model::{Call, DestinationClass, Digest, Isolation, Reason, RunMode};
+use serde::{Deserialize, Serialize};
 
-pub use self::access::{Access, AccessRequest, decide_access};
+pub use self::access::{Access, AccessRequest};
 use crate::{
     claims::{Claims, Verified},
+    domain::reach,
+    engine::Engine,
+    inputs::{Consent, Destination, Inputs, Labels, Token, Wish},
     profile::Profile,
-    visible::quoted,
 };
 
 /// A call, and everything that its decision depends on beside the profile.
@@ -20,6 +20,8 @@ use crate::{
 pub struct Request<'a> {
     /// What would run.
     pub call: &'a Call,
+    /// Its hash, which an approval is bound to.
+    pub action: Digest,
     /// Who asks.
     pub claims: &'a Verified<Claims>,
     /// What the sandbox that would run it enforces, measured.
@@ -28,10 +30,14 @@ pub struct Request<'a> {
     pub now_ms: u64,
     /// How much may happen without a person.
     pub mode: RunMode,
+    /// A person's consent, if there is one.
+    pub approval: Option<&'a Consent>,
+    /// What has come together in the thread, where that is known.
+    pub labels: Option<Labels>,
 }
 
 /// What is to be done with a call. Ordered: a later one lets more happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It does not run.
@@ -74,33 +80,20 @@ pub struct Decision {
     pub detail: String,
     /// The questions that were asked, in order; only the last can have failed.
     pub checks: Vec<Check>,
-}
-
-/// The answer of a check that fails.
-#[derive(Debug)]
-struct Refusal {
-    reason: Reason,
-    detail: String,
-}
-
-type Answer = Result<(), Refusal>;
-type Question = fn(&Profile, &Request<'_>) -> Answer;
-
-fn refuse(reason: Reason, detail: impl Into<String>) -> Answer {
-    Err(Refusal {
-        reason,
-        detail: detail.into(),
-    })
+    /// The policies that made it so: the grant, or those that forbid.
+    pub policies: Vec<String>,
 }
 
 macro_rules! checks {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $question:path;)+) => {
-        /// The questions that [`decide`] asks, in this order.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $reason:expr;)+) => {
+        /// The questions of a decision, in the order in which their answers count (DESIGN §2).
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+        )]
         pub enum CheckName { $($(#[$doc])* #[serde(rename = $text)] $name),+ }
 
         impl CheckName {
-            /// Every question, in the order in which they are asked.
+            /// Every question, in the order in which their answers count.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
             /// The name as it is written.
@@ -108,93 +101,104 @@ macro_rules! checks {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text),+ }
             }
-        }
 
-        /// The order of DESIGN §2. It also names kill switches (first), information flow and budget
-        /// (before approval): no request carries those, so no check claims to have looked at them.
-        const CHECKS: &[(CheckName, Question)] = &[$((CheckName::$name, $question)),+];
+            /// Why a call is refused to which the answer is no; nothing where the call's form says more.
+            #[must_use]
+            pub const fn reason(self) -> Option<Reason> {
+                match self { $(Self::$name => $reason),+ }
+            }
+        }
     };
 }
 
 checks! {
     /// Is the caller's issuer one that the profile accepts?
-    Issuer = "issuer", caller::issuer;
-    /// Is the call complete, within its bounds, and for this caller, route and profile?
-    Call = "call", call::well_formed;
+    Issuer = "issuer", Some(Reason::UntrustedIssuer);
+    /// Is the call complete, within its bounds, and for this caller, route and policy?
+    Call = "call", None;
     /// Is it free of what looks like a secret?
-    Secrets = "secrets", call::secrets;
+    Secrets = "secrets", None;
     /// May its environment variables be declared?
-    Environment = "environment", call::environment;
+    Environment = "environment", None;
     /// Does it ask for no more than the profile gives?
-    Limits = "limits", call::limits;
+    Limits = "limits", None;
     /// Are its input files of types that the profile takes?
-    Inputs = "inputs", call::inputs;
+    Inputs = "inputs", None;
     /// Do the caller's claims still hold?
-    Expiry = "expiry", caller::expiry;
+    Expiry = "expiry", Some(Reason::ExpiredToken);
     /// Are they for this service?
-    Audience = "audience", caller::audience;
+    Audience = "audience", Some(Reason::WrongAudience);
     /// Is the call in the caller's own tenant, and is that one allowed?
-    Tenant = "tenant", caller::tenant;
+    Tenant = "tenant", Some(Reason::TenantBoundary);
     /// Is the tool one of the profile's, and has the caller every scope for it?
-    Scope = "scope", right::scope;
+    Scope = "scope", Some(Reason::MissingScope);
+    /// Is the profile's tier one that may have such a tool?
+    Tier = "tier", Some(Reason::TierExceeded);
     /// Does the run mode permit what the tool does?
-    Mode = "mode", right::mode;
+    Mode = "mode", Some(Reason::MissingScope);
     /// Does a call with a side effect carry an idempotency key?
-    Idempotency = "idempotency", right::idempotency;
+    Idempotency = "idempotency", Some(Reason::MissingIdempotencyKey);
     /// Is the destination allowed?
-    Destination = "destination", right::destination;
+    Destination = "destination", Some(Reason::EgressDenied);
+    /// Does nothing private leave that something untrusted may have asked for?
+    Flow = "flow", Some(Reason::InformationFlow);
+    /// Is there something left to spend?
+    Budget = "budget", Some(Reason::BudgetExhausted);
     /// Does the sandbox enforce what the profile demands?
-    Isolation = "isolation", right::isolation;
+    Isolation = "isolation", Some(Reason::IsolationUnavailable);
+    /// Does no policy of the bundle forbid it?
+    Policy = "policy", Some(Reason::PolicyForbids);
     /// May it run without a person's approval?
-    Approval = "approval", right::approval;
+    Approval = "approval", Some(Reason::ApprovalRequired);
 }
 
-/// Decides whether `request` may run under `profile`.
-///
-/// Pure: no clock, no I/O, no state. The first question whose answer is no gives the reason.
-#[must_use]
-pub fn decide(profile: &Profile, request: &Request<'_>) -> Decision {
-    let answers = CHECKS
-        .iter()
-        .map(|(name, question)| (*name, question(profile, request)));
-    let allowed = || {
-        format!(
-            "tool {} may run on route {}",
-            quoted(&request.call.tool),
-            quoted(&profile.route)
-        )
-    };
-    first_no(answers, allowed)
-}
+impl Engine {
+    /// Decides whether a call may run.
+    ///
+    /// Pure: no clock, no I/O, no state. The first question whose answer is no gives the reason.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
+        self.judge(&self.inputs(request))
+    }
 
-/// What follows from the answers: the first no, or what `allowed` says.
-fn first_no(
-    answers: impl Iterator<Item = (CheckName, Answer)>,
-    allowed: impl FnOnce() -> String,
-) -> Decision {
-    let mut checks = Vec::with_capacity(CHECKS.len());
-    for (name, answer) in answers {
-        checks.push(Check {
-            name,
-            passed: answer.is_ok(),
-        });
-        if let Err(Refusal { reason, detail }) = answer {
-            let verdict = match reason {
-                Reason::ApprovalRequired => Verdict::Hold,
-                _ => Verdict::Deny,
-            };
-            return Decision {
-                verdict,
-                reason,
-                detail,
-                checks,
-            };
+    /// What a call's decision is made from.
+    #[must_use]
+    pub fn inputs(&self, request: &Request<'_>) -> Inputs {
+        let (call, claims) = (request.call, request.claims.get());
+        let profile = self.profile(&call.route);
+        Inputs {
+            policy: self.digest(),
+            route: call.route.clone(),
+            wish: Wish::Tool(call.tool.clone()),
+            side_effect: call.side_effect,
+            tenant: call.tenant.clone(),
+            user: call.user.clone(),
+            agent: call.agent.clone(),
+            token: Token::from(claims),
+            delegated: None,
+            mode: request.mode,
+            now_ms: request.now_ms,
+            idempotency_key: call
+                .idempotency_key
+                .as_ref()
+                .is_some_and(|key| !key.is_empty()),
+            action_hash: Some(request.action),
+            destination: call.destination.as_deref().map(|host| destination(profile.map(|profile| &**profile), host)),
+            approval: request.approval.cloned(),
+            labels: request.labels,
+            budget: None,
+            isolation: Some(request.isolation.clone()),
+            flaw: profile.and_then(|profile| form::flaw(profile, self.digest(), request)),
         }
     }
-    Decision {
-        verdict: Verdict::Allow,
-        reason: Reason::Allowed,
-        detail: allowed(),
-        checks,
+}
+
+/// A destination as a profile classifies it. What it does not list, and what is spelled oddly, is unknown.
+fn destination(profile: Option<&Profile>, host: &str) -> Destination {
+    let network = profile.map(|profile| &profile.sandbox.network);
+    Destination {
+        host: host.to_owned(),
+        class: network.map_or(DestinationClass::Unknown, |network| network.class_of(host)),
+        reach: reach(host),
     }
 }

@@ -1,5 +1,7 @@
 //! Host names as a profile allows them.
 
+use casemate_model::Reach;
+
 use crate::{diagnostic::Fault, visible::quoted};
 
 /// The longest host name, in bytes (RFC 1035).
@@ -32,6 +34,15 @@ impl DomainRule {
         }
     }
 
+    /// Whether every host that `other` allows is allowed by this rule.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self == other
+            || self.0.strip_prefix('*').is_some_and(|below| {
+                let host = other.0.strip_prefix("*.").unwrap_or(&other.0);
+                host.ends_with(below) || (other.0.starts_with('*') && other.0.ends_with(below))
+            })
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         let host = text.strip_prefix("*.").unwrap_or(text);
         match odd_spelling(host) {
@@ -44,6 +55,43 @@ impl DomainRule {
                 hint,
             )),
         }
+    }
+}
+
+/// Names of metadata services.
+const METADATA: &[&str] = &[
+    "169.254.169.254",
+    "169.254.170.2",
+    "100.100.100.200",
+    "fd00:ec2::254",
+    "metadata",
+    "metadata.google.internal",
+    "metadata.azure.com",
+    "metadata.azure.internal",
+    "instance-data.ec2.internal",
+];
+/// Ends of names that are nobody else's (RFC 6761, 6762, 8375, 9476 and the usual ones of companies).
+const PRIVATE: &[&str] = &[
+    "localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa",
+    "test", "invalid", "alt",
+];
+
+/// Which network a name is of.
+pub(crate) fn reach(host: &str) -> Reach {
+    let plain = host.trim_end_matches('.').to_ascii_lowercase();
+    let under = |end: &str| {
+        plain
+            .strip_suffix(end)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    if METADATA.contains(&plain.as_str()) {
+        Reach::Metadata
+    } else if PRIVATE.iter().any(|end| under(end)) {
+        Reach::Private
+    } else if odd_spelling(host).is_some() {
+        Reach::Unknown
+    } else {
+        Reach::Global
     }
 }
 

@@ -14,28 +14,36 @@
 //!
 //! Deliberately absent: clocks, and I/O other than reading one profile file.
 
+mod cedar;
 mod claims;
 mod decide;
 mod diagnostic;
 mod domain;
+mod engine;
 mod environment;
+mod explain;
+mod grant;
+mod index;
+mod inputs;
 mod profile;
 mod reference;
 mod rules;
 mod schema;
 mod secrets;
 mod session;
+mod tool;
 mod tree;
 mod visible;
 mod walk;
 
 pub use self::{
+    cedar::CedarError,
     claims::{Authenticator, Claims, Verified},
-    decide::{
-        Access, AccessRequest, Check, CheckName, Decision, Request, Verdict, decide, decide_access,
-    },
+    decide::{Access, AccessRequest, Check, CheckName, Decision, Request, Verdict},
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     domain::DomainRule,
+    engine::Engine,
+    inputs::{Budget, Consent, Destination, Flaw, Inputs, Labels, Token, Wish},
     profile::{
         Filesystem, IdentityRules, MAX_PROFILE_BYTES, NetworkRules, ObservabilityRules, Profile,
         ProfileError, SandboxRules, Syntax, ToolRules,

@@ -7,12 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_model::{ControlName, Digest, IsolationTier, Limits, RiskClass, Text};
+use casemate_model::{
+    ControlName, DestinationClass, Digest, IsolationTier, Limits, RiskClass, Text, Tier,
+};
 
 use crate::{
     diagnostic::{Diagnostic, Fault, Report, render_diagnostics},
     domain::DomainRule,
     session::{Image, PoolRules, QuotaRules, SessionMode},
+    tool::ToolFacts,
     tree::{read_json, read_toml},
     walk::walk,
 };
@@ -32,6 +35,8 @@ pub struct Profile {
     pub route: String,
     /// How much harm it can do.
     pub risk_class: RiskClass,
+    /// What kind of work it contains, if the profile says it.
+    pub tier: Option<Tier>,
     /// Who may call.
     pub identity: IdentityRules,
     /// Where programs run.
@@ -118,6 +123,22 @@ impl Filesystem {
 pub struct NetworkRules {
     /// The hosts.
     pub allowed_domains: Vec<DomainRule>,
+    /// Whom they belong to, where the profile says it.
+    pub classes: BTreeMap<DomainRule, DestinationClass>,
+}
+
+impl NetworkRules {
+    /// Whom a host belongs to: anybody, if it is allowed and the profile does not say; nobody knows, if it is not allowed.
+    #[must_use]
+    pub fn class_of(&self, host: &str) -> DestinationClass {
+        // The longest rule is the closest.
+        let classes = self.classes.iter().filter(|(rule, _)| rule.allows(host));
+        let closest = classes.max_by_key(|(rule, _)| (!rule.as_str().starts_with('*'), rule.as_str().len()));
+        if !self.allowed_domains.iter().any(|rule| rule.allows(host)) {
+            return DestinationClass::Unknown;
+        }
+        closest.map_or(DestinationClass::Public, |(_, class)| *class)
+    }
 }
 
 /// What may be called.
@@ -129,6 +150,17 @@ pub struct ToolRules {
     pub approval_required: Vec<String>,
     /// The scope that a tool needs beside `identity.required_scopes`.
     pub scopes: BTreeMap<String, String>,
+}
+
+impl ToolRules {
+    /// Every tool of the profile, each once.
+    pub fn listed(&self) -> impl Iterator<Item = &str> {
+        let allowed = self.allowed.iter();
+        let others = self.approval_required.iter();
+        allowed
+            .chain(others.filter(|tool| !self.allowed.contains(tool)))
+            .map(String::as_str)
+    }
 }
 
 /// What is recorded, and what is not.
@@ -279,6 +311,16 @@ impl Profile {
         })
     }
 
+    /// What kind of work it contains: what the profile says, or as little as its tools need.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        let needed = self
+            .tools
+            .listed()
+            .map(|tool| ToolFacts::undescribed(tool).tier);
+        self.tier.or_else(|| needed.max()).unwrap_or(Tier::ReadOnly)
+    }
+
     /// The digest of the bytes that this profile was read from: its version.
     #[must_use]
     pub const fn digest(&self) -> Digest {
@@ -296,6 +338,7 @@ impl Profile {
         Self {
             route: String::new(),
             risk_class: RiskClass::High,
+            tier: None,
             identity: IdentityRules {
                 allowed_issuers: Vec::new(),
                 required_audience: String::new(),
@@ -307,6 +350,7 @@ impl Profile {
                 workspace: String::new(),
                 network: NetworkRules {
                     allowed_domains: Vec::new(),
+                    classes: BTreeMap::new(),
                 },
                 limits: Limits::default(),
                 tier: IsolationTier::Vm,

@@ -1,6 +1,6 @@
 //! The schema of a profile, as data: the reader walks this table and the reference page is made from it.
 
-use casemate_model::{ControlName, IsolationTier, Limits, RiskClass};
+use casemate_model::{ControlName, DestinationClass, IsolationTier, Limits, RiskClass, Tier};
 
 use crate::{
     diagnostic::Fault,
@@ -183,6 +183,14 @@ pub(crate) const KEYS: &[Key] = &[
         Absent::Refused,
         "How much harm the route can do.",
     ),
+    text(
+        "tier",
+        Form::Words(|| names(Tier::ALL, Tier::as_str)),
+        |profile, text| word(text, Tier::ALL, Tier::as_str).map(|tier| profile.tier = Some(tier)),
+        Absent::Open("as little as its tools need; a bundle's profiles have to say it"),
+        "What kind of work the route contains, least first. A tool that needs a stronger tier is refused: nothing moves to \
+         one because a tool was convenient.",
+    ),
     section("identity", "Who may call."),
     list(
         "identity.allowed_issuers",
@@ -344,6 +352,15 @@ pub(crate) const KEYS: &[Key] = &[
         },
         Absent::Refused,
         "Destinations. `*.example.com` is every host below `example.com`, but not that one.",
+    ),
+    key(
+        "sandbox.network.classes",
+        Kind::Pairs {
+            form: Form::Free("host name of `allowed_domains` = `internal`, `partner`, `customer` or `public`"),
+            set: set_classes,
+        },
+        Absent::Open("`public` for every allowed destination"),
+        "Whom destinations belong to. The closest name counts; whatever is not allowed is `unknown`, and refused.",
     ),
     key(
         "sandbox.network.block_private_networks",
@@ -670,6 +687,34 @@ fn set_scopes(profile: &mut Profile, pairs: &[(&str, &str)]) -> Faults {
     faults
 }
 
+/// A class for a host that is not allowed would be a slip that leaves the meant one in the wrong class.
+fn set_classes(profile: &mut Profile, pairs: &[(&str, &str)]) -> Faults {
+    let network = &mut profile.sandbox.network;
+    let mut faults = Vec::new();
+    for (index, (host, class)) in pairs.iter().enumerate() {
+        let rule = DomainRule::parse(host);
+        match (rule, word(class, CLASSES, DestinationClass::as_str)) {
+            (Ok(rule), Ok(class)) if network.allowed_domains.iter().any(|known| known.covers(&rule)) => {
+                network.classes.insert(rule, class);
+            }
+            (Ok(_), Ok(_)) => faults.push((index, Fault::new(
+                format!("{} is not in `allowed_domains`", quoted(host)),
+                "allow it, or leave it out",
+            ))),
+            (Err(fault), _) | (_, Err(fault)) => faults.push((index, fault)),
+        }
+    }
+    faults
+}
+
+/// The classes that a profile can give.
+const CLASSES: &[DestinationClass] = &[
+    DestinationClass::Internal,
+    DestinationClass::Partner,
+    DestinationClass::Customer,
+    DestinationClass::Public,
+];
+
 fn unknown_tool(tool: &str, meant: Option<&str>) -> Fault {
     Fault::new(
         format!("{} is in neither list of tools", quoted(tool)),
@@ -718,7 +763,7 @@ mod tests {
                 (Absent::Standard, Kind::Section) => {
                     keys_of(key.path).all(|key| !matches!(key.absent, Absent::Refused))
                 }
-                (Absent::Open(_), Kind::List { .. } | Kind::Pairs { .. }) => true,
+                (Absent::Open(_), Kind::Text { .. } | Kind::List { .. } | Kind::Pairs { .. }) => true,
                 _ => false,
             };
             assert!(fits, "{}", key.path);

@@ -1,14 +1,13 @@
 //! Whether something may be done with a session beside a call in it.
 
-use casemate_model::{Reason, RunMode, SideEffect, Text};
+use casemate_model::{RunMode, SideEffect, Text};
 
-use super::{
-    Answer, CheckName, Decision, call::of_listed_type, caller, first_no, refuse, right::may_call,
-};
+use super::{CheckName, Decision, form::of_listed_type};
 use crate::{
     claims::{Claims, Verified},
+    engine::Engine,
+    inputs::{Flaw, Inputs, Token, Wish},
     profile::Profile,
-    visible::quoted,
 };
 
 /// The tool whose interpreters contexts are.
@@ -37,7 +36,30 @@ pub enum Access<'a> {
     Connect,
 }
 
+impl Access<'static> {
+    /// One of each kind.
+    pub(crate) const KINDS: &'static [Self] = &[
+        Self::OpenSession,
+        Self::DestroySession,
+        Self::OpenContext,
+        Self::CloseContext,
+        Self::WriteFile(&NO_PATH),
+        Self::ReadFile,
+        Self::ListFiles,
+        Self::RemoveFile,
+        Self::Connect,
+    ];
+}
+
+/// What stands for any path.
+static NO_PATH: Text = Text::EMPTY;
+
 impl Access<'_> {
+    /// Whether somebody who may call `tool` may do it: contexts are interpreters of one tool, the rest is of use to any.
+    pub(crate) fn is_for(self, tool: &str) -> bool {
+        !matches!(self, Self::OpenContext) || tool == PYTHON
+    }
+
     /// The word as it is recorded.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -67,6 +89,10 @@ impl Access<'_> {
 /// An access, and everything that its decision depends on beside the profile.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessRequest<'a> {
+    /// The route whose session it is.
+    pub route: &'a str,
+    /// The agent whose session it is.
+    pub agent: &'a str,
     /// What is to be done.
     pub access: Access<'a>,
     /// Who asks.
@@ -77,51 +103,51 @@ pub struct AccessRequest<'a> {
     pub mode: RunMode,
 }
 
-type Question = fn(&Profile, &AccessRequest<'_>) -> Answer;
+impl Engine {
+    /// Decides whether something may be done with a session under a route's profile.
+    ///
+    /// Pure, as [`Engine::decide`]: the first question whose answer is no gives the reason.
+    #[must_use]
+    pub fn decide_access(&self, request: &AccessRequest<'_>) -> Decision {
+        self.judge(&self.access_inputs(request))
+    }
 
-/// The order is that of [`CheckName::ALL`]; what only a program has is not asked.
-const QUESTIONS: &[(CheckName, Question)] = &[
-    (CheckName::Issuer, |profile, request| {
-        caller::known_issuer(profile, request.claims.get())
-    }),
-    (CheckName::Inputs, inputs),
-    (CheckName::Expiry, |_, request| {
-        caller::unexpired(request.claims.get(), request.now_ms)
-    }),
-    (CheckName::Audience, |profile, request| {
-        caller::for_audience(profile, request.claims.get())
-    }),
-    (CheckName::Tenant, |profile, request| {
-        caller::of_tenant(profile, request.claims.get())
-    }),
-    (CheckName::Scope, scope),
-    (CheckName::Mode, mode),
-];
-
-/// Decides whether something may be done with a session under its profile.
-///
-/// Pure, as [`decide`](super::decide): the first question whose answer is no gives the reason.
-#[must_use]
-pub fn decide_access(profile: &Profile, request: &AccessRequest<'_>) -> Decision {
-    let answers = QUESTIONS
-        .iter()
-        .map(|(name, question)| (*name, question(profile, request)));
-    let allowed = || {
-        format!(
-            "`{}` may be done on route {}",
-            request.access.as_str(),
-            quoted(&profile.route)
-        )
-    };
-    first_no(answers, allowed)
+    /// What an access' decision is made from.
+    #[must_use]
+    pub fn access_inputs(&self, request: &AccessRequest<'_>) -> Inputs {
+        let claims = request.claims.get();
+        let profile = self.profile(request.route);
+        Inputs {
+            policy: self.digest(),
+            route: request.route.to_owned(),
+            wish: Wish::Access(request.access.as_str().to_owned()),
+            side_effect: request.access.side_effect(),
+            tenant: claims.tenant.clone(),
+            user: claims.subject.clone(),
+            agent: request.agent.to_owned(),
+            token: Token::from(claims),
+            delegated: None,
+            mode: request.mode,
+            now_ms: request.now_ms,
+            idempotency_key: false,
+            action_hash: None,
+            destination: None,
+            approval: None,
+            labels: None,
+            budget: None,
+            isolation: None,
+            flaw: profile.and_then(|profile| inputs(profile, request)),
+        }
+    }
 }
 
 /// A file that is brought into a session is an input of its calls.
-fn inputs(profile: &Profile, request: &AccessRequest<'_>) -> Answer {
-    match request.access {
-        Access::WriteFile(path) => of_listed_type(profile, &last_of(path)),
-        _ => Ok(()),
-    }
+fn inputs(profile: &Profile, request: &AccessRequest<'_>) -> Option<Flaw> {
+    let Access::WriteFile(path) = request.access else {
+        return None;
+    };
+    let refusal = of_listed_type(profile, &last_of(path)).err()?;
+    Some(Flaw::new(CheckName::Inputs, refusal))
 }
 
 /// The last component of a path.
@@ -129,41 +155,4 @@ fn last_of(path: &Text) -> Text {
     let bytes = path.as_bytes();
     let last = bytes.rsplit(|byte| *byte == b'/').next();
     Text::from(last.unwrap_or(bytes).to_vec())
-}
-
-/// Whoever could call nothing in a session has nothing to do there.
-fn scope(profile: &Profile, request: &AccessRequest<'_>) -> Answer {
-    let claims = request.claims.get();
-    if request.access == Access::OpenContext {
-        return may_call(profile, PYTHON, claims);
-    }
-    let tools = &profile.tools;
-    let mut first = None;
-    for tool in tools.allowed.iter().chain(&tools.approval_required) {
-        match may_call(profile, tool, claims) {
-            Ok(()) => return Ok(()),
-            Err(refusal) => first = first.or(Some(refusal)),
-        }
-    }
-    match first {
-        Some(refusal) => Err(refusal),
-        None => refuse(
-            Reason::MissingScope,
-            format!("route {} has no tools", quoted(&profile.route)),
-        ),
-    }
-}
-
-fn mode(_: &Profile, request: &AccessRequest<'_>) -> Answer {
-    if request.mode != RunMode::ReadOnly || request.access.side_effect() == SideEffect::Read {
-        return Ok(());
-    }
-    refuse(
-        Reason::MissingScope,
-        format!(
-            "the run mode is `{}`, and `{}` changes something",
-            request.mode,
-            request.access.as_str()
-        ),
-    )
 }

@@ -6,7 +6,8 @@ use casemate_model::{
     Call, Control, ControlName, Isolation, IsolationTier, Program, RunMode, SideEffect, Strength,
 };
 use casemate_policy::{
-    Authenticator, Claims, Decision, DomainRule, Profile, Request, Syntax, Verified, decide,
+    Authenticator, Claims, Consent, Decision, DomainRule, Engine, Inputs, Labels, Profile, Syntax,
+    Request, Verified,
 };
 
 /// The seeds' profile, byte for byte.
@@ -26,6 +27,8 @@ pub(crate) struct Case {
     pub(crate) claims: Claims,
     pub(crate) isolation: Isolation,
     pub(crate) mode: RunMode,
+    pub(crate) approval: Option<Consent>,
+    pub(crate) labels: Option<Labels>,
 }
 
 impl Case {
@@ -64,6 +67,8 @@ impl Case {
             },
             isolation: isolation(IsolationTier::Namespace, Strength::Enforced),
             mode: RunMode::Autonomous,
+            approval: None,
+            labels: None,
             profile,
         }
     }
@@ -85,17 +90,26 @@ impl Case {
     }
 
     pub(crate) fn decide(&self) -> Decision {
+        let engine = self.engine();
+        engine.judge(&self.inputs(&engine))
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        Engine::of_profile(self.profile.clone()).unwrap()
+    }
+
+    pub(crate) fn inputs(&self, engine: &Engine) -> Inputs {
         let claims = Verified::vouch(self.claims.clone(), Authenticator::LocalUser);
-        decide(
-            &self.profile,
-            &Request {
-                call: &self.call,
-                claims: &claims,
-                isolation: &self.isolation,
-                now_ms: NOW_MS,
-                mode: self.mode,
-            },
-        )
+        engine.inputs(&Request {
+            call: &self.call,
+            action: self.call.action_hash().unwrap(),
+            claims: &claims,
+            isolation: &self.isolation,
+            now_ms: NOW_MS,
+            mode: self.mode,
+            approval: self.approval.as_ref(),
+            labels: self.labels,
+        })
     }
 }
 

@@ -1,12 +1,13 @@
-//! The call itself.
+//! The form of a call: what can be wrong with it before anybody's rights are looked at.
 
 use std::collections::BTreeSet;
 
-use casemate_model::{Call, Program, Reason, Text};
+use casemate_model::{Call, Digest, Program, Reason, Text};
 
-use super::{Answer, Request, refuse};
+use super::{CheckName, Request};
 use crate::{
     environment::{self, Refused, refused},
+    inputs::Flaw,
     profile::Profile,
     secrets::secret_in,
     visible::{quoted, shown},
@@ -25,25 +26,60 @@ const MAX_STRINGS_BYTES: usize = 1 << 20;
 /// The longest name of an input file, in bytes: one path component.
 const MAX_INPUT_NAME_BYTES: usize = 255;
 
-pub(super) fn well_formed(profile: &Profile, request: &Request<'_>) -> Answer {
+/// Why a call's form is refused.
+type Refusal = (Reason, String);
+type Answer = Result<(), Refusal>;
+type Question = fn(&Profile, &Call) -> Answer;
+
+/// The questions after the first, in the order in which their answers count.
+const QUESTIONS: &[(CheckName, Question)] = &[
+    (CheckName::Secrets, secrets),
+    (CheckName::Environment, environment),
+    (CheckName::Limits, limits),
+    (CheckName::Inputs, inputs),
+];
+
+/// What is wrong with the form of a call, if anything is.
+pub(super) fn flaw(profile: &Profile, policy: Digest, request: &Request<'_>) -> Option<Flaw> {
     let call = request.call;
-    fits(call, profile, &request.claims.get().subject)
+    let first = (
+        CheckName::Call,
+        well_formed(call, policy, &request.claims.get().subject),
+    );
+    let rest = QUESTIONS
+        .iter()
+        .map(|(check, question)| (*check, question(profile, call)));
+    std::iter::once(first)
+        .chain(rest)
+        .find_map(|(check, answer)| Some(Flaw::new(check, answer.err()?)))
+}
+
+impl Flaw {
+    pub(super) fn new(check: CheckName, (reason, detail): Refusal) -> Self {
+        Self {
+            check,
+            reason,
+            detail,
+        }
+    }
+}
+
+fn refuse(reason: Reason, detail: impl Into<String>) -> Answer {
+    Err((reason, detail.into()))
+}
+
+fn well_formed(call: &Call, policy: Digest, subject: &str) -> Answer {
+    fits(call, policy, subject)
         .and_then(|()| names(call))
         .and_then(|()| program(&call.program))
         .and_then(|()| input_names(call))
         .or_else(|detail| refuse(Reason::InvalidCall, detail))
 }
 
-/// A call is for one route, profile and caller; under another it would be another call.
-fn fits(call: &Call, profile: &Profile, subject: &str) -> Result<(), String> {
-    if call.route != profile.route {
-        Err(format!(
-            "the call is for route {}, the profile for {}",
-            quoted(&call.route),
-            quoted(&profile.route)
-        ))
-    } else if call.policy != profile.digest() {
-        Err("the call was proposed under another version of the profile".to_owned())
+/// A call is for one policy and caller; under another it would be another call.
+fn fits(call: &Call, policy: Digest, subject: &str) -> Result<(), String> {
+    if call.policy != policy {
+        Err("the call was proposed under another version of the policy".to_owned())
     } else if call.user != subject {
         Err(format!(
             "the call is made for {}, the caller is {}",
@@ -160,8 +196,8 @@ fn input_names(call: &Call) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn secrets(_: &Profile, request: &Request<'_>) -> Answer {
-    let Program { argv, env, .. } = &request.call.program;
+fn secrets(_: &Profile, call: &Call) -> Answer {
+    let Program { argv, env, .. } = &call.program;
     let refuse = |detail| refuse(Reason::SecretInEnvironment, detail);
     for (name, value) in env {
         if refused(name) == Some(Refused::Secret) {
@@ -182,9 +218,9 @@ pub(super) fn secrets(_: &Profile, request: &Request<'_>) -> Answer {
     Ok(())
 }
 
-pub(super) fn environment(profile: &Profile, request: &Request<'_>) -> Answer {
+fn environment(profile: &Profile, call: &Call) -> Answer {
     let invalid = |detail| refuse(Reason::InvalidCall, detail);
-    for name in request.call.program.env.keys() {
+    for name in call.program.env.keys() {
         match refused(name) {
             Some(Refused::NotAName) => {
                 return invalid(
@@ -213,8 +249,8 @@ pub(super) fn environment(profile: &Profile, request: &Request<'_>) -> Answer {
     Ok(())
 }
 
-pub(super) fn limits(profile: &Profile, request: &Request<'_>) -> Answer {
-    let asked = &request.call.limits;
+fn limits(profile: &Profile, call: &Call) -> Answer {
+    let asked = &call.limits;
     // To some kernels, none is no limit at all.
     if let Some((name, _)) = asked.named().into_iter().find(|(_, value)| *value == 0) {
         return refuse(Reason::InvalidCall, format!("the limit `{name}` is zero"));
@@ -228,8 +264,8 @@ pub(super) fn limits(profile: &Profile, request: &Request<'_>) -> Answer {
     }
 }
 
-pub(super) fn inputs(profile: &Profile, request: &Request<'_>) -> Answer {
-    for input in &request.call.program.inputs {
+fn inputs(profile: &Profile, call: &Call) -> Answer {
+    for input in &call.program.inputs {
         of_listed_type(profile, &input.name)?;
     }
     Ok(())

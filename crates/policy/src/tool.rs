@@ -1,0 +1,48 @@
+//! What a decision has to know of a tool.
+
+use std::collections::BTreeSet;
+
+use casemate_model::{SideEffect, Tier};
+
+use crate::domain::DomainRule;
+
+/// What a decision has to know of a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ToolFacts {
+    /// What it does to the world, if it is known before a call says so.
+    pub(crate) side_effect: Option<SideEffect>,
+    /// The least tier of a profile that may list it.
+    pub(crate) tier: Tier,
+    /// The scopes that it needs.
+    pub(crate) scopes: BTreeSet<String>,
+    /// Where it sends something, if it says so.
+    pub(crate) destinations: Option<Vec<DomainRule>>,
+    /// Whether a person has to approve every call.
+    pub(crate) approval: bool,
+    /// Whether it reads private data.
+    pub(crate) private: bool,
+    /// Whether anybody may have written what it returns.
+    pub(crate) untrusted: bool,
+}
+
+/// The tools that run programs in a sandbox.
+const SANDBOX_TOOLS: [&str; 2] = ["python", "shell"];
+
+impl ToolFacts {
+    /// A tool without a manifest. A profile that is used by itself lists tools that somebody else describes.
+    pub(crate) fn undescribed(name: &str) -> Self {
+        Self {
+            side_effect: None,
+            tier: if SANDBOX_TOOLS.contains(&name) {
+                Tier::Code
+            } else {
+                Tier::ReadOnly
+            },
+            scopes: BTreeSet::new(),
+            destinations: None,
+            approval: false,
+            private: true,
+            untrusted: true,
+        }
+    }
+}
