@@ -34,11 +34,11 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     let Json(request) = request?;
     let owner = api.owner(request.agent().to_owned());
     let within = request.within();
-    let profile = api
+    let policy = api
         .sessions
-        .profile_for(&owner, request.route(), Some(&within));
+        .policy_for(&owner, request.route(), Some(&within));
     let (wait, stdin) = (request.wait, request.stdin.clone());
-    let request = request.into_request(profile)?;
+    let request = request.into_request(policy.as_deref())?;
     let mut begun = api.begin(request.ask, request.inputs, request.route)?;
     if let Some(stdin) = stdin {
         let sender = begun.stdin.clone();

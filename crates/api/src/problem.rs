@@ -196,6 +196,9 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::TenantBoundary
         | Reason::MissingScope
         | Reason::EgressDenied
+        | Reason::TierExceeded
+        | Reason::InformationFlow
+        | Reason::PolicyForbids
         | Reason::SecretInEnvironment
         | Reason::ApprovalRequired
         | Reason::ApprovalInvalid => StatusCode::FORBIDDEN,
@@ -205,10 +208,11 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::ContextMismatch => StatusCode::CONFLICT,
         Reason::SessionUnknown | Reason::ContextUnknown => StatusCode::NOT_FOUND,
         Reason::SessionGone => StatusCode::GONE,
-        Reason::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
-        Reason::Overloaded | Reason::IsolationUnavailable | Reason::RecordUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Reason::QuotaExceeded | Reason::BudgetExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Overloaded
+        | Reason::IsolationUnavailable
+        | Reason::PolicyError
+        | Reason::RecordUnavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -80,10 +80,10 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
         ));
     }
     let opened = api.with(move |sessions| async move {
-        let Some(profile) = sessions.profile(route.as_deref()) else {
+        let Some(policy) = sessions.policy(route.as_deref()) else {
             return Err(Problem::invalid(sessions.no_route(route.as_deref())));
         };
-        let opened = Box::pin(sessions.open_session(&caller, thread.as_deref(), profile));
+        let opened = Box::pin(sessions.open_session(&caller, thread.as_deref(), &policy));
         Ok(opened.await?)
     });
     let Done { decision, value } = opened.await??;

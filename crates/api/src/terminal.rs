@@ -81,10 +81,10 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
         ..Within::default()
     };
     let owner = api.owner(query.agent.clone());
-    let profile = api
+    let policy = api
         .sessions
-        .profile_for(&owner, query.route.as_deref(), Some(&within));
-    let ceiling = profile.map(|profile| profile.sandbox.limits);
+        .policy_for(&owner, query.route.as_deref(), Some(&within));
+    let ceiling = policy.map(|policy| policy.sandbox.limits);
     let given = ceiling.map_or_else(Limits::default, |ceiling| Limits {
         // A person sits at it: the clock and the output of a call are not meant for that.
         wall_ms: ceiling.wall_ms,

@@ -19,7 +19,7 @@ use casemate_gateway::{
 };
 use casemate_images::ImageStore;
 use casemate_model::RunMode;
-use casemate_policy::{Authenticator, Claims, Image, Profile, ProfileError, Verified};
+use casemate_policy::{Authenticator, Claims, Image, Profile, ProfileError, RoutePolicy, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, KeeperError, Sandbox};
 use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
@@ -64,7 +64,7 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
     let proposed = Proposed::new(request.ask, request.inputs, &System, &System);
     let proposed =
         proposed.map_err(|error| Failure::failed(error).context("cannot name the call"))?;
-    let enclosed = enclose(proposed, &request.profile, voice, root).await;
+    let enclosed = enclose(proposed, &request.policy, voice, root).await;
     let opened = async {
         let (journal, stores) = State::open(root)?.journal()?;
         journal.recover(&stores).await?;
@@ -88,23 +88,23 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
 }
 
 /// Finds out who calls, and starts to make the sandbox.
-async fn enclose<'p>(
+async fn enclose(
     proposed: Proposed,
-    profile: &'p Result<Profile, ProfileError>,
+    policy: &Result<RoutePolicy, ProfileError>,
     voice: Voice,
     root: &Path,
-) -> Result<Enclosed<'p, NamespaceSandbox>, Denied> {
+) -> Result<Enclosed<NamespaceSandbox>, Denied> {
     let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
     let identified: Identified = proposed.authenticate(claims)?;
-    let profile = match profile {
-        Ok(profile) => profile,
+    let policy = match policy {
+        Ok(policy) => policy,
         Err(error) => {
             voice.bad_profile(error);
             return Err(identified.without_profile(&one_line(error)));
         }
     };
-    match keeper(profile, root) {
-        Ok(keeper) => identified.enclose(profile, SANDBOX_TOOLS, &keeper).await,
+    match keeper(policy, root) {
+        Ok(keeper) => identified.enclose(policy, SANDBOX_TOOLS, &keeper).await,
         Err(error) => Err(identified.without_keeper(&error)),
     }
 }
@@ -139,13 +139,13 @@ pub(crate) fn local_claims() -> Claims {
 
 /// Waits for the sandbox, decides, and lets the call run or not.
 async fn decide(
-    enclosed: Enclosed<'_, NamespaceSandbox>,
+    enclosed: Enclosed<NamespaceSandbox>,
     terms: &Terms,
     journal: &Journal,
     stores: &impl Stores,
 ) -> Result<Exit, Failure> {
     let voice = terms.voice;
-    let decision = enclosed.decision();
+    let (decision, policy) = (enclosed.decision(), enclosed.policy());
     let mut signals =
         Signals::catch().map_err(|error| Failure::failed(error).context("cannot catch signals"))?;
     let made = async {
@@ -160,7 +160,7 @@ async fn decide(
         _ = signals.next() => return Ok(voice::withdrawn(decision)),
     };
     let ruling = match checked {
-        Ok(checked) => checked.decide(RunMode::Autonomous, &System),
+        Ok(checked) => checked.decide(&policy, RunMode::Autonomous, &System),
         Err(denied) => Ruling::Denied(denied),
     };
     match ruling {

@@ -5,6 +5,7 @@
 mod drivers;
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     thread::available_parallelism,
@@ -14,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use casemate_api::{Api, Listener, router};
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Reconciled, Sessions};
-use casemate_policy::Profile;
+use casemate_policy::{Governing, Profile, RoutePolicy};
 use casemate_ports::Signal;
 use casemate_store::StateDir;
 use casemate_transport::RemoteKeeper;
@@ -79,33 +80,40 @@ pub(crate) fn socket_in(root: &Path) -> PathBuf {
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let root = state::path()?;
-    let profiles = profiles(&args.profiles)?;
+    let governing = governing(&args.profiles)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let served = runtime.block_on(Box::pin(serve(&root, &socket, profiles, args)));
+    let served = runtime.block_on(Box::pin(serve(&root, &socket, governing, args)));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
 }
 
-fn profiles(files: &[PathBuf]) -> Result<Vec<Profile>, Failure> {
+/// The policies of these profiles, each used by itself.
+fn governing(files: &[PathBuf]) -> Result<Governing, Failure> {
+    let mut governing = Governing::new();
+    let mut add = |profile: Profile| {
+        let policy = RoutePolicy::of(profile).map_err(Failure::invalid)?;
+        governing.insert(policy.route.clone(), policy);
+        Ok(())
+    };
     if files.is_empty() {
-        return Ok(vec![Profile::builtin_serve().map_err(Failure::failed)?]);
+        add(Profile::builtin_serve().map_err(Failure::failed)?)?;
     }
-    let mut profiles: Vec<Profile> = Vec::new();
+    let mut routes = HashSet::new();
     for file in files {
         let profile = Profile::load(file).map_err(|error| {
             explain(&error);
             Failure::invalid(error)
         })?;
-        if profiles.iter().any(|other| other.route == profile.route) {
+        if !routes.insert(profile.route.clone()) {
             let route = profile.route.escape_debug();
             let twice = anyhow::anyhow!("two profiles are for the route `{route}`");
             return Err(Failure::usage(twice));
         }
-        profiles.push(profile);
+        add(profile)?;
     }
-    Ok(profiles)
+    Ok(governing)
 }
 
 type Gateway = Sessions<RemoteKeeper, CachedStores>;
@@ -113,7 +121,7 @@ type Gateway = Sessions<RemoteKeeper, CachedStores>;
 async fn serve(
     root: &Path,
     socket: &Path,
-    profiles: Vec<Profile>,
+    governing: Governing,
     args: &ServeArgs,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -131,7 +139,7 @@ async fn serve(
         journal,
         clock: Box::new(System),
         entropy: Box::new(System),
-        profiles,
+        policies: Box::new(Arc::new(governing)),
         images: Box::new(StoredImages::new(root)),
         capacity: Capacity {
             bounds: Bounds {

@@ -3,15 +3,14 @@
 use std::fmt;
 
 use casemate_model::RunMode;
-use casemate_policy::{Profile, Verdict};
+use casemate_policy::{RoutePolicy, Verdict};
 
 use crate::{Allowed, Clock, Denied, Facts, Held, evidence::Evidence};
 
 /// A call of which everything is known that a decision needs.
-pub struct Checked<'p, S> {
+pub struct Checked<S> {
     facts: Box<Facts>,
     evidence: Box<Evidence>,
-    profile: &'p Profile,
     sandbox: S,
 }
 
@@ -26,26 +25,23 @@ pub enum Ruling<S> {
     Denied(Denied),
 }
 
-impl<'p, S> Checked<'p, S> {
-    pub(crate) const fn new(
-        facts: Box<Facts>,
-        evidence: Box<Evidence>,
-        profile: &'p Profile,
-        sandbox: S,
-    ) -> Self {
+impl<S> Checked<S> {
+    pub(crate) const fn new(facts: Box<Facts>, evidence: Box<Evidence>, sandbox: S) -> Self {
         Self {
             facts,
             evidence,
-            profile,
             sandbox,
         }
     }
 
-    /// Decides: a function of the profile, the canonical call, proven claims, measured isolation, the run
+    /// Decides: a function of the policy, the canonical call, proven claims, measured isolation, the run
     /// mode and the time, and of nothing that a model says (R3, R4).
+    ///
+    /// `policy` is the one of now. If it is not the one that the call was proposed under, that is the reason.
     #[must_use]
-    pub fn decide(mut self, mode: RunMode, clock: &dyn Clock) -> Ruling<S> {
-        let decision = self.evidence.decide(self.profile, mode, clock.now_ms());
+    pub fn decide(mut self, policy: &RoutePolicy, mode: RunMode, clock: &dyn Clock) -> Ruling<S> {
+        let (inputs, decision) = self.evidence.decide(policy, mode, clock.now_ms(), None);
+        self.facts.inputs = Some(inputs);
         let verdict = decision.verdict;
         self.facts.mode = Some(mode);
         self.facts.action_hash = Some(self.evidence.action);
@@ -61,7 +57,7 @@ impl<'p, S> Checked<'p, S> {
     }
 }
 
-impl<S> fmt::Debug for Checked<'_, S> {
+impl<S> fmt::Debug for Checked<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Checked").field(&self.facts).finish()
     }

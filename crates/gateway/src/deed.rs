@@ -2,7 +2,7 @@
 
 use casemate_ledger::{Entry, Kind};
 use casemate_model::{DecisionId, Digest, OutcomeStatus, Reason, SideEffect, Text};
-use casemate_policy::{Claims, Decision, Verified};
+use casemate_policy::{Claims, Decision, Inputs, Verified};
 use casemate_ports::Owner;
 use serde::Serialize;
 
@@ -68,6 +68,7 @@ pub(crate) struct Deed {
     pub(crate) side_effect: SideEffect,
     /// What its session's profile says of records, if that is known.
     pub(crate) terms: Option<Terms>,
+    pub(crate) inputs: Option<Inputs>,
     pub(crate) ruling: Decision,
     pub(crate) lodging: Lodging,
     pub(crate) subject: Subject,

@@ -5,32 +5,32 @@ use std::fmt;
 use casemate_model::{
     Call, CellForm, DecisionId, Digest, InputDigest, Program, Reason, SideEffect,
 };
-use casemate_policy::{Claims, Profile, Verified};
+use casemate_policy::{Claims, RoutePolicy, Verified};
 use casemate_ports::{Echo, Sandbox};
 
 use crate::{Checked, Denied, Facts, Manifest, Refused, evidence::Evidence};
 
 /// A call whose sandbox is being made. If it is dropped, so is the sandbox.
-pub struct Enclosed<'p, S> {
+pub struct Enclosed<S> {
     facts: Box<Facts>,
     sandbox: S,
-    profile: &'p Profile,
+    policy: RoutePolicy,
     side_effect: SideEffect,
     claims: Verified<Claims>,
 }
 
-impl<'p, S: Sandbox> Enclosed<'p, S> {
+impl<S: Sandbox> Enclosed<S> {
     pub(crate) const fn new(
         facts: Box<Facts>,
         sandbox: S,
-        profile: &'p Profile,
+        policy: RoutePolicy,
         tool: Manifest,
         claims: Verified<Claims>,
     ) -> Self {
         Self {
             facts,
             sandbox,
-            profile,
+            policy,
             side_effect: tool.side_effect,
             claims,
         }
@@ -42,12 +42,18 @@ impl<'p, S: Sandbox> Enclosed<'p, S> {
         self.facts.decision
     }
 
+    /// The policy that it is proposed under.
+    #[must_use]
+    pub fn policy(&self) -> RoutePolicy {
+        self.policy.clone()
+    }
+
     /// Waits until the sandbox is complete, and puts the call into the canonical form that is decided on,
     /// approved, recorded and run.
     ///
     /// # Errors
     /// When the sandbox cannot be made, or holds another source than the one that was asked for.
-    pub async fn check(mut self) -> Result<Checked<'p, S>, Denied> {
+    pub async fn check(mut self) -> Result<Checked<S>, Denied> {
         let ready = match self.sandbox.ready().await {
             Ok(ready) => ready,
             Err(error) => return Err(Denied::by_keeper(self.facts, &error)),
@@ -69,12 +75,7 @@ impl<'p, S: Sandbox> Enclosed<'p, S> {
             isolation: ready.isolation,
             claims: self.claims,
         });
-        Ok(Checked::new(
-            self.facts,
-            evidence,
-            self.profile,
-            self.sandbox,
-        ))
+        Ok(Checked::new(self.facts, evidence, self.sandbox))
     }
 
     /// Gives up because nothing can be recorded; `why` is one line for people.
@@ -90,7 +91,7 @@ impl<'p, S: Sandbox> Enclosed<'p, S> {
             tenant: claims.tenant.clone(),
             user: claims.subject.clone(),
             agent: ask.agent.clone(),
-            route: self.profile.route.clone(),
+            route: self.policy.route.clone(),
             tool: ask.tool.clone(),
             side_effect: self.side_effect,
             destination: ask.destination.clone(),
@@ -108,7 +109,7 @@ impl<'p, S: Sandbox> Enclosed<'p, S> {
                 inputs,
             },
             limits: ask.limits,
-            policy: self.profile.digest(),
+            policy: self.policy.engine().digest(),
         })
     }
 
@@ -139,7 +140,7 @@ impl<'p, S: Sandbox> Enclosed<'p, S> {
     }
 }
 
-impl<S> fmt::Debug for Enclosed<'_, S> {
+impl<S> fmt::Debug for Enclosed<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Enclosed").field(&self.facts).finish()
     }

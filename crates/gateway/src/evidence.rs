@@ -1,7 +1,7 @@
 //! What a decision is made from.
 
 use casemate_model::{Call, Digest, Isolation, RunMode};
-use casemate_policy::{Claims, Decision, Profile, Request, Verified, decide};
+use casemate_policy::{Approval, Claims, Decision, Inputs, Request, RoutePolicy, Verified};
 
 /// What a decision is made from, beside the profile and the time.
 #[derive(Clone)]
@@ -13,14 +13,25 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    pub(crate) fn decide(&self, profile: &Profile, mode: RunMode, now_ms: u64) -> Decision {
-        let request = Request {
+    /// What a decision about the call is made from, and the decision.
+    pub(crate) fn decide(
+        &self,
+        policy: &RoutePolicy,
+        mode: RunMode,
+        now_ms: u64,
+        approval: Option<&Approval>,
+    ) -> (Inputs, Decision) {
+        let inputs = policy.engine().inputs(&Request {
             call: &self.call,
+            action: self.action,
             claims: &self.claims,
             isolation: &self.isolation,
             now_ms,
             mode,
-        };
-        decide(profile, &request)
+            approval,
+            labels: None,
+        });
+        let decision = policy.engine().judge(&inputs);
+        (inputs, decision)
     }
 }

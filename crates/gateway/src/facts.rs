@@ -3,9 +3,9 @@
 use std::fmt;
 
 use casemate_model::{Call, DecisionId, Digest, Isolation, Reason, RunMode, SideEffect, Text};
-use casemate_policy::{Check, Claims, Decision, Profile, Verdict};
+use casemate_policy::{Approval, Check, Claims, Decision, Inputs, RoutePolicy, Verdict};
 
-use crate::{Approval, Ask, Lodging, QuotaUse};
+use crate::{Ask, Lodging, QuotaUse};
 
 /// What is known of a call. Having it gives no right: no transition takes it from outside.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct Facts {
     pub action_hash: Option<Digest>,
     /// How much the agent may do without a person.
     pub mode: Option<RunMode>,
+    /// What that was decided from.
+    pub inputs: Option<Inputs>,
     /// What was decided.
     pub ruling: Option<Decision>,
     /// Who approved it.
@@ -51,7 +53,7 @@ pub struct Facts {
 pub struct Terms {
     /// The route.
     pub route: String,
-    /// The digest of the profile.
+    /// The digest of the policy.
     pub policy: Digest,
     /// The names whose values are not recorded.
     pub redact: Vec<String>,
@@ -60,12 +62,12 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub(crate) fn of(profile: &Profile) -> Self {
+    pub(crate) fn of(policy: &RoutePolicy) -> Self {
         Self {
-            route: profile.route.clone(),
-            policy: profile.digest(),
-            redact: profile.observability.redact.clone(),
-            required: profile.observability.required_trace_fields.clone(),
+            route: policy.route.clone(),
+            policy: policy.engine().digest(),
+            redact: policy.observability.redact.clone(),
+            required: policy.observability.required_trace_fields.clone(),
         }
     }
 }
@@ -92,19 +94,6 @@ impl Facts {
         self.ruling.as_ref().map_or(&[], |ruling| &ruling.checks)
     }
 
-    /// Notes that a person allowed what the decision held: its last check has passed after all.
-    pub(crate) fn approve(&mut self, approval: Approval) {
-        if let Some(ruling) = &mut self.ruling {
-            ruling.verdict = Verdict::Allow;
-            ruling.reason = Reason::Allowed;
-            ruling.detail = format!("approved by {}", approval.approver.escape_debug());
-            if let Some(last) = ruling.checks.last_mut() {
-                last.passed = true;
-            }
-        }
-        self.approval = Some(approval);
-    }
-
     /// Notes a refusal; the checks that were made before it stay.
     pub(crate) fn refuse(&mut self, reason: Reason, detail: impl Into<String>) {
         let checks = self
@@ -116,6 +105,7 @@ impl Facts {
             reason,
             detail: detail.into(),
             checks,
+            policies: Vec::new(),
         });
     }
 }

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use casemate_ledger::{Kind, Receipt};
-use casemate_model::{Digest, Reason, RunMode};
-use casemate_policy::{Profile, Verdict};
-use serde::{Deserialize, Serialize};
+use casemate_model::{Reason, RunMode};
+use casemate_policy::{Approval, RoutePolicy, Verdict};
 
 use crate::{Allowed, Clock, Denied, Facts, Journal, Refused, error::chain, evidence::Evidence};
 
@@ -21,18 +20,6 @@ pub struct Held<S> {
 pub struct Pending<S> {
     held: Held<S>,
     receipt: Receipt,
-}
-
-/// A person's consent to one call. Made by trusted code only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Approval {
-    /// The hash of the canonical call that was shown.
-    pub action_hash: Digest,
-    /// Who approved.
-    pub approver: String,
-    /// When the approval stops counting, in milliseconds since 1970.
-    pub expires_at_ms: u64,
 }
 
 impl<S> Held<S> {
@@ -74,7 +61,7 @@ impl<S> Pending<S> {
     pub fn approve(
         self,
         approval: Approval,
-        profile: &Profile,
+        policy: &RoutePolicy,
         clock: &dyn Clock,
     ) -> Result<Allowed<S>, Denied> {
         let Held {
@@ -84,16 +71,26 @@ impl<S> Pending<S> {
             sandbox,
         } = self.held;
         let now_ms = clock.now_ms();
-        if let Some(flaw) = flaw(&approval, &evidence, profile, now_ms) {
+        if let Some(flaw) = flaw(&approval, &evidence, policy, now_ms) {
             return Err(Denied::new(facts, Reason::ApprovalInvalid, flaw));
         }
-        let decision = evidence.decide(profile, mode, now_ms);
-        let verdict = decision.verdict;
-        facts.ruling = Some(decision);
-        if verdict == Verdict::Deny {
-            return Err(Denied::decided(facts));
+        let (inputs, mut decision) = evidence.decide(policy, mode, now_ms, Some(&approval));
+        facts.inputs = Some(inputs);
+        match decision.verdict {
+            Verdict::Allow => {
+                decision.detail = format!("approved by {}", approval.approver.escape_debug());
+                facts.ruling = Some(decision);
+            }
+            Verdict::Deny => {
+                facts.ruling = Some(decision);
+                return Err(Denied::decided(facts));
+            }
+            Verdict::Hold => {
+                let why = "the policy does not take this approval";
+                return Err(Denied::new(facts, Reason::ApprovalInvalid, why));
+            }
         }
-        facts.approve(approval);
+        facts.approval = Some(approval);
         Ok(Allowed::new(facts, evidence.action, sandbox))
     }
 
@@ -114,13 +111,13 @@ impl<S> Pending<S> {
 fn flaw(
     approval: &Approval,
     evidence: &Evidence,
-    profile: &Profile,
+    policy: &RoutePolicy,
     now_ms: u64,
 ) -> Option<&'static str> {
     if approval.action_hash != evidence.action {
         Some("the approval is for another call")
-    } else if profile.digest() != evidence.call.policy {
-        Some("the profile has changed since the call was held")
+    } else if policy.engine().digest() != evidence.call.policy {
+        Some("the policy has changed since the call was held")
     } else if approval.expires_at_ms <= now_ms {
         Some("the approval has expired")
     } else if approval.approver.is_empty() || approval.approver == evidence.call.user {

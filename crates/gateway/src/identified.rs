@@ -1,7 +1,7 @@
 //! The second state: it is known who asks.
 
 use casemate_model::{Reason, SandboxId};
-use casemate_policy::{Claims, Profile, Verified};
+use casemate_policy::{Claims, RoutePolicy, Verified};
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 
 use crate::{
@@ -40,13 +40,13 @@ impl Identified {
     /// # Errors
     /// When no tool has the name asked for, a record could not have a field that the profile requires, or
     /// the sandbox cannot be made.
-    pub async fn enclose<'p, K: Keeper>(
+    pub async fn enclose<K: Keeper>(
         mut self,
-        profile: &'p Profile,
+        policy: &RoutePolicy,
         tools: &[Manifest],
         keeper: &K,
-    ) -> Result<Enclosed<'p, K::Sandbox>, Denied> {
-        let terms = Terms::of(profile);
+    ) -> Result<Enclosed<K::Sandbox>, Denied> {
+        let terms = Terms::of(policy);
         if let Some(unknown) = terms
             .required
             .iter()
@@ -88,14 +88,14 @@ impl Identified {
         let spec = SandboxSpec {
             id: self.sandbox,
             // An excess is refused by the decision, in its place in the order; until then it is not given.
-            limits: self.facts.ask.limits.at_most(&profile.sandbox.limits),
+            limits: self.facts.ask.limits.at_most(&policy.sandbox.limits),
             inputs: self.inputs,
         };
         match keeper.create(spec).await {
             Ok(sandbox) => Ok(Enclosed::new(
                 self.facts,
                 sandbox,
-                profile,
+                policy.clone(),
                 *tool,
                 self.claims,
             )),

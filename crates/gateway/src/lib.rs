@@ -74,7 +74,7 @@ pub use self::{
     erase::{EraseError, Erased},
     error::{RecordError, RecoverError, ReleaseError},
     facts::{Facts, Terms},
-    held::{Approval, Held, Pending},
+    held::{Held, Pending},
     identified::Identified,
     journal::{Journal, content_aad},
     leased::Leased,

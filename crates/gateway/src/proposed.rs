@@ -48,6 +48,7 @@ impl Proposed {
                 call: None,
                 action_hash: None,
                 mode: None,
+                inputs: None,
                 ruling: None,
                 approval: None,
                 lodging: None,

@@ -13,14 +13,14 @@ mod place;
 mod reconcile;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     fmt,
     future::Future,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use casemate_model::{ContextId, Digest, Entropy as IdEntropy, SessionId, Within};
-use casemate_policy::{Image, Profile, QuotaRule};
+use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec};
 use casemate_store::{SessionStore, StoreError};
 
@@ -51,6 +51,22 @@ pub trait Images: fmt::Debug + Send + Sync {
     fn digest(&self, name: &str) -> Option<Digest>;
 }
 
+/// The policies of now. They are asked for again before each decision, so that one which was activated or rolled back rules the next.
+pub trait Policies: fmt::Debug + Send + Sync {
+    /// The policy of every route.
+    ///
+    /// # Errors
+    /// One line for people, when it cannot be told; then nothing is allowed.
+    fn current(&self) -> Result<Arc<Governing>, String>;
+}
+
+/// Policies that never change.
+impl Policies for Arc<Governing> {
+    fn current(&self) -> Result<Arc<Governing>, String> {
+        Ok(Self::clone(self))
+    }
+}
+
 /// What the whole host takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
@@ -73,8 +89,8 @@ pub struct Parts<K, P> {
     pub clock: Box<dyn Clock>,
     /// Chance.
     pub entropy: Box<dyn Entropy>,
-    /// The profiles, each for its route.
-    pub profiles: Vec<Profile>,
+    /// The policies.
+    pub policies: Box<dyn Policies>,
     /// The images.
     pub images: Box<dyn Images>,
     /// What the host takes.
@@ -90,7 +106,7 @@ pub struct Sessions<K, P> {
     journal: Journal,
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
-    profiles: BTreeMap<String, Profile>,
+    policies: Box<dyn Policies>,
     images: Box<dyn Images>,
     capacity: Capacity,
     admission: Admission,
@@ -103,16 +119,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Sessions of these parts. None is known before [`Sessions::reconcile`].
     #[must_use]
     pub fn new(parts: Parts<K, P>) -> Self {
-        let profiles = parts.profiles.into_iter();
         Self {
             keeper: parts.keeper,
             stores: parts.stores,
             journal: parts.journal,
             clock: parts.clock,
             entropy: parts.entropy,
-            profiles: profiles
-                .map(|profile| (profile.route.clone(), profile))
-                .collect(),
+            policies: parts.policies,
             images: parts.images,
             admission: Admission::new(parts.capacity.bounds),
             capacity: parts.capacity,
@@ -122,26 +135,27 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         }
     }
 
-    /// The profile of a route; of the only one if none is named.
+    /// The policy of a route; of the only one if none is named.
     #[must_use]
-    pub fn profile(&self, route: Option<&str>) -> Option<&Profile> {
+    pub fn policy(&self, route: Option<&str>) -> Option<RoutePolicy> {
+        let governing = self.policies.current().ok()?;
         match route {
-            Some(route) => self.profiles.get(route),
-            None if self.profiles.len() == 1 => self.profiles.values().next(),
+            Some(route) => governing.get(route).cloned(),
+            None if governing.len() == 1 => governing.values().next().cloned(),
             None => None,
         }
     }
 
-    /// The profile of a call: that of its route, or of the session that it names if it names no route.
+    /// The policy of a call: that of its route, or of the session that it names if it names no route.
     #[must_use]
-    pub fn profile_for(
+    pub fn policy_for(
         &self,
         owner: &Owner,
         route: Option<&str>,
         within: Option<&Within>,
-    ) -> Option<&Profile> {
-        let found = self.profile(route);
-        let (None, None, Some(within)) = (found, route, within) else {
+    ) -> Option<RoutePolicy> {
+        let found = self.policy(route);
+        let (None, None, Some(within)) = (&found, route, within) else {
             return found;
         };
         let live = match (within.session, within.context, &within.thread) {
@@ -157,20 +171,25 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// The names of the routes.
-    pub fn routes(&self) -> impl Iterator<Item = &str> {
-        self.profiles.keys().map(String::as_str)
+    #[must_use]
+    pub fn routes(&self) -> Vec<String> {
+        let governing = self.policies.current();
+        governing.map_or_else(|_| Vec::new(), |all| all.keys().cloned().collect())
     }
 
     /// The routes whose profiles name an image that is not there, with its name.
-    pub fn without_image(&self) -> impl Iterator<Item = (&str, &str)> {
-        let named = self
-            .profiles
-            .values()
-            .filter_map(|profile| match &profile.sandbox.image {
-                Image::Named(name) => Some((profile.route.as_str(), name.as_str())),
-                Image::Host | Image::Exactly(_) => None,
-            });
-        named.filter(|(_, name)| self.images.digest(name).is_none())
+    #[must_use]
+    pub fn without_image(&self) -> Vec<(String, String)> {
+        let Ok(governing) = self.policies.current() else {
+            return Vec::new();
+        };
+        let missing = |policy: &RoutePolicy| match &policy.sandbox.image {
+            Image::Named(name) if self.images.digest(name).is_none() => {
+                Some((policy.route.clone(), name.clone()))
+            }
+            Image::Named(_) | Image::Host | Image::Exactly(_) => None,
+        };
+        governing.values().filter_map(missing).collect()
     }
 
     /// The time.
@@ -293,7 +312,7 @@ fn image_name(profile: &Profile) -> String {
 impl<K, P> fmt::Debug for Sessions<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions")
-            .field("routes", &self.profiles.keys())
+            .field("policies", &self.policies)
             .field("admission", &self.admission)
             .finish_non_exhaustive()
     }

@@ -100,12 +100,18 @@ impl Reason {
             Self::IsolationUnavailable => {
                 "run `casemate doctor` to see what this host can enforce, or relax sandbox.require"
             }
-            Self::PolicyForbids => "run `casemate policy explain DECISION` to see which policy forbids it",
-            Self::PolicyError => "run `casemate policy check` on the bundle and activate the last good one",
+            Self::PolicyForbids => {
+                "run `casemate policy explain DECISION` to see which policy forbids it"
+            }
+            Self::PolicyError => {
+                "run `casemate policy check` on the bundle and activate the last good one"
+            }
             Self::TierExceeded => {
                 "take the tool out of the profile, or raise its tier: somebody has to decide that"
             }
-            Self::InformationFlow => "ask an approver, or send it from a thread that read nothing untrusted",
+            Self::InformationFlow => {
+                "ask an approver, or send it from a thread that read nothing untrusted"
+            }
             Self::BudgetExhausted => "wait for a new budget, or have it raised",
             Self::LimitExceeded => "ask for less, or raise sandbox.limits in the profile",
             Self::SessionUnknown => "list the sessions that there are, or name a thread",

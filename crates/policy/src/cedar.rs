@@ -1,11 +1,13 @@
 //! Cedar's words: the schema, names of entities, and values that are built without a parser.
 
-use std::{collections::BTreeMap, str::FromStr as _, sync::{Arc, OnceLock}};
+use std::{
+    collections::BTreeMap,
+    str::FromStr as _,
+    sync::{Arc, OnceLock},
+};
 
 use casemate_model::{ControlName, Isolation, SideEffect, Strength};
-use cedar_policy::{
-    Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, Schema,
-};
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, Schema};
 use cedar_policy_core::ast;
 
 use crate::grant::rank;
@@ -136,7 +138,9 @@ impl Vocabulary {
 }
 
 /// A record, and the fields that are there.
-pub(crate) fn record<const N: usize>(fields: [(&'static str, Option<ast::Value>); N]) -> ast::Value {
+pub(crate) fn record<const N: usize>(
+    fields: [(&'static str, Option<ast::Value>); N],
+) -> ast::Value {
     ast::Value::record_arc(Arc::new(fields_of(fields)), None)
 }
 

@@ -11,7 +11,7 @@ use crate::{
     claims::{Claims, Verified},
     domain::reach,
     engine::Engine,
-    inputs::{Consent, Destination, Inputs, Labels, Token, Wish},
+    inputs::{Approval, Destination, Inputs, Labels, Token, Wish},
     profile::Profile,
 };
 
@@ -31,7 +31,7 @@ pub struct Request<'a> {
     /// How much may happen without a person.
     pub mode: RunMode,
     /// A person's consent, if there is one.
-    pub approval: Option<&'a Consent>,
+    pub approval: Option<&'a Approval>,
     /// What has come together in the thread, where that is known.
     pub labels: Option<Labels>,
 }
@@ -183,7 +183,10 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|key| !key.is_empty()),
             action_hash: Some(request.action),
-            destination: call.destination.as_deref().map(|host| destination(profile.map(|profile| &**profile), host)),
+            destination: call
+                .destination
+                .as_deref()
+                .map(|host| destination(profile.map(|profile| &**profile), host)),
             approval: request.approval.cloned(),
             labels: request.labels,
             budget: None,

@@ -72,8 +72,18 @@ const METADATA: &[&str] = &[
 ];
 /// Ends of names that are nobody else's (RFC 6761, 6762, 8375, 9476 and the usual ones of companies).
 const PRIVATE: &[&str] = &[
-    "localhost", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa",
-    "test", "invalid", "alt",
+    "localhost",
+    "local",
+    "internal",
+    "intranet",
+    "private",
+    "corp",
+    "home",
+    "lan",
+    "home.arpa",
+    "test",
+    "invalid",
+    "alt",
 ];
 
 /// Which network a name is of.

@@ -14,7 +14,9 @@ use cedar_policy::{
 };
 
 use crate::{
-    cedar::{self, CedarError, Type, Vocabulary, context, name_of, number, record, string, strings},
+    cedar::{
+        self, CedarError, Type, Vocabulary, context, name_of, number, record, string, strings,
+    },
     decide::{Access, Check, CheckName, Decision, Verdict},
     explain::explain,
     grant::{Condition, Offered, conditions, grant, tier_rank},
@@ -67,10 +69,10 @@ impl Engine {
     ///
     /// # Errors
     /// When Cedar does not take what the profile comes to.
-    pub fn of_profile(profile: Profile) -> Result<Self, CedarError> {
+    pub fn of_profile(profile: Arc<Profile>) -> Result<Self, CedarError> {
         Self::new(Source {
             digest: profile.digest(),
-            profiles: vec![Arc::new(profile)],
+            profiles: vec![profile],
             tools: BTreeMap::new(),
             policies: Vec::new(),
         })
@@ -106,11 +108,19 @@ impl Engine {
             );
             for access in Access::KINDS {
                 let name = access.as_str();
-                let offer = maker.make(name, Offered::Access(*access), Some(access.side_effect()))?;
+                let offer =
+                    maker.make(name, Offered::Access(*access), Some(access.side_effect()))?;
                 offers.insert(name.to_owned(), offer);
             }
             let uid = vocabulary.uid(Type::Route, &profile.route)?;
-            routes.insert(profile.route.clone(), Route { uid, profile, offers });
+            routes.insert(
+                profile.route.clone(),
+                Route {
+                    uid,
+                    profile,
+                    offers,
+                },
+            );
         }
         Ok(Self {
             digest: source.digest,
@@ -239,14 +249,9 @@ impl Engine {
             tool: offer.tool.as_ref(),
         })?;
         let context = self.context(inputs, consent)?;
-        let request = CedarRequest::new(
-            principal,
-            action.clone(),
-            offer.uid.clone(),
-            context,
-            None,
-        )
-        .map_err(|error| CedarError::new("the request", error))?;
+        let request =
+            CedarRequest::new(principal, action.clone(), offer.uid.clone(), context, None)
+                .map_err(|error| CedarError::new("the request", error))?;
         let response = self
             .authorizer
             .is_authorized(&request, &candidates, &self.entities);
@@ -294,7 +299,10 @@ impl Engine {
         let token = record([
             ("issuer", Some(string(&inputs.token.issuer))),
             ("audience", Some(string(&inputs.token.audience))),
-            ("tenant", Some(words.entity(Type::Tenant, &inputs.token.tenant)?)),
+            (
+                "tenant",
+                Some(words.entity(Type::Tenant, &inputs.token.tenant)?),
+            ),
             (
                 "scopes",
                 Some(strings(inputs.token.scopes.iter().map(String::as_str))),
@@ -402,10 +410,7 @@ impl Offer {
 fn allowed(inputs: &Inputs) -> String {
     let route = quoted(&inputs.route);
     match &inputs.wish {
-        Wish::Tool(tool) => format!(
-            "tool {} may run on route {route}",
-            quoted(tool)
-        ),
+        Wish::Tool(tool) => format!("tool {} may run on route {route}", quoted(tool)),
         Wish::Access(access) => format!("`{access}` may be done on route {route}"),
     }
 }
@@ -445,9 +450,7 @@ impl OfferMaker<'_> {
         let uid = self.vocabulary.uid(Type::Offer, &id)?;
         let tool = match offered {
             Offered::Access(_) => None,
-            Offered::Tool(..) | Offered::Unlisted => {
-                Some(self.vocabulary.uid(Type::Tool, name)?)
-            }
+            Offered::Tool(..) | Offered::Unlisted => Some(self.vocabulary.uid(Type::Tool, name)?),
         };
         let mut parents = vec![self.vocabulary.uid(Type::Route, route)?];
         parents.extend(tool.clone());
@@ -456,13 +459,22 @@ impl OfferMaker<'_> {
             Offered::Unlisted | Offered::Access(_) => (0, true, true),
         };
         let attributes = HashMap::from([
-            ("call".to_owned(), RestrictedExpression::new_bool(tool.is_some())),
+            (
+                "call".to_owned(),
+                RestrictedExpression::new_bool(tool.is_some()),
+            ),
             (
                 "tier".to_owned(),
                 RestrictedExpression::new_long(i64::try_from(tier).unwrap_or(i64::MAX)),
             ),
-            ("private".to_owned(), RestrictedExpression::new_bool(private)),
-            ("untrusted".to_owned(), RestrictedExpression::new_bool(untrusted)),
+            (
+                "private".to_owned(),
+                RestrictedExpression::new_bool(private),
+            ),
+            (
+                "untrusted".to_owned(),
+                RestrictedExpression::new_bool(untrusted),
+            ),
         ]);
         let entity = Entity::new(uid.clone(), attributes, parents.into_iter().collect())
             .map_err(|error| CedarError::new(&id, error))?;
@@ -483,7 +495,10 @@ impl OfferMaker<'_> {
         Ok(Offer {
             uid,
             tool,
-            demands: conditions.into_iter().map(parsed).collect::<Result<_, _>>()?,
+            demands: conditions
+                .into_iter()
+                .map(parsed)
+                .collect::<Result<_, _>>()?,
         })
     }
 }

@@ -7,7 +7,6 @@ use crate::{
     grant::needed,
     inputs::{Inputs, Wish},
     profile::Profile,
-
     visible::{quoted, shown},
 };
 
@@ -71,7 +70,11 @@ pub(crate) fn explain(
         CheckName::Isolation => isolation(inputs, profile),
         CheckName::Policy => format!(
             "{wish} is forbidden by {}",
-            policies.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+            policies
+                .iter()
+                .map(|name| quoted(name))
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
         CheckName::Approval => approval(inputs, profile),
     }
@@ -139,7 +142,10 @@ fn scope(inputs: &Inputs, profile: &Profile) -> String {
 }
 
 fn destination(inputs: &Inputs) -> String {
-    let host = inputs.destination.as_ref().map_or("", |to| to.host.as_str());
+    let host = inputs
+        .destination
+        .as_ref()
+        .map_or("", |to| to.host.as_str());
     format!(
         "the destination {} is not in sandbox.network.allowed_domains",
         quoted(host)

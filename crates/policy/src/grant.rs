@@ -260,5 +260,10 @@ fn approval(profile: &Profile, offered: Offered<'_>) -> String {
 
 /// Whether a person has to approve every call of a tool.
 pub(crate) fn needs_approval(profile: &Profile, name: &str, tool: &ToolFacts) -> bool {
-    tool.approval || profile.tools.approval_required.iter().any(|listed| listed == name)
+    tool.approval
+        || profile
+            .tools
+            .approval_required
+            .iter()
+            .any(|listed| listed == name)
 }

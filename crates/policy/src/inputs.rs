@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use casemate_model::{
-    DestinationClass, Digest, Isolation, Reach, Reason, RunMode, SideEffect,
-};
+use casemate_model::{DestinationClass, Digest, Isolation, Reach, Reason, RunMode, SideEffect};
 use serde::{Deserialize, Serialize};
 
 use crate::{claims::Claims, decide::CheckName};
@@ -48,7 +46,7 @@ pub struct Inputs {
     pub destination: Option<Destination>,
     /// A person's consent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approval: Option<Consent>,
+    pub approval: Option<Approval>,
     /// What has come together in the thread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
@@ -129,7 +127,7 @@ pub struct Destination {
 /// A person's consent to one call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Consent {
+pub struct Approval {
     /// The hash of the call that was shown.
     pub action_hash: Digest,
     /// Who consented.

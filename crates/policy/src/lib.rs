@@ -27,6 +27,7 @@ mod index;
 mod inputs;
 mod profile;
 mod reference;
+mod route;
 mod rules;
 mod schema;
 mod secrets;
@@ -43,12 +44,13 @@ pub use self::{
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     domain::DomainRule,
     engine::Engine,
-    inputs::{Budget, Consent, Destination, Flaw, Inputs, Labels, Token, Wish},
+    inputs::{Approval, Budget, Destination, Flaw, Inputs, Labels, Token, Wish},
     profile::{
         Filesystem, IdentityRules, MAX_PROFILE_BYTES, NetworkRules, ObservabilityRules, Profile,
         ProfileError, SandboxRules, Syntax, ToolRules,
     },
     reference::schema_reference,
+    route::{Governing, RoutePolicy},
     session::{Image, PoolRules, QuotaRule, QuotaRules, SessionMode},
     tree::MAX_DEPTH,
 };

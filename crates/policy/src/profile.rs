@@ -12,6 +12,7 @@ use casemate_model::{
 };
 
 use crate::{
+    cedar::CedarError,
     diagnostic::{Diagnostic, Fault, Report, render_diagnostics},
     domain::DomainRule,
     session::{Image, PoolRules, QuotaRules, SessionMode},
@@ -133,7 +134,8 @@ impl NetworkRules {
     pub fn class_of(&self, host: &str) -> DestinationClass {
         // The longest rule is the closest.
         let classes = self.classes.iter().filter(|(rule, _)| rule.allows(host));
-        let closest = classes.max_by_key(|(rule, _)| (!rule.as_str().starts_with('*'), rule.as_str().len()));
+        let closest =
+            classes.max_by_key(|(rule, _)| (!rule.as_str().starts_with('*'), rule.as_str().len()));
         if !self.allowed_domains.iter().any(|rule| rule.allows(host)) {
             return DestinationClass::Unknown;
         }
@@ -217,6 +219,9 @@ pub enum ProfileError {
         /// The file.
         path: PathBuf,
     },
+    /// Cedar does not take what the profile comes to.
+    #[error("the profile cannot be decided by")]
+    Cedar(#[from] CedarError),
     /// The file was read and is wrong.
     #[error("the profile {name} has {} error{}", .diagnostics.len(), if .diagnostics.len() == 1 { "" } else { "s" })]
     Invalid {

@@ -356,7 +356,9 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "sandbox.network.classes",
         Kind::Pairs {
-            form: Form::Free("host name of `allowed_domains` = `internal`, `partner`, `customer` or `public`"),
+            form: Form::Free(
+                "host name of `allowed_domains` = `internal`, `partner`, `customer` or `public`",
+            ),
             set: set_classes,
         },
         Absent::Open("`public` for every allowed destination"),
@@ -694,13 +696,21 @@ fn set_classes(profile: &mut Profile, pairs: &[(&str, &str)]) -> Faults {
     for (index, (host, class)) in pairs.iter().enumerate() {
         let rule = DomainRule::parse(host);
         match (rule, word(class, CLASSES, DestinationClass::as_str)) {
-            (Ok(rule), Ok(class)) if network.allowed_domains.iter().any(|known| known.covers(&rule)) => {
+            (Ok(rule), Ok(class))
+                if network
+                    .allowed_domains
+                    .iter()
+                    .any(|known| known.covers(&rule)) =>
+            {
                 network.classes.insert(rule, class);
             }
-            (Ok(_), Ok(_)) => faults.push((index, Fault::new(
-                format!("{} is not in `allowed_domains`", quoted(host)),
-                "allow it, or leave it out",
-            ))),
+            (Ok(_), Ok(_)) => faults.push((
+                index,
+                Fault::new(
+                    format!("{} is not in `allowed_domains`", quoted(host)),
+                    "allow it, or leave it out",
+                ),
+            )),
             (Err(fault), _) | (_, Err(fault)) => faults.push((index, fault)),
         }
     }
@@ -763,7 +773,9 @@ mod tests {
                 (Absent::Standard, Kind::Section) => {
                     keys_of(key.path).all(|key| !matches!(key.absent, Absent::Refused))
                 }
-                (Absent::Open(_), Kind::Text { .. } | Kind::List { .. } | Kind::Pairs { .. }) => true,
+                (Absent::Open(_), Kind::Text { .. } | Kind::List { .. } | Kind::Pairs { .. }) => {
+                    true
+                }
                 _ => false,
             };
             assert!(fits, "{}", key.path);

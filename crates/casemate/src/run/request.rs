@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt as _,
 use anyhow::{Context as _, bail};
 use casemate_gateway::{Ask, Key};
 use casemate_model::{Limits, Text};
-use casemate_policy::{Profile, ProfileError};
+use casemate_policy::{Profile, ProfileError, RoutePolicy};
 use casemate_ports::{Command, InputFile};
 
 use crate::{
@@ -23,8 +23,8 @@ pub(crate) struct Request {
     pub(crate) ask: Ask,
     /// Its files.
     pub(crate) inputs: Vec<InputFile>,
-    /// Under which profile.
-    pub(crate) profile: Result<Profile, ProfileError>,
+    /// Under which policy.
+    pub(crate) policy: Result<RoutePolicy, ProfileError>,
     /// Whose standard input ours is.
     pub(crate) stdin: StdinUse,
     /// Where its artefacts go.
@@ -65,7 +65,7 @@ impl Request {
         Ok(Self {
             ask,
             inputs: program.inputs,
-            profile,
+            policy: profile.and_then(RoutePolicy::of),
             stdin: program.stdin,
             out: args.out,
             voice: Voice::new(args.json, args.quiet),

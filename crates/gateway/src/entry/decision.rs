@@ -1,13 +1,13 @@
 //! What is recorded of a decision.
 
 use casemate_model::{Call, DecisionId, Digest, Isolation, Limits, Reason, RunMode, Text};
-use casemate_policy::{Check, Verdict};
+use casemate_policy::{Approval, Check, Inputs, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{ENGINE, Engine, Trace};
 use crate::{
-    Approval, Code, Facts, Lodging, QuotaUse,
+    Code, Facts, Lodging, QuotaUse,
     limits::{MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES},
     redact::{REDACTED, digest_env, redact, redact_argv},
 };
@@ -20,6 +20,9 @@ struct DecisionSummary<'a> {
     reason: Reason,
     detail: &'a str,
     checks: &'a [Check],
+    /// The policies that made it so.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [String],
     issuer: Option<&'a str>,
     audience: Option<&'a str>,
     scopes: Option<Vec<&'a str>>,
@@ -54,6 +57,7 @@ pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Resul
         reason: facts.reason(),
         detail: ruling.map_or("", |ruling| &ruling.detail),
         checks: facts.checks(),
+        policies: ruling.map_or(&[], |ruling| &ruling.policies),
         issuer: claims.map(|claims| claims.issuer.as_str()),
         audience: claims.map(|claims| claims.audience.as_str()),
         scopes: claims.map(|claims| claims.scopes.iter().map(String::as_str).collect()),
@@ -72,6 +76,9 @@ pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Resul
 #[derive(Serialize)]
 struct CallContent<'a> {
     action_hash: Option<Digest>,
+    /// Everything that was decided from: `casemate policy replay` decides again. Sealed, as a hash can be guessed at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<&'a Inputs>,
     /// The canonical call, but for the values of its variables and what the profile redacts; absent when it
     /// is larger than a record takes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +123,7 @@ pub(crate) fn content(facts: &Facts, salt: &[u8]) -> serde_json::Result<Option<V
     let code = facts.ask.code.as_ref();
     let mut content = CallContent {
         action_hash: facts.action_hash,
+        inputs: facts.inputs.as_ref(),
         call: Some(recorded(call, facts.reason(), &terms.redact, salt)),
         env_salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
         code: code.map(|code| CodeContent::text(code, &terms.redact)),

@@ -1,14 +1,14 @@
 //! What is recorded of deeds: what is done with sessions beside calls, and what becomes of them.
 
 use casemate_model::{Digest, OutcomeStatus, Reason, SideEffect};
-use casemate_policy::{Check, Verdict};
+use casemate_policy::{Check, Inputs, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{ENGINE, Engine};
 use crate::{
     Lodging,
-    deed::{Deed, End},
+    deed::{Deed, End, Subject},
 };
 
 #[derive(Serialize)]
@@ -68,7 +68,19 @@ pub(crate) fn summary(deed: &Deed, end: Option<End>) -> serde_json::Result<Value
 
 /// The content of a deed.
 pub(crate) fn content(deed: &Deed) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&deed.subject)
+    serde_json::to_vec(&DeedContent {
+        subject: &deed.subject,
+        inputs: deed.inputs.as_ref(),
+    })
+}
+
+#[derive(Serialize)]
+struct DeedContent<'a> {
+    #[serde(flatten)]
+    subject: &'a Subject,
+    /// Everything that was decided from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<&'a Inputs>,
 }
 
 #[derive(Serialize)]

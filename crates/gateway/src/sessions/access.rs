@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use casemate_model::{ContextId, Reason, RunMode, SessionId};
-use casemate_policy::{Access, AccessRequest, Decision, Profile, Verdict, decide_access};
+use casemate_policy::{Access, AccessRequest, Decision, RoutePolicy, Verdict};
 use casemate_ports::SessionKeeper;
 
 use super::{Live, SessionError, SessionStores, Sessions, lodge::Stay};
@@ -68,7 +68,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     ) -> Result<OpenDeed<'_>, SessionError> {
         let gives_up = matches!(intent.access, Access::DestroySession | Access::CloseContext);
         match self.under(live) {
-            Some(profile) => self.decide(intent, profile),
+            Some(profile) => self.decide(intent, &profile),
             // No profile has to allow its owner to give it up.
             None if gives_up => {
                 let ruling = Decision {
@@ -76,6 +76,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     reason: Reason::Allowed,
                     detail: "its profile is gone, and its owner gives it up".to_owned(),
                     checks: Vec::new(),
+                    policies: Vec::new(),
                 };
                 self.record(self.deed(intent, None, ruling)?)
             }
@@ -90,18 +91,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     pub(super) fn decide(
         &self,
         intent: Intent<'_>,
-        profile: &Profile,
+        policy: &RoutePolicy,
     ) -> Result<OpenDeed<'_>, SessionError> {
-        let ruling = decide_access(
-            profile,
-            &AccessRequest {
-                access: intent.access,
-                claims: &intent.caller.claims,
-                now_ms: self.clock.now_ms(),
-                mode: RunMode::Autonomous,
-            },
-        );
-        self.record(self.deed(intent, Some(profile), ruling)?)
+        let inputs = policy.engine().access_inputs(&AccessRequest {
+            route: &policy.route,
+            agent: &intent.caller.agent,
+            access: intent.access,
+            claims: &intent.caller.claims,
+            now_ms: self.clock.now_ms(),
+            mode: RunMode::Autonomous,
+        });
+        let ruling = policy.engine().judge(&inputs);
+        let mut deed = self.deed(intent, Some(policy), ruling)?;
+        deed.inputs = Some(inputs);
+        self.record(deed)
     }
 
     fn record(&self, deed: Deed) -> Result<OpenDeed<'_>, SessionError> {
@@ -123,7 +126,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     pub(super) fn turn_away(
         &self,
         intent: Intent<'_>,
-        profile: Option<&Profile>,
+        policy: Option<&RoutePolicy>,
         error: SessionError,
     ) -> SessionError {
         let ruling = Decision {
@@ -131,9 +134,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             reason: error.reason(),
             detail: chain(&error),
             checks: Vec::new(),
+            policies: Vec::new(),
         };
         let recorded = self
-            .deed(intent, profile, ruling)
+            .deed(intent, policy, ruling)
             .and_then(|deed| self.journal.refuse(&deed).map_err(SessionError::Unrecorded));
         match recorded {
             Ok(()) => error,
@@ -144,7 +148,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     fn deed(
         &self,
         intent: Intent<'_>,
-        profile: Option<&Profile>,
+        policy: Option<&RoutePolicy>,
         ruling: Decision,
     ) -> Result<Deed, SessionError> {
         let named = self.journal.deed_name();
@@ -155,17 +159,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             caller: intent.caller.clone(),
             access: intent.access.as_str(),
             side_effect: intent.access.side_effect(),
-            terms: profile.map(Terms::of),
+            terms: policy.map(Terms::of),
+            inputs: None,
             ruling,
             lodging: intent.lodging,
             subject: intent.subject,
         })
     }
 
-    /// The profile under which a session was opened, if it is still one of ours.
-    pub(super) fn under(&self, live: &Live) -> Option<&Profile> {
-        let mut profiles = self.profiles.values();
-        profiles.find(|profile| profile.digest() == live.profile)
+    /// The policy under which a session was opened, if its profile is still one of ours.
+    pub(super) fn under(&self, live: &Live) -> Option<RoutePolicy> {
+        let governing = self.policies.current().ok()?;
+        let mut policies = governing.values();
+        policies
+            .find(|policy| policy.digest() == live.profile)
+            .cloned()
     }
 }
 

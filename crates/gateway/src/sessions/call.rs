@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use casemate_model::{DecisionId, Reason, RunMode, Text};
-use casemate_policy::{Claims, Profile, QuotaRule, SessionMode, Verified};
+use casemate_policy::{Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
 use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -112,12 +112,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let owner = owner_of(identified.facts());
         let within = identified.facts().ask.within.as_ref();
-        let Some(profile) = self.profile_for(&owner, route.as_deref(), within) else {
+        let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
             let why = self.no_route(route.as_deref());
             let denied = identified.refuse(Reason::InvalidCall, &why, None);
             return self.refuse(denied, told);
         };
-        let turn = match self.wait(&identified, &owner, profile, &mut io).await {
+        let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
             Waited::Withdrawn => return tell(told, Told::Withdrawn(decision)),
             Waited::Refused(reason, detail, quota) => {
@@ -131,7 +131,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let wish = Wish {
             owner: &owner,
             within: ask.within.as_ref(),
-            profile,
+            profile: &policy,
             executes: executes.as_deref(),
         };
         let lodged = match self.lodge(&wish).await {
@@ -141,7 +141,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         progress.done("session");
         let (live, stay) = (Arc::clone(&lodged.live), lodged.stay);
         let caller = Caller { io, told, progress };
-        self.run(identified, lodged, &owner, profile, caller).await;
+        self.run(identified, lodged, &owner, &policy, caller).await;
         if stay == Stay::Once {
             // If the keeper does not answer, the session ends when it has been idle for too long.
             drop(self.keeper.close(live.id, owner).await);
@@ -152,8 +152,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Why a call has no profile, for people.
     #[must_use]
     pub fn no_route(&self, route: Option<&str>) -> String {
-        let routes: Vec<_> = self.routes().collect();
-        let routes = routes.join(", ");
+        if let Err(why) = self.policies.current() {
+            return format!("the policy cannot be read: {why}");
+        }
+        let routes = self.routes().join(", ");
         match route {
             Some(route) => {
                 let route = route.escape_debug();
@@ -289,14 +291,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         mut identified: Identified,
         lodged: Lodged,
         owner: &Owner,
-        profile: &Profile,
+        policy: &RoutePolicy,
         caller: Caller,
     ) {
         identified.lodge(lodged.lodging);
         let session = (&lodged.live.output, Self::called(&lodged.live));
         let meter = self
             .meters
-            .meter(owner, session, profile, self.clock.now_ms());
+            .meter(owner, session, policy, self.clock.now_ms());
         if let Some(quota) = meter.used_up() {
             let denied = identified.refuse(Reason::QuotaExceeded, &shown(&quota), Some(quota));
             return self.refuse(denied, caller.told);
@@ -307,11 +309,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             context: lodged.lodging.context,
             stay: lodged.stay,
         };
-        let ruling = match identified.enclose(profile, SANDBOX_TOOLS, &places).await {
+        let ruling = match identified.enclose(policy, SANDBOX_TOOLS, &places).await {
             Ok(enclosed) => {
                 caller.progress.done("place");
                 match enclosed.check().await {
-                    Ok(checked) => checked.decide(RunMode::Autonomous, self.clock.as_ref()),
+                    Ok(checked) => {
+                        // It may have changed while the call waited.
+                        let now = self.policy(Some(&policy.route));
+                        let policy = now.as_ref().unwrap_or(policy);
+                        checked.decide(policy, RunMode::Autonomous, self.clock.as_ref())
+                    }
                     Err(denied) => Ruling::Denied(denied),
                 }
             }

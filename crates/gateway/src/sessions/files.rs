@@ -154,7 +154,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let profile = self.under(live)?;
         let session = (&live.output, Self::called(live));
         let now_ms = self.clock.now_ms();
-        Some(self.meters.meter(&live.owner, session, profile, now_ms))
+        Some(self.meters.meter(&live.owner, session, &profile, now_ms))
     }
 
     /// What a keeper's answer about a file means.

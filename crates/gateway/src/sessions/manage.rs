@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use casemate_model::SessionId;
-use casemate_policy::{Access, Profile};
+use casemate_policy::{Access, RoutePolicy};
 use casemate_ports::{Gone, KeeperError, Owner, PoolStatus, SessionKeeper, SessionStatus};
 use casemate_store::{SessionRecord, SessionStore as _};
 
@@ -43,7 +43,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         &self,
         caller: &Caller,
         thread: Option<&str>,
-        profile: &Profile,
+        policy: &RoutePolicy,
     ) -> Result<Done<(SessionId, bool)>, SessionError> {
         let owner = caller.owner();
         let intent = Intent {
@@ -55,14 +55,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 ..Subject::default()
             },
         };
-        let mut open = self.decide(intent, profile)?;
+        let mut open = self.decide(intent, policy)?;
         let opened = match thread {
             Some(thread) => {
-                let found = self.of_thread(&owner, thread, profile).await;
+                let found = self.of_thread(&owner, thread, policy).await;
                 found.map(|(live, new)| (live.id, new))
             }
             None => {
-                let opened = self.open(&owner, None, profile, Stay::Named).await;
+                let opened = self.open(&owner, None, policy, Stay::Named).await;
                 opened.map(|live| (live.id, true))
             }
         };

@@ -1,8 +1,9 @@
 //! Calls that wait for a person.
 
-use casemate_gateway::{Approval, Ask, Key, Pending, Recording, Ruling};
+use casemate_gateway::{Ask, Key, Pending, Recording, Ruling};
 use casemate_ledger::Kind;
 use casemate_model::{Digest, Reason};
+use casemate_policy::{Approval, RoutePolicy};
 
 use crate::{
     fake::{FakeSandbox, Nowhere},
@@ -53,7 +54,7 @@ async fn an_approved_call_runs_once_and_names_its_approver() {
     let pending = pending(&world).await;
     let approval = approval(&world, &pending);
     let allowed = pending
-        .approve(approval, &world.profile, &world.clock)
+        .approve(approval, &world.policy(), &world.clock)
         .unwrap();
     let journal = world.journal();
     let Recording::Recorded(recorded) = allowed.record(&journal, &world.stores()).await else {
@@ -86,7 +87,7 @@ async fn an_approval_that_does_not_fit_runs_nothing() {
         let mut approval = approval(&world, &pending);
         flaw(&mut approval);
         let denied = pending
-            .approve(approval, &world.profile, &world.clock)
+            .approve(approval, &world.policy(), &world.clock)
             .unwrap_err();
         let refused = denied.record(&world.journal());
         assert_eq!(refused.facts().reason(), Reason::ApprovalInvalid);
@@ -102,7 +103,9 @@ async fn an_approval_does_not_outlive_the_policy_or_the_claims() {
     let held = pending(&world).await;
     let given = approval(&world, &held);
     let stricter = profile(r#", "route""#);
-    let denied = held.approve(given, &stricter, &world.clock).unwrap_err();
+    let denied = held
+        .approve(given, &RoutePolicy::of(stricter).unwrap(), &world.clock)
+        .unwrap_err();
     assert_eq!(
         denied.record(&world.journal()).facts().reason(),
         Reason::ApprovalInvalid
@@ -113,7 +116,7 @@ async fn an_approval_does_not_outlive_the_policy_or_the_claims() {
     given.expires_at_ms += 3_600_000;
     world.clock.advance(60_000);
     let denied = held
-        .approve(given, &world.profile, &world.clock)
+        .approve(given, &world.policy(), &world.clock)
         .unwrap_err();
     assert_eq!(
         denied.record(&world.journal()).facts().reason(),

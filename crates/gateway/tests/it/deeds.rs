@@ -25,7 +25,8 @@ fn upload(content: &[u8]) -> mpsc::Receiver<Chunk> {
 
 async fn opened(house: &House, rooms: &Rooms) -> SessionId {
     let caller = caller(house, "local");
-    let done = rooms.open_session(&caller, Some("t"), &house.profile);
+    let policy = house.policy();
+    let done = rooms.open_session(&caller, Some("t"), &policy);
     done.await.unwrap().value.0
 }
 
@@ -134,7 +135,7 @@ async fn without_a_record_nothing_is_done() {
         (
             "open",
             rooms
-                .open_session(&who, Some("u"), &house.profile)
+                .open_session(&who, Some("u"), &house.policy())
                 .await
                 .unwrap_err(),
         ),
@@ -224,7 +225,7 @@ async fn the_profile_decides() {
         let who = with_claims(&house, change);
         let errors = [
             rooms
-                .open_session(&who, Some("u"), &house.profile)
+                .open_session(&who, Some("u"), &house.policy())
                 .await
                 .unwrap_err(),
             rooms

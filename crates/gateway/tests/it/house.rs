@@ -7,7 +7,7 @@ use casemate_gateway::{
     Sessions, Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
-use casemate_policy::{Authenticator, Claims, Profile, Syntax, Verified};
+use casemate_policy::{Authenticator, Claims, Governing, Profile, RoutePolicy, Syntax, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Event, Owner};
 use casemate_store::{SqliteStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -111,14 +111,23 @@ impl House {
             journal: self.world.journal(),
             clock: Box::new(self.world.clock.clone()),
             entropy: Box::new(self.world.entropy.clone()),
-            profiles: [&self.profile]
-                .into_iter()
-                .chain(&self.others)
-                .cloned()
-                .collect(),
+            policies: Box::new(Arc::new(self.governing())),
             images: Box::new(OneImage),
             capacity: self.capacity,
         }))
+    }
+
+    /// The policies of its profiles.
+    fn governing(&self) -> Governing {
+        let profiles = [&self.profile].into_iter().chain(&self.others);
+        let policies = profiles.map(|profile| RoutePolicy::of(profile.clone()).unwrap());
+        policies
+            .map(|policy| (policy.route.clone(), policy))
+            .collect()
+    }
+
+    pub(crate) fn policy(&self) -> RoutePolicy {
+        RoutePolicy::of(self.profile.clone()).unwrap()
     }
 
     pub(crate) fn new_call(&self, ask: Ask) -> NewCall {

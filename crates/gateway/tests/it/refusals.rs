@@ -155,11 +155,13 @@ async fn claims_decide_and_not_the_call() {
         let identified = world.identified_as(ask(), claims).unwrap();
         let keeper = FakeKeeper(world.script.clone());
         let enclosed = identified
-            .enclose(&world.profile, TOOLS, &keeper)
+            .enclose(&world.policy(), TOOLS, &keeper)
             .await
             .unwrap();
         let checked = enclosed.check().await.unwrap();
-        let Ruling::Denied(denied) = checked.decide(RunMode::Autonomous, &world.clock) else {
+        let Ruling::Denied(denied) =
+            checked.decide(&world.policy(), RunMode::Autonomous, &world.clock)
+        else {
             panic!("not denied");
         };
         let end = End::Refused(denied.record(&world.journal()));
@@ -206,7 +208,7 @@ async fn an_excessive_sandbox_is_not_made() {
         })
         .unwrap();
     let enclosed = identified
-        .enclose(&world.profile, TOOLS, &keeper)
+        .enclose(&world.policy(), TOOLS, &keeper)
         .await
         .unwrap();
     assert_eq!(
@@ -254,7 +256,7 @@ async fn a_source_that_changes_while_it_is_read_is_refused() {
     let keeper = FakeKeeper(world.script.clone());
     let identified = proposed.authenticate(claims).unwrap();
     let enclosed = identified
-        .enclose(&world.profile, TOOLS, &keeper)
+        .enclose(&world.policy(), TOOLS, &keeper)
         .await
         .unwrap();
     let denied = enclosed.check().await.unwrap_err();
@@ -279,7 +281,7 @@ async fn more_inputs_than_the_limit_make_no_sandbox() {
     let keeper = FakeKeeper(world.script.clone());
     let identified = proposed.authenticate(claims).unwrap();
     let denied = identified
-        .enclose(&world.profile, TOOLS, &keeper)
+        .enclose(&world.policy(), TOOLS, &keeper)
         .await
         .err()
         .unwrap();
@@ -398,7 +400,7 @@ async fn a_source_is_not_an_input_by_name_alone() {
     let keeper = FakeKeeper(world.script.clone());
     let identified = proposed.unwrap().authenticate(claims).unwrap();
     let enclosed = identified
-        .enclose(&world.profile, TOOLS, &keeper)
+        .enclose(&world.policy(), TOOLS, &keeper)
         .await
         .unwrap();
     assert!(enclosed.check().await.is_err());

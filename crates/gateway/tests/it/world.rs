@@ -13,7 +13,7 @@ use casemate_gateway::{
 };
 use casemate_ledger::{Kind, Ledger, LogKey, Record};
 use casemate_model::{Limits, RunMode, SideEffect};
-use casemate_policy::{Authenticator, Claims, Profile, Syntax, Verified};
+use casemate_policy::{Authenticator, Claims, Profile, RoutePolicy, Syntax, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Command, Event, InputFile};
 use casemate_store::{Keys, SqliteStore, StateDir, StoreError};
 use tempfile::TempDir;
@@ -90,6 +90,10 @@ impl End {
 }
 
 impl World {
+    pub(crate) fn policy(&self) -> RoutePolicy {
+        RoutePolicy::of(self.profile.clone()).unwrap()
+    }
+
     pub(crate) fn new() -> Self {
         Self::at(tempfile::tempdir().unwrap())
     }
@@ -187,12 +191,13 @@ impl World {
             Err(denied) => return Ruling::Denied(denied),
         };
         let keeper = FakeKeeper(self.script.clone());
-        let enclosed = match identified.enclose(&self.profile, TOOLS, &keeper).await {
+        let policy = self.policy();
+        let enclosed = match identified.enclose(&policy, TOOLS, &keeper).await {
             Ok(enclosed) => enclosed,
             Err(denied) => return Ruling::Denied(denied),
         };
         match enclosed.check().await {
-            Ok(checked) => checked.decide(RunMode::Autonomous, &self.clock),
+            Ok(checked) => checked.decide(&policy, RunMode::Autonomous, &self.clock),
             Err(denied) => Ruling::Denied(denied),
         }
     }

@@ -6,8 +6,8 @@ use casemate_model::{
     Call, Control, ControlName, Isolation, IsolationTier, Program, RunMode, SideEffect, Strength,
 };
 use casemate_policy::{
-    Authenticator, Claims, Consent, Decision, DomainRule, Engine, Inputs, Labels, Profile, Syntax,
-    Request, Verified,
+    Approval, Authenticator, Claims, Decision, DomainRule, Engine, Inputs, Labels, Profile,
+    Request, Syntax, Verified,
 };
 
 /// The seeds' profile, byte for byte.
@@ -27,7 +27,7 @@ pub(crate) struct Case {
     pub(crate) claims: Claims,
     pub(crate) isolation: Isolation,
     pub(crate) mode: RunMode,
-    pub(crate) approval: Option<Consent>,
+    pub(crate) approval: Option<Approval>,
     pub(crate) labels: Option<Labels>,
 }
 
@@ -95,7 +95,7 @@ impl Case {
     }
 
     pub(crate) fn engine(&self) -> Engine {
-        Engine::of_profile(self.profile.clone()).unwrap()
+        Engine::of_profile(self.profile.clone().into()).unwrap()
     }
 
     pub(crate) fn inputs(&self, engine: &Engine) -> Inputs {
