@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: clocks, and I/O other than reading one profile file.
 
+mod bundle;
 mod cedar;
 mod claims;
 mod decide;
@@ -38,6 +39,7 @@ mod visible;
 mod walk;
 
 pub use self::{
+    bundle::{BundleFault, BundleParts, MAX_POLICIES, MAX_POLICY_BYTES, PolicyFile},
     cedar::CedarError,
     claims::{Authenticator, Claims, Verified},
     decide::{Access, AccessRequest, Check, CheckName, Decision, Request, Verdict},
