@@ -52,7 +52,8 @@ fn arguments() -> String {
          `input` is a JSON Schema (2020-12) of `type: object`, of at most {} KiB and {MAX_INPUT_SCHEMA_DEPTH} levels. \
          Without one, the tool takes no arguments.\n\n\
          - A field that the schema does not know is refused, at every depth, unless `additionalProperties` or \
-         `unevaluatedProperties` says otherwise. Elements of an array without `items` are free.\n\
+         `unevaluatedProperties` says otherwise. Elements of an array without \
+         `items` are free; so is what has the schema `true`.\n\
          - `format` is checked. `pattern` runs in linear time: no look-around, no back-references.\n\
          - `$ref` leads to `#/$defs/NAME` (or `#/definitions/NAME`), not in a circle, and not from within `if`, `not`, \
          `contains` or `propertyNames`. Nothing is fetched.\n\

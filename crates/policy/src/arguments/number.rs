@@ -5,6 +5,9 @@ use serde_json::Number;
 
 use super::fault::ArgumentFault;
 
+/// A double has every whole number of fewer digits.
+const EXACT_DIGITS: usize = 16;
+
 /// Checks every number in `json`, which is known to be JSON.
 pub(super) fn all_exact(json: &[u8]) -> Result<(), ArgumentFault> {
     let mut rest = json.iter().enumerate();
@@ -62,6 +65,9 @@ pub(crate) fn exact(digits: &str, radix: u32) -> Option<Number> {
 /// The double with exactly these digits, if there is one.
 fn double(digits: &str) -> Option<f64> {
     let number: f64 = digits.parse().ok()?;
+    if digits.len() < EXACT_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(number);
+    }
     // Zero has a sign that the canonical form does not keep.
     let kept = number.is_finite() && !(number == 0.0 && digits.starts_with('-'));
     (kept && decimal(digits)? == decimal(&format!("{number:e}"))?).then_some(number)
