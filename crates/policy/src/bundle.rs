@@ -10,6 +10,7 @@ use crate::{
     diagnostic::{Diagnostic, Fault, Report},
     engine::{Engine, Source},
     grant::needed,
+    manifest::Manifest,
     profile::Profile,
     tool::ToolFacts,
     visible::quoted,
@@ -27,6 +28,8 @@ pub struct BundleParts {
     pub digest: Digest,
     /// The profiles.
     pub profiles: Vec<Profile>,
+    /// What the tools are. Every tool that a profile lists needs one.
+    pub manifests: Vec<Manifest>,
     /// Files of Cedar policies that narrow what the profiles grant.
     pub policies: Vec<PolicyFile>,
 }
@@ -36,6 +39,7 @@ impl Default for BundleParts {
         Self {
             digest: Digest::of(b""),
             profiles: Vec::new(),
+            manifests: Vec::new(),
             policies: Vec::new(),
         }
     }
@@ -80,8 +84,8 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong.
     pub fn compile(parts: BundleParts) -> Result<Self, Vec<BundleFault>> {
-        let tools = BTreeMap::new();
         let mut faults = Vec::new();
+        let tools = tools(&parts.manifests, &mut faults);
         let mut routes: BTreeMap<String, Arc<Profile>> = BTreeMap::new();
         for profile in parts.profiles {
             check_profile(&profile, &tools, &mut faults);
@@ -133,6 +137,23 @@ impl Engine {
     }
 }
 
+/// What the tools are, and which two manifests are of one tool.
+fn tools(manifests: &[Manifest], faults: &mut Vec<BundleFault>) -> BTreeMap<String, ToolFacts> {
+    let mut tools = BTreeMap::new();
+    for manifest in manifests {
+        let name = &manifest.name;
+        if tools.insert(name.clone(), ToolFacts::from(manifest)).is_some() {
+            faults.push(BundleFault::whole(
+                name,
+                "name",
+                format!("two manifests are of the tool {}", quoted(name)),
+                "leave one out; `python` and `shell` are there in every build",
+            ));
+        }
+    }
+    tools
+}
+
 /// What a profile has to say in a bundle, and need not when it is used by itself.
 fn check_profile(
     profile: &Profile,
@@ -142,24 +163,38 @@ fn check_profile(
     let mut fault = |path: &str, message: String, hint: &str| {
         faults.push(BundleFault::whole(&profile.route, path, message, hint));
     };
+    if profile.tier.is_none() {
+        fault(
+            "tier",
+            "the profile has no tier".to_owned(),
+            "say what kind of work it contains: nothing moves to a stronger tier by itself",
+        );
+    }
     for name in profile.tools.listed() {
-        let facts = tools
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| ToolFacts::undescribed(name));
-        if facts.tier > profile.tier() {
+        let Some(facts) = tools.get(name) else {
+            fault(
+                "tools",
+                format!("the tool {} has no manifest", quoted(name)),
+                "add one to tools/",
+            );
+            continue;
+        };
+        let Some(tier) = profile.tier else {
+            continue;
+        };
+        if facts.tier > tier {
             fault(
                 "tier",
                 format!(
                     "the tool {} needs the tier `{}`, the profile's is `{}`",
                     quoted(name),
                     facts.tier,
-                    profile.tier()
+                    tier
                 ),
                 "take the tool out, or raise the tier: somebody has to decide that",
             );
         }
-        if needed(profile, name, Some(&facts)).next().is_none() {
+        if needed(profile, name, Some(facts)).next().is_none() {
             fault(
                 "tools.scopes",
                 format!("no scope is named for the tool {}", quoted(name)),

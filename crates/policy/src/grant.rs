@@ -70,10 +70,7 @@ pub(crate) fn conditions(profile: &Profile, offered: Offered<'_>) -> Vec<Conditi
     if matches!(offered, Offered::Access(_)) {
         return all;
     }
-    add(
-        CheckName::Idempotency,
-        format!("{READS} || context.idempotency_key"),
-    );
+    add(CheckName::Idempotency, idempotency(offered));
     add(CheckName::Destination, destination(profile, offered));
     add(
         CheckName::Flow,
@@ -188,6 +185,15 @@ fn has_all(scopes: &[&str]) -> String {
 fn tier(profile: &Profile, tool: &ToolFacts) -> String {
     let fits = tool.tier <= profile.tier();
     fits.to_string()
+}
+
+/// What has a side effect needs a key, and what its manifest says.
+fn idempotency(offered: Offered<'_>) -> String {
+    let key = "context.idempotency_key";
+    match offered {
+        Offered::Tool(_, tool) if tool.idempotency => key.to_owned(),
+        _ => format!("{READS} || {key}"),
+    }
 }
 
 fn destination(profile: &Profile, offered: Offered<'_>) -> String {

@@ -1,6 +1,6 @@
 //! Profiles and the decision.
 //!
-//! A [`Profile`] says what one route may do; [`decide`] says whether one call may run under it, and
+//! A [`Profile`] says what one route may do, a [`Manifest`] what one tool is and takes; [`decide`] says whether one call may run under it, and
 //! [`decide_access`] whether something else may be done with a session.
 //!
 //! Invariants:
@@ -12,10 +12,15 @@
 //!   model wrote cannot become a principal, a tenant or a scope (I14).
 //! - No detail, message or rendered line carries the value of an argument or an environment variable.
 //!
-//! Deliberately absent: clocks, and I/O other than reading one profile file.
+//! - What a manifest leaves out is read as what risks more, and [`Arguments`] that two readers could take
+//!   for different things are refused.
+//!
+//! Deliberately absent: clocks, and I/O other than reading one profile or manifest. A schema's references
+//! are never fetched.
 
 mod bundle;
 mod cedar;
+mod arguments;
 mod claims;
 mod decide;
 mod diagnostic;
@@ -26,6 +31,9 @@ mod explain;
 mod grant;
 mod index;
 mod inputs;
+mod gate;
+mod key;
+mod manifest;
 mod profile;
 mod reference;
 mod route;
@@ -34,6 +42,7 @@ mod schema;
 mod secrets;
 mod session;
 mod tool;
+mod source;
 mod tree;
 mod visible;
 mod walk;
@@ -41,18 +50,27 @@ mod walk;
 pub use self::{
     bundle::{BundleFault, BundleParts, MAX_POLICIES, MAX_POLICY_BYTES, PolicyFile},
     cedar::CedarError,
+    arguments::{
+        ArgumentFault, Arguments, MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS,
+    },
     claims::{Authenticator, Claims, Verified},
     decide::{Access, AccessRequest, Check, CheckName, Decision, Request, Verdict},
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     domain::DomainRule,
     engine::Engine,
     inputs::{Approval, Budget, Destination, Flaw, Inputs, Labels, Token, Wish},
+    gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},
+    manifest::{
+        ApprovalRule, Idempotency, Flows, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
+        MAX_MANIFEST_BYTES, Manifest, ManifestError, Reads, Redaction, Returns,
+    },
     profile::{
         Filesystem, IdentityRules, MAX_PROFILE_BYTES, NetworkRules, ObservabilityRules, Profile,
         ProfileError, SandboxRules, Syntax, ToolRules,
     },
-    reference::schema_reference,
+    reference::{manifest_reference, schema_reference},
     route::{Governing, RoutePolicy},
     session::{Image, PoolRules, QuotaRule, QuotaRules, SessionMode},
+    source::SourceError,
     tree::MAX_DEPTH,
 };

@@ -1,11 +1,16 @@
-//! The reference page of profiles, made from the schema that reads them.
+//! The reference pages of profiles and manifests, made from the tables that read them.
 
 use casemate_model::{Limits, MAX_LIMITS};
 
 use crate::{
-    profile::MAX_PROFILE_BYTES,
+    arguments::{MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS},
+    key::{Absent, Key, Kind, Subject, keys_of},
+    manifest::{
+        MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH, MAX_MANIFEST_BYTES, Manifest,
+        keywords::keywords,
+    },
+    profile::{MAX_PROFILE_BYTES, Profile},
     rules::listed,
-    schema::{Absent, KEYS, Key, Kind, keys_of},
     walk::described,
 };
 
@@ -20,46 +25,90 @@ pub fn schema_reference() -> String {
          outside its range each refuse the profile. `casemate profile check FILE` explains every error.\n",
         MAX_PROFILE_BYTES >> 10
     );
-    table(&mut page, "Top level", "", "");
-    for key in KEYS {
-        if matches!(key.kind, Kind::Section) {
-            table(&mut page, &format!("`{}`", key.path), key.path, key.meaning);
-        }
-    }
+    tables::<Profile>(&mut page);
     page
 }
 
-fn table(page: &mut String, title: &str, section: &str, meaning: &str) {
+/// Every key of a manifest as a Markdown page, and what becomes of arguments.
+#[must_use]
+pub fn manifest_reference() -> String {
+    let mut page = format!(
+        "# Manifests\n\n\
+         <!-- Generated from the table in crates/policy/src/manifest/keys.rs: do not edit. -->\n\n\
+         A manifest says what one tool is. It is one file, `*.json` (strict) or `*.toml`, of at most {} KiB. Both \
+         languages have the same keys. A key that is not listed here and a value outside its range each refuse the \
+         manifest. A key that is left out reads as what risks more: the tool is then held to more, never to less.\n",
+        MAX_MANIFEST_BYTES >> 10
+    );
+    tables::<Manifest>(&mut page);
+    page.push_str(&arguments());
+    page
+}
+
+/// What `input` may be, and what a call's arguments may be.
+fn arguments() -> String {
+    format!(
+        "\n## Arguments\n\n\
+         `input` is a JSON Schema (2020-12) of `type: object`, of at most {} KiB and {MAX_INPUT_SCHEMA_DEPTH} levels. \
+         Without one, the tool takes no arguments.\n\n\
+         - A field that the schema does not know is refused, at every depth, unless `additionalProperties` or \
+         `unevaluatedProperties` says otherwise. Elements of an array without \
+         `items` are free; so is what has the schema `true`.\n\
+         - `format` is checked. `pattern` runs in linear time: no look-around, no back-references.\n\
+         - `$ref` leads to `#/$defs/NAME` (or `#/definitions/NAME`), not in a circle, and not from within `if`, `not`, \
+         `contains` or `propertyNames`. Nothing is fetched.\n\
+         - Other keywords than these are refused, because nothing would enforce them: {}.\n\n\
+         The arguments of a call are one JSON object (RFC 8259, UTF-8) of at most {} MiB, {MAX_ARGUMENT_DEPTH} levels, \
+         and {MAX_ARGUMENT_MEMBERS} members and elements. A key that is given twice, half of a surrogate pair, and a \
+         number that RFC 8785 does not carry exactly (such as 9007199254740993) are refused. A refusal names the \
+         first field that is wrong and what was expected there, never what was found.\n",
+        MAX_INPUT_SCHEMA_BYTES >> 10,
+        listed(keywords()),
+        MAX_ARGUMENT_BYTES >> 20,
+    )
+}
+
+fn tables<T: Subject>(page: &mut String) {
+    table::<T>(page, "Top level", "", "");
+    for key in T::KEYS {
+        if matches!(key.kind, Kind::Section) {
+            table::<T>(page, &format!("`{}`", key.path), key.path, key.meaning);
+        }
+    }
+}
+
+fn table<T: Subject>(page: &mut String, title: &str, section: &str, meaning: &str) {
     page.push_str(&format!("\n## {title}\n\n"));
     if !meaning.is_empty() {
         page.push_str(&format!("{meaning}\n\n"));
     }
     page.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
-    for key in keys_of(section) {
+    for key in keys_of::<T>(section) {
         let (kind, default) = (kind(key), default(key));
         let (name, meaning) = (key.name(), key.meaning);
         page.push_str(&format!("| `{name}` | {kind} | {default} | {meaning} |\n"));
     }
 }
 
-fn kind(key: &Key) -> String {
+fn kind<T>(key: &Key<T>) -> String {
     match &key.kind {
         Kind::Section => format!("section: see [`{}`](#{})", key.path, anchor(key.path)),
         Kind::Text { form, .. } => described(form),
         Kind::List { form, .. } => format!("list; each entry: {}", described(form)),
         Kind::Pairs { form, .. } => format!("section of {}", described(form)),
-        Kind::Limit { unit, at } => format!("{unit}, 1 to {}", *at(&mut MAX_LIMITS.clone())),
+        Kind::Limit { unit, at, .. } => format!("{unit}, 1 to {}", *at(&mut MAX_LIMITS.clone())),
         Kind::Number {
             unit, least, most, ..
         } => format!("{unit}, {least} to {most}"),
         Kind::Always { .. } => "`true`".to_owned(),
+        Kind::Tree { form, .. } => (*form).to_owned(),
     }
 }
 
-fn default(key: &Key) -> String {
+fn default<T>(key: &Key<T>) -> String {
     match (&key.absent, &key.kind) {
         (Absent::Words(words), _) => listed(words.iter().copied()),
-        (Absent::Open(text), _) => (*text).to_owned(),
+        (Absent::Open(text) | Absent::Riskier(text), _) => (*text).to_owned(),
         (Absent::Standard, Kind::Limit { at, .. }) => at(&mut Limits::default()).to_string(),
         (Absent::Standard, Kind::Number { standard, .. }) => standard.to_string(),
         (Absent::Standard, Kind::Section) => "the defaults of its keys".to_owned(),
@@ -77,10 +126,8 @@ mod tests {
     use super::*;
 
     /// The page and the reader have one source, so what is shown here is that no key is lost on the way.
-    #[test]
-    fn every_key_is_on_the_page_with_its_range_and_default() {
-        let page = schema_reference();
-        for key in KEYS {
+    fn check<T: Subject>(page: &str) {
+        for key in T::KEYS {
             assert!(
                 page.contains(&format!("| `{}` |", key.name())),
                 "{}",
@@ -88,12 +135,25 @@ mod tests {
             );
             assert!(page.contains(key.meaning), "{}", key.path);
         }
-        assert!(page.contains("| `max_processes` | processes, 1 to 32768 | 256 | "));
-        assert!(page.contains("| `max_runtime_ms` | milliseconds, 1 to 86400000 | required | "));
-        assert!(page.contains("## `sandbox.network`"));
         assert!(
             page.lines().all(|line| !line.contains("| |")),
             "an empty cell"
         );
+    }
+
+    #[test]
+    fn every_key_is_on_the_page_with_its_range_and_default() {
+        let page = schema_reference();
+        check::<Profile>(&page);
+        assert!(page.contains("| `max_processes` | processes, 1 to 32768 | 256 | "));
+        assert!(page.contains("| `max_runtime_ms` | milliseconds, 1 to 86400000 | required | "));
+        assert!(page.contains("## `sandbox.network`"));
+    }
+
+    #[test]
+    fn every_key_of_a_manifest_is_on_its_page() {
+        let page = manifest_reference();
+        check::<Manifest>(&page);
+        assert!(page.contains("| `timeout_ms` | milliseconds, 1 to 86400000 | 30000 | "));
     }
 }

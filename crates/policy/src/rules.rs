@@ -2,30 +2,78 @@
 
 use crate::{
     diagnostic::Fault,
-    environment::{MAX_NAME_BYTES, Refused, refused},
+    environment::{self, Refused, refused},
     visible::quoted,
 };
 
-/// The longest route name, in bytes.
-const MAX_ROUTE_BYTES: usize = 64;
+/// The longest name of a route or tool, in bytes.
+const MAX_NAME_BYTES: usize = 64;
 /// The only variable of a workspace template.
 const RUN_ID: &str = "${run_id}";
 
-/// A route: something that can stand in a path, a URL and a log line.
+/// A route.
 pub(crate) fn route(text: &str) -> Result<String, Fault> {
+    name(text, "route")
+}
+
+/// A tool that has a manifest.
+pub(crate) fn tool(text: &str) -> Result<String, Fault> {
+    name(text, "tool")
+}
+
+/// Something that can stand in a path, a URL and a log line.
+fn name(text: &str, what: &str) -> Result<String, Fault> {
     let inner = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
-    let good = text.len() <= MAX_ROUTE_BYTES
+    let good = text.len() <= MAX_NAME_BYTES
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.chars().all(inner);
     if good {
         return Ok(text.to_owned());
     }
     Err(Fault::new(
-        format!("{} is not a name for a route", quoted(text)),
+        format!("{} is not a name for a {what}", quoted(text)),
         format!(
-            "use at most {MAX_ROUTE_BYTES} letters, digits, `_`, `-` and `.`, the first a letter or digit"
+            "use at most {MAX_NAME_BYTES} letters, digits, `_`, `-` and `.`, the first a letter or digit"
         ),
     ))
+}
+
+/// A text that a model reads and a person reviews: both must see the same.
+pub(crate) fn prose(text: &str) -> Result<(), Fault> {
+    match text.chars().find(|char| unseen(*char)) {
+        None => Ok(()),
+        Some(char) => Err(Fault::new(
+            format!(
+                "the character U+{:04X}, which people do not see",
+                u32::from(char)
+            ),
+            "leave it out: a model would read what no reviewer sees",
+        )),
+    }
+}
+
+/// Control characters, direction marks, and whatever else has no shape and no width.
+const fn unseen(char: char) -> bool {
+    match char {
+        '\t' | '\n' | '\r' => false,
+        '\0'..='\u{1f}'
+        | '\u{7f}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{34f}'
+        | '\u{61c}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e0fff}' => true,
+        _ => false,
+    }
 }
 
 /// A name, scope, issuer or audience: printable ASCII without space, `"` and `\` (as RFC 6749, 3.3).
@@ -79,7 +127,10 @@ pub(crate) fn variable(text: &str) -> Result<String, Fault> {
         None => return Ok(text.to_owned()),
         Some(Refused::NotAName) => (
             "is not a name for an environment variable",
-            format!("use at most {MAX_NAME_BYTES} letters, digits and `_`, the first not a digit"),
+            format!(
+                "use at most {} letters, digits and `_`, the first not a digit",
+                environment::MAX_NAME_BYTES
+            ),
         ),
         Some(Refused::Reserved) => (
             "is set by the sandbox",

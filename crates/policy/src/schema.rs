@@ -5,149 +5,32 @@ use casemate_model::{ControlName, DestinationClass, IsolationTier, Limits, RiskC
 use crate::{
     diagnostic::Fault,
     domain::DomainRule,
+    key::{
+        Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, optional, put,
+        section, text,
+    },
     profile::{Filesystem, Profile, ToolRules},
     rules::{file_type, nearest, route, token, variable, word, workspace},
     session::{SessionMode, image, pool_min},
     visible::quoted,
 };
 
-/// One key.
-pub(crate) struct Key {
-    /// From the root, with dots.
-    pub(crate) path: &'static str,
-    /// What its value is and where that goes.
-    pub(crate) kind: Kind,
-    /// What holds if it is not there.
-    pub(crate) absent: Absent,
-    /// What it means.
-    pub(crate) meaning: &'static str,
-}
-
-/// What a value is, and where it goes in a profile.
-pub(crate) enum Kind {
-    /// Other keys.
-    Section,
-    /// One string.
-    Text {
-        form: Form,
-        set: fn(&mut Profile, &str) -> Result<(), Fault>,
-    },
-    /// A list of strings. The good ones are taken; the bad ones are returned with their index.
-    List {
-        form: Form,
-        set: fn(&mut Profile, &[&str]) -> Faults,
-    },
-    /// A section whose keys are free and whose values are strings.
-    Pairs {
-        form: Form,
-        set: fn(&mut Profile, &[(&str, &str)]) -> Faults,
-    },
-    /// A number from 1 to what [`MAX_LIMITS`](casemate_model::MAX_LIMITS) gives.
-    Limit {
-        unit: &'static str,
-        at: fn(&mut Limits) -> &mut u64,
-    },
-    /// A whole number of this range.
-    Number {
-        unit: &'static str,
-        least: u64,
-        most: u64,
-        standard: u64,
-        set: fn(&mut Profile, u64) -> Result<(), Fault>,
-    },
-    /// `true`, which the profile has to say; `false` is refused because of `why`.
-    Always { why: &'static str },
-}
-
-/// What a string may be.
-pub(crate) enum Form {
-    /// One of these.
-    Words(fn() -> Vec<&'static str>),
-    /// As described.
-    Free(&'static str),
-}
-
-/// What holds for a key that is not there.
-pub(crate) enum Absent {
-    /// It must be there.
-    Refused,
-    /// As if these were written.
-    Words(&'static [&'static str]),
-    /// What [`Limits::default`] gives, or a number's own standard; a section without keys.
-    Standard,
-    /// As described.
-    Open(&'static str),
-}
-
-/// The wrong entries of a list, by index.
-pub(crate) type Faults = Vec<(usize, Fault)>;
-
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
-
-const fn key(path: &'static str, kind: Kind, absent: Absent, meaning: &'static str) -> Key {
-    Key {
-        path,
-        kind,
-        absent,
-        meaning,
-    }
-}
-
-const fn section(path: &'static str, meaning: &'static str) -> Key {
-    key(path, Kind::Section, Absent::Refused, meaning)
-}
-
-/// A section that need not be there.
-const fn optional(path: &'static str, meaning: &'static str) -> Key {
-    key(path, Kind::Section, Absent::Standard, meaning)
-}
-
-/// A number with its range and standard.
-const fn number(
-    path: &'static str,
-    unit: &'static str,
-    (least, standard, most): (u64, u64, u64),
-    set: fn(&mut Profile, u64) -> Result<(), Fault>,
-    meaning: &'static str,
-) -> Key {
-    let kind = Kind::Number {
-        unit,
-        least,
-        most,
-        standard,
-        set,
-    };
-    key(path, kind, Absent::Standard, meaning)
-}
 
 const fn limit(
     path: &'static str,
     unit: &'static str,
     at: fn(&mut Limits) -> &mut u64,
     meaning: &'static str,
-) -> Key {
-    key(path, Kind::Limit { unit, at }, Absent::Standard, meaning)
-}
-
-const fn list(
-    path: &'static str,
-    form: Form,
-    set: fn(&mut Profile, &[&str]) -> Faults,
-    absent: Absent,
-    meaning: &'static str,
-) -> Key {
-    key(path, Kind::List { form, set }, absent, meaning)
-}
-
-const fn text(
-    path: &'static str,
-    form: Form,
-    set: fn(&mut Profile, &str) -> Result<(), Fault>,
-    absent: Absent,
-    meaning: &'static str,
-) -> Key {
-    key(path, Kind::Text { form, set }, absent, meaning)
+) -> Key<Profile> {
+    let of: fn(&mut Profile) -> &mut Limits = |profile| &mut profile.sandbox.limits;
+    key(
+        path,
+        Kind::Limit { unit, of, at },
+        Absent::Standard,
+        meaning,
+    )
 }
 
 /// What a sandbox must enforce when a profile does not say.
@@ -165,8 +48,11 @@ const REQUIRED_CONTROLS: &[&str] = &[
     ControlName::Output.as_str(),
 ];
 
-/// Every key. A section stands before its keys, and a key before those that refer to it.
-pub(crate) const KEYS: &[Key] = &[
+impl Subject for Profile {
+    const KEYS: &'static [Key<Self>] = KEYS;
+}
+
+const KEYS: &[Key<Profile>] = &[
     text(
         "route",
         Form::Free("name of letters, digits, `_`, `-` and `.`"),
@@ -624,44 +510,6 @@ pub(crate) const KEYS: &[Key] = &[
     ),
 ];
 
-impl Key {
-    /// Its last word.
-    pub(crate) fn name(&self) -> &'static str {
-        self.path.rsplit('.').next().unwrap_or(self.path)
-    }
-
-    /// The section it is in; empty for the root.
-    pub(crate) fn parent(&self) -> &'static str {
-        self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
-    }
-}
-
-/// The keys of a section.
-pub(crate) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| key.parent() == section)
-}
-
-fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
-    all.iter().map(|word| name(*word)).collect()
-}
-
-fn put(into: &mut u64, number: u64) -> Result<(), Fault> {
-    *into = number;
-    Ok(())
-}
-
-/// Puts every entry that follows `rule` in `into`.
-fn each<T>(entries: &[&str], rule: impl Fn(&str) -> Result<T, Fault>, into: &mut Vec<T>) -> Faults {
-    let mut faults = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        match rule(entry) {
-            Ok(value) => into.push(value),
-            Err(fault) => faults.push((index, fault)),
-        }
-    }
-    faults
-}
-
 /// A scope for a tool that is not there would be a slip that leaves the meant tool with less to ask for.
 fn set_scopes(profile: &mut Profile, pairs: &[(&str, &str)]) -> Faults {
     let ToolRules {
@@ -733,52 +581,4 @@ fn unknown_tool(tool: &str, meant: Option<&str>) -> Fault {
             None => "write it as one of the lists does".to_owned(),
         },
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_key_has_its_section_before_it_and_an_absence_that_fits_its_kind() {
-        let mut paths = BTreeSet::new();
-        let mut sections = BTreeSet::from([""]);
-        for key in KEYS {
-            assert!(paths.insert(key.path), "{} twice", key.path);
-            assert!(
-                sections.contains(key.parent()),
-                "{} before its section",
-                key.path
-            );
-            if matches!(key.kind, Kind::Section) {
-                sections.insert(key.path);
-            }
-            let fits = match (&key.absent, &key.kind) {
-                (Absent::Refused, _) => true,
-                (Absent::Words(words), Kind::Text { .. }) => words.len() == 1,
-                (Absent::Words(_), Kind::List { .. }) => true,
-                (Absent::Standard, Kind::Limit { .. }) => true,
-                (
-                    Absent::Standard,
-                    Kind::Number {
-                        least,
-                        standard,
-                        most,
-                        ..
-                    },
-                ) => least <= standard && standard <= most,
-                // Nothing in a section that need not be there may be needed.
-                (Absent::Standard, Kind::Section) => {
-                    keys_of(key.path).all(|key| !matches!(key.absent, Absent::Refused))
-                }
-                (Absent::Open(_), Kind::Text { .. } | Kind::List { .. } | Kind::Pairs { .. }) => {
-                    true
-                }
-                _ => false,
-            };
-            assert!(fits, "{}", key.path);
-        }
-    }
 }

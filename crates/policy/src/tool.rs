@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use casemate_model::{SideEffect, Tier};
 
-use crate::domain::DomainRule;
+use crate::{
+    domain::DomainRule,
+    manifest::{ApprovalRule, Idempotency, Manifest, Reads, Returns},
+};
 
 /// What a decision has to know of a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub(crate) struct ToolFacts {
     pub(crate) destinations: Option<Vec<DomainRule>>,
     /// Whether a person has to approve every call.
     pub(crate) approval: bool,
+    /// Whether every call needs an idempotency key, those that only look too.
+    pub(crate) idempotency: bool,
     /// Whether it reads private data.
     pub(crate) private: bool,
     /// Whether anybody may have written what it returns.
@@ -41,8 +46,24 @@ impl ToolFacts {
             scopes: BTreeSet::new(),
             destinations: None,
             approval: false,
+            idempotency: false,
             private: true,
             untrusted: true,
+        }
+    }
+}
+
+impl From<&Manifest> for ToolFacts {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            side_effect: Some(manifest.side_effect),
+            tier: manifest.tier,
+            scopes: manifest.scopes.iter().cloned().collect(),
+            destinations: Some(manifest.destinations.clone()),
+            approval: manifest.approval == ApprovalRule::Required,
+            idempotency: manifest.idempotency == Idempotency::Required,
+            private: manifest.labels.reads == Reads::Private,
+            untrusted: manifest.labels.returns == Returns::Untrusted,
         }
     }
 }

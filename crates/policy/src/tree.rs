@@ -10,7 +10,7 @@ use crate::{
     visible::push_escaped,
 };
 
-/// How deep a profile may nest.
+/// How deep a file may nest.
 pub const MAX_DEPTH: usize = 32;
 
 /// A value and where it begins, in bytes.
@@ -18,6 +18,14 @@ pub const MAX_DEPTH: usize = 32;
 pub(crate) struct Node {
     pub(crate) at: usize,
     pub(crate) value: Value,
+}
+
+/// Something wrong below a node: where, on which path from that node, and what.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) at: usize,
+    pub(crate) path: String,
+    pub(crate) fault: Fault,
 }
 
 #[derive(Debug)]
@@ -64,7 +72,7 @@ fn too_deep(at: usize, report: &mut Report<'_>) {
     report.add(at, "", || {
         Fault::new(
             format!("nested more than {MAX_DEPTH} levels deep"),
-            "a profile needs four levels",
+            "no file needs so many levels",
         )
     });
 }

@@ -1,32 +1,29 @@
-//! Reads a tree into a profile as the schema says, and reports everything that does not fit.
+//! Reads a tree as a table of keys says, and reports everything that does not fit.
 
 use casemate_model::MAX_LIMITS;
 
 use crate::{
     diagnostic::{Fault, Report},
-    profile::Profile,
+    key::{Absent, Faults, Form, Key, Kind, MAX_TEXT_BYTES, Subject, keys_of},
     rules::{listed, nearest},
-    schema::{Absent, Faults, Form, KEYS, Key, Kind, keys_of},
-    tree::{Member, Node, Value},
+    tree::{Member, Node, Placed, Value},
     visible::{quoted, shown},
 };
 
-/// The longest string, in bytes.
-const MAX_TEXT_BYTES: usize = 256;
 /// The longest list or free section, in entries.
 const MAX_ENTRIES: usize = 1024;
 
-/// Reads the tree into `profile`. The profile is worth something only if nothing was reported.
-pub(crate) fn walk(root: &Node, profile: &mut Profile, report: &mut Report<'_>) {
-    Walker { profile, report }.section("", root, 0);
+/// Reads the tree into `subject`, which is worth something only if nothing was reported.
+pub(crate) fn walk<T: Subject>(root: &Node, subject: &mut T, report: &mut Report<'_>) {
+    Walker { subject, report }.section("", root, 0);
 }
 
-struct Walker<'w, 's> {
-    profile: &'w mut Profile,
+struct Walker<'w, 's, T> {
+    subject: &'w mut T,
     report: &'w mut Report<'s>,
 }
 
-impl Walker<'_, '_> {
+impl<T: Subject> Walker<'_, '_, T> {
     /// Reads the keys of a section whose own key is at `at`.
     fn section(&mut self, path: &'static str, node: &Node, at: usize) {
         let Value::Table(members) = &node.value else {
@@ -38,17 +35,17 @@ impl Walker<'_, '_> {
             return self.wrong_kind(path, node, expected);
         };
         self.duplicates(path, members);
-        for key in keys_of(path) {
+        for key in keys_of::<T>(path) {
             match members.iter().find(|member| member.key == key.name()) {
                 Some(member) => self.value(key, member),
                 None => self.absent(key, at),
             }
         }
         for member in members {
-            if !keys_of(path).any(|key| key.name() == member.key) {
+            if !keys_of::<T>(path).any(|key| key.name() == member.key) {
                 let at_path = join(path, &member.key);
                 self.report
-                    .add(member.at, &at_path, || unknown(path, &member.key));
+                    .add(member.at, &at_path, || unknown::<T>(path, &member.key));
             }
         }
     }
@@ -68,23 +65,23 @@ impl Walker<'_, '_> {
         }
     }
 
-    fn value(&mut self, key: &'static Key, member: &Member) {
+    fn value(&mut self, key: &'static Key<T>, member: &Member) {
         let node = &member.node;
         match &key.kind {
             Kind::Section => self.section(key.path, node, member.at),
-            Kind::Text { set, .. } => {
-                if let Some(text) = self.text(key.path, node)
-                    && let Err(fault) = set(self.profile, text)
+            Kind::Text { set, max_bytes, .. } => {
+                if let Some(text) = self.text(key.path, node, *max_bytes)
+                    && let Err(fault) = set(self.subject, text)
                 {
                     self.report.add(node.at, key.path, || fault);
                 }
             }
             Kind::List { set, .. } => self.list(key.path, node, *set),
             Kind::Pairs { set, .. } => self.pairs(key.path, node, *set),
-            Kind::Limit { unit, at } => {
+            Kind::Limit { unit, of, at } => {
                 let most = *at(&mut MAX_LIMITS.clone());
                 if let Some(number) = self.number(key.path, node, unit, (1, most)) {
-                    *at(&mut self.profile.sandbox.limits) = number;
+                    *at(of(self.subject)) = number;
                 }
             }
             Kind::Number {
@@ -95,7 +92,7 @@ impl Walker<'_, '_> {
                 ..
             } => {
                 if let Some(number) = self.number(key.path, node, unit, (*least, *most))
-                    && let Err(fault) = set(self.profile, number)
+                    && let Err(fault) = set(self.subject, number)
                 {
                     self.report.add(node.at, key.path, || fault);
                 }
@@ -107,33 +104,40 @@ impl Walker<'_, '_> {
                 }),
                 _ => self.wrong_kind(key.path, node, "`true`"),
             },
+            Kind::Tree { set, .. } => {
+                for Placed { at, path, fault } in set(self.subject, node) {
+                    let path = format!("{}{path}", key.path);
+                    self.report.add(at, &path, || fault);
+                }
+            }
         }
     }
 
-    fn absent(&mut self, key: &'static Key, at: usize) {
+    fn absent(&mut self, key: &'static Key<T>, at: usize) {
         let faults = match (&key.absent, &key.kind) {
             (Absent::Refused, _) => {
                 self.report.add(at, key.path, || missing(key));
                 return;
             }
-            (Absent::Words(words), Kind::List { set, .. }) => set(self.profile, words),
-            (Absent::Words([word]), Kind::Text { set, .. }) => match set(self.profile, word) {
+            (Absent::Words(words), Kind::List { set, .. }) => set(self.subject, words),
+            (Absent::Words([word]), Kind::Text { set, .. }) => match set(self.subject, word) {
                 Ok(()) => return,
                 Err(fault) => vec![(0, fault)],
             },
             (Absent::Standard, Kind::Number { standard, set, .. }) => {
-                match set(self.profile, *standard) {
+                match set(self.subject, *standard) {
                     Ok(()) => return,
                     Err(fault) => vec![(0, fault)],
                 }
             }
             (Absent::Standard, Kind::Section) => {
-                for key in keys_of(key.path) {
+                for key in keys_of::<T>(key.path) {
                     self.absent(key, at);
                 }
                 return;
             }
-            // `Profile::blank` has the standard limits and nothing else that is optional.
+            (Absent::Riskier(_), _) => return self.subject.assume(key.path),
+            // What is read into starts with the standard limits, and with what is described.
             _ => return,
         };
         for (_, fault) in faults {
@@ -141,7 +145,7 @@ impl Walker<'_, '_> {
         }
     }
 
-    fn list(&mut self, path: &str, node: &Node, set: fn(&mut Profile, &[&str]) -> Faults) {
+    fn list(&mut self, path: &str, node: &Node, set: fn(&mut T, &[&str]) -> Faults) {
         let Value::List(entries) = &node.value else {
             return self.wrong_kind(path, node, "a list of strings");
         };
@@ -152,7 +156,7 @@ impl Walker<'_, '_> {
         let mut texts: Vec<&str> = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             let path = format!("{path}[{index}]");
-            let Some(text) = self.text(&path, entry) else {
+            let Some(text) = self.text(&path, entry, MAX_TEXT_BYTES) else {
                 continue;
             };
             if texts.contains(&text) {
@@ -166,11 +170,11 @@ impl Walker<'_, '_> {
             places.push((entry.at, path));
             texts.push(text);
         }
-        let faults = set(self.profile, &texts);
+        let faults = set(self.subject, &texts);
         self.report_at(&places, faults);
     }
 
-    fn pairs(&mut self, path: &str, node: &Node, set: fn(&mut Profile, &[(&str, &str)]) -> Faults) {
+    fn pairs(&mut self, path: &str, node: &Node, set: fn(&mut T, &[(&str, &str)]) -> Faults) {
         let Value::Table(members) = &node.value else {
             return self.wrong_kind(path, node, "a section");
         };
@@ -189,12 +193,12 @@ impl Walker<'_, '_> {
                         "put a name that has dots in quotes",
                     )
                 });
-            } else if let Some(text) = self.text(&path, &member.node) {
+            } else if let Some(text) = self.text(&path, &member.node, MAX_TEXT_BYTES) {
                 places.push((member.at, path));
                 pairs.push((member.key.as_str(), text));
             }
         }
-        let faults = set(self.profile, &pairs);
+        let faults = set(self.subject, &pairs);
         self.report_at(&places, faults);
     }
 
@@ -228,17 +232,17 @@ impl Walker<'_, '_> {
     }
 
     /// The string that `node` is, or nothing after reporting why it is none.
-    fn text<'n>(&mut self, path: &str, node: &'n Node) -> Option<&'n str> {
+    fn text<'n>(&mut self, path: &str, node: &'n Node, max_bytes: usize) -> Option<&'n str> {
         let Value::Text(text) = &node.value else {
             self.wrong_kind(path, node, "a string");
             return None;
         };
         let (message, hint) = if text.is_empty() {
             ("an empty string", "leave it out or fill it in".to_owned())
-        } else if text.len() > MAX_TEXT_BYTES {
+        } else if text.len() > max_bytes {
             (
                 "too long a string",
-                format!("write at most {MAX_TEXT_BYTES} bytes"),
+                format!("write at most {max_bytes} bytes"),
             )
         } else {
             return Some(text);
@@ -271,7 +275,7 @@ impl Walker<'_, '_> {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(crate) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         shown(name)
     } else {
@@ -279,9 +283,9 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-fn unknown(section: &str, name: &str) -> Fault {
-    let here = || keys_of(section).map(Key::name);
-    let elsewhere = || KEYS.iter().find(|key| key.name() == name);
+fn unknown<T: Subject>(section: &str, name: &str) -> Fault {
+    let here = || keys_of::<T>(section).map(Key::name);
+    let elsewhere = || T::KEYS.iter().find(|key| key.name() == name);
     let hint = match (elsewhere(), nearest(name, here())) {
         (Some(key), _) if key.parent().is_empty() => "it belongs outside of all sections".into(),
         (Some(key), _) => format!("it belongs in `{}`", key.parent()),
@@ -291,10 +295,11 @@ fn unknown(section: &str, name: &str) -> Fault {
     Fault::new(format!("unknown key {}", quoted(name)), hint)
 }
 
-fn missing(key: &Key) -> Fault {
+fn missing<T: Subject>(key: &Key<T>) -> Fault {
     let what = match &key.kind {
         Kind::Section => {
-            let required = keys_of(key.path).filter(|key| matches!(key.absent, Absent::Refused));
+            let required =
+                keys_of::<T>(key.path).filter(|key| matches!(key.absent, Absent::Refused));
             let names = listed(required.map(Key::name));
             return Fault::new(
                 format!("the section `{}` is missing", key.name()),
@@ -308,6 +313,7 @@ fn missing(key: &Key) -> Fault {
             format!("a whole number of {unit}")
         }
         Kind::Always { .. } => "`true`".to_owned(),
+        Kind::Tree { form, .. } => (*form).to_owned(),
     };
     Fault::new(
         format!("the key `{}` is missing", key.name()),

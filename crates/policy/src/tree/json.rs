@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use super::{MAX_DEPTH, Member, Node, Value, message, too_deep};
 use crate::diagnostic::{Fault, Report};
 
-const HINT: &str = "a .json profile is strict JSON: no comments, no trailing commas, double quotes";
+const HINT: &str = "a .json file is strict JSON: no comments, no trailing commas, double quotes";
 
 const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,

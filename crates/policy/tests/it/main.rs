@@ -7,10 +7,15 @@
     reason = "tests"
 )]
 
+mod arguments;
+mod bad_manifests;
 mod bad_profiles;
 mod build;
+mod corpus;
 mod decisions;
+mod gate;
 mod hostile;
+mod manifests;
 mod monotone;
 mod profiles;
 mod reference;
