@@ -1,11 +1,6 @@
 //! A route's security profile.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use casemate_model::{
     ControlName, DestinationClass, Digest, IsolationTier, Limits, RiskClass, Text, Tier,
@@ -13,16 +8,22 @@ use casemate_model::{
 
 use crate::{
     cedar::CedarError,
-    diagnostic::{Diagnostic, Fault, Report, render_diagnostics},
+    diagnostic::{Diagnostic, Report, render_diagnostics},
     domain::DomainRule,
     session::{Image, PoolRules, QuotaRules, SessionMode},
+    source::{Paper, SourceError},
     tool::ToolFacts,
-    tree::{read_json, read_toml},
     walk::walk,
 };
 
 /// The largest profile, in bytes.
 pub const MAX_PROFILE_BYTES: usize = 256 << 10;
+
+const PAPER: Paper = Paper {
+    noun: "profile",
+    max_bytes: MAX_PROFILE_BYTES,
+    needs: "`route`, `risk_class` and the sections `identity`, `sandbox`, `tools` and `observability`",
+};
 
 const BUILTIN_NAME: &str = "the built-in profile";
 const BUILTIN: &[u8] = include_bytes!("../profiles/run.toml");
@@ -198,27 +199,9 @@ impl Syntax {
 /// Why there is no profile. Each means [`InvalidProfile`](casemate_model::Reason::InvalidProfile).
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// The name of the file does not say its language.
-    #[error("cannot tell the language of the profile {path}: call it *.json or *.toml")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-    },
     /// The file could not be read.
-    #[error("cannot read the profile {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// A directory, a pipe or a device.
-    #[error("the profile {path} is not a regular file")]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// Cedar does not take what the profile comes to.
     #[error("the profile cannot be decided by")]
     Cedar(#[from] CedarError),
@@ -255,20 +238,7 @@ impl Profile {
     /// # Errors
     /// When the file cannot be read or anything in it is wrong.
     pub fn load(path: &Path) -> Result<Self, ProfileError> {
-        let syntax = Syntax::of(path).ok_or_else(|| ProfileError::Syntax { path: path.into() })?;
-        let unreadable = |source| ProfileError::Read {
-            path: path.into(),
-            source,
-        };
-        // Asked before it is opened: opening a pipe would wait for its writer.
-        if !fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(ProfileError::NotAFile { path: path.into() });
-        }
-        let mut text = Vec::new();
-        let most = u64::try_from(MAX_PROFILE_BYTES + 1).unwrap_or(u64::MAX);
-        File::open(path)
-            .and_then(|file| file.take(most).read_to_end(&mut text))
-            .map_err(unreadable)?;
+        let (text, syntax) = PAPER.load(path)?;
         Self::parse_named(&path.to_string_lossy(), text, syntax)
     }
 
@@ -295,12 +265,8 @@ impl Profile {
     /// and a note that there are more.
     pub fn parse(source: &[u8], syntax: Syntax) -> Result<Self, Vec<Diagnostic>> {
         let mut report = Report::new(source);
-        let tree = text_of(source, &mut report).and_then(|text| match syntax {
-            Syntax::Json => read_json(text, &mut report),
-            Syntax::Toml => read_toml(text, &mut report),
-        });
         let mut profile = Self::blank();
-        if let Some(root) = tree {
+        if let Some(root) = PAPER.tree(source, syntax, &mut report) {
             walk(&root, &mut profile, &mut report);
         }
         profile.source = source.to_vec().into();
@@ -382,45 +348,4 @@ impl Profile {
             digest: Digest::of(b""),
         }
     }
-}
-
-/// The source as text, or nothing after reporting why it is none.
-fn text_of<'s>(source: &'s [u8], report: &mut Report<'_>) -> Option<&'s str> {
-    let mut wrong = |at, message: String, hint: &str| {
-        report.add(at, "", || Fault::new(message, hint));
-        None
-    };
-    if source.len() > MAX_PROFILE_BYTES {
-        let kib = MAX_PROFILE_BYTES >> 10;
-        return wrong(
-            0,
-            format!("larger than {kib} KiB"),
-            "a profile is a short file",
-        );
-    }
-    if source.starts_with(b"\xef\xbb\xbf") {
-        let message = "begins with a byte order mark".to_owned();
-        return wrong(
-            0,
-            message,
-            "save the file as UTF-8 without a byte order mark",
-        );
-    }
-    let text = match str::from_utf8(source) {
-        Ok(text) => text,
-        Err(error) => {
-            let message = "not UTF-8".to_owned();
-            return wrong(error.valid_up_to(), message, "save the file as UTF-8");
-        }
-    };
-    let odd = |char: char| char.is_control() && !matches!(char, '\t' | '\r' | '\n');
-    if let Some((at, char)) = text.char_indices().find(|(_, char)| odd(*char)) {
-        let message = format!("the control character U+{:04X}", u32::from(char));
-        return wrong(at, message, "a profile is a text file");
-    }
-    if text.trim_ascii().is_empty() {
-        let hint = "a profile needs `route`, `risk_class` and the sections `identity`, `sandbox`, `tools` and `observability`";
-        return wrong(0, "the file is empty".to_owned(), hint);
-    }
-    Some(text)
 }

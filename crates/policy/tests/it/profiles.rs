@@ -4,7 +4,8 @@ use std::{fs, io, os::unix::fs::symlink, path::Path, thread};
 
 use casemate_model::{ControlName, Digest, IsolationTier, Limits, RiskClass};
 use casemate_policy::{
-    DomainRule, Filesystem, Image, MAX_PROFILE_BYTES, Profile, ProfileError, SessionMode, Syntax,
+    DomainRule, Filesystem, Image, MAX_PROFILE_BYTES, Profile, ProfileError, SessionMode,
+    SourceError, Syntax,
 };
 
 use serde_json::{Map, Value, json};
@@ -366,13 +367,13 @@ fn unreadable_files_are_refused() {
     let path = |name: &str| dir.path().join(name);
     assert!(matches!(
         Profile::load(&path("missing.json")),
-        Err(ProfileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound
+        Err(ProfileError::Source(SourceError::Read { source, .. })) if source.kind() == io::ErrorKind::NotFound
     ));
     for name in ["p", "p.yaml", "p.JSON", ".json"] {
         fs::write(path(name), SEED).unwrap();
         let error = Profile::load(&path(name)).unwrap_err();
         assert!(
-            matches!(error, ProfileError::Syntax { .. }),
+            matches!(error, ProfileError::Source(SourceError::Syntax { .. })),
             "{name}: {error}"
         );
     }
@@ -388,13 +389,16 @@ fn unreadable_files_are_refused() {
             .join(format!("{}.toml", path.file_name().unwrap().display()));
         symlink(path, &link).unwrap();
         let error = Profile::load(&link).unwrap_err();
-        assert!(matches!(error, ProfileError::NotAFile { .. }), "{error}");
+        assert!(
+            matches!(error, ProfileError::Source(SourceError::NotAFile { .. })),
+            "{error}"
+        );
     }
     let loops = path("loop.json");
     symlink(&loops, &loops).unwrap();
     assert!(matches!(
         Profile::load(&loops),
-        Err(ProfileError::Read { .. })
+        Err(ProfileError::Source(SourceError::Read { .. }))
     ));
 }
 
