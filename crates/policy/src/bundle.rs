@@ -85,10 +85,10 @@ impl Engine {
     /// Everything that is wrong.
     pub fn compile(parts: BundleParts) -> Result<Self, Vec<BundleFault>> {
         let mut faults = Vec::new();
-        let tools = tools(&parts.manifests, &mut faults);
+        let manifests = manifests(parts.manifests, &mut faults);
         let mut routes: BTreeMap<String, Arc<Profile>> = BTreeMap::new();
         for profile in parts.profiles {
-            check_profile(&profile, &tools, &mut faults);
+            check_profile(&profile, &manifests, &mut faults);
             let route = profile.route.clone();
             if routes.insert(route.clone(), Arc::new(profile)).is_some() {
                 faults.push(BundleFault::whole(
@@ -123,7 +123,7 @@ impl Engine {
         let source = Source {
             digest: parts.digest,
             profiles: routes.into_values().collect(),
-            tools,
+            manifests,
             policies,
         };
         Self::new(source).map_err(|error| {
@@ -138,26 +138,36 @@ impl Engine {
 }
 
 /// What the tools are, and which two manifests are of one tool.
-fn tools(manifests: &[Manifest], faults: &mut Vec<BundleFault>) -> BTreeMap<String, ToolFacts> {
-    let mut tools = BTreeMap::new();
-    for manifest in manifests {
-        let name = &manifest.name;
-        if tools.insert(name.clone(), ToolFacts::from(manifest)).is_some() {
+fn manifests(all: Vec<Manifest>, faults: &mut Vec<BundleFault>) -> BTreeMap<String, Manifest> {
+    let builtin = Manifest::builtin().unwrap_or_else(|error| {
+        let message = error.to_string();
+        faults.push(BundleFault::whole(
+            "tools",
+            "",
+            message,
+            "this build is broken",
+        ));
+        Vec::new()
+    });
+    let mut by_name = BTreeMap::new();
+    for manifest in builtin.into_iter().chain(all) {
+        let name = manifest.name.clone();
+        if by_name.insert(name.clone(), manifest).is_some() {
             faults.push(BundleFault::whole(
-                name,
+                &name,
                 "name",
-                format!("two manifests are of the tool {}", quoted(name)),
+                format!("two manifests are of the tool {}", quoted(&name)),
                 "leave one out; `python` and `shell` are there in every build",
             ));
         }
     }
-    tools
+    by_name
 }
 
 /// What a profile has to say in a bundle, and need not when it is used by itself.
 fn check_profile(
     profile: &Profile,
-    tools: &BTreeMap<String, ToolFacts>,
+    manifests: &BTreeMap<String, Manifest>,
     faults: &mut Vec<BundleFault>,
 ) {
     let mut fault = |path: &str, message: String, hint: &str| {
@@ -171,7 +181,7 @@ fn check_profile(
         );
     }
     for name in profile.tools.listed() {
-        let Some(facts) = tools.get(name) else {
+        let Some(facts) = manifests.get(name).map(ToolFacts::from) else {
             fault(
                 "tools",
                 format!("the tool {} has no manifest", quoted(name)),
@@ -194,7 +204,7 @@ fn check_profile(
                 "take the tool out, or raise the tier: somebody has to decide that",
             );
         }
-        if needed(profile, name, Some(facts)).next().is_none() {
+        if needed(profile, name, Some(&facts)).next().is_none() {
             fault(
                 "tools.scopes",
                 format!("no scope is named for the tool {}", quoted(name)),

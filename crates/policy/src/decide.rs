@@ -3,6 +3,8 @@
 mod access;
 mod form;
 
+use std::sync::Arc;
+
 use casemate_model::{Call, DestinationClass, Digest, Isolation, Reason, RunMode};
 use serde::{Deserialize, Serialize};
 
@@ -186,7 +188,7 @@ impl Engine {
             destination: call
                 .destination
                 .as_deref()
-                .map(|host| destination(profile.map(|profile| &**profile), host)),
+                .map(|host| destination(profile.map(Arc::as_ref), host)),
             approval: request.approval.cloned(),
             labels: request.labels,
             budget: None,
@@ -197,7 +199,7 @@ impl Engine {
 }
 
 /// A destination as a profile classifies it. What it does not list, and what is spelled oddly, is unknown.
-fn destination(profile: Option<&Profile>, host: &str) -> Destination {
+pub(crate) fn destination(profile: Option<&Profile>, host: &str) -> Destination {
     let network = profile.map(|profile| &profile.sandbox.network);
     Destination {
         host: host.to_owned(),

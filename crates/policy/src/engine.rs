@@ -22,6 +22,7 @@ use crate::{
     grant::{Condition, Offered, conditions, grant, tier_rank},
     index::{Index, Key},
     inputs::{Inputs, Wish},
+    manifest::Manifest,
     profile::Profile,
     tool::ToolFacts,
     visible::quoted,
@@ -34,6 +35,8 @@ const UNLISTED: &str = "*";
 pub struct Engine {
     digest: Digest,
     routes: BTreeMap<String, Route>,
+    tools: BTreeMap<String, ToolFacts>,
+    manifests: BTreeMap<String, Manifest>,
     vocabulary: Arc<Vocabulary>,
     entities: Entities,
     index: Index,
@@ -59,7 +62,7 @@ struct Offer {
 pub(crate) struct Source {
     pub(crate) digest: Digest,
     pub(crate) profiles: Vec<Arc<Profile>>,
-    pub(crate) tools: BTreeMap<String, ToolFacts>,
+    pub(crate) manifests: BTreeMap<String, Manifest>,
     /// Policies that narrow what the profiles grant.
     pub(crate) policies: Vec<Policy>,
 }
@@ -73,7 +76,7 @@ impl Engine {
         Self::new(Source {
             digest: profile.digest(),
             profiles: vec![profile],
-            tools: BTreeMap::new(),
+            manifests: BTreeMap::new(),
             policies: Vec::new(),
         })
     }
@@ -82,6 +85,10 @@ impl Engine {
         let vocabulary = Vocabulary::get()?;
         let mut entities = Vec::new();
         let mut policies = source.policies;
+        let manifests = source.manifests.iter();
+        let tools: BTreeMap<String, ToolFacts> = manifests
+            .map(|(name, manifest)| (name.clone(), ToolFacts::from(manifest)))
+            .collect();
         let mut routes = BTreeMap::new();
         for profile in source.profiles {
             let mut maker = OfferMaker {
@@ -92,8 +99,7 @@ impl Engine {
             };
             let mut offers = HashMap::new();
             for name in profile.tools.listed() {
-                let facts = source
-                    .tools
+                let facts = tools
                     .get(name)
                     .cloned()
                     .unwrap_or_else(|| ToolFacts::undescribed(name));
@@ -125,6 +131,8 @@ impl Engine {
         Ok(Self {
             digest: source.digest,
             routes,
+            tools,
+            manifests: source.manifests,
             entities: vocabulary.entities(entities)?,
             index: Index::new(policies)?,
             authorizer: Authorizer::new(),
@@ -147,6 +155,16 @@ impl Engine {
     /// The routes, in order.
     pub fn routes(&self) -> impl Iterator<Item = &str> {
         self.routes.keys().map(String::as_str)
+    }
+
+    /// What a tool is, if this policy describes it.
+    #[must_use]
+    pub fn manifest(&self, tool: &str) -> Option<&Manifest> {
+        self.manifests.get(tool)
+    }
+
+    pub(crate) fn tool(&self, tool: &str) -> Option<&ToolFacts> {
+        self.tools.get(tool)
     }
 
     /// The schema that every policy is checked against.

@@ -18,9 +18,9 @@
 //! Deliberately absent: clocks, and I/O other than reading one profile or manifest. A schema's references
 //! are never fetched.
 
+mod arguments;
 mod bundle;
 mod cedar;
-mod arguments;
 mod claims;
 mod decide;
 mod diagnostic;
@@ -28,10 +28,10 @@ mod domain;
 mod engine;
 mod environment;
 mod explain;
+mod gate;
 mod grant;
 mod index;
 mod inputs;
-mod gate;
 mod key;
 mod manifest;
 mod profile;
@@ -41,27 +41,28 @@ mod rules;
 mod schema;
 mod secrets;
 mod session;
-mod tool;
 mod source;
+mod tool;
 mod tree;
+mod trial;
 mod visible;
 mod walk;
 
 pub use self::{
-    bundle::{BundleFault, BundleParts, MAX_POLICIES, MAX_POLICY_BYTES, PolicyFile},
-    cedar::CedarError,
     arguments::{
         ArgumentFault, Arguments, MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS,
     },
+    bundle::{BundleFault, BundleParts, MAX_POLICIES, MAX_POLICY_BYTES, PolicyFile},
+    cedar::CedarError,
     claims::{Authenticator, Claims, Verified},
     decide::{Access, AccessRequest, Check, CheckName, Decision, Request, Verdict},
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     domain::DomainRule,
     engine::Engine,
-    inputs::{Approval, Budget, Destination, Flaw, Inputs, Labels, Token, Wish},
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},
+    inputs::{Approval, Budget, Destination, Flaw, Inputs, Labels, Token, Wish},
     manifest::{
-        ApprovalRule, Idempotency, Flows, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
+        ApprovalRule, Flows, Idempotency, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
         MAX_MANIFEST_BYTES, Manifest, ManifestError, Reads, Redaction, Returns,
     },
     profile::{
@@ -73,4 +74,5 @@ pub use self::{
     session::{Image, PoolRules, QuotaRule, QuotaRules, SessionMode},
     source::SourceError,
     tree::MAX_DEPTH,
+    trial::{MAX_TESTS, Trial, Tried},
 };
