@@ -6,7 +6,7 @@ mod decision;
 mod deed;
 mod outcome;
 
-use casemate_model::{Digest, OutcomeStatus, SideEffect};
+use casemate_model::{Digest, OutcomeStatus, Reason, SideEffect};
 use casemate_policy::Verdict;
 use serde::Serialize;
 use serde_json::Value;
@@ -16,7 +16,7 @@ pub(crate) use self::{
     deed::{content as deed_content, ending as session_ending, summary as deed},
     outcome::{Observed, content as outcome_content, summary as outcome},
 };
-use crate::{Facts, Terms};
+use crate::{Facts, Operation, Terms};
 
 /// The trace fields that every record of an allowed or held call has, and that a profile may therefore
 /// require (R232).
@@ -114,5 +114,41 @@ pub(crate) fn erasure(actor: &str, destroyed: Option<&[String]>) -> serde_json::
             Some(_) => "done",
         },
         keys: destroyed.unwrap_or_default(),
+    })
+}
+
+#[derive(Serialize)]
+struct OperationSummary<'a> {
+    engine: Engine,
+    actor: &'a str,
+    /// What is done, in the place of a call's tool.
+    tool: &'a str,
+    side_effect: SideEffect,
+    policy_decision: Verdict,
+    stop_reason: &'a str,
+    reason: Reason,
+    detail: &'a str,
+    alert: bool,
+    subject: &'a Value,
+}
+
+/// The metadata of what an operator does.
+pub(crate) fn operation(
+    operation: &Operation,
+    actor: &str,
+    verdict: Verdict,
+    stop_reason: &str,
+) -> serde_json::Result<Value> {
+    serde_json::to_value(OperationSummary {
+        engine: ENGINE,
+        actor,
+        tool: operation.what,
+        side_effect: SideEffect::Write,
+        policy_decision: verdict,
+        stop_reason,
+        reason: operation.reason,
+        detail: &operation.detail,
+        alert: operation.alert,
+        subject: &operation.subject,
     })
 }

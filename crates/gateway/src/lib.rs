@@ -49,6 +49,7 @@ mod lodging;
 mod manifest;
 mod meter;
 mod open;
+mod operation;
 mod proposed;
 mod recorded;
 mod redact;

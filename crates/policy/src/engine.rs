@@ -167,6 +167,18 @@ impl Engine {
         self.tools.get(tool)
     }
 
+    /// Every tool of every route.
+    pub(crate) fn each_tool(&self, mut each: impl FnMut(&Profile, &str, &ToolFacts)) {
+        for route in self.routes.values() {
+            for name in route.profile.tools.listed() {
+                match self.tools.get(name) {
+                    Some(facts) => each(&route.profile, name, facts),
+                    None => each(&route.profile, name, &ToolFacts::undescribed(name)),
+                }
+            }
+        }
+    }
+
     /// The schema that every policy is checked against.
     #[must_use]
     pub fn schema(&self) -> &Schema {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Whether a person approved exactly this call, in time, and is not who asked.
-const APPROVED: &str = "(context has approval \
+pub(crate) const APPROVED: &str = "(context has approval \
     && context.approval.action_hash == context.action_hash \
     && context.now_ms < context.approval.expires_at_ms \
     && context.approval.approver != principal)";
@@ -168,7 +168,7 @@ pub(crate) fn needed<'p>(
         .map(String::as_str)
 }
 
-fn has_all(scopes: &[&str]) -> String {
+pub(crate) fn has_all(scopes: &[&str]) -> String {
     match scopes {
         [] => NEVER.to_owned(),
         scopes => {

@@ -24,6 +24,7 @@ mod cedar;
 mod claims;
 mod decide;
 mod diagnostic;
+mod difference;
 mod domain;
 mod engine;
 mod environment;
@@ -42,6 +43,7 @@ mod schema;
 mod secrets;
 mod session;
 mod source;
+mod theorem;
 mod tool;
 mod tree;
 mod trial;
@@ -57,6 +59,7 @@ pub use self::{
     claims::{Authenticator, Claims, Verified},
     decide::{Access, AccessRequest, Check, CheckName, Decision, Request, Verdict},
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
+    difference::{Change, Difference, Direction, Example},
     domain::DomainRule,
     engine::Engine,
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},
@@ -73,6 +76,7 @@ pub use self::{
     route::{Governing, RoutePolicy},
     session::{Image, PoolRules, QuotaRule, QuotaRules, SessionMode},
     source::SourceError,
+    theorem::Claim,
     tree::MAX_DEPTH,
     trial::{MAX_TESTS, Trial, Tried},
 };

@@ -267,20 +267,9 @@ impl Trial {
     }
 
     fn isolation(&self) -> Isolation {
-        let control = |name: &ControlName| Control {
-            name: *name,
-            strength: if self.lacks.contains(name) {
-                Strength::Absent
-            } else {
-                Strength::Enforced
-            },
-            by: "test".to_owned(),
-            note: String::new(),
-        };
-        Isolation {
-            tier: self.tier.unwrap_or(IsolationTier::Vm),
-            controls: ControlName::ALL.iter().map(control).collect(),
-        }
+        let given = |name: &&ControlName| !self.lacks.contains(name);
+        let controls: Vec<_> = ControlName::ALL.iter().filter(given).copied().collect();
+        everything_enforced(self.tier.unwrap_or(IsolationTier::Vm), &controls)
     }
 
     /// What is wrong with the arguments, if the test has some.
@@ -299,6 +288,20 @@ impl Trial {
             }
             Err(fault) => Some(refused(fault.to_string())),
         }
+    }
+}
+
+/// A boundary that enforces these controls whole.
+pub(crate) fn everything_enforced(tier: IsolationTier, controls: &[ControlName]) -> Isolation {
+    let control = |name: &ControlName| Control {
+        name: *name,
+        strength: Strength::Enforced,
+        by: "supposed".to_owned(),
+        note: String::new(),
+    };
+    Isolation {
+        tier,
+        controls: controls.iter().map(control).collect(),
     }
 }
 
