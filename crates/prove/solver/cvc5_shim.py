@@ -6,6 +6,7 @@ answered with `(error "...")` and ends the process: whatever follows an error mu
 """
 
 import re
+import site
 import sys
 
 # Where a parenthesis means nothing: strings, quoted symbols, comments.
@@ -56,10 +57,19 @@ def serve(cvc5, limit_ms):
             session = Session(cvc5, limit_ms)
 
 
-def main(argument):
+def load():
+    """The package; an isolated interpreter does not look where `pip install --user` puts it."""
     try:
         import cvc5
+    except ModuleNotFoundError:
+        sys.path.append(site.getusersitepackages())
+        import cvc5
+    return cvc5
 
+
+def main(argument):
+    try:
+        cvc5 = load()
         if argument == "version":
             print("This is cvc5 version", cvc5.__version__)
         else:

@@ -158,16 +158,25 @@ async fn a_solver_that_hangs_is_killed() {
     assert_dies(&fake.pid("second"));
 }
 
-/// A solver does not outlive the value.
+/// A solver has a bounded memory and nothing of our environment, and does not outlive the value.
 #[tokio::test]
-async fn a_solver_that_is_dropped_is_killed() {
-    let fake = Fake::new("echo $$ > pid; printf 'unknown\\n\"casemate-1\"\\n'; exec sleep 1000");
+async fn a_solver_is_confined_and_dies_with_its_owner() {
+    let fake = Fake::new(
+        "echo $$ > pid; env > env; printf 'unknown\\n\"casemate-1\"\\n'; exec sleep 1000",
+    );
     let mut solver = Solver::find(Some(&fake.path())).await.unwrap();
     prove(&schema(), &good(), &[theorem(TENANT)], &mut solver)
         .await
         .unwrap();
     let pid = fake.pid("pid");
-    assert!(Path::new("/proc").join(&pid).exists());
+    let limits = fs::read_to_string(Path::new("/proc").join(&pid).join("limits")).unwrap();
+    let memory = limits
+        .lines()
+        .find(|line| line.starts_with("Max address space"));
+    assert!(memory.unwrap().contains(" 4294967296 "), "{limits}");
+    let environment = fs::read_to_string(fake.0.path().join("env")).unwrap();
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    assert!(!environment.contains("CARGO"), "{environment}");
     drop(solver);
     assert_dies(&pid);
 }
