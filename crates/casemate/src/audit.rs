@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use casemate_policy::{Authenticator, Verified};
 
+pub(crate) use self::{content::Contents, tail::time};
+
 use crate::{
     cli::AuditCommand,
     exit::Exit,
@@ -49,7 +51,7 @@ impl From<bool> for Format {
 }
 
 /// The directory of the log, if there is one.
-fn ledger() -> Result<PathBuf, Failure> {
+pub(crate) fn ledger() -> Result<PathBuf, Failure> {
     let ledger = state::ledger_in(&state::path()?);
     if ledger.join("log").exists() {
         return Ok(ledger);

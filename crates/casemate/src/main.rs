@@ -7,8 +7,10 @@ mod cli;
 mod client;
 mod doctor;
 mod exit;
+mod gate;
 mod image;
 mod keeper;
+mod policy;
 mod profile;
 mod report;
 mod run;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         Command::Call(args) => client::call(&args),
         Command::Session(command) => client::session(command),
         Command::Profile(command) => profile::run(command),
+        Command::Policy(command) => policy::run(*command),
+        Command::Gate(args) => gate::run(&args),
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),

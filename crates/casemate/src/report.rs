@@ -76,6 +76,12 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&one_line(self.error.as_ref()))
+    }
+}
+
 /// Prints `casemate: text` on standard error. If nobody can read it, there is nobody to tell.
 pub(crate) fn line(text: &str) {
     write(format_args!("casemate: {}\n", Visible(text)));

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use casemate_api::{Api, Listener, router};
-use casemate_gateway::{Bounds, Capacity, Crew, Parts, Reconciled, Sessions};
+use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_policy::{Governing, Profile, RoutePolicy};
 use casemate_ports::Signal;
 use casemate_store::StateDir;
@@ -28,10 +28,12 @@ use tokio::{
 use self::drivers::{CachedStores, LocalUser, StoredImages};
 use crate::{
     exit::Exit,
+    gate,
     keeper::connect_or_start,
+    policy,
     profile::explain,
     report::{self, Failure, one_line},
-    run::Signals,
+    run::{Signals, local_claims},
     state::{self, State},
     system::System,
 };
@@ -60,7 +62,8 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 /// Serve sessions and calls over HTTP on a Unix socket of this user's.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Decide by this profile (.json or .toml) on its route, instead of the built-in one; can be repeated
+    /// Decide by this profile (.json or .toml) on its route, instead of the bundle in force or the built-in one; can be
+    /// repeated
     #[arg(long = "profile", value_name = "FILE")]
     profiles: Vec<PathBuf>,
 
@@ -80,13 +83,36 @@ pub(crate) fn socket_in(root: &Path) -> PathBuf {
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let root = state::path()?;
-    let governing = governing(&args.profiles)?;
+    let policies = policies(&root, &args.profiles)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let served = runtime.block_on(Box::pin(serve(&root, &socket, governing, args)));
+    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, args)));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
+}
+
+/// The policies to decide by: of the profiles that are named, of the bundle in force, or of the built-in profile.
+fn policies(root: &Path, files: &[PathBuf]) -> Result<Box<dyn Policies>, Failure> {
+    if files.is_empty()
+        && let Some(active) = policy::active(root).map_err(Failure::failed)?
+    {
+        let governing = active.current();
+        let governing = governing.map_err(|why| Failure::failed(anyhow::anyhow!("{why}")))?;
+        for policy in governing.values().filter(|policy| policy.runs_code()) {
+            let failures = gate::check(policy, local_claims().scopes);
+            for failure in &failures {
+                report::line(&format!("{}: {failure}", policy.route));
+            }
+            if !failures.is_empty() {
+                let closed = anyhow::anyhow!("the gate of the route {} is closed", policy.route);
+                return Err(Failure::invalid(closed)
+                    .hint("nothing that executes code starts before every check passes"));
+            }
+        }
+        return Ok(Box::new(active));
+    }
+    Ok(Box::new(Arc::new(governing(files)?)))
 }
 
 /// The policies of these profiles, each used by itself.
@@ -121,7 +147,7 @@ type Gateway = Sessions<RemoteKeeper, CachedStores>;
 async fn serve(
     root: &Path,
     socket: &Path,
-    governing: Governing,
+    policies: Box<dyn Policies>,
     args: &ServeArgs,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -139,7 +165,7 @@ async fn serve(
         journal,
         clock: Box::new(System),
         entropy: Box::new(System),
-        policies: Box::new(Arc::new(governing)),
+        policies,
         images: Box::new(StoredImages::new(root)),
         capacity: Capacity {
             bounds: Bounds {

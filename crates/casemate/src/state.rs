@@ -52,6 +52,11 @@ pub(crate) fn images_in(root: &Path) -> PathBuf {
     root.join("images")
 }
 
+/// The directory of the bundles in a state directory.
+pub(crate) fn policy_in(root: &Path) -> PathBuf {
+    root.join("policy")
+}
+
 /// The state directory, open.
 #[derive(Debug)]
 pub(crate) struct State {

@@ -38,6 +38,15 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     amount(text, &[("", 1)], "a number such as 64")
 }
 
+/// Why something is done that should not be needed.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > 1_024 || text.chars().any(char::is_control) {
+        return Err("expected a reason of 1 to 1024 bytes, on one line".into());
+    }
+    Ok(text.to_owned())
+}
+
 /// The name of an agent: it names directories.
 pub(crate) fn agent(text: &str) -> Result<String, String> {
     let small = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

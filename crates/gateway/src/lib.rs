@@ -86,6 +86,7 @@ pub use self::{
     },
     lodging::{Lodging, QuotaUse},
     manifest::{Manifest, Runs, SANDBOX_TOOLS},
+    operation::{OpenOperation, Operation},
     proposed::Proposed,
     recorded::Recorded,
     released::Released,
@@ -93,8 +94,8 @@ pub use self::{
         MAX_ENDED_CALLS, MAX_KEPT_OUTPUT_BYTES, Phase, Pieces, Progress, RunningCall, RunningCalls,
     },
     sessions::{
-        Capacity, Ending, Images, NewCall, Parts, Reconciled, Room, SessionError, SessionStores,
-        SessionView, Sessions, Told,
+        Capacity, Ending, Images, NewCall, Parts, Policies, Reconciled, Room, SessionError,
+        SessionStores, SessionView, Sessions, Told,
     },
     stores::Stores,
     tee::Output,

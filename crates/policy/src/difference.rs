@@ -436,7 +436,7 @@ fn examples(old: Option<&Engine>, new: &Engine) -> Vec<Example> {
         let Some(profile) = new.profile(route) else {
             continue;
         };
-        let mut shown = BTreeSet::new();
+        let mut shown: BTreeSet<(String, bool)> = BTreeSet::new();
         for mut inputs in probes(new, profile) {
             // One with and one without a person is enough to look at for each tool.
             let kind = (inputs.wish.name().to_owned(), inputs.approval.is_some());
@@ -455,6 +455,7 @@ fn examples(old: Option<&Engine>, new: &Engine) -> Vec<Example> {
             inputs.policy = new.digest();
             if after.verdict > before {
                 let after = after.verdict;
+                shown.insert(kind);
                 found.push(Example {
                     inputs,
                     before,

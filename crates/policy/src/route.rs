@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
+use casemate_model::Tier;
+
 use crate::{
     decide::{AccessRequest, Decision},
     engine::Engine,
     profile::{Profile, ProfileError},
+    tool::ToolFacts,
 };
 
 /// The policy of one route: its profile, and the engine that decides by it. Cheap to clone; reads as its profile.
@@ -42,6 +45,17 @@ impl RoutePolicy {
             Some((route.to_owned(), Self { engine, profile }))
         };
         routes.filter_map(policy).collect()
+    }
+
+    /// Whether it has a tool that runs generated code.
+    #[must_use]
+    pub fn runs_code(&self) -> bool {
+        let described = |tool| self.engine.tool(tool).map(|facts| facts.tier);
+        let mut tools = self.profile.tools.listed();
+        tools.any(|tool| {
+            let tier = described(tool).unwrap_or_else(|| ToolFacts::undescribed(tool).tier);
+            tier == Tier::Code
+        })
     }
 
     /// What decides.

@@ -3,17 +3,20 @@
 use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use casemate_gateway::{Ask, Key};
+use casemate_gateway::{Ask, Key, Policies as _};
 use casemate_model::{Limits, Text};
 use casemate_policy::{Profile, ProfileError, RoutePolicy};
 use casemate_ports::{Command, InputFile};
 
 use crate::{
     cli::RunArgs,
+    gate, policy,
     run::{
+        local_claims,
         program::{Program, StdinUse},
         voice::Voice,
     },
+    state,
 };
 
 /// A request to run a program.
@@ -41,11 +44,15 @@ impl Request {
     pub(crate) fn read(args: RunArgs) -> anyhow::Result<Self> {
         let env = environment(&args.env)?;
         let program = Program::read(&args)?;
-        let profile = args
-            .profile
-            .as_deref()
-            .map_or_else(Profile::builtin, Profile::load);
-        let ceiling = profile.as_ref().map(|profile| profile.sandbox.limits);
+        let policy = match &args.route {
+            Some(route) => of_route(route)?,
+            None => args
+                .profile
+                .as_deref()
+                .map_or_else(Profile::builtin, Profile::load)
+                .and_then(RoutePolicy::of),
+        };
+        let ceiling = policy.as_ref().map(|policy| policy.sandbox.limits);
         let given = ceiling.map(|ceiling| Limits::default().at_most(&ceiling));
         let ask = Ask {
             limits: limits(&args, given.unwrap_or_default()),
@@ -65,12 +72,32 @@ impl Request {
         Ok(Self {
             ask,
             inputs: program.inputs,
-            policy: profile.and_then(RoutePolicy::of),
+            policy,
             stdin: program.stdin,
             out: args.out,
             voice: Voice::new(args.json, args.quiet),
         })
     }
+}
+
+/// The policy of a route of the bundle in force.
+fn of_route(route: &str) -> anyhow::Result<Result<RoutePolicy, ProfileError>> {
+    let root = state::path().map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let active = policy::active(&root)?.context("no bundle is in force, so there are no routes")?;
+    let governing = active.current().map_err(anyhow::Error::msg)?;
+    let found = governing.get(route).cloned();
+    let routes = || governing.keys().cloned().collect::<Vec<_>>().join(", ");
+    let policy = found.with_context(|| {
+        format!(
+            "there is no route `{}`: there are {}",
+            route.escape_debug(),
+            routes()
+        )
+    })?;
+    if let Some(failure) = gate::check(&policy, local_claims().scopes).first() {
+        bail!("the gate of {} is closed: {failure}", policy.route);
+    }
+    Ok(Ok(policy))
 }
 
 /// What a call gets that asks for nothing, but for what this one asks.

@@ -1,0 +1,148 @@
+//! `casemate gate`: what must hold before code execution is switched on.
+
+use std::{collections::BTreeSet, env, path::Path};
+
+use casemate_gateway::Operation;
+use casemate_model::{ControlName, Isolation, Reason, SandboxId, Strength};
+use casemate_policy::{
+    Engine, GateDemands, GateFacts, GateFailure, Manifest, Outbound, Profile, RoutePolicy, gate,
+};
+use casemate_ports::{Keeper as _, Sandbox as _, SandboxSpec};
+use casemate_sandbox::NamespaceKeeper;
+use serde_json::json;
+
+use crate::{
+    cli::GateArgs,
+    exit::Exit,
+    policy::operate,
+    profile::explain,
+    report::{self, Failure},
+    run::local_claims,
+    state,
+    system::System,
+};
+
+/// Checks a profile, or a route of the bundle in force.
+pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
+    let policy = named(&args.profile)?;
+    let scopes = if args.scopes.is_empty() {
+        local_claims().scopes
+    } else {
+        args.scopes.iter().cloned().collect()
+    };
+    let failures = check(&policy, scopes);
+    for failure in &failures {
+        report::print(format_args!("{failure}\n"))?;
+    }
+    if failures.is_empty() {
+        report::print(format_args!(
+            "the gate of {} is open: every check passed\n",
+            policy.route
+        ))?;
+        return Ok(Exit::Success);
+    }
+    Ok(Exit::Invalid)
+}
+
+fn named(name: &str) -> Result<RoutePolicy, Failure> {
+    let path = Path::new(name);
+    if path.exists() {
+        let profile = Profile::load(path).map_err(|error| {
+            explain(&error);
+            Failure::invalid(error)
+        })?;
+        return RoutePolicy::of(profile).map_err(Failure::invalid);
+    }
+    let active = crate::policy::active(&state::path()?).map_err(Failure::failed)?;
+    let governing = active.map(|active| casemate_gateway::Policies::current(&active));
+    let governing = governing
+        .transpose()
+        .map_err(|why| Failure::failed(anyhow::anyhow!("{why}")))?;
+    governing
+        .and_then(|governing| governing.get(name).cloned())
+        .ok_or_else(|| {
+            Failure::usage(anyhow::anyhow!(
+                "`{}` is neither a file nor a route of the bundle in force",
+                name.escape_debug()
+            ))
+        })
+}
+
+/// Every check that fails. What could not be found out fails.
+pub(crate) fn check(policy: &RoutePolicy, scopes: BTreeSet<String>) -> Vec<GateFailure> {
+    let manifests = manifests(policy, policy.engine());
+    let demands = GateDemands::of(policy, &manifests);
+    let isolation = measure(policy);
+    let facts = GateFacts {
+        environment: Some(
+            env::vars_os()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        ),
+        outbound: match &isolation {
+            Some(isolation) => outbound(isolation),
+            None => Outbound::Unknown,
+        },
+        scopes: Some(scopes),
+        isolation,
+        manifests: manifests
+            .iter()
+            .map(|manifest| manifest.name.clone())
+            .collect(),
+        log_writable: recorded(policy),
+    };
+    gate(&demands, &facts)
+}
+
+/// What the policy says of its tools; those that every build has are described.
+fn manifests(policy: &RoutePolicy, engine: &Engine) -> Vec<Manifest> {
+    let builtin = Manifest::builtin().unwrap_or_default();
+    let described = |tool: &str| {
+        engine
+            .manifest(tool)
+            .or_else(|| builtin.iter().find(|manifest| manifest.name == tool))
+            .cloned()
+    };
+    policy.tools.listed().filter_map(described).collect()
+}
+
+/// A program without a way out has a network namespace of its own, with nothing in it.
+fn outbound(isolation: &Isolation) -> Outbound {
+    match isolation.strength(ControlName::NetworkNamespace) {
+        Strength::Enforced => Outbound::None,
+        Strength::Partial | Strength::Absent => Outbound::Open,
+    }
+}
+
+/// What a sandbox really enforces here: one is made, measured, and destroyed before anything runs in it.
+fn measure(policy: &RoutePolicy) -> Option<Isolation> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    let mut random = casemate_model::Entropy::default();
+    casemate_gateway::Entropy::fill(&System, &mut random).ok()?;
+    let id = SandboxId::new(casemate_gateway::Clock::now_ms(&System), random);
+    runtime.block_on(async {
+        let keeper = NamespaceKeeper::new().ok()?;
+        let spec = SandboxSpec {
+            id,
+            limits: policy.sandbox.limits,
+            inputs: Vec::new(),
+        };
+        let mut sandbox = keeper.create(spec).await.ok()?;
+        Some(sandbox.ready().await.ok()?.isolation)
+    })
+}
+
+/// Whether a record comes to disk: this very check is one.
+fn recorded(policy: &RoutePolicy) -> bool {
+    let operation = Operation {
+        what: "gate.check",
+        reason: Reason::Allowed,
+        detail: format!("the gate of {} is checked", policy.route),
+        alert: false,
+        subject: json!({ "route": policy.route, "policy": policy.engine().digest() }),
+    };
+    operate(operation, || Ok(())).is_ok()
+}
