@@ -7,7 +7,7 @@ use std::{
     path::Path,
     process::{Command, Stdio, abort},
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -150,8 +150,30 @@ const DEEDS: [Deed; 6] = [
     },
 ];
 
-/// The directory of a store that is ready for each deed.
+/// The directory of a store that is ready for each deed: a copy, because to make one takes many syncs.
 fn prepared() -> TempDir {
+    static MADE: OnceLock<TempDir> = OnceLock::new();
+    let dir = tempfile::tempdir().unwrap();
+    copy(MADE.get_or_init(make).path(), dir.path());
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (from, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if from.is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+fn make() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let store = PolicyStore::open(&dir.path().join("policy")).unwrap();
     let other = PolicyKey::from_seed(&[2; 32], "casemate.test/other").unwrap();
@@ -191,7 +213,7 @@ fn checked(store: &PolicyStore) -> u64 {
     current.version
 }
 
-/// Runs a deed on a copy of nothing: a store of its own.
+/// Does a deed on a store of its own.
 fn tried(deed: Deed, at: At) -> (TempDir, Arc<Script>, Result<(), PolicyStoreError>) {
     let dir = prepared();
     let script = Script::new(at);
@@ -288,7 +310,7 @@ fn child() {
     };
     let path = Path::new(&dir).join("policy");
     if role == "writes" {
-        return write_forever(&path);
+        write_forever(&path);
     }
     let step = env::var(STEP).unwrap().parse().unwrap();
     let store = PolicyStore::open_with(&path, Script::new(At::Die(step))).unwrap();

@@ -130,6 +130,12 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    // Few, because each waits for the disk.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     #[test]
     fn what_is_staged_is_what_is_loaded(files in any_files()) {
         let bundle = Bundle::from_files(files, None).unwrap();

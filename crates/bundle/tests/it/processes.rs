@@ -37,7 +37,7 @@ fn writer() {
         let version = seen.as_ref().map_or(0, |seen| seen.version) + 1;
         let mut files = files("p", version);
         let manifest = files.get_mut(MANIFEST).unwrap();
-        write!(manifest, "description = \"{writer} {round}\"\n").unwrap();
+        writeln!(manifest, "description = \"{writer} {round}\"").unwrap();
         let bundle = signed(Bundle::from_files(files, None).unwrap());
         store.stage(&bundle).unwrap();
         let seen = seen.map(|seen| seen.digest);

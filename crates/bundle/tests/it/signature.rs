@@ -57,8 +57,9 @@ fn a_changed_note_does_not_count() {
             }
         }
     }
-    for cut in (0..note.len()).filter(|at| note.is_char_boundary(*at)) {
-        assert!(one.verify(&note[..cut], &trusted).is_err(), "cut at {cut}");
+    for (at, _) in note.char_indices() {
+        let (cut, _) = note.split_at(at);
+        assert!(one.verify(cut, &trusted).is_err(), "cut at {at}");
     }
 }
 

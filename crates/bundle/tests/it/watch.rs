@@ -1,6 +1,9 @@
 //! Noticing a change before the next decision.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use casemate_bundle::PolicyStoreError;
 
@@ -13,7 +16,7 @@ fn a_watch_sees_each_activation_and_nothing_else() {
     assert_eq!(watch.current(), None);
     assert!(!watch.changed());
     assert!(!watch.refresh().unwrap());
-    for version in 1..50 {
+    for version in 1..20 {
         let put = fixture.put(&bundle("p", version)).unwrap();
         assert!(watch.changed());
         assert!(watch.refresh().unwrap());
@@ -27,7 +30,7 @@ fn a_watch_sees_each_activation_and_nothing_else() {
     assert!(watch.refresh().unwrap());
     assert_eq!(
         watch.current().map(|current| current.digest),
-        Some(bundle("p", 47).digest())
+        Some(bundle("p", 17).digest())
     );
     // The same bytes in a new file: looked at, and nothing new.
     let path = fixture.store.path().join("current");
@@ -92,4 +95,34 @@ fn a_watch_stays_changed_until_it_understands() {
     assert!(watch.refresh().is_err());
     fs::rename(&away, fixture.store.path()).unwrap();
     assert!(!watch.changed());
+}
+
+/// Readers beside a writer see each state that there was, in order, and never an error.
+#[test]
+fn a_reader_beside_a_writer_sees_time_go_forward() {
+    let fixture = Fixture::with(&[1]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut watch = fixture.store.watch().unwrap();
+                let (mut read, mut watched) = (0, 0);
+                while !done.load(Ordering::SeqCst) {
+                    let now = fixture.store.current().unwrap().unwrap().sequence;
+                    assert!(now >= read.max(watched));
+                    read = now;
+                    watch.refresh().unwrap();
+                    let now = watch.current().unwrap().sequence;
+                    assert!(now >= read);
+                    watched = now;
+                }
+                watch.refresh().unwrap();
+                assert_eq!(watch.current().unwrap().version, 40);
+            });
+        }
+        for version in 2..=40 {
+            fixture.put(&bundle("p", version)).unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+    });
 }
