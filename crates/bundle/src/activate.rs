@@ -116,7 +116,11 @@ impl Turn<'_> {
             activation, note, ..
         }) = &self.found
         {
-            history.replace(self.held, &activation.sequence.to_string(), note)?;
+            let name = activation.sequence.to_string();
+            match history.has(&name)? {
+                true => history.sync()?,
+                false => history.replace(self.held, &name, note)?,
+            }
         }
         self.root.prepare(self.held, note.as_bytes())?;
         self.root.publish(self.held, self.root, CURRENT)?;

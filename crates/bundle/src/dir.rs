@@ -110,13 +110,19 @@ impl Dir {
         if let Some(dir) = self.sub(name)? {
             return Ok(dir);
         }
+        let dir = self.make_sub(name)?;
+        self.sync()?;
+        Ok(dir)
+    }
+
+    /// The directory `name` in this one, made if it is missing. Durable after [`Dir::sync`].
+    pub(crate) fn make_sub(&self, name: &str) -> Result<Self, FileError> {
         let path = self.path(name);
         self.before("create", &path)?;
         match rustix::fs::mkdirat(&self.fd, name, DIR_MODE) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(FileError::io("create", path)(error)),
         }
-        self.sync()?;
         self.sub(name)?
             .ok_or_else(|| FileError::io("open", path)(Errno::NOENT))
     }
@@ -216,11 +222,12 @@ impl Dir {
     /// Writes `content` to [`UNFINISHED`], complete and durable but for its name.
     pub(crate) fn prepare(&self, held: &Held, content: &[u8]) -> Result<(), FileError> {
         self.discard(held)?;
-        self.write(UNFINISHED, content)
+        let file = self.write(UNFINISHED, content)?;
+        self.sync_open(UNFINISHED, &file)
     }
 
-    /// Writes `content` to a new file, durable but for its name.
-    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
+    /// Writes `content` to a new file. Durable after [`Dir::sync_file`] and [`Dir::sync`].
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<File, FileError> {
         let path = self.path(name);
         self.before("create", &path)?;
         let file = rustix::fs::openat(&self.fd, name, CREATE_FLAGS, FILE_MODE)
@@ -228,7 +235,19 @@ impl Dir {
         let mut file = File::from(file);
         self.before("write", &path)?;
         file.write_all(content)
-            .map_err(FileError::io("write", &path))?;
+            .map_err(FileError::io("write", path))?;
+        Ok(file)
+    }
+
+    /// Makes the content of a file durable.
+    pub(crate) fn sync_file(&self, name: &str) -> Result<(), FileError> {
+        let file = self.open_file(name, Privacy::Readable)?;
+        let file = file.ok_or_else(|| FileError::io("open", self.path(name))(Errno::NOENT))?;
+        self.sync_open(name, &file)
+    }
+
+    fn sync_open(&self, name: &str, file: &File) -> Result<(), FileError> {
+        let path = self.path(name);
         self.before("sync", &path)?;
         file.sync_all().map_err(FileError::io("sync", path))
     }

@@ -1,6 +1,7 @@
 //! The store: its directory, its keys, the bundles in it and the record of which one is in force.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, Metadata},
     path::{Path, PathBuf},
     sync::Arc,
@@ -330,31 +331,34 @@ fn parse_trusted(root: &Dir, text: &str) -> Result<Trusted, PolicyStoreError> {
 /// Writes a bundle to [`UNFINISHED`], complete and durable but for its name.
 fn write_bundle(bundles: &Dir, held: &Held, bundle: &Bundle) -> Result<(), FileError> {
     bundles.discard(held)?;
-    let top = bundles.sub_or_make(UNFINISHED)?;
-    let mut section: Option<(&str, Dir)> = None;
-    // Sorted by path, so that the files of a section follow each other.
-    for (path, bytes) in bundle.files() {
-        let Some((name, file)) = path.split_once('/') else {
-            top.write(path, bytes)?;
-            continue;
-        };
-        if section.as_ref().is_none_or(|(open, _)| *open != name) {
-            if let Some((_, done)) = section.take() {
-                done.sync()?;
-            }
-            section = Some((name, top.sub_or_make(name)?));
+    let top = bundles.make_sub(UNFINISHED)?;
+    let note = bundle.signature().map(|note| (SIGNATURE, note.as_bytes()));
+    let files = bundle.files().iter();
+    let files = files.map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
+    let files: Vec<_> = files
+        .chain(note)
+        .map(|(path, bytes)| (path.split_once('/').unwrap_or(("", path)), bytes))
+        .collect();
+    let mut dirs = BTreeMap::from([("", top)]);
+    for ((section, name), bytes) in &files {
+        if !dirs.contains_key(section)
+            && let Some(top) = dirs.get("")
+        {
+            let dir = top.make_sub(section)?;
+            dirs.insert(section, dir);
         }
-        if let Some((_, dir)) = &section {
-            dir.write(file, bytes)?;
+        if let Some(dir) = dirs.get(section) {
+            dir.write(name, bytes)?;
         }
     }
-    if let Some((_, done)) = section {
-        done.sync()?;
+    // Only now: the first sync writes most of it, and the others wait for little.
+    for ((section, name), _) in &files {
+        if let Some(dir) = dirs.get(section) {
+            dir.sync_file(name)?;
+        }
     }
-    if let Some(note) = bundle.signature() {
-        top.write(SIGNATURE, note.as_bytes())?;
-    }
-    top.sync()
+    // The top directory, which has the empty name, comes last.
+    dirs.values().rev().try_for_each(Dir::sync)
 }
 
 fn load_from(place: &Dir, digest: Digest) -> Result<Bundle, PolicyStoreError> {
@@ -376,3 +380,6 @@ fn directory_of(digest: &Digest) -> String {
 pub(crate) fn digest_of(directory: &str) -> Option<Digest> {
     format!("{DIGEST_PREFIX}{directory}").parse().ok()
 }
+
+#[cfg(test)]
+mod tests;
