@@ -7,9 +7,10 @@ mod port;
 mod running;
 
 use std::{
+    collections::HashMap,
     error::Error,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -23,11 +24,11 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    runtime::Handle,
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
+    runtime::{self, Handle},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 
-use self::connecting::Sender;
+use self::connecting::Line;
 pub use self::{connecting::Start, place::RemotePlace};
 use crate::{
     body::OutBody,
@@ -36,18 +37,20 @@ use crate::{
     route::{Nothing, OfContext, OfPath, OfPort, OfSession, Route, Stock},
 };
 
-/// The keeper behind a socket. A clone shares its connection, which is made anew when it broke.
+/// The keeper behind a socket. A clone shares its connections, which are made anew when they break.
 ///
-/// What it returns may be used on any thread and any runtime; the connection itself lives in the runtime in which this
-/// was made.
+/// Each runtime that asks has a connection of its own, so that no answer waits for another thread to wake. What comes back
+/// may be used on any thread, as long as the runtime that asked for it lives. What moves many bytes goes over the connection
+/// of the runtime in which this was made.
 #[derive(Clone, Debug)]
 pub struct RemoteKeeper(Arc<Remote>);
 
 #[derive(Debug)]
 struct Remote {
     socket: PathBuf,
-    runtime: Handle,
-    sender: Mutex<Option<Sender>>,
+    home: Arc<Line>,
+    /// Those of other runtimes.
+    lines: Mutex<HashMap<runtime::Id, Arc<Line>>>,
     long_streams: Arc<Semaphore>,
     start: Option<Box<dyn Start>>,
 }
@@ -76,12 +79,12 @@ impl RemoteKeeper {
     async fn new(socket: &Path, start: Option<Box<dyn Start>>) -> Result<Self, KeeperError> {
         let remote = Self(Arc::new(Remote {
             socket: socket.to_owned(),
-            runtime: Handle::current(),
-            sender: Mutex::new(None),
+            home: Arc::new(Line::here(Handle::current())),
+            lines: Mutex::default(),
             long_streams: Arc::new(Semaphore::new(MAX_LONG_STREAMS)),
             start,
         }));
-        remote.sender().await?;
+        remote.sender(&remote.0.home).await?;
         Ok(remote)
     }
 
@@ -91,16 +94,22 @@ impl RemoteKeeper {
         route: Route,
         question: Result<Bytes, KeeperError>,
     ) -> Result<A, KeeperError> {
-        let response = self.send(route, OutBody::whole(question?)).await?;
+        let line = self.near();
+        let response = self.send(&line, route, OutBody::whole(question?)).await?;
         answer(response).await
     }
 
     /// Sends a request, and gives the response if it is a success.
-    async fn send(&self, route: Route, body: OutBody) -> Result<Response<Incoming>, KeeperError> {
+    async fn send(
+        &self,
+        line: &Line,
+        route: Route,
+        body: OutBody,
+    ) -> Result<Response<Incoming>, KeeperError> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri(route)?;
-        let response = self.exchange(request).await?;
+        let response = self.exchange(line, request).await?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -113,8 +122,12 @@ impl RemoteKeeper {
         }
     }
 
-    async fn exchange(&self, request: Request<OutBody>) -> Result<Response<Incoming>, KeeperError> {
-        let mut sender = self.sender().await?;
+    async fn exchange(
+        &self,
+        line: &Line,
+        request: Request<OutBody>,
+    ) -> Result<Response<Incoming>, KeeperError> {
+        let mut sender = self.sender(line).await?;
         let mut failure = match sender.try_send_request(request).await {
             Ok(response) => return Ok(response),
             Err(failure) => failure,
@@ -123,7 +136,7 @@ impl RemoteKeeper {
         let Some(request) = failure.take_message() else {
             return Err(unavailable(failure.error()));
         };
-        let mut sender = self.sender().await?;
+        let mut sender = self.sender(line).await?;
         let sent = sender.try_send_request(request).await;
         sent.map_err(|failure| unavailable(failure.error()))
     }

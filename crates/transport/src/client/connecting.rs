@@ -1,6 +1,10 @@
 //! The connection: made when it is needed, and made anew when it broke.
 
-use std::{fmt, io, path::Path, sync::Arc};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use casemate_ports::KeeperError;
 use hyper::client::conn::http2;
@@ -8,6 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
+    runtime::Handle,
+    sync::Mutex,
     time::{Instant, sleep, timeout},
 };
 
@@ -22,7 +28,7 @@ use crate::{
 };
 
 /// Takes requests for a connection.
-pub(super) type Sender = http2::SendRequest<OutBody>;
+type Sender = http2::SendRequest<OutBody>;
 
 /// Starts a keeper where nobody listens.
 pub trait Start: fmt::Debug + Send + Sync {
@@ -52,16 +58,56 @@ enum ConnectError {
     Runtime,
 }
 
+/// The connection of one runtime, if there is one.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) runtime: Handle,
+    sender: Mutex<Option<Sender>>,
+}
+
+impl Line {
+    pub(super) fn here(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            sender: Mutex::new(None),
+        }
+    }
+
+    /// Whether nobody can use it any more, or uses it now.
+    fn is_idle(&self) -> bool {
+        let sender = self.sender.try_lock();
+        sender.is_ok_and(|sender| sender.as_ref().is_none_or(Sender::is_closed))
+    }
+}
+
 impl RemoteKeeper {
+    /// The line of the runtime that asks.
+    pub(super) fn near(&self) -> Arc<Line> {
+        let home = &self.0.home;
+        let here = match Handle::try_current() {
+            Ok(here) if here.id() != home.runtime.id() => here,
+            _ => return Arc::clone(home),
+        };
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.get(&here.id()) {
+            return Arc::clone(line);
+        }
+        // Those of runtimes that ended.
+        lines.retain(|_, line| !line.is_idle());
+        let line = Arc::new(Line::here(here));
+        lines.insert(line.runtime.id(), Arc::clone(&line));
+        line
+    }
+
     /// The connection there is, or a new one.
-    pub(super) async fn sender(&self) -> Result<Sender, KeeperError> {
-        let mut slot = self.0.sender.lock().await;
+    pub(super) async fn sender(&self, line: &Line) -> Result<Sender, KeeperError> {
+        let mut slot = line.sender.lock().await;
         if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
         let remote = Arc::clone(&self.0);
-        // At home, whichever runtime asks: it outlives the one that does.
-        let made = self.0.runtime.spawn(async move { remote.reach().await });
+        // A task of its own: it does not end with the one that asks.
+        let made = line.runtime.spawn(async move { remote.reach().await });
         let sender = made
             .await
             .unwrap_or(Err(ConnectError::Runtime))

@@ -24,7 +24,7 @@ pub(super) async fn write(
     let _stream = keeper.long_stream()?;
     let head = ToKeeper::Head(head(&of)?);
     let (outbox, body) = OutBody::frames();
-    let mut response = pin!(keeper.send(Route::WriteFile, body));
+    let mut response = pin!(keeper.send(&keeper.0.home, Route::WriteFile, body));
     let response = tokio::select! {
         response = &mut response => response,
         // A keeper that takes no more has its answer on the way.
@@ -61,7 +61,7 @@ pub(super) async fn read(
 ) -> Result<(u64, mpsc::Receiver<Vec<u8>>), KeeperError> {
     let stream = keeper.long_stream()?;
     let body = OutBody::whole(question(&of)?);
-    let response = keeper.send(Route::ReadFile, body).await?;
+    let response = keeper.send(&keeper.0.home, Route::ReadFile, body).await?;
     let mut inbox = Inbox::new(response.into_body());
     let size = match inbox.next().await? {
         Some(FromKeeper::Size(size)) => size,
@@ -69,7 +69,7 @@ pub(super) async fn read(
         None => return Err(KeeperError::Unavailable("it broke off".into())),
     };
     let (sender, content) = mpsc::channel(CHANNEL_CAPACITY);
-    keeper.0.runtime.spawn(async move {
+    keeper.0.home.runtime.spawn(async move {
         let _stream = stream;
         // Whatever ends it early, the reader sees that the size is not reached.
         while let Ok(Some(FromKeeper::Data(bytes))) = inbox.next().await {

@@ -56,7 +56,8 @@ pub(super) async fn open(
         inputs: spec.inputs.len(),
     })?;
     let (outbox, body) = OutBody::frames();
-    let mut response = pin!(keeper.send(Route::Place, body));
+    let line = keeper.near();
+    let mut response = pin!(keeper.send(&line, Route::Place, body));
     let mut upload = pin!(upload(outbox.clone(), ToKeeper::Head(head), spec.inputs));
     // The answer may come before all inputs are there: a refusal does not wait for them.
     let response = tokio::select! {

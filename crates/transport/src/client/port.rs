@@ -21,7 +21,7 @@ pub(super) async fn open(keeper: &RemoteKeeper, of: OfPort) -> Result<Connection
         .send(&head)
         .await
         .map_err(|error| unavailable(&error))?;
-    let response = keeper.send(Route::Connect, body).await?;
+    let response = keeper.send(&keeper.0.home, Route::Connect, body).await?;
     let inbox = Inbox::new(response.into_body());
     let (to, to_send) = mpsc::channel(CHANNEL_CAPACITY);
     let (received, from) = mpsc::channel(CHANNEL_CAPACITY);
@@ -31,7 +31,7 @@ pub(super) async fn open(keeper: &RemoteKeeper, of: OfPort) -> Result<Connection
         from: Some(received),
         waiting: None,
     };
-    keeper.0.runtime.spawn(async move {
+    keeper.0.home.runtime.spawn(async move {
         let _stream = stream;
         // Both channels close when the connection is lost, and say so by that.
         let _ = pump.both_ways(inbox, outbox).await;
