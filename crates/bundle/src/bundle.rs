@@ -16,7 +16,7 @@ use crate::{
         MAX_NOTE_BYTES, MAX_VERSION,
     },
     note,
-    place::{self, MANIFEST, NameFault, SIGNATURE},
+    place::{self, MANIFEST, NameFault, README, SIGNATURE},
     read,
 };
 
@@ -213,7 +213,7 @@ fn check_files(base: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Bun
     for (nth, (path, bytes)) in files.iter().enumerate() {
         let place = || base.join(path);
         match path.split_once('/') {
-            None if path == MANIFEST => {}
+            None if path == MANIFEST || path == README => {}
             Some((section, name)) if place::is_section(section) => {
                 place::check_name(name.as_bytes()).map_err(|fault| misnamed(fault, place()))?;
                 if !place::fits(section, name) {

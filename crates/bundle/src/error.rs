@@ -7,7 +7,7 @@ use casemate_model::{Digest, Text};
 use crate::{
     Activation, FileError, KeyError, NoteError, TrustedError,
     limits::{MAX_DESCRIPTION_BYTES, MAX_FILE_NAME_BYTES, MAX_FILES, MAX_NAME_BYTES, MAX_VERSION},
-    place::{MANIFEST, SIGNATURE},
+    place::{MANIFEST, README, SIGNATURE},
 };
 
 /// Why something is not a bundle.
@@ -66,7 +66,7 @@ pub enum BundleError {
     /// A file or directory that no bundle has.
     #[error(
         "{path:?} does not belong into a bundle, which has `{MANIFEST}`, `profiles/*.toml|*.json`, \
-         `tools/*.toml|*.json`, `policies/*.cedar`, `tests/*.toml` and `{SIGNATURE}`"
+         `tools/*.toml|*.json`, `policies/*.cedar`, `tests/*.toml`, `{README}` and `{SIGNATURE}`"
     )]
     Unexpected {
         /// What.

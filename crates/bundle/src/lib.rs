@@ -8,6 +8,7 @@
 //! tools/*.toml|*.json          manifests of tools
 //! policies/*.cedar             policies
 //! tests/*.toml                 tests of policies
+//! README.md                    for people
 //! bundle.sig                   a signed note by whoever published it; not part of the digest
 //! ```
 //!
@@ -69,7 +70,7 @@ pub use self::{
     },
     list::{Listed, Named},
     note::NoteError,
-    place::{MANIFEST, SIGNATURE},
+    place::{MANIFEST, README, SIGNATURE},
     store::PolicyStore,
     trusted::{Role, Trusted, TrustedError},
     watch::Watch,

@@ -7,6 +7,9 @@ pub const MANIFEST: &str = "bundle.toml";
 /// The file with the signatures of a bundle.
 pub const SIGNATURE: &str = "bundle.sig";
 
+/// A file for people: what the bundle is for.
+pub const README: &str = "README.md";
+
 /// The directories of a bundle, and how the names of the files in them end.
 const SECTIONS: [(&str, &[&str]); 4] = [
     ("profiles", &[".toml", ".json"]),

@@ -18,7 +18,7 @@ use crate::{
     Bundle, BundleError,
     bundle::misnamed,
     limits::{MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_NOTE_BYTES},
-    place::{self, MANIFEST, SIGNATURE},
+    place::{self, MANIFEST, README, SIGNATURE},
 };
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
@@ -61,7 +61,9 @@ impl Reader<'_> {
                 (section, FileType::Directory) if place::is_section(section) => {
                     self.section(dir, section, &path)?;
                 }
-                (MANIFEST, FileType::RegularFile) => self.file(dir, &name, &path, name.clone())?,
+                (MANIFEST | README, FileType::RegularFile) => {
+                    self.file(dir, &name, &path, name.clone())?
+                }
                 (SIGNATURE, FileType::RegularFile) => {
                     let bytes = content(dir, &name, &path, MAX_NOTE_BYTES)?;
                     let text = String::from_utf8(bytes);

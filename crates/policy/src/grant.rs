@@ -68,6 +68,11 @@ pub(crate) fn conditions(profile: &Profile, offered: Offered<'_>) -> Vec<Conditi
         format!("{READS} || context.mode != \"read_only\""),
     );
     if matches!(offered, Offered::Access(_)) {
+        // Nothing of it goes anywhere.
+        add(
+            CheckName::Destination,
+            "!(context has destination)".to_owned(),
+        );
         return all;
     }
     add(CheckName::Idempotency, idempotency(offered));
@@ -75,13 +80,13 @@ pub(crate) fn conditions(profile: &Profile, offered: Offered<'_>) -> Vec<Conditi
     add(
         CheckName::Flow,
         format!(
-            "action != Casemate::Action::\"external_send\" || !(context has labels) \
-             || !(context.labels.private && context.labels.untrusted) || {APPROVED}"
+            "action != Casemate::Action::\"external_send\" || {APPROVED} \
+             || (if context has labels then !(context.labels.private && context.labels.untrusted) else true)"
         ),
     );
     add(
         CheckName::Budget,
-        "!(context has budget) || context.budget.left > 0".to_owned(),
+        "if context has budget then context.budget.left > 0 else true".to_owned(),
     );
     add(CheckName::Isolation, isolation(profile));
     add(CheckName::Approval, approval(profile, offered));
@@ -175,7 +180,7 @@ pub(crate) fn has_all(scopes: &[&str]) -> String {
             let scopes = literals(scopes.iter().copied());
             format!(
                 "(context.token.scopes.containsAll({scopes}) \
-                 && (!(context has delegated) || context.delegated.containsAll({scopes})))"
+                 && (if context has delegated then context.delegated.containsAll({scopes}) else true))"
             )
         }
     }
@@ -204,8 +209,8 @@ fn destination(profile: &Profile, offered: Offered<'_>) -> String {
         allowed = format!("{allowed} && {}", hosts(own));
     }
     format!(
-        "!(context has destination) || (context.destination.class != \"unknown\" \
-         && context.destination.reach == \"global\" && {allowed})"
+        "if context has destination then (context.destination.class != \"unknown\" \
+         && context.destination.reach == \"global\" && {allowed}) else true"
     )
 }
 

@@ -6,7 +6,7 @@ use casemate_model::{SideEffect, Tier};
 
 use crate::{
     cedar::{all_of, literal},
-    decide::CheckName,
+    decide::{Access, CheckName},
     engine::Engine,
     grant::{APPROVED, Offered, conditions, has_all, needed, needs_approval},
     tool::ToolFacts,
@@ -118,9 +118,15 @@ impl Engine {
     fn within_review(&self) -> String {
         // Whatever is not autonomous, and what can be done with sessions, is not what is claimed.
         let mut guard =
-            "permit (principal, action, resource)\nwhen { context.mode != \"autonomous\" };\n\
-             permit (principal, action, resource)\nwhen { !resource.call };\n"
+            "permit (principal, action, resource)\nwhen { context.mode != \"autonomous\" };\n"
                 .to_owned();
+        for route in self.routes() {
+            for access in Access::KINDS {
+                let offer = offer(route, access.as_str());
+                // Writing to a string cannot fail.
+                let _ = writeln!(guard, "permit (principal, action, resource == {offer});");
+            }
+        }
         self.each_tool(|profile, name, facts| {
             let holds: Vec<_> = conditions(profile, Offered::Tool(name, facts))
                 .into_iter()
