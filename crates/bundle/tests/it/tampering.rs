@@ -138,7 +138,11 @@ fn a_changed_bit_of_the_record_is_found() {
             );
         }
     }
-    for content in [&b""[..], b"\n", &whole[..whole.len() / 2], &[0; 20_000]] {
+    // A second signature, even by the same key.
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let twice = format!("{text}{}", text.rsplit_once("\n\n").unwrap().1);
+    let twice = twice.as_bytes();
+    for content in [twice, b"", b"\n", &whole[..whole.len() / 2], &[0; 20_000]] {
         fs::write(&path, content).unwrap();
         assert!(fixture.store.current().is_err());
         assert!(fixture.store.list().is_err());
