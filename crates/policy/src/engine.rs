@@ -53,6 +53,8 @@ struct Route {
 struct Offer {
     uid: EntityUid,
     tool: Option<EntityUid>,
+    /// The only thing that its grant lets it do to the world, if that is known.
+    side_effect: Option<SideEffect>,
     /// What its grant demands, in the order of the questions.
     demands: Vec<(CheckName, Expression)>,
 }
@@ -94,6 +96,7 @@ impl Engine {
             let mut maker = OfferMaker {
                 vocabulary: &vocabulary,
                 profile: &profile,
+                tools: &tools,
                 entities: &mut entities,
                 grants: &mut policies,
             };
@@ -222,12 +225,25 @@ impl Engine {
             });
         }
         let failed = self.first_no(inputs, offer, &asked)?;
-        // A person can only mend what would be allowed with their consent and with nothing else.
+        // A person can only mend what would be allowed with their consent and with nothing else, and only calls are shown to persons.
         let mendable = matches!(
             failed,
             CheckName::Approval | CheckName::Flow | CheckName::Policy
-        ) && inputs.flaw.is_none();
-        let held = mendable && self.ask(inputs, route, offer, &Consent::Supposed)?.allowed;
+        ) && matches!(inputs.wish, Wish::Tool(_))
+            && inputs.flaw.is_none();
+        let supposed = mendable
+            .then(|| self.ask(inputs, route, offer, &Consent::Supposed))
+            .transpose()?;
+        let held = supposed.as_ref().is_some_and(|supposed| supposed.allowed);
+        let (failed, asked) = match supposed {
+            // With the approval that it lacks, it would be forbidden all the same.
+            Some(supposed)
+                if !held && failed == CheckName::Approval && !supposed.names.is_empty() =>
+            {
+                (CheckName::Policy, supposed)
+            }
+            _ => (failed, asked),
+        };
         let (verdict, reason) = match (held, failed.reason()) {
             (true, _) => (Verdict::Hold, Reason::ApprovalRequired),
             (false, Some(reason)) => (Verdict::Deny, reason),
@@ -297,7 +313,11 @@ impl Engine {
         let mut failed = inputs.flaw.as_ref().map(|flaw| flaw.check);
         // Nothing but a policy of the bundle forbids: a grant that does not apply has no name.
         let forbidden = (!asked.names.is_empty()).then_some(CheckName::Policy);
-        failed = failed.into_iter().chain(forbidden).min();
+        let other = offer
+            .side_effect
+            .is_some_and(|own| own != inputs.side_effect);
+        let other = other.then_some(CheckName::Scope);
+        failed = failed.into_iter().chain(forbidden).chain(other).min();
         for (check, demand) in &offer.demands {
             if failed.is_some_and(|failed| failed < *check) {
                 break;
@@ -308,7 +328,7 @@ impl Engine {
                 return Ok(*check);
             }
         }
-        // Otherwise its grant is for another side effect than the call's.
+        // Otherwise nothing grants it.
         Ok(failed.unwrap_or(CheckName::Scope))
     }
 
@@ -452,6 +472,7 @@ fn no_route(inputs: &Inputs) -> Decision {
 struct OfferMaker<'a> {
     vocabulary: &'a Vocabulary,
     profile: &'a Profile,
+    tools: &'a BTreeMap<String, ToolFacts>,
     entities: &'a mut Vec<Entity>,
     grants: &'a mut Vec<Policy>,
 }
@@ -497,7 +518,7 @@ impl OfferMaker<'_> {
         let entity = Entity::new(uid.clone(), attributes, parents.into_iter().collect())
             .map_err(|error| CedarError::new(&id, error))?;
         self.entities.push(entity);
-        let conditions = conditions(self.profile, offered);
+        let conditions = conditions(self.profile, self.tools, offered);
         if !matches!(offered, Offered::Unlisted) {
             let text = grant(&id, side_effect, &conditions);
             let policy = Policy::parse(Some(PolicyId::new(&id)), &text)
@@ -513,6 +534,7 @@ impl OfferMaker<'_> {
         Ok(Offer {
             uid,
             tool,
+            side_effect,
             demands: conditions
                 .into_iter()
                 .map(parsed)
