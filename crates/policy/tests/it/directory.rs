@@ -35,11 +35,15 @@ pub(crate) fn compile(files: &Files) -> Result<(Engine, Vec<Trial>), String> {
         match part {
             "profiles" => match Profile::parse(text, syntax.unwrap()) {
                 Ok(profile) => parts.profiles.push(profile),
-                Err(found) => found.iter().for_each(|found| say(format!("{name}:{found}"))),
+                Err(found) => found
+                    .iter()
+                    .for_each(|found| say(format!("{name}:{found}"))),
             },
             "tools" => match Manifest::parse(text, syntax.unwrap()) {
                 Ok(manifest) => parts.manifests.push(manifest),
-                Err(found) => found.iter().for_each(|found| say(format!("{name}:{found}"))),
+                Err(found) => found
+                    .iter()
+                    .for_each(|found| say(format!("{name}:{found}"))),
             },
             "policies" => parts.policies.push(PolicyFile {
                 name: name.clone(),

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod against_oracle;
 mod arguments;
 mod bad_manifests;
 mod bad_profiles;
@@ -19,6 +20,8 @@ mod hostile;
 mod library;
 mod manifests;
 mod monotone;
+mod oracle;
 mod profiles;
 mod reference;
 mod seed_table;
+mod worlds;
