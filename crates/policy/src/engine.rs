@@ -92,6 +92,7 @@ impl Engine {
             .map(|(name, manifest)| (name.clone(), ToolFacts::from(manifest)))
             .collect();
         let mut routes = BTreeMap::new();
+        let mut parsed = HashMap::new();
         for profile in source.profiles {
             let mut maker = OfferMaker {
                 vocabulary: &vocabulary,
@@ -99,6 +100,7 @@ impl Engine {
                 tools: &tools,
                 entities: &mut entities,
                 grants: &mut policies,
+                parsed: &mut parsed,
             };
             let mut offers = HashMap::new();
             for name in profile.tools.listed() {
@@ -475,6 +477,8 @@ struct OfferMaker<'a> {
     tools: &'a BTreeMap<String, ToolFacts>,
     entities: &'a mut Vec<Entity>,
     grants: &'a mut Vec<Policy>,
+    /// Conditions by their text: most offers share most of them.
+    parsed: &'a mut HashMap<String, Expression>,
 }
 
 impl OfferMaker<'_> {
@@ -525,21 +529,31 @@ impl OfferMaker<'_> {
                 .map_err(|error| CedarError::new(&id, error))?;
             self.grants.push(policy);
         }
-        let parsed = |Condition { check, text }: Condition| {
-            let expression = Expression::from_str(&text);
-            expression
-                .map(|expression| (check, expression))
-                .map_err(|error| CedarError::new(format!("{id}: {}", check.as_str()), error))
-        };
+        let mut demands = Vec::with_capacity(conditions.len());
+        for Condition { check, text } in conditions {
+            demands.push((check, self.parse(&id, check, text)?));
+        }
         Ok(Offer {
             uid,
             tool,
             side_effect,
-            demands: conditions
-                .into_iter()
-                .map(parsed)
-                .collect::<Result<_, _>>()?,
+            demands,
         })
+    }
+
+    fn parse(
+        &mut self,
+        id: &str,
+        check: CheckName,
+        text: String,
+    ) -> Result<Expression, CedarError> {
+        if let Some(known) = self.parsed.get(&text) {
+            return Ok(known.clone());
+        }
+        let expression = Expression::from_str(&text)
+            .map_err(|error| CedarError::new(format!("{id}: {}", check.as_str()), error))?;
+        self.parsed.insert(text, expression.clone());
+        Ok(expression)
     }
 }
 

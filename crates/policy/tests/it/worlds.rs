@@ -232,7 +232,7 @@ prop_compose! {
         ),
         approval in proptest::option::weighted(0.3, approval()),
         labels in proptest::option::weighted(0.4, (any::<bool>(), any::<bool>())),
-        budget in proptest::option::weighted(0.2, mostly(1, &[0, u64::MAX])),
+        budget in proptest::option::weighted(0.2, select(&[1, 9, 0, u64::MAX][..])),
         boundary in proptest::option::weighted(0.95, mostly(IsolationTier::Vm, IsolationTier::ALL)),
         weak in proptest::option::weighted(0.1, select(ControlName::ALL)),
         flaw in proptest::bool::weighted(0.05),
