@@ -53,6 +53,8 @@ struct Route {
 struct Offer {
     uid: EntityUid,
     tool: Option<EntityUid>,
+    /// The only thing that its grant lets it do to the world, if that is known.
+    side_effect: Option<SideEffect>,
     /// What its grant demands, in the order of the questions.
     demands: Vec<(CheckName, Expression)>,
 }
@@ -90,12 +92,15 @@ impl Engine {
             .map(|(name, manifest)| (name.clone(), ToolFacts::from(manifest)))
             .collect();
         let mut routes = BTreeMap::new();
+        let mut parsed = HashMap::new();
         for profile in source.profiles {
             let mut maker = OfferMaker {
                 vocabulary: &vocabulary,
                 profile: &profile,
+                tools: &tools,
                 entities: &mut entities,
                 grants: &mut policies,
+                parsed: &mut parsed,
             };
             let mut offers = HashMap::new();
             for name in profile.tools.listed() {
@@ -234,12 +239,25 @@ impl Engine {
             });
         }
         let failed = self.first_no(inputs, offer, &asked)?;
-        // A person can only mend what would be allowed with their consent and with nothing else.
+        // A person can only mend what would be allowed with their consent and with nothing else, and only calls are shown to persons.
         let mendable = matches!(
             failed,
             CheckName::Approval | CheckName::Flow | CheckName::Policy
-        ) && inputs.flaw.is_none();
-        let held = mendable && self.ask(inputs, route, offer, &Consent::Supposed)?.allowed;
+        ) && matches!(inputs.wish, Wish::Tool(_))
+            && inputs.flaw.is_none();
+        let supposed = mendable
+            .then(|| self.ask(inputs, route, offer, &Consent::Supposed))
+            .transpose()?;
+        let held = supposed.as_ref().is_some_and(|supposed| supposed.allowed);
+        let (failed, asked) = match supposed {
+            // With the approval that it lacks, it would be forbidden all the same.
+            Some(supposed)
+                if !held && failed == CheckName::Approval && !supposed.names.is_empty() =>
+            {
+                (CheckName::Policy, supposed)
+            }
+            _ => (failed, asked),
+        };
         let (verdict, reason) = match (held, failed.reason()) {
             (true, _) => (Verdict::Hold, Reason::ApprovalRequired),
             (false, Some(reason)) => (Verdict::Deny, reason),
@@ -309,7 +327,11 @@ impl Engine {
         let mut failed = inputs.flaw.as_ref().map(|flaw| flaw.check);
         // Nothing but a policy of the bundle forbids: a grant that does not apply has no name.
         let forbidden = (!asked.names.is_empty()).then_some(CheckName::Policy);
-        failed = failed.into_iter().chain(forbidden).min();
+        let other = offer
+            .side_effect
+            .is_some_and(|own| own != inputs.side_effect);
+        let other = other.then_some(CheckName::Scope);
+        failed = failed.into_iter().chain(forbidden).chain(other).min();
         for (check, demand) in &offer.demands {
             if failed.is_some_and(|failed| failed < *check) {
                 break;
@@ -320,7 +342,7 @@ impl Engine {
                 return Ok(*check);
             }
         }
-        // Otherwise its grant is for another side effect than the call's.
+        // Otherwise nothing grants it.
         Ok(failed.unwrap_or(CheckName::Scope))
     }
 
@@ -464,8 +486,11 @@ fn no_route(inputs: &Inputs) -> Decision {
 struct OfferMaker<'a> {
     vocabulary: &'a Vocabulary,
     profile: &'a Profile,
+    tools: &'a BTreeMap<String, ToolFacts>,
     entities: &'a mut Vec<Entity>,
     grants: &'a mut Vec<Policy>,
+    /// Conditions by their text: most offers share most of them.
+    parsed: &'a mut HashMap<String, Expression>,
 }
 
 impl OfferMaker<'_> {
@@ -509,27 +534,38 @@ impl OfferMaker<'_> {
         let entity = Entity::new(uid.clone(), attributes, parents.into_iter().collect())
             .map_err(|error| CedarError::new(&id, error))?;
         self.entities.push(entity);
-        let conditions = conditions(self.profile, offered);
+        let conditions = conditions(self.profile, self.tools, offered);
         if !matches!(offered, Offered::Unlisted) {
             let text = grant(&id, side_effect, &conditions);
             let policy = Policy::parse(Some(PolicyId::new(&id)), &text)
                 .map_err(|error| CedarError::new(&id, error))?;
             self.grants.push(policy);
         }
-        let parsed = |Condition { check, text }: Condition| {
-            let expression = Expression::from_str(&text);
-            expression
-                .map(|expression| (check, expression))
-                .map_err(|error| CedarError::new(format!("{id}: {}", check.as_str()), error))
-        };
+        let mut demands = Vec::with_capacity(conditions.len());
+        for Condition { check, text } in conditions {
+            demands.push((check, self.parse(&id, check, text)?));
+        }
         Ok(Offer {
             uid,
             tool,
-            demands: conditions
-                .into_iter()
-                .map(parsed)
-                .collect::<Result<_, _>>()?,
+            side_effect,
+            demands,
         })
+    }
+
+    fn parse(
+        &mut self,
+        id: &str,
+        check: CheckName,
+        text: String,
+    ) -> Result<Expression, CedarError> {
+        if let Some(known) = self.parsed.get(&text) {
+            return Ok(known.clone());
+        }
+        let expression = Expression::from_str(&text)
+            .map_err(|error| CedarError::new(format!("{id}: {}", check.as_str()), error))?;
+        self.parsed.insert(text, expression.clone());
+        Ok(expression)
     }
 }
 

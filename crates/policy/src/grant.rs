@@ -3,7 +3,7 @@
 //! The conditions are the questions of [`CheckName`], in their order. A grant is all of them; when it does not apply, the first that is
 //! false gives the reason.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use casemate_model::{IsolationTier, SideEffect, Tier};
 
@@ -42,7 +42,11 @@ pub(crate) enum Offered<'a> {
 }
 
 /// What has to hold of a call, or of an access, in the order of the questions.
-pub(crate) fn conditions(profile: &Profile, offered: Offered<'_>) -> Vec<Condition> {
+pub(crate) fn conditions(
+    profile: &Profile,
+    tools: &BTreeMap<String, ToolFacts>,
+    offered: Offered<'_>,
+) -> Vec<Condition> {
     let mut all = Vec::new();
     let mut add = |check, text: String| all.push(Condition { check, text });
     add(
@@ -59,7 +63,7 @@ pub(crate) fn conditions(profile: &Profile, offered: Offered<'_>) -> Vec<Conditi
         format!("context.token.audience == {audience}"),
     );
     add(CheckName::Tenant, tenant(profile));
-    add(CheckName::Scope, scope(profile, offered));
+    add(CheckName::Scope, scope(profile, tools, offered));
     if let Offered::Tool(_, tool) = offered {
         add(CheckName::Tier, tier(profile, tool));
     }
@@ -141,7 +145,7 @@ fn tenant(profile: &Profile) -> String {
 }
 
 /// A tool that the profile does not list has no scope, and without a scope nothing runs (R131).
-fn scope(profile: &Profile, offered: Offered<'_>) -> String {
+fn scope(profile: &Profile, tools: &BTreeMap<String, ToolFacts>, offered: Offered<'_>) -> String {
     match offered {
         Offered::Unlisted => NEVER.to_owned(),
         Offered::Tool(name, tool) => {
@@ -149,9 +153,9 @@ fn scope(profile: &Profile, offered: Offered<'_>) -> String {
         }
         // Whoever could call nothing in a session has nothing to do there.
         Offered::Access(access) => {
-            let tools = profile.tools.listed().filter(|tool| access.is_for(tool));
-            let any: Vec<_> = tools
-                .map(|tool| has_all(&needed(profile, tool, None).collect::<Vec<_>>()))
+            let listed = profile.tools.listed().filter(|tool| access.is_for(tool));
+            let any: Vec<_> = listed
+                .map(|tool| has_all(&needed(profile, tool, tools.get(tool)).collect::<Vec<_>>()))
                 .collect();
             any_of(&any)
         }

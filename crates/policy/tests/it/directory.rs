@@ -8,6 +8,11 @@ use casemate_policy::{BundleParts, Engine, Manifest, PolicyFile, Profile, Syntax
 /// Files by their path within a bundle.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
+/// The files of the library of ready profiles.
+pub(crate) fn library() -> Files {
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/policies"))
+}
+
 /// The files of a bundle's directory.
 pub(crate) fn read(directory: &Path) -> Files {
     let mut files = Files::new();

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
     sync::OnceLock,
 };
 
@@ -11,18 +10,14 @@ use casemate_policy::{CheckName, Engine, Manifest, Profile, Syntax, Trial, Tried
 
 use crate::{
     build::seed_profile,
-    directory::{Files, compile, read},
+    directory::{self, Files, compile},
 };
-
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/policies")
-}
 
 /// The library's files, its engine, and how each of its tests ended.
 fn library() -> &'static (Files, Engine, Vec<(String, Tried)>) {
     static LIBRARY: OnceLock<(Files, Engine, Vec<(String, Tried)>)> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let files = read(&directory());
+        let files = directory::library();
         let (engine, trials) = compile(&files).unwrap_or_else(|wrong| panic!("{wrong}"));
         // What is asked for does not depend on the profile.
         let any = seed_profile();

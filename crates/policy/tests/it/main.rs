@@ -7,18 +7,25 @@
     reason = "tests"
 )]
 
+mod against_oracle;
 mod arguments;
+mod bad_bundles;
 mod bad_manifests;
 mod bad_profiles;
+mod bare;
 mod build;
 mod corpus;
 mod decisions;
 mod directory;
+mod forbids;
 mod gate;
 mod hostile;
 mod library;
+mod long_lists;
 mod manifests;
 mod monotone;
+mod oracle;
 mod profiles;
 mod reference;
 mod seed_table;
+mod worlds;
