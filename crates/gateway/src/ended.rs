@@ -18,8 +18,8 @@ pub(crate) enum End {
     Ran(ports::Ended),
     /// The sandbox broke: it may have run in part.
     Lost(KeeperError),
-    /// The action token had expired: nothing ran.
-    NotStarted,
+    /// Nothing ran: the action token had expired, or its session was not to be had; then this says why.
+    NotStarted(Option<String>),
 }
 
 /// Output that nobody has taken yet.
@@ -99,13 +99,15 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
                 Ok(artefacts) => (artefacts, None),
                 Err(error) => (Vec::new(), Some(chain(&error))),
             },
-            End::Lost(_) | End::NotStarted => {
+            End::Lost(_) | End::NotStarted(_) => {
                 drop(sandbox);
                 (Vec::new(), None)
             }
         };
-        if let End::Lost(error) = &end {
-            trouble = Some(chain(error));
+        match &end {
+            End::Lost(error) => trouble = Some(chain(error)),
+            End::NotStarted(Some(why)) => trouble = Some(why.clone()),
+            End::NotStarted(None) | End::Ran(_) => {}
         }
         let outcome = outcome(&end, artefacts);
         let (streams, output) = tee.finish();
@@ -139,7 +141,7 @@ async fn settle<I: Idempotency>(
     output: Option<Output>,
 ) -> Result<(), RecordError> {
     let decision = open.facts.decision;
-    let ended = if matches!(end, End::NotStarted) {
+    let ended = if matches!(end, End::NotStarted(_)) {
         store.release(decision).await
     } else if outcome.status == OutcomeStatus::Unknown {
         store.mark_unknown(decision).await
@@ -158,7 +160,7 @@ fn outcome(end: &End, artefacts: Vec<Artefact>) -> Outcome {
     let ended = match end {
         End::Ran(ended) => ended.clone(),
         End::Lost(_) => nothing(Cause::SandboxLost),
-        End::NotStarted => nothing(Cause::Cancelled),
+        End::NotStarted(_) => nothing(Cause::Cancelled),
     };
     let status = match (ended.cause, ended.exit) {
         (Cause::Completed, Some(Exit::Code(0))) => OutcomeStatus::Succeeded,

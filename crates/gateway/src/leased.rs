@@ -105,6 +105,14 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
         self.run_through(&mut Open, io).await
     }
 
+    /// Gives the right to run back, unused.
+    pub(crate) fn give_up(self, why: String, io: CallIo) -> Ended<'j, S, I> {
+        let leftover = Leftover::new(io.events);
+        let end = End::NotStarted(Some(why));
+        let tee = Tee::hashing();
+        Ended::new(self.open, end, tee, leftover, self.sandbox, self.store)
+    }
+
     /// As [`Leased::run`]; its output passes through `gate`.
     pub(crate) async fn run_through(mut self, gate: &mut impl Gate, io: CallIo) -> Ended<'j, S, I> {
         let mut tee = match self.store {
@@ -141,7 +149,7 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
                 Err(error) => End::Lost(error),
             }
         } else {
-            End::NotStarted
+            End::NotStarted(None)
         };
         Ended::new(self.open, end, tee, leftover, self.sandbox, self.store)
     }

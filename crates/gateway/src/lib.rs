@@ -27,6 +27,7 @@ mod admission;
 mod allowed;
 mod answer;
 mod ask;
+mod beside;
 mod checked;
 mod claim;
 mod clock;

@@ -168,6 +168,10 @@ impl Engine {
         self.manifests.get(tool)
     }
 
+    pub(crate) const fn tools(&self) -> &BTreeMap<String, ToolFacts> {
+        &self.tools
+    }
+
     pub(crate) fn tool(&self, tool: &str) -> Option<&ToolFacts> {
         self.tools.get(tool)
     }

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     SessionError, SessionStores, Sessions,
     lodge::{Lodged, Stay, Wish},
+    opening::Noted,
     place::Places,
 };
 use crate::{
@@ -85,7 +86,6 @@ impl ArtefactSink for Nowhere {
 /// Whoever waits for a call.
 struct Caller {
     io: CallIo,
-    told: oneshot::Sender<Told>,
     progress: Arc<Progress>,
 }
 
@@ -108,20 +108,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         progress.done("begin");
         let identified = match call.proposed.authenticate(call.claims) {
             Ok(identified) => identified,
-            Err(denied) => return self.refuse(denied, told),
+            Err(denied) => return tell(told, self.refuse(denied)),
         };
         let owner = owner_of(identified.facts());
         let within = identified.facts().ask.within.as_ref();
         let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
             let why = self.no_route(route.as_deref());
             let denied = identified.refuse(Reason::InvalidCall, &why, None);
-            return self.refuse(denied, told);
+            return tell(told, self.refuse(denied));
         };
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
             Waited::Withdrawn => return tell(told, Told::Withdrawn(decision)),
             Waited::Refused(reason, detail, quota) => {
-                return self.refuse(identified.refuse(reason, &detail, quota), told);
+                let denied = identified.refuse(reason, &detail, quota);
+                return tell(told, self.refuse(denied));
             }
         };
         progress.runs();
@@ -134,17 +135,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             profile: &policy,
             executes: executes.as_deref(),
         };
-        let lodged = match self.lodge(&wish).await {
+        let mut lodged = match self.lodge(&wish).await {
             Ok(lodged) => lodged,
-            Err(error) => return self.refuse(turned_away(identified, &error), told),
+            Err(error) => return tell(told, self.refuse(turned_away(identified, &error))),
         };
         progress.done("session");
-        let (live, stay) = (Arc::clone(&lodged.live), lodged.stay);
-        let caller = Caller { io, told, progress };
-        self.run(identified, lodged, &owner, &policy, caller).await;
-        if stay == Stay::Once {
+        let caller = Caller { io, progress };
+        let answer = self.run(identified, &mut lodged, &policy, caller).await;
+        // If it is not on disk by now, it is gone, and an answer that names it says nothing wrong.
+        lodged.noted.done().await;
+        tell(told, answer);
+        if lodged.stay == Stay::Once {
             // If the keeper does not answer, the session ends when it has been idle for too long.
-            drop(self.keeper.close(live.id, owner).await);
+            drop(self.keeper.close(lodged.live.id, owner).await);
         }
         drop(turn);
     }
@@ -289,63 +292,79 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     async fn run(
         &self,
         mut identified: Identified,
-        lodged: Lodged,
-        owner: &Owner,
+        lodged: &mut Lodged<'_>,
         policy: &RoutePolicy,
         caller: Caller,
-    ) {
+    ) -> Told {
         identified.lodge(lodged.lodging);
-        let session = (&lodged.live.output, Self::called(&lodged.live));
+        let live = &lodged.live;
+        let session = (&live.output, Self::called(live));
         let meter = self
             .meters
-            .meter(owner, session, policy, self.clock.now_ms());
+            .meter(&live.owner, session, policy, self.clock.now_ms());
         if let Some(quota) = meter.used_up() {
             let denied = identified.refuse(Reason::QuotaExceeded, &shown(&quota), Some(quota));
-            return self.refuse(denied, caller.told);
+            return self.refuse(denied);
         }
         let places = Places {
             sessions: self,
-            live: lodged.live,
+            live: Arc::clone(live),
             context: lodged.lodging.context,
             stay: lodged.stay,
         };
-        let ruling = match identified.enclose(policy, SANDBOX_TOOLS, &places).await {
-            Ok(enclosed) => {
-                caller.progress.done("place");
-                match enclosed.check().await {
-                    Ok(checked) => {
-                        // It may have changed while the call waited.
-                        let now = self.policy(Some(&policy.route));
-                        let policy = now.as_ref().unwrap_or(policy);
-                        checked.decide(policy, RunMode::Autonomous, self.clock.as_ref())
-                    }
-                    Err(denied) => Ruling::Denied(denied),
+        let ruling = async {
+            let enclosed = match identified.enclose(policy, SANDBOX_TOOLS, &places).await {
+                Ok(enclosed) => enclosed,
+                Err(denied) => return Ruling::Denied(denied),
+            };
+            caller.progress.done("place");
+            match enclosed.check().await {
+                Ok(checked) => {
+                    // It may have changed while the call waited.
+                    let now = self.policy(Some(&policy.route));
+                    let policy = now.as_ref().unwrap_or(policy);
+                    checked.decide(policy, RunMode::Autonomous, self.clock.as_ref())
                 }
+                Err(denied) => Ruling::Denied(denied),
             }
-            Err(denied) => Ruling::Denied(denied),
         };
+        let ruling = lodged.noted.during(ruling).await;
         caller.progress.done("decide");
         match ruling {
-            Ruling::Allowed(allowed) => self.perform(allowed, meter, caller).await,
-            Ruling::Denied(denied) => self.refuse(denied, caller.told),
-            // Nobody is there yet who could approve it.
-            Ruling::Held(held) => {
-                let refused = match held.record(&self.journal) {
-                    Ok(pending) => pending.refuse(),
-                    Err(refused) => refused,
-                };
-                tell(caller.told, Told::Refused(refused));
+            Ruling::Allowed(allowed) => {
+                self.perform(allowed, meter, &mut lodged.noted, caller)
+                    .await
             }
+            Ruling::Denied(denied) => self.refuse(denied),
+            // Nobody is there yet who could approve it.
+            Ruling::Held(held) => Told::Refused(match held.record(&self.journal) {
+                Ok(pending) => pending.refuse(),
+                Err(refused) => refused,
+            }),
         }
     }
 
-    async fn perform<S: Sandbox>(&self, allowed: Allowed<S>, mut meter: Meter, caller: Caller) {
-        let Caller { io, told, progress } = caller;
-        let answer = match allowed.record(&self.journal, &self.stores).await {
+    async fn perform<S: Sandbox>(
+        &self,
+        allowed: Allowed<S>,
+        mut meter: Meter,
+        noted: &mut Noted<'_>,
+        caller: Caller,
+    ) -> Told {
+        let Caller { io, progress } = caller;
+        // What a new session and its first decision write is on its way to the disk at the same time.
+        let recording = allowed.record(&self.journal, &self.stores);
+        let answer = match noted.during(recording).await {
             Recording::Recorded(recorded) => {
-                progress.done("record");
-                let facts = Box::new(recorded.facts().clone());
-                let ended = recorded.lease().run_through(&mut meter, io).await;
+                let leased = recorded.lease();
+                let facts = Box::new(leased.facts().clone());
+                let ended = match noted.done().await {
+                    Ok(()) => {
+                        progress.done("record");
+                        leased.run_through(&mut meter, io).await
+                    }
+                    Err(error) => leased.give_up(chain(error), io),
+                };
                 progress.done("end");
                 match ended.release(&mut Nowhere).await {
                     Ok(released) => Told::Released(released),
@@ -356,12 +375,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Recording::Refused(refused) => Told::Refused(refused),
         };
         progress.done("outcome");
-        tell(told, answer);
+        answer
     }
 
     /// Records a refusal, and then tells it.
-    fn refuse(&self, denied: Denied, told: oneshot::Sender<Told>) {
-        tell(told, Told::Refused(denied.record(&self.journal)));
+    fn refuse(&self, denied: Denied) -> Told {
+        Told::Refused(denied.record(&self.journal))
     }
 }
 

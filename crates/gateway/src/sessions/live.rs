@@ -189,6 +189,15 @@ impl Table {
         Arc::clone(rows.threads.entry(key).or_default())
     }
 
+    /// Gives a session to its thread, if nobody is about to.
+    pub(super) fn seat(&self, live: &Arc<Live>) {
+        let Some(thread) = &live.thread else { return };
+        let slot = self.slot((live.owner.clone(), thread.clone()));
+        if let Ok(mut current) = slot.try_lock() {
+            *current = Some(Arc::clone(live));
+        }
+    }
+
     /// The owner's session that has this context.
     pub(super) fn with_context(&self, owner: &Owner, context: ContextId) -> Option<Arc<Live>> {
         let rows = self.lock();

@@ -7,12 +7,17 @@ use casemate_policy::{Profile, SessionMode};
 use casemate_ports::{Gone, Owner, SessionKeeper};
 use casemate_store::SessionStore as _;
 
-use super::{Ending, Live, SessionError, SessionStores, Sessions};
-use crate::Lodging;
+use super::{
+    Ending, Live, SessionError, SessionStores, Sessions,
+    opening::{Noted, OfThread, Opened},
+};
+use crate::{Lodging, beside::Beside};
 
 /// A call's session.
-pub(super) struct Lodged {
+pub(super) struct Lodged<'s> {
     pub(super) live: Arc<Live>,
+    /// If it is new: when it is on disk.
+    pub(super) noted: Noted<'s>,
     pub(super) lodging: Lodging,
     /// How long the session lives.
     pub(super) stay: Stay,
@@ -40,34 +45,36 @@ pub(super) struct Wish<'a> {
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// The session, and the context, that a call is to run in.
-    pub(super) async fn lodge(&self, wish: &Wish<'_>) -> Result<Lodged, SessionError> {
+    pub(super) async fn lodge<'s>(&'s self, wish: &Wish<'_>) -> Result<Lodged<'s>, SessionError> {
         let none = Within::default();
         let within = wish.within.unwrap_or(&none);
         let mode = wish.profile.sandbox.session;
-        let (live, new_session, stay) = match (within.session, &within.thread, within.context) {
+        let (found, new_session, stay) = match (within.session, &within.thread, within.context) {
             (Some(_), Some(_), _) => {
                 let both = "a call names a thread or a session, not both";
                 return Err(SessionError::Invalid(both.to_owned()));
             }
             (Some(session), None, _) => {
-                (self.named(wish.owner, session).await?, false, Stay::Named)
+                let live = self.named(wish.owner, session).await?;
+                (found(live), false, Stay::Named)
             }
             (None, None, Some(context)) => {
-                let found = self.table.with_context(wish.owner, context);
-                let live = found.ok_or(SessionError::NoContext(context))?;
-                (live, false, Stay::Named)
+                let live = self.table.with_context(wish.owner, context);
+                let live = live.ok_or(SessionError::NoContext(context))?;
+                (found(live), false, Stay::Named)
             }
             (None, Some(thread), _) if mode != SessionMode::Call => {
-                let (live, new) = self.of_thread(wish.owner, thread, wish.profile).await?;
-                (live, new, Stay::ForThread)
+                let (found, new) = self.of_thread(wish.owner, thread, wish.profile).await?;
+                (found, new, Stay::ForThread)
             }
             (None, _, _) => {
-                let live = self
+                let opened = self
                     .open(wish.owner, None, wish.profile, Stay::Once)
                     .await?;
-                (live, true, Stay::Once)
+                (opened, true, Stay::Once)
             }
         };
+        let Opened { live, mut noted } = found;
         if live.profile != wish.profile.digest() {
             return Err(self.outgrown(&live, stay).await);
         }
@@ -86,13 +93,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
             lodging.context = Some(context);
         } else if mode == SessionMode::Context && stay != Stay::Once && wish.executes.is_none() {
-            let (context, new) = self.own_context(&live, stay).await?;
+            let started = noted.during(self.own_context(&live, stay)).await;
+            if started.is_err() {
+                // Not left half known.
+                noted.done().await;
+            }
+            let (context, new) = started?;
             lodging.context = Some(context);
             lodging.new_context = new;
         }
         self.note_use(&live).await?;
         Ok(Lodged {
             live,
+            noted,
             lodging,
             stay,
         })
@@ -128,70 +141,69 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
 
     /// The session that a thread has, and whether it was opened just now. If the thread had one and lost
     /// it, the first who expects its files is told so.
-    pub(super) async fn of_thread(
-        &self,
+    pub(super) async fn of_thread<'s>(
+        &'s self,
         owner: &Owner,
         thread: &str,
         profile: &Profile,
-    ) -> Result<(Arc<Live>, bool), SessionError> {
+    ) -> Result<(Opened<'s>, bool), SessionError> {
         let slot = self.table.slot((owner.clone(), thread.to_owned()));
-        let mut current = slot.lock().await;
-        if let Some(live) = current.as_ref()
-            && !live.is_over()
-        {
-            return self.fitting(live, profile).await;
+        let mut slot = slot.lock_owned().await;
+        if let Some(live) = slot.as_ref().filter(|live| !live.is_over()) {
+            let live = Arc::clone(live);
+            return Ok((found(self.fitting(live, profile).await?), false));
         }
-        *current = None;
-        let store = self.stores.open(&owner.agent).await?;
-        if let Some(record) = store.thread_session(&owner.tenant, thread).await? {
-            match &record.end {
-                None => {
-                    if let Some(live) = self.table.get(record.id) {
-                        *current = Some(Arc::clone(&live));
-                        return self.fitting(&live, profile).await;
-                    }
-                    // It lived when its process died, and nobody has it now.
-                    let why = Ending::Kept(Gone::KeeperLost);
-                    let now_ms = self.clock.now_ms();
-                    store.end_session(record.id, why.as_str(), now_ms).await?;
-                    store.tell_session(record.id).await?;
-                    let session = record.id;
-                    return Err(SessionError::Gone { session, why });
-                }
-                // Whoever destroyed it knows, and whoever could not open it.
-                Some(end)
-                    if !matches!(
-                        Ending::from_word(&end.why),
-                        Ending::Kept(Gone::Destroyed) | Ending::NeverOpened
-                    ) =>
-                {
-                    if store.tell_session(record.id).await? {
-                        return Err(SessionError::Gone {
-                            session: record.id,
-                            why: Ending::from_word(&end.why),
-                        });
-                    }
-                }
-                Some(_) => {}
+        *slot = None;
+        let of = Some(OfThread { thread, slot });
+        let opened = self.open(owner, of, profile, Stay::ForThread).await?;
+        Ok((opened, true))
+    }
+
+    /// Whether a thread may have a new session: not before it was told what became of the one that it had.
+    pub(super) async fn before(
+        &self,
+        store: &P::Store,
+        tenant: &str,
+        thread: &str,
+    ) -> Result<(), SessionError> {
+        let Some(record) = store.thread_session(tenant, thread).await? else {
+            return Ok(());
+        };
+        let session = record.id;
+        let why = match record.end {
+            None => {
+                // It lived when its process died, and nobody has it now.
+                let why = Ending::Kept(Gone::KeeperLost);
+                let now_ms = self.clock.now_ms();
+                store.end_session(session, why.as_str(), now_ms).await?;
+                store.tell_session(session).await?;
+                return Err(SessionError::Gone { session, why });
             }
+            Some(end) => Ending::from_word(&end.why),
+        };
+        // Whoever destroyed it knows, and whoever could not open it.
+        if matches!(why, Ending::Kept(Gone::Destroyed) | Ending::NeverOpened)
+            || !store.tell_session(session).await?
+        {
+            return Ok(());
         }
-        let live = self
-            .open(owner, Some(thread), profile, Stay::ForThread)
-            .await?;
-        *current = Some(Arc::clone(&live));
-        Ok((live, true))
+        Err(SessionError::Gone { session, why })
     }
 
     /// A thread's session, if its profile is still the one that it was opened under.
-    async fn fitting(
-        &self,
-        live: &Arc<Live>,
-        profile: &Profile,
-    ) -> Result<(Arc<Live>, bool), SessionError> {
+    async fn fitting(&self, live: Arc<Live>, profile: &Profile) -> Result<Arc<Live>, SessionError> {
         if live.profile == profile.digest() {
-            Ok((Arc::clone(live), false))
+            Ok(live)
         } else {
-            Err(self.outgrown(live, Stay::ForThread).await)
+            Err(self.outgrown(&live, Stay::ForThread).await)
         }
+    }
+}
+
+/// A session that was there before.
+const fn found<'s>(live: Arc<Live>) -> Opened<'s> {
+    Opened {
+        live,
+        noted: Beside::Done(Ok(())),
     }
 }

@@ -57,14 +57,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let mut open = self.decide(intent, policy)?;
         let opened = match thread {
-            Some(thread) => {
-                let found = self.of_thread(&owner, thread, policy).await;
-                found.map(|(live, new)| (live.id, new))
-            }
-            None => {
-                let opened = self.open(&owner, None, policy, Stay::Named).await;
-                opened.map(|live| (live.id, true))
-            }
+            Some(thread) => match self.of_thread(&owner, thread, policy).await {
+                Ok((found, new)) => found.noted().await.map(|live| (live.id, new)),
+                Err(error) => Err(error),
+            },
+            None => match self.open(&owner, None, policy, Stay::Named).await {
+                Ok(opened) => opened.noted().await.map(|live| (live.id, true)),
+                Err(error) => Err(error),
+            },
         };
         let lodging = &mut open.deed.lodging;
         match &opened {

@@ -6,9 +6,10 @@ use casemate_model::{Digest, SessionId};
 use casemate_policy::Profile;
 use casemate_ports::{Gone, KeeperError, Owner, SessionKeeper};
 use casemate_store::{SessionRecord, SessionStore as _};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Ending, Live, SessionError, SessionStores, Sessions, image_name, lodge::Stay};
-use crate::{Lodging, limits::TOUCH_EVERY_MS};
+use crate::{Lodging, beside::Beside, limits::TOUCH_EVERY_MS};
 
 /// Whether the one who asks is told of an end in the name of its thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,67 +20,109 @@ pub(super) enum Tell {
     Caller,
 }
 
+/// A session that was opened, and what is still being done about it.
+pub(super) struct Opened<'s> {
+    pub(super) live: Arc<Live>,
+    /// Its way onto the disk. Nobody may hear of the session, and nothing run in it, before that has come to its end.
+    pub(super) noted: Noted<'s>,
+}
+
+/// That a session is on disk, sooner or later.
+pub(super) type Noted<'s> = Beside<'s, Result<(), SessionError>>;
+
+/// Of which thread a new session is, and the thread's slot, held until the session is known.
+pub(super) struct OfThread<'t> {
+    pub(super) thread: &'t str,
+    pub(super) slot: OwnedMutexGuard<Option<Arc<Live>>>,
+}
+
+impl Opened<'_> {
+    /// The session, when it is on disk.
+    pub(super) async fn noted(self) -> Result<Arc<Live>, SessionError> {
+        self.noted.result().await.map(|()| self.live)
+    }
+}
+
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
-    /// Opens a session. One that stays is on disk before anybody hears of it.
-    pub(super) async fn open(
-        &self,
+    /// Opens a session.
+    pub(super) async fn open<'s>(
+        &'s self,
         owner: &Owner,
-        thread: Option<&str>,
+        of: Option<OfThread<'_>>,
         profile: &Profile,
         stay: Stay,
-    ) -> Result<Arc<Live>, SessionError> {
+    ) -> Result<Opened<'s>, SessionError> {
         let spec = self.spec(owner, profile)?;
         let (id, kind) = (spec.id, spec.kind);
         let now_ms = self.clock.now_ms();
-        let live = Arc::new(Live::new(
-            id,
-            owner.clone(),
-            thread.map(str::to_owned),
-            profile.digest(),
-            [],
-            now_ms,
-        ));
+        let thread = of.as_ref().map(|of| of.thread.to_owned());
         // Also for one that is not remembered: an agent without a store cannot have calls recorded.
         let store = self.stores.open(&owner.agent).await?;
-        let warm = if stay == Stay::Once {
-            self.keeper.open(spec).await?.warm
-        } else {
-            let record = SessionRecord {
-                id,
-                tenant: owner.tenant.clone(),
-                thread: live.thread.clone(),
-                image: image_name(profile),
-                profile: profile.digest(),
-                created_at_ms: now_ms,
-                used_at_ms: now_ms,
-                end: None,
-            };
-            let (opened, added) = tokio::join!(self.keeper.open(spec), store.add_session(&record));
-            match (opened, added) {
-                (Ok(status), Ok(())) => {
-                    self.table.add(&live);
-                    status.warm
+        let status = match &thread {
+            Some(thread) => {
+                // Most threads had none before.
+                let before = self.before(&store, &owner.tenant, thread);
+                let (before, opened) = tokio::join!(before, self.keeper.open(spec));
+                match (before, opened) {
+                    (Ok(()), opened) => opened?,
+                    (Err(error), Ok(_)) => {
+                        drop(self.keeper.close(id, owner.clone()).await);
+                        return Err(error);
+                    }
+                    (Err(error), Err(_)) => return Err(error),
                 }
-                (Ok(_), Err(error)) => {
-                    // What is not remembered must not stay.
-                    drop(self.keeper.close(id, owner.clone()).await);
-                    return Err(error.into());
-                }
-                (Err(error), Ok(())) => {
-                    // It never was, so nobody misses it.
-                    let why = Ending::NeverOpened;
-                    store.end_session(id, why.as_str(), now_ms).await?;
-                    return Err(error.into());
-                }
-                (Err(error), Err(_)) => return Err(error.into()),
             }
+            None => self.keeper.open(spec).await?,
         };
-        if !warm {
+        let record = SessionRecord {
+            id,
+            tenant: owner.tenant.clone(),
+            thread: thread.clone(),
+            image: image_name(profile),
+            profile: profile.digest(),
+            created_at_ms: now_ms,
+            used_at_ms: now_ms,
+            end: None,
+        };
+        let owned = owner.clone();
+        let live = Arc::new(Live::new(id, owned, thread, record.profile, [], now_ms));
+        if !status.warm {
             // Its pool is empty, or its keeper is another one, which knows of no pool.
             self.forget_stock_of(owner, kind);
         }
         self.stock(owner, kind, profile).await;
-        Ok(live)
+        let noted = match stay {
+            Stay::Once => Beside::Done(Ok(())),
+            Stay::ForThread | Stay::Named => {
+                let slot = of.map(|of| of.slot);
+                Beside::new(self.note_opened(store, record, Arc::clone(&live), slot))
+            }
+        };
+        Ok(Opened { live, noted })
+    }
+
+    /// Puts a session that stays on disk, and then where others find it.
+    async fn note_opened(
+        &self,
+        store: P::Store,
+        record: SessionRecord,
+        live: Arc<Live>,
+        slot: Option<OwnedMutexGuard<Option<Arc<Live>>>>,
+    ) -> Result<(), SessionError> {
+        if let Err(error) = store.add_session(&record).await {
+            live.end();
+            // What is not remembered must not stay.
+            drop(self.keeper.close(live.id, live.owner.clone()).await);
+            return Err(error.into());
+        }
+        // Its first call may have found it dead already.
+        if !live.is_over() {
+            self.table.add(&live);
+            if let Some(mut slot) = slot {
+                *slot = Some(live);
+            }
+        }
+        Ok(())
     }
 
     /// Notes that a session is used, now and then.

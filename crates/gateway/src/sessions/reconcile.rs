@@ -104,6 +104,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             status.contexts,
             record.used_at_ms,
         );
-        self.table.add(&Arc::new(live));
+        let live = Arc::new(live);
+        self.table.add(&live);
+        self.table.seat(&live);
     }
 }

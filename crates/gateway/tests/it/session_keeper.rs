@@ -14,6 +14,7 @@ use casemate_ports::{
     KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus, Ready, Sandbox, SessionKeeper,
     SessionSpec, SessionStatus,
 };
+use casemate_store::{SessionRecord, SessionStore as _, SqliteStore};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::fake::{Script, ended};
@@ -47,6 +48,8 @@ struct State {
     steps: Vec<Step>,
     /// What the next `open` answers.
     refuses: Option<fn() -> KeeperError>,
+    /// Where the name of each session that is opened is taken by another one.
+    takes_names: Option<Arc<SqliteStore>>,
     running: usize,
     most_running: usize,
 }
@@ -138,6 +141,11 @@ impl FakeSessions {
         self.state.lock().unwrap().refuses = refuses;
     }
 
+    /// From now on another session has the name of each that is opened, in this store.
+    pub(crate) fn take_names(&self, store: Option<Arc<SqliteStore>>) {
+        self.state.lock().unwrap().takes_names = store;
+    }
+
     fn note(&self, step: Step) {
         self.state.lock().unwrap().steps.push(step);
     }
@@ -156,6 +164,19 @@ impl FakeSessions {
             },
             _ => Err(KeeperError::NoSession(session)),
         }
+    }
+}
+
+fn of_another(id: SessionId) -> SessionRecord {
+    SessionRecord {
+        id,
+        tenant: "another".into(),
+        thread: None,
+        image: "host".into(),
+        profile: Digest::of(b""),
+        created_at_ms: 0,
+        used_at_ms: 0,
+        end: None,
     }
 }
 
@@ -178,6 +199,10 @@ impl SessionKeeper for FakeSessions {
     async fn open(&self, spec: SessionSpec) -> Result<SessionStatus, KeeperError> {
         // Somebody else's turn: a real one takes its time.
         tokio::task::yield_now().await;
+        let takes_names = self.state.lock().unwrap().takes_names.clone();
+        if let Some(store) = takes_names {
+            store.add_session(&of_another(spec.id)).await.unwrap();
+        }
         let mut state = self.state.lock().unwrap();
         if let Some(refuses) = state.refuses {
             return Err(refuses());

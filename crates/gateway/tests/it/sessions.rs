@@ -1,8 +1,10 @@
 //! Which call gets which session.
 
-use casemate_gateway::{Ask, Caller, Ending, Key, SessionError, Told};
+use std::sync::Arc;
+
+use casemate_gateway::{Ask, Caller, Ending, Key, SessionError, Stores as _, Told};
 use casemate_ledger::Kind;
-use casemate_model::{ContextId, Reason, SessionId, Within};
+use casemate_model::{Cause, ContextId, OutcomeStatus, Reason, SessionId, Within};
 use casemate_policy::{Authenticator, Claims, Verified};
 use casemate_ports::{Gone, ImageRef, KeeperError};
 
@@ -222,6 +224,36 @@ async fn a_session_that_could_not_be_opened_never_was() {
     let (_, new) = ran(&house.call(&rooms, in_thread("t", TRUE)).await);
     assert!(new);
     assert_eq!(house.keeper.runs(), 1);
+}
+
+/// Nothing runs in a session that is not on disk: it is destroyed, and the record says why nothing ran.
+#[tokio::test]
+async fn nothing_runs_in_a_session_that_cannot_be_remembered() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let store = Arc::new(house.store().open("local").await.unwrap());
+    house.keeper.take_names(Some(store));
+    let told = house.call(&rooms, in_thread("t", TRUE)).await;
+    let Told::Released(released) = told else {
+        panic!("{told:?}")
+    };
+    let outcome = released.outcome();
+    assert_eq!(outcome.status, OutcomeStatus::Failed);
+    assert_eq!((outcome.cause, outcome.exit), (Cause::Cancelled, None));
+    let why = released.trouble().unwrap();
+    assert!(why.contains("session"), "{why}");
+    assert_eq!(house.keeper.runs(), 0);
+    assert!(house.keeper.alive().is_empty());
+    assert_eq!(house.world.kinds(), [Kind::Allowed, Kind::Outcome]);
+    let opened = rooms
+        .open_session(&caller(&house, "local"), Some("t"), &house.policy())
+        .await;
+    assert!(opened.is_err());
+    assert!(house.keeper.alive().is_empty());
+    house.keeper.take_names(None);
+    let (session, new) = ran(&house.call(&rooms, in_thread("t", TRUE)).await);
+    assert!(new);
+    assert_eq!(house.keeper.alive(), [session]);
 }
 
 /// The kind of a session is its profile's: image, limits, quotas; its pool is stocked once.
