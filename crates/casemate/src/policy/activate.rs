@@ -169,16 +169,14 @@ fn judge(
             "install a solver (`pip install cvc5`), or say --break-glass REASON: that is recorded, and raises an alert",
         ));
     }
-    let approvers = store
-        .trusted()
-        .map_err(|error| {
-            Lack::new(
-                Reason::PolicyError,
-                one_line(&error),
-                "repair the list of trusted keys",
-            )
-        })?
-        .of(Role::Approver);
+    let trusted = store.trusted().map_err(|error| {
+        let hint = "repair the list of trusted keys";
+        Lack::new(Reason::PolicyError, one_line(&error), hint)
+    })?;
+    // Nobody approves what they publish.
+    let publishers = trusted.of(Role::Publisher);
+    let mut approvers = trusted.of(Role::Approver);
+    approvers.retain(|key| !publishers.contains(key));
     if approvers.is_empty() && widening.difference.old.is_none() {
         report::line(
             "the first bundle, and nobody is trusted to approve: the next one that permits more needs an approver",
