@@ -16,7 +16,7 @@ use casemate_model::{
     SideEffect, Strength,
 };
 use casemate_policy::{
-    BundleParts, Destination, Engine, Inputs, Profile, Syntax, Token, Verdict, Wish,
+    BundleParts, Destination, Engine, Inputs, Manifest, Profile, Syntax, Token, Verdict, Wish,
 };
 use cedar_policy::{
     Authorizer, Context, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
@@ -31,6 +31,8 @@ const ROUNDS: usize = 20_000;
 const SCAN_ROUNDS: usize = 300;
 /// Policies in all, about: each route has a tool and what can be done with its sessions.
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
+/// Routes that are called in turn, of all that there are.
+const IN_USE: usize = 16;
 const NOW_MS: u64 = 1_795_000_000_000;
 
 const FIVE: &str = r#"
@@ -127,28 +129,15 @@ fn engine_of(size: usize) -> Result<Value, Failure> {
     let engine = Engine::compile(BundleParts {
         digest: Digest::of(b"bench"),
         profiles,
+        manifests: manifests()?,
         ..BundleParts::default()
     })
     .map_err(|faults| format!("{faults:?}"))?;
     let compiled_ms = began.elapsed().as_secs_f64() * 1e3;
     let count = engine.policies().policies().count();
-    let asked: Vec<_> = (0..1_024).map(|nth| inputs(nth * 7 % routes)).collect();
-    let mut nth = 0;
-    let mut next = || {
-        nth = (nth + 1) % asked.len();
-        asked.get(nth).ok_or("no inputs")
-    };
-    // Each is asked once before: who asks first pays for gathering the candidates.
-    for inputs in &asked {
-        let decision = engine.judge(inputs);
-        if decision.verdict != Verdict::Allow {
-            return Err(decision.detail.into());
-        }
-    }
-    let allowed = measure(ROUNDS, || {
-        black_box(engine.judge(next()?));
-        Ok(())
-    })?;
+    let in_turn = |routes: usize| (0..routes.min(1_024)).map(inputs).collect::<Vec<_>>();
+    let allowed = decisions(&engine, &in_turn(routes.min(IN_USE)))?;
+    let everywhere = decisions(&engine, &in_turn(routes))?;
     let mut refused = inputs(0);
     refused.token.audience = "another-service".to_owned();
     let denied = measure(ROUNDS, || {
@@ -165,15 +154,53 @@ fn engine_of(size: usize) -> Result<Value, Failure> {
         "policies": count,
         "compiled ms": compiled_ms,
         "allowed": allowed,
+        "every route in turn": everywhere,
         "denied": denied,
         "a scan of all by bare Cedar": scanned,
     }))
 }
 
+/// What the profile's tools are.
+fn manifests() -> Result<Vec<Manifest>, Failure> {
+    let tools = [
+        ("orders.lookup", "read", "none"),
+        ("policies.current_refund_policy", "read", "none"),
+        ("refunds.draft_refund", "draft", "required"),
+        ("refunds.issue_refund", "write", "required"),
+        ("email.send_customer", "external_send", "required"),
+    ];
+    let manifest = |(name, side_effect, idempotency): (&str, &str, &str)| {
+        let text = format!(
+            "name = \"{name}\"\nside_effect = \"{side_effect}\"\ntier = \"tool_limited\"\nscopes = []\n\
+             destinations = [\"api.example.com\"]\napproval = \"profile\"\nidempotency = \"{idempotency}\"\n"
+        );
+        let parsed = Manifest::parse(text.as_bytes(), Syntax::Toml);
+        parsed.map_err(|faults| format!("{faults:?}").into())
+    };
+    tools.into_iter().map(manifest).collect()
+}
+
+/// What it costs to decide these in turn.
+fn decisions(engine: &Engine, asked: &[Inputs]) -> Result<Value, Failure> {
+    // Who asks first pays for gathering the candidates.
+    for inputs in asked {
+        let decision = engine.judge(inputs);
+        if decision.verdict != Verdict::Allow {
+            return Err(decision.detail.into());
+        }
+    }
+    let mut nth = 0;
+    measure(ROUNDS, || {
+        nth = (nth + 1) % asked.len();
+        black_box(engine.judge(asked.get(nth).ok_or("no inputs")?));
+        Ok(())
+    })
+}
+
 fn profile(nth: usize) -> Result<Profile, Failure> {
     let text = include_str!("../profiles/support_refund_assistant.json").replace(
         "\"route\": \"support_refund_assistant\"",
-        &format!("\"route\": \"route-{nth}\""),
+        &format!("\"route\": \"route-{nth}\", \"tier\": \"tool_limited\""),
     );
     Profile::parse(text.as_bytes(), Syntax::Json).map_err(|faults| format!("{faults:?}").into())
 }

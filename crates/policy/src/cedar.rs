@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     str::FromStr as _,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use casemate_model::{ControlName, Isolation, SideEffect, Strength};
@@ -218,19 +218,38 @@ pub(crate) fn name_of(policy: &Policy) -> String {
         .map_or_else(|| policy.id().to_string(), str::to_owned)
 }
 
-/// What a sandbox enforces: a control counts when it is enforced whole.
-pub(crate) fn sandbox(isolation: &Isolation) -> ast::Value {
+/// What sandboxes enforce, as values: a host has few kinds of them, and making the value takes longer than comparing two.
+#[derive(Debug, Default)]
+pub(crate) struct Sandboxes(RwLock<Vec<(Isolation, ast::Value)>>);
+
+/// The most that are kept. Beyond, all are forgotten.
+const MAX_SANDBOXES: usize = 16;
+
+impl Sandboxes {
+    /// What a sandbox enforces: a control counts when it is enforced whole.
+    pub(crate) fn value(&self, isolation: &Isolation) -> ast::Value {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, value)) = known.iter().find(|(known, _)| known == isolation) {
+            return value.clone();
+        }
+        drop(known);
+        let value = sandbox(isolation);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_SANDBOXES {
+            known.clear();
+        }
+        known.push((isolation.clone(), value.clone()));
+        value
+    }
+}
+
+fn sandbox(isolation: &Isolation) -> ast::Value {
+    let name = |name: &'static str| smol_str::SmolStr::new_static(name);
     let mut fields = BTreeMap::new();
-    fields.insert(
-        smol_str::SmolStr::new_static("tier"),
-        number(rank(isolation.tier)),
-    );
-    for name in ControlName::ALL {
-        let enforced = isolation.strength(*name) == Strength::Enforced;
-        fields.insert(
-            smol_str::SmolStr::new_static(name.as_str()),
-            enforced.into(),
-        );
+    fields.insert(name("tier"), number(rank(isolation.tier)));
+    for control in ControlName::ALL {
+        let enforced = isolation.strength(*control) == Strength::Enforced;
+        fields.insert(name(control.as_str()), enforced.into());
     }
     ast::Value::record_arc(Arc::new(fields), None)
 }

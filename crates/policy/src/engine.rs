@@ -15,7 +15,7 @@ use cedar_policy::{
 
 use crate::{
     cedar::{
-        self, CedarError, Type, Vocabulary, context, name_of, number, record, string, strings,
+        CedarError, Sandboxes, Type, Vocabulary, context, name_of, number, record, string, strings,
     },
     decide::{Access, Check, CheckName, Decision, Verdict},
     explain::explain,
@@ -40,6 +40,7 @@ pub struct Engine {
     vocabulary: Arc<Vocabulary>,
     entities: Entities,
     index: Index,
+    sandboxes: Sandboxes,
     authorizer: Authorizer,
 }
 
@@ -140,6 +141,7 @@ impl Engine {
             manifests: source.manifests,
             entities: vocabulary.entities(entities)?,
             index: Index::new(policies)?,
+            sandboxes: Sandboxes::default(),
             authorizer: Authorizer::new(),
             vocabulary,
         })
@@ -398,6 +400,7 @@ impl Engine {
             .budget
             .map(|budget| record([("left", Some(number(budget.left)))]));
         let delegated = inputs.delegated.as_ref();
+        let isolation = inputs.isolation.as_ref();
         Ok(context([
             ("agent", Some(words.entity(Type::Agent, &inputs.agent)?)),
             ("tenant", Some(words.entity(Type::Tenant, &inputs.tenant)?)),
@@ -414,7 +417,10 @@ impl Engine {
             ("approval", approval),
             ("labels", labels),
             ("budget", budget),
-            ("sandbox", inputs.isolation.as_ref().map(cedar::sandbox)),
+            (
+                "sandbox",
+                isolation.map(|isolation| self.sandboxes.value(isolation)),
+            ),
         ]))
     }
 }

@@ -7,6 +7,7 @@ mod field;
 mod goals;
 mod host;
 mod ledger;
+mod policy;
 mod report;
 mod run;
 mod runsc;
@@ -16,6 +17,7 @@ mod sandbox;
 pub use self::{
     crun::serve as serve_crun,
     ledger::ledger,
+    policy::policy,
     run::{RunOptions, run},
     sandbox::{Extent, SandboxOptions, sandbox},
 };

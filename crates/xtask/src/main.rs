@@ -95,6 +95,8 @@ enum Bench {
     },
     /// Appending to the ledger
     Ledger,
+    /// Decisions, beside bare Cedar
+    Policy,
     /// The worker of `bench run` that times crun
     #[command(hide = true)]
     ServeCrun {
@@ -193,6 +195,7 @@ fn measure(bench: Bench) -> Result<()> {
             },
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),
+        Bench::Policy => bench::policy(&Tree::current()?),
         Bench::ServeCrun { directory } => bench::serve_crun(&directory),
     }
 }

@@ -35,7 +35,7 @@ pub fn ledger(tree: &Tree) -> Result<()> {
 }
 
 /// The JSON object that the benchmark prints, whatever is printed around it.
-fn measured(output: &str) -> Result<Value> {
+pub(super) fn measured(output: &str) -> Result<Value> {
     output
         .find('{')
         .and_then(|start| output.get(start..))
