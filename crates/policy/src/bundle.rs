@@ -1,19 +1,24 @@
 //! A bundle's profiles, tools and policies, checked together and put into one engine.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use casemate_model::Digest;
+use casemate_model::{Digest, SideEffect};
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, ValidationMode, Validator};
 
 use crate::{
     cedar::Vocabulary,
+    decide::Access,
     diagnostic::{Diagnostic, Fault, Report},
     engine::{Engine, Source},
     grant::needed,
     manifest::Manifest,
     profile::Profile,
+    rules,
     tool::ToolFacts,
-    visible::quoted,
+    visible::{message, quoted},
 };
 
 /// The largest file of policies, in bytes.
@@ -108,8 +113,9 @@ impl Engine {
             ));
         }
         let mut policies = Vec::new();
+        let mut files = BTreeMap::new();
         for file in &parts.policies {
-            match read_policies(file, policies.len()) {
+            match read_policies(file, &mut files) {
                 Ok(read) => policies.extend(read),
                 Err(found) => faults.extend(found.into_iter().map(|diagnostic| BundleFault {
                     file: file.name.clone(),
@@ -180,7 +186,18 @@ fn check_profile(
             "say what kind of work it contains: nothing moves to a stronger tier by itself",
         );
     }
+    let accesses: Vec<_> = Access::KINDS.iter().map(|kind| kind.as_str()).collect();
     for name in profile.tools.listed() {
+        if accesses.contains(&name) {
+            fault(
+                "tools",
+                format!(
+                    "the tool {} is called as something that is done with sessions",
+                    quoted(name)
+                ),
+                "give it another name",
+            );
+        }
         let Some(facts) = manifests.get(name).map(ToolFacts::from) else {
             fault(
                 "tools",
@@ -215,7 +232,12 @@ fn check_profile(
 }
 
 /// Reads a file of policies. Each narrows: what may happen is said by profiles alone.
-fn read_policies(file: &PolicyFile, before: usize) -> Result<Vec<Policy>, Vec<Diagnostic>> {
+///
+/// `files` says which policy is in which file, of those that were read before.
+fn read_policies<'f>(
+    file: &'f PolicyFile,
+    files: &mut BTreeMap<String, &'f str>,
+) -> Result<Vec<Policy>, Vec<Diagnostic>> {
     let mut report = Report::new(&file.text);
     let mut wrong = |message: &str, hint: &str| {
         report.add(0, "", || Fault::new(message, hint));
@@ -244,9 +266,24 @@ fn read_policies(file: &PolicyFile, before: usize) -> Result<Vec<Policy>, Vec<Di
     let mut named = Vec::new();
     for policy in set.policies() {
         // What Cedar calls them, `policy0` and so on, is of one file.
-        let own = policy.annotation("id").map(str::to_owned);
-        let id = own.unwrap_or_else(|| format!("{}#{}", file.name, policy.id()));
         let at = position_of(text, policy);
+        let id = match policy.annotation("id").map(rules::policy) {
+            Some(Ok(own)) => own,
+            Some(Err(fault)) => {
+                report.add(at, "", || fault);
+                continue;
+            }
+            None => format!("{}#{}", file.name, policy.id()),
+        };
+        if let Some(other) = files.insert(id.clone(), &file.name) {
+            report.add(at, &id, || {
+                Fault::new(
+                    format!("another policy is called so, in {}", message(other)),
+                    "give each policy a name of its own",
+                )
+            });
+            continue;
+        }
         if policy.effect() == Effect::Permit {
             report.add(at, &id, || {
                 Fault::new(
@@ -257,7 +294,7 @@ fn read_policies(file: &PolicyFile, before: usize) -> Result<Vec<Policy>, Vec<Di
         }
         named.push((at, policy.new_id(PolicyId::new(id))));
     }
-    if before + named.len() > MAX_POLICIES {
+    if files.len() > MAX_POLICIES {
         report.add(0, "", || {
             Fault::new(
                 format!("more than {MAX_POLICIES} policies"),
@@ -278,7 +315,7 @@ fn validate(named: &[(usize, Policy)], report: &mut Report<'_>) {
     for (at, policy) in named {
         if let Err(error) = set.add(policy.clone()) {
             report.add(*at, "", || {
-                Fault::new(error.to_string(), "give each policy a name of its own")
+                Fault::new(said(&error), "give each policy a name of its own")
             });
         }
     }
@@ -287,18 +324,20 @@ fn validate(named: &[(usize, Policy)], report: &mut Report<'_>) {
         found.next().map_or(0, |(at, _)| *at)
     };
     let result = Validator::new(words.schema.clone()).validate(&set, ValidationMode::Strict);
+    // Cedar says it again for each action to which a policy applies, in no order.
+    let mut found = BTreeSet::new();
     for error in result.validation_errors() {
-        let place = place(error).unwrap_or_else(|| at(error.policy_id()));
-        report.add(place, &error.policy_id().to_string(), || {
-            Fault::new(quoteless(error), help(error))
-        });
+        let id = error.policy_id();
+        let place = place(error).unwrap_or_else(|| at(id));
+        found.insert((place, id.to_string(), said(error), help(error)));
     }
     for warning in result.validation_warnings() {
-        report.add(
-            place(warning).unwrap_or_else(|| at(warning.policy_id())),
-            &warning.policy_id().to_string(),
-            || Fault::new(quoteless(warning), help(warning)),
-        );
+        let id = warning.policy_id();
+        let place = place(warning).unwrap_or_else(|| at(id));
+        found.insert((place, id.to_string(), said(warning), help(warning)));
+    }
+    for (place, id, message, hint) in found {
+        report.add(place, &id, || Fault::new(message, hint));
     }
 }
 
@@ -306,7 +345,7 @@ fn validate(named: &[(usize, Policy)], report: &mut Report<'_>) {
 fn add(report: &mut Report<'_>, errors: &cedar_policy::ParseErrors) {
     for error in errors.iter() {
         report.add(place(error).unwrap_or(0), "", || {
-            Fault::new(quoteless(error), help(error))
+            Fault::new(said(error), help(error))
         });
     }
 }
@@ -318,20 +357,31 @@ fn place(error: &impl miette::Diagnostic) -> Option<usize> {
 fn help(error: &impl miette::Diagnostic) -> String {
     error.help().map_or_else(
         || "see docs/reference/policies.md".to_owned(),
-        |help| crate::visible::shown(&help.to_string()),
+        |help| message(&help.to_string()),
     )
 }
 
-/// The error on one line that can drive no terminal.
-fn quoteless(error: &impl ToString) -> String {
-    crate::visible::shown(&error.to_string())
+/// What Cedar says, on one line that can drive no terminal, without the policy's name, which stands before it, and without the action,
+/// because the context is the same for each.
+fn said(error: &impl ToString) -> String {
+    let text = error.to_string();
+    let own = text
+        .strip_prefix("for policy `")
+        .and_then(|rest| rest.split_once("`, "));
+    let own = own.map_or(text.as_str(), |(_, own)| own);
+    let mut plain = own.to_owned();
+    for side_effect in SideEffect::ALL {
+        let action = format!(" for Casemate::Action::\"{side_effect}\"");
+        plain = plain.replace(&action, "");
+    }
+    message(&plain)
 }
 
 /// Where a policy stands in its file.
 fn position_of(text: &str, policy: &Policy) -> usize {
     policy
         .to_cedar()
-        .and_then(|own| text.find(own.lines().next()?))
+        .and_then(|own| text.find(&own).or_else(|| text.find(own.lines().next()?)))
         .unwrap_or(0)
 }
 

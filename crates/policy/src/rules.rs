@@ -6,7 +6,7 @@ use crate::{
     visible::quoted,
 };
 
-/// The longest name of a route or tool, in bytes.
+/// The longest name of a route, tool or policy, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 /// The only variable of a workspace template.
 const RUN_ID: &str = "${run_id}";
@@ -19,6 +19,11 @@ pub(crate) fn route(text: &str) -> Result<String, Fault> {
 /// A tool that has a manifest.
 pub(crate) fn tool(text: &str) -> Result<String, Fault> {
     name(text, "tool")
+}
+
+/// A policy that has a name.
+pub(crate) fn policy(text: &str) -> Result<String, Fault> {
+    name(text, "policy")
 }
 
 /// Something that can stand in a path, a URL and a log line.

@@ -16,7 +16,7 @@ use crate::{
     grant::needed,
     inputs::{Approval, Budget, Flaw, Inputs, Labels, Token, Wish},
     profile::Profile,
-    visible::{quoted, shown},
+    visible::{message, quoted, shown},
 };
 
 /// When tests happen, in milliseconds since 1970, if they do not say it.
@@ -132,7 +132,7 @@ impl Trial {
             let at = error.span().map_or(0, |span| span.start);
             fault(
                 at,
-                shown(error.message()),
+                message(error.message()),
                 "see docs/reference/policy-tests.md",
             )
         })?;
@@ -157,6 +157,20 @@ impl Trial {
                     quoted(&test.name)
                 );
                 return Err(fault(0, message, "name what is asked for"));
+            }
+            let known = |access: &str| Access::KINDS.iter().any(|kind| kind.as_str() == access);
+            if let Some(access) = test.access.as_deref().filter(|access| !known(access)) {
+                let message = format!(
+                    "the test {} asks for {}, which nobody can do with a session",
+                    quoted(&test.name),
+                    quoted(access)
+                );
+                let kinds: Vec<_> = Access::KINDS.iter().map(|kind| kind.as_str()).collect();
+                return Err(fault(
+                    0,
+                    message,
+                    &format!("write one of {}", kinds.join(", ")),
+                ));
             }
         }
         Ok(read.test)
@@ -250,7 +264,8 @@ impl Trial {
             mode: self.mode.unwrap_or(RunMode::Autonomous),
             now_ms,
             idempotency_key: self.idempotency_key.unwrap_or(true),
-            action_hash: Some(action),
+            // Nobody approves what is no call.
+            action_hash: self.tool.is_some().then_some(action),
             destination: self
                 .destination
                 .as_deref()

@@ -2,6 +2,8 @@
 
 /// The most characters of a foreign text that a message shows.
 const MAX_SHOWN_CHARS: usize = 80;
+/// The most characters of what another program's messages say.
+const MAX_MESSAGE_CHARS: usize = 400;
 
 /// `text` in back quotes, escaped, and cut if it is long.
 pub(crate) fn quoted(text: &str) -> String {
@@ -10,11 +12,20 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// `text`, escaped, and cut if it is long.
 pub(crate) fn shown(text: &str) -> String {
+    cut(text, MAX_SHOWN_CHARS)
+}
+
+/// As [`shown`], for what is a message already and is worth reading to its end.
+pub(crate) fn message(text: &str) -> String {
+    cut(text, MAX_MESSAGE_CHARS)
+}
+
+fn cut(text: &str, most: usize) -> String {
     let mut out = String::new();
-    for char in text.chars().take(MAX_SHOWN_CHARS) {
+    for char in text.chars().take(most) {
         push_escaped(&mut out, char);
     }
-    if text.chars().nth(MAX_SHOWN_CHARS).is_some() {
+    if text.chars().nth(most).is_some() {
         out.push('…');
     }
     out

@@ -2,57 +2,74 @@
 
 use std::thread;
 
-use casemate_model::Digest;
+use casemate_model::{
+    DestinationClass, Digest, IsolationTier, Reach, RunMode, SideEffect, Strength,
+};
 use casemate_policy::{
-    BundleParts, Engine, Inputs, Manifest, Profile, Syntax, Token, Verdict, Wish,
+    BundleParts, Decision, Destination, Engine, Inputs, Manifest, Profile, Syntax, Token, Verdict,
+    Wish,
 };
 
 use crate::build::{NOW_MS, isolation};
 
 const MANY: usize = 1_000;
 
-fn quoted(names: impl Iterator<Item = String>) -> String {
-    names
-        .map(|name| format!("\"{name}\""))
-        .collect::<Vec<_>>()
-        .join(", ")
+/// So many names as the elements of a list.
+fn list(count: usize, name: impl Fn(usize) -> String) -> String {
+    let names: Vec<_> = (0..count).map(|nth| format!("\"{}\"", name(nth))).collect();
+    names.join(", ")
 }
 
-fn profile() -> Profile {
-    let tools = quoted((0..MANY).map(|nth| format!("tool.{nth}")));
-    let below = (0..MANY / 2).map(|nth| format!("*.a{nth}.example.com"));
-    let domains = quoted(below.chain((0..MANY / 2).map(|nth| format!("b{nth}.example.com"))));
-    let words = |what: &str| quoted((0..MANY).map(|nth| format!("{what}-{nth}")));
+/// A profile with so many tools, and with so many of everything else.
+fn engine(tools: usize, others: usize) -> Engine {
+    let words = |what: &str| list(others, |nth| format!("{what}-{nth}"));
+    let domains = list(others, |nth| {
+        let below = if nth % 2 == 0 { "*." } else { "" };
+        format!("{below}a{nth}.example.com")
+    });
     let text = format!(
         "route = \"long\"\nrisk_class = \"low\"\ntier = \"tool_limited\"\n\
          [identity]\nallowed_issuers = [{}]\nrequired_audience = \"us\"\nrequired_scopes = [{}]\nallowed_tenants = [{}]\n\
          [sandbox]\nfilesystem = \"workspace\"\nworkspace = \"/workspace\"\n\
          [sandbox.network]\nallowed_domains = [{domains}]\nblock_private_networks = true\nrequire_tls = true\n\
          [sandbox.limits]\nmax_runtime_ms = 1000\nmax_output_bytes = 1000\n\
-         [tools]\nallowed = [{tools}]\napproval_required = []\n\
+         [tools]\nallowed = [{}]\napproval_required = []\n\
          [observability]\nrequired_trace_fields = []\nredact = []\n",
         words("issuer"),
         words("scope"),
         words("tenant"),
+        list(tools, |nth| format!("tool.{nth}")),
     );
-    Profile::parse(text.as_bytes(), Syntax::Toml).unwrap_or_else(|wrong| panic!("{wrong:?}"))
+    let profile = Profile::parse(text.as_bytes(), Syntax::Toml);
+    let parts = BundleParts {
+        profiles: vec![profile.unwrap_or_else(|wrong| panic!("{wrong:?}"))],
+        manifests: (0..tools).map(manifest).collect(),
+        ..BundleParts::default()
+    };
+    Engine::compile(parts).unwrap_or_else(|faults| panic!("{}", faults[0]))
 }
 
 fn manifest(nth: usize) -> Manifest {
     let text = format!(
-        "name = \"tool.{nth}\"\nside_effect = \"read\"\ntier = \"read_only\"\nscopes = []\nidempotency = \"none\"\n\
+        "name = \"tool.{nth}\"\nside_effect = \"read\"\ntier = \"read_only\"\nscopes = [\"own-{nth}\"]\nidempotency = \"none\"\n\
          approval = \"profile\"\ndestinations = [\"*.example.com\"]\n"
     );
     Manifest::parse(text.as_bytes(), Syntax::Toml).unwrap()
 }
 
-fn ask(engine: &Engine, wish: Wish, host: &str) -> casemate_policy::Decision {
-    let last = MANY - 1;
+/// Whoever has every scope and is last in every list asks for this tool, or for an access.
+fn ask(engine: &Engine, tool: Option<usize>, others: usize, host: &str) -> Decision {
+    let last = others - 1;
+    let wish = tool.map_or_else(
+        || Wish::Access("file.read".to_owned()),
+        |nth| Wish::Tool(format!("tool.{nth}")),
+    );
+    let scopes = (0..MANY).flat_map(|nth| [format!("scope-{nth}"), format!("own-{nth}")]);
     engine.judge(&Inputs {
         policy: engine.digest(),
         route: "long".to_owned(),
         wish,
-        side_effect: casemate_model::SideEffect::Read,
+        side_effect: SideEffect::Read,
         tenant: format!("tenant-{last}"),
         user: "ada".to_owned(),
         agent: "agent".to_owned(),
@@ -61,64 +78,61 @@ fn ask(engine: &Engine, wish: Wish, host: &str) -> casemate_policy::Decision {
             subject: "ada".to_owned(),
             tenant: format!("tenant-{last}"),
             audience: "us".to_owned(),
-            scopes: (0..MANY).map(|nth| format!("scope-{nth}")).collect(),
+            scopes: scopes.collect(),
             expires_at_ms: NOW_MS + 1,
         },
         delegated: None,
-        mode: casemate_model::RunMode::Autonomous,
+        mode: RunMode::Autonomous,
         now_ms: NOW_MS,
         idempotency_key: false,
         action_hash: Some(Digest::of(b"action")),
-        destination: Some(casemate_policy::Destination {
+        destination: Some(Destination {
             host: host.to_owned(),
-            class: casemate_model::DestinationClass::Public,
-            reach: casemate_model::Reach::Global,
+            class: DestinationClass::Public,
+            reach: Reach::Global,
         }),
         approval: None,
         labels: None,
         budget: None,
-        isolation: Some(isolation(
-            casemate_model::IsolationTier::Vm,
-            casemate_model::Strength::Enforced,
-        )),
+        isolation: Some(isolation(IsolationTier::Vm, Strength::Enforced)),
         flaw: None,
     })
 }
 
-/// A thousand of everything, on a thread with the stack that a server's threads have: compiled, allowed and denied.
-#[test]
-fn a_thousand_domains_and_a_thousand_tools() {
-    let work = || {
-        let engine = Engine::compile(BundleParts {
-            profiles: vec![profile()],
-            manifests: (0..MANY).map(manifest).collect(),
-            ..BundleParts::default()
-        });
-        let engine = engine.unwrap_or_else(|faults| panic!("{}", faults[0]));
-        let tool = |nth: usize| Wish::Tool(format!("tool.{nth}"));
-        for (nth, host) in [
-            (0, "x.a0.example.com"),
-            (999, "x.a499.example.com"),
-            (500, "b499.example.com"),
-        ] {
-            let decision = ask(&engine, tool(nth), host);
-            assert_eq!(decision.verdict, Verdict::Allow, "{decision:?}");
-        }
-        for (nth, host, reason) in [
-            (0, "a0.example.com", "egress_denied"),
-            (0, "b500.example.com", "egress_denied"),
-            (1_000, "b1.example.com", "missing_scope"),
-        ] {
-            let decision = ask(&engine, tool(nth), host);
-            assert_eq!(decision.reason.as_str(), reason, "{decision:?}");
-        }
-        let access = ask(
-            &engine,
-            Wish::Access("file.read".to_owned()),
-            "b1.example.com",
-        );
-        assert_eq!(access.verdict, Verdict::Allow, "{access:?}");
-    };
+/// On a thread with the stack that a server's threads have.
+fn with_a_small_stack(work: impl FnOnce() + Send + 'static) {
     let small = thread::Builder::new().stack_size(2 << 20);
     small.spawn(work).unwrap().join().unwrap();
+}
+
+fn answers(tools: usize, others: usize) {
+    let engine = engine(tools, others);
+    let (first, last) = ("x.a0.example.com", format!("a{}.example.com", others - 1));
+    for (tool, host) in [(0, first), (tools - 1, last.as_str())] {
+        let decision = ask(&engine, Some(tool), others, host);
+        assert_eq!(decision.verdict, Verdict::Allow, "{decision:?}");
+    }
+    let beside = format!("a{others}.example.com");
+    for (tool, host, reason) in [
+        (0, "a0.example.com", "egress_denied"),
+        (tools - 1, beside.as_str(), "egress_denied"),
+        (tools, first, "missing_scope"),
+    ] {
+        let decision = ask(&engine, Some(tool), others, host);
+        assert_eq!(decision.reason.as_str(), reason, "{decision:?}");
+    }
+    let access = ask(&engine, None, others, first);
+    assert_eq!(access.verdict, Verdict::Allow, "{access:?}");
+}
+
+/// I15: a thousand domains, issuers, tenants and scopes are decided as two are.
+#[test]
+fn a_thousand_of_everything_but_tools() {
+    with_a_small_stack(|| answers(2, MANY));
+}
+
+/// I15: so are a thousand tools.
+#[test]
+fn a_thousand_tools() {
+    with_a_small_stack(|| answers(MANY, 2));
 }
