@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, env, path::Path};
 use casemate_gateway::Operation;
 use casemate_model::{ControlName, Isolation, Reason, SandboxId, Strength};
 use casemate_policy::{
-    Engine, GateDemands, GateFacts, GateFailure, Manifest, Outbound, Profile, RoutePolicy, gate,
+    GateDemands, GateFacts, GateFailure, Manifest, Outbound, Profile, RoutePolicy, gate,
 };
 use casemate_ports::{Keeper as _, Sandbox as _, SandboxSpec};
 use casemate_sandbox::NamespaceKeeper;
@@ -70,7 +70,7 @@ fn named(name: &str) -> Result<RoutePolicy, Failure> {
 
 /// Every check that fails. What could not be found out fails.
 pub(crate) fn check(policy: &RoutePolicy, scopes: BTreeSet<String>) -> Vec<GateFailure> {
-    let manifests = manifests(policy, policy.engine());
+    let manifests = manifests(policy);
     let demands = GateDemands::of(policy, &manifests);
     let isolation = measure(policy);
     let facts = GateFacts {
@@ -95,11 +95,12 @@ pub(crate) fn check(policy: &RoutePolicy, scopes: BTreeSet<String>) -> Vec<GateF
 }
 
 /// What the policy says of its tools; those that every build has are described.
-fn manifests(policy: &RoutePolicy, engine: &Engine) -> Vec<Manifest> {
+fn manifests(policy: &RoutePolicy) -> Vec<Manifest> {
     let builtin = Manifest::builtin().unwrap_or_default();
     let described = |tool: &str| {
+        let engine = policy.engine().ok();
         engine
-            .manifest(tool)
+            .and_then(|engine| engine.manifest(tool))
             .or_else(|| builtin.iter().find(|manifest| manifest.name == tool))
             .cloned()
     };
@@ -142,7 +143,7 @@ fn recorded(policy: &RoutePolicy) -> bool {
         reason: Reason::Allowed,
         detail: format!("the gate of {} is checked", policy.route),
         alert: false,
-        subject: json!({ "route": policy.route, "policy": policy.engine().digest() }),
+        subject: json!({ "route": policy.route, "policy": policy.policy_digest() }),
     };
     operate(operation, || Ok(())).is_ok()
 }

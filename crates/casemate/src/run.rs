@@ -65,6 +65,10 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
     let proposed =
         proposed.map_err(|error| Failure::failed(error).context("cannot name the call"))?;
     let enclosed = enclose(proposed, &request.policy, voice, root).await;
+    // While the sandbox is made. If it cannot be made, the decision says so.
+    if let Ok(policy) = &request.policy {
+        let _ = policy.engine();
+    }
     let opened = async {
         let (journal, stores) = State::open(root)?.journal()?;
         journal.recover(&stores).await?;

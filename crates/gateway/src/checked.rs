@@ -41,7 +41,7 @@ impl<S> Checked<S> {
     #[must_use]
     pub fn decide(mut self, policy: &RoutePolicy, mode: RunMode, clock: &dyn Clock) -> Ruling<S> {
         let (inputs, decision) = self.evidence.decide(policy, mode, clock.now_ms(), None);
-        self.facts.inputs = Some(inputs);
+        self.facts.inputs = inputs;
         let verdict = decision.verdict;
         self.facts.mode = Some(mode);
         self.facts.action_hash = Some(self.evidence.action);

@@ -109,7 +109,7 @@ impl<S: Sandbox> Enclosed<S> {
                 inputs,
             },
             limits: ask.limits,
-            policy: self.policy.engine().digest(),
+            policy: self.policy.policy_digest(),
         })
     }
 

@@ -20,8 +20,8 @@ impl Evidence {
         mode: RunMode,
         now_ms: u64,
         approval: Option<&Approval>,
-    ) -> (Inputs, Decision) {
-        let inputs = policy.engine().inputs(&Request {
+    ) -> (Option<Inputs>, Decision) {
+        policy.decide(&Request {
             call: &self.call,
             action: self.action,
             claims: &self.claims,
@@ -30,8 +30,6 @@ impl Evidence {
             mode,
             approval,
             labels: None,
-        });
-        let decision = policy.engine().judge(&inputs);
-        (inputs, decision)
+        })
     }
 }

@@ -65,7 +65,7 @@ impl Terms {
     pub(crate) fn of(policy: &RoutePolicy) -> Self {
         Self {
             route: policy.route.clone(),
-            policy: policy.engine().digest(),
+            policy: policy.policy_digest(),
             redact: policy.observability.redact.clone(),
             required: policy.observability.required_trace_fields.clone(),
         }

@@ -75,7 +75,7 @@ impl<S> Pending<S> {
             return Err(Denied::new(facts, Reason::ApprovalInvalid, flaw));
         }
         let (inputs, mut decision) = evidence.decide(policy, mode, now_ms, Some(&approval));
-        facts.inputs = Some(inputs);
+        facts.inputs = inputs;
         match decision.verdict {
             Verdict::Allow => {
                 decision.detail = format!("approved by {}", approval.approver.escape_debug());
@@ -116,7 +116,7 @@ fn flaw(
 ) -> Option<&'static str> {
     if approval.action_hash != evidence.action {
         Some("the approval is for another call")
-    } else if policy.engine().digest() != evidence.call.policy {
+    } else if policy.policy_digest() != evidence.call.policy {
         Some("the policy has changed since the call was held")
     } else if approval.expires_at_ms <= now_ms {
         Some("the approval has expired")

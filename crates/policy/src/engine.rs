@@ -213,14 +213,7 @@ impl Engine {
     pub fn judge(&self, inputs: &Inputs) -> Decision {
         match self.try_judge(inputs) {
             Ok(decision) => decision,
-            // Whatever cannot be answered is a no (I1).
-            Err(error) => Decision {
-                verdict: Verdict::Deny,
-                reason: Reason::PolicyError,
-                detail: error.to_string(),
-                checks: Vec::new(),
-                policies: Vec::new(),
-            },
+            Err(error) => Decision::unanswered(&error),
         }
     }
 
@@ -474,6 +467,19 @@ fn allowed(inputs: &Inputs) -> String {
     match &inputs.wish {
         Wish::Tool(tool) => format!("tool {} may run on route {route}", quoted(tool)),
         Wish::Access(access) => format!("`{access}` may be done on route {route}"),
+    }
+}
+
+impl Decision {
+    /// Whatever cannot be answered is a no (I1).
+    pub(crate) fn unanswered(error: &CedarError) -> Self {
+        Self {
+            verdict: Verdict::Deny,
+            reason: Reason::PolicyError,
+            detail: error.to_string(),
+            checks: Vec::new(),
+            policies: Vec::new(),
+        }
     }
 }
 

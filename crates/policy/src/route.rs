@@ -1,12 +1,18 @@
 //! The policy of one route.
 
-use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
-use casemate_model::Tier;
+use casemate_model::{Digest, Tier};
 
 use crate::{
-    decide::{AccessRequest, Decision},
+    cedar::CedarError,
+    decide::{AccessRequest, Decision, Request},
     engine::Engine,
+    inputs::Inputs,
     profile::{Profile, ProfileError},
     tool::ToolFacts,
 };
@@ -14,8 +20,15 @@ use crate::{
 /// The policy of one route: its profile, and the engine that decides by it. Cheap to clone; reads as its profile.
 #[derive(Clone, Debug)]
 pub struct RoutePolicy {
-    engine: Arc<Engine>,
+    engine: Arc<Made>,
     profile: Arc<Profile>,
+}
+
+/// An engine, made when it is first needed.
+#[derive(Debug)]
+struct Made {
+    digest: Digest,
+    engine: OnceLock<Result<Arc<Engine>, CedarError>>,
 }
 
 /// The policies of all routes, by route.
@@ -28,11 +41,22 @@ impl RoutePolicy {
     /// [`ProfileError::Cedar`].
     pub fn of(profile: Profile) -> Result<Self, ProfileError> {
         let profile = Arc::new(profile);
-        let engine = Engine::of_profile(Arc::clone(&profile))?;
-        Ok(Self {
+        let engine = Arc::new(Engine::of_profile(Arc::clone(&profile))?);
+        Ok(Self::with(&engine, profile))
+    }
+
+    /// The same, but its engine is made when it is first needed: whoever starts something else meanwhile need not wait for it. One that
+    /// cannot be made denies.
+    #[must_use]
+    pub fn later(profile: Profile) -> Self {
+        let engine = Made {
+            digest: profile.digest(),
+            engine: OnceLock::new(),
+        };
+        Self {
             engine: Arc::new(engine),
-            profile,
-        })
+            profile: Arc::new(profile),
+        }
     }
 
     /// The policy of every route of an engine.
@@ -41,33 +65,70 @@ impl RoutePolicy {
         let routes = engine.routes();
         let policy = |route: &str| {
             let profile = Arc::clone(engine.profile(route)?);
-            let engine = Arc::clone(engine);
-            Some((route.to_owned(), Self { engine, profile }))
+            Some((route.to_owned(), Self::with(engine, profile)))
         };
         routes.filter_map(policy).collect()
+    }
+
+    fn with(engine: &Arc<Engine>, profile: Arc<Profile>) -> Self {
+        let made = Made {
+            digest: engine.digest(),
+            engine: OnceLock::from(Ok(Arc::clone(engine))),
+        };
+        Self {
+            engine: Arc::new(made),
+            profile,
+        }
+    }
+
+    /// Names the policy: the digest of its bundle, or of its profile.
+    #[must_use]
+    pub fn policy_digest(&self) -> Digest {
+        self.engine.digest
+    }
+
+    /// What decides.
+    ///
+    /// # Errors
+    /// When Cedar does not take what the profile comes to: then nothing is allowed.
+    pub fn engine(&self) -> Result<&Arc<Engine>, &CedarError> {
+        let make = || Engine::of_profile(Arc::clone(&self.profile)).map(Arc::new);
+        self.engine.engine.get_or_init(make).as_ref()
     }
 
     /// Whether it has a tool that runs generated code.
     #[must_use]
     pub fn runs_code(&self) -> bool {
-        let described = |tool| self.engine.tool(tool).map(|facts| facts.tier);
+        let engine = self.engine().ok();
         let mut tools = self.profile.tools.listed();
         tools.any(|tool| {
-            let tier = described(tool).unwrap_or_else(|| ToolFacts::undescribed(tool).tier);
-            tier == Tier::Code
+            let described = engine.and_then(|engine| engine.tool(tool));
+            let tier = described.map(|facts| facts.tier);
+            tier.unwrap_or_else(|| ToolFacts::undescribed(tool).tier) == Tier::Code
         })
     }
 
-    /// What decides.
+    /// Decides whether a call may run, and says what that was made from.
     #[must_use]
-    pub const fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    pub fn decide(&self, request: &Request<'_>) -> (Option<Inputs>, Decision) {
+        self.ask(|engine| engine.inputs(request))
     }
 
-    /// Decides whether something may be done with a session of this route.
+    /// Decides whether something may be done with a session of this route, and says what that was made from.
     #[must_use]
-    pub fn decide_access(&self, request: &AccessRequest<'_>) -> Decision {
-        self.engine.decide_access(request)
+    pub fn decide_access(&self, request: &AccessRequest<'_>) -> (Option<Inputs>, Decision) {
+        self.ask(|engine| engine.access_inputs(request))
+    }
+
+    fn ask(&self, inputs: impl FnOnce(&Engine) -> Inputs) -> (Option<Inputs>, Decision) {
+        match self.engine() {
+            Ok(engine) => {
+                let inputs = inputs(engine);
+                let decision = engine.judge(&inputs);
+                (Some(inputs), decision)
+            }
+            Err(error) => (None, Decision::unanswered(error)),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use casemate_bundle::PolicyStore;
 use casemate_ledger::{Kind, Record, find, tail};
 use casemate_model::{DecisionId, Digest};
-use casemate_policy::{Decision, Engine, Inputs, Profile, RoutePolicy, Verdict};
+use casemate_policy::{Decision, Engine, Inputs, Profile, Verdict};
 use serde_json::{Value, json};
 
 use super::bundle::{compiled, store};
@@ -181,8 +181,8 @@ fn under(digest: Digest) -> Result<std::sync::Arc<Engine>, Failure> {
     for profile in [Profile::builtin(), Profile::builtin_serve()] {
         let profile = profile.map_err(Failure::failed)?;
         if profile.digest() == digest {
-            let policy = RoutePolicy::of(profile).map_err(Failure::failed)?;
-            return Ok(std::sync::Arc::clone(policy.engine()));
+            let engine = Engine::of_profile(profile.into()).map_err(Failure::failed)?;
+            return Ok(engine.into());
         }
     }
     let stored = stored()?.and_then(|store| store.load(digest).ok());

@@ -50,7 +50,7 @@ impl Request {
                 .profile
                 .as_deref()
                 .map_or_else(Profile::builtin, Profile::load)
-                .and_then(RoutePolicy::of),
+                .map(RoutePolicy::later),
         };
         let ceiling = policy.as_ref().map(|policy| policy.sandbox.limits);
         let given = ceiling.map(|ceiling| Limits::default().at_most(&ceiling));

@@ -93,7 +93,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         intent: Intent<'_>,
         policy: &RoutePolicy,
     ) -> Result<OpenDeed<'_>, SessionError> {
-        let inputs = policy.engine().access_inputs(&AccessRequest {
+        let (inputs, ruling) = policy.decide_access(&AccessRequest {
             route: &policy.route,
             agent: &intent.caller.agent,
             access: intent.access,
@@ -101,9 +101,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             now_ms: self.clock.now_ms(),
             mode: RunMode::Autonomous,
         });
-        let ruling = policy.engine().judge(&inputs);
         let mut deed = self.deed(intent, Some(policy), ruling)?;
-        deed.inputs = Some(inputs);
+        deed.inputs = inputs;
         self.record(deed)
     }
 
