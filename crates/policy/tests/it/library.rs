@@ -13,9 +13,11 @@ use crate::{
     directory::{self, Files, compile},
 };
 
-/// The library's files, its engine, and how each of its tests ended.
-fn library() -> &'static (Files, Engine, Vec<(String, Tried)>) {
-    static LIBRARY: OnceLock<(Files, Engine, Vec<(String, Tried)>)> = OnceLock::new();
+/// The library's files, its engine, and of each of its tests what was asked for and how it ended.
+type Library = (Files, Engine, Vec<(String, Tried)>);
+
+fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let files = directory::library();
         let (engine, trials) = compile(&files).unwrap_or_else(|wrong| panic!("{wrong}"));
