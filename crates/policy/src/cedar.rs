@@ -60,6 +60,10 @@ pub struct CedarError {
 }
 
 impl CedarError {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "errors and texts alike, straight from `map_err`"
+    )]
     pub(crate) fn new(what: impl Into<String>, why: impl ToString) -> Self {
         Self {
             what: what.into(),

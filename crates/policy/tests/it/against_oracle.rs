@@ -34,7 +34,7 @@ fn expected(engine: &Engine, question: &Question) -> (Verdict, Reason) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// R123–R138: two independent implementations agree on the verdict and on its reason.
+    /// R123–R135, R137, R138: two independent implementations agree on the verdict and on its reason.
     #[test]
     fn engine_and_oracle_agree(nth in 0_usize..32, question in question()) {
         let engine = &engines()[nth];

@@ -149,13 +149,19 @@ proptest! {
         nth in 0_usize..12,
     ) {
         let mut narrower = case.clone();
-        let mut before = case.decide().verdict;
+        let mut engine = case.engine();
+        let mut before = engine.judge(&case.inputs(&engine)).verdict;
         for (what, narrow) in [NARROWINGS[first], NARROWINGS[second]] {
             if narrower.claims.scopes.is_empty() || narrower.profile.identity.allowed_tenants.is_empty() {
                 break;
             }
+            let profile = format!("{:?}", narrower.profile);
             narrow(&mut narrower, nth);
-            let after = narrower.decide();
+            // An engine is what takes long, and most that is taken away is not the profile's.
+            if format!("{:?}", narrower.profile) != profile {
+                engine = narrower.engine();
+            }
+            let after = engine.judge(&narrower.inputs(&engine));
             prop_assert!(after.verdict <= before, "without {what}: {after:?}");
             before = after.verdict;
         }
@@ -168,7 +174,7 @@ fn the_cases_are_allowed_held_and_denied() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let mut seen = [0; 3];
-    for _ in 0..500 {
+    for _ in 0..250 {
         let verdict = case()
             .new_tree(&mut runner)
             .unwrap()
@@ -181,5 +187,5 @@ fn the_cases_are_allowed_held_and_denied() {
             Verdict::Allow => 2,
         }] += 1;
     }
-    assert!(seen.iter().all(|count| *count >= 10), "{seen:?}");
+    assert!(seen.iter().all(|count| *count >= 5), "{seen:?}");
 }
