@@ -10,13 +10,13 @@ Three kinds of process run this file, each a copy of the one before:
 `given` is what the keeper gave the template: our other modules, the modules to import, and the tables of what programs may do.
 """
 
+import _signal as signal  # What `signal` adds are enumerations, and looking one up takes memory in every copy.
 import array
 import builtins
 import ctypes
 import os
 import resource  # noqa: F401 - os.wait4 imports it, which must not look like a touch
 import select
-import signal
 import socket
 import struct
 import sys
@@ -281,8 +281,9 @@ def prepare_place(link, setup, place, tasks, ready):
     # A change of namespaces took it away; without it the program cannot see its own /proc/self.
     check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(score, b"1000")
+        os.close(score)
     except OSError:
         pass
     set_capabilities(())
