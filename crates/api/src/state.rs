@@ -141,13 +141,12 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             control,
             events: events_sender,
         };
-        let (api, noted) = (Arc::clone(self), Arc::clone(&call));
-        tokio::spawn(async move {
-            let life = api.live(new_call, io, Arc::clone(&noted)).await;
-            if life.is_err() && noted.told().is_none() {
-                api.calls.end(&noted, Arc::new(Told::Withdrawn(noted.id)));
-            }
-        });
+        let unanswered = Unanswered {
+            api: Arc::clone(self),
+            call: Arc::clone(&call),
+        };
+        // A job that is not taken up, or does not end, leaves its call withdrawn.
+        self.crew.send(move || unanswered.answer(new_call, io))?;
         Ok(Begun {
             call,
             stdin: stdin_sender,
@@ -155,26 +154,33 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             events,
         })
     }
+}
 
-    /// The life of a call, on the crew.
-    async fn live(
-        self: &Arc<Self>,
-        call: NewCall,
-        io: CallIo,
-        noted: Arc<RunningCall>,
-    ) -> Result<(), casemate_gateway::Stopped> {
-        let api = Arc::clone(self);
-        let job = move || async move {
-            let (tell, told) = oneshot::channel();
-            let life = Box::pin(api.sessions.call(call, io, tell));
-            let note = async {
-                // Without an answer nothing was decided.
-                let mut told = told.await.unwrap_or(Told::Withdrawn(noted.id));
+/// A call that has no answer yet. Dropped without one, nothing was decided.
+struct Unanswered<K: Keeps, P: Remembers> {
+    api: Arc<Api<K, P>>,
+    call: Arc<RunningCall>,
+}
+
+impl<K: Keeps, P: Remembers> Unanswered<K, P> {
+    /// The life of the call.
+    async fn answer(self, call: NewCall, io: CallIo) {
+        let (tell, told) = oneshot::channel();
+        let life = Box::pin(self.api.sessions.call(call, io, tell));
+        let note = async {
+            if let Ok(mut told) = told.await {
                 told.forget_program();
-                api.calls.end(&noted, Arc::new(told));
-            };
-            tokio::join!(life, note);
+                self.api.calls.end(&self.call, Arc::new(told));
+            }
         };
-        self.crew.run(job).await
+        tokio::join!(life, note);
+    }
+}
+
+impl<K: Keeps, P: Remembers> Drop for Unanswered<K, P> {
+    fn drop(&mut self) {
+        // The first answer stays.
+        let none = Told::Withdrawn(self.call.id);
+        self.api.calls.end(&self.call, Arc::new(none));
     }
 }

@@ -20,9 +20,6 @@ use tokio::{
     task::LocalSet,
 };
 
-/// How many jobs may wait for a thread to take them up.
-const QUEUE: usize = 256;
-
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 type Job = Box<dyn FnOnce() -> Task + Send>;
 
@@ -34,7 +31,8 @@ pub struct Crew {
 
 #[derive(Debug)]
 struct Member {
-    jobs: mpsc::Sender<Job>,
+    /// As many as there are calls and requests, whose number is bounded where they come in.
+    jobs: mpsc::UnboundedSender<Job>,
     busy: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
@@ -74,23 +72,36 @@ impl Crew {
         T: Send + 'static,
         F: Future<Output = T> + 'static,
     {
+        let (answer, answered) = oneshot::channel();
+        self.send(move || async move {
+            // Whoever does not wait any more has no need of it.
+            drop(answer.send(job().await));
+        })?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Has a job run to its end, and does not wait for it.
+    ///
+    /// # Errors
+    /// When its thread has ended.
+    pub fn send<F>(&self, job: impl FnOnce() -> F + Send + 'static) -> Result<(), Stopped>
+    where
+        F: Future<Output = ()> + 'static,
+    {
         let idle = self
             .members
             .iter()
             .min_by_key(|member| member.busy.load(Ordering::Relaxed));
         let member = idle.ok_or(Stopped)?;
-        let (answer, answered) = oneshot::channel();
         member.busy.fetch_add(1, Ordering::Relaxed);
         let busy = Busy(Arc::clone(&member.busy));
         let job: Job = Box::new(move || {
             Box::pin(async move {
                 let _busy = busy;
-                // Whoever does not wait any more has no need of it.
-                drop(answer.send(job().await));
+                job().await;
             })
         });
-        member.jobs.send(job).await.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
+        member.jobs.send(job).map_err(|_| Stopped)
     }
 
     /// Waits until every job has ended. Blocks.
@@ -105,7 +116,7 @@ impl Crew {
 
 impl Member {
     fn start(number: usize) -> io::Result<Self> {
-        let (sender, mut jobs) = mpsc::channel::<Job>(QUEUE);
+        let (sender, mut jobs) = mpsc::unbounded_channel::<Job>();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name(format!("calls-{number}"));
         let thread = thread.spawn(move || {

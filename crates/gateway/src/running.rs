@@ -300,10 +300,14 @@ impl RunningCalls {
         call
     }
 
-    /// Notes the end of a call, once. Another that ended is forgotten for it.
+    /// Notes the end of a call, once: the first answer stays. Another that ended is forgotten for it.
     pub fn end(&self, call: &RunningCall, told: Arc<Told>) {
-        if call.seen().told.replace(told).is_some() {
-            return;
+        {
+            let mut seen = call.seen();
+            if seen.told.is_some() {
+                return;
+            }
+            seen.told = Some(told);
         }
         call.changed.notify_waiters();
         let mut rows = self.rows();

@@ -10,13 +10,13 @@ Three kinds of process run this file, each a copy of the one before:
 `given` is what the keeper gave the template: our other modules, the modules to import, and the tables of what programs may do.
 """
 
+import _signal as signal  # What `signal` adds are enumerations, and looking one up takes memory in every copy.
 import array
 import builtins
 import ctypes
 import os
 import resource  # noqa: F401 - os.wait4 imports it, which must not look like a touch
 import select
-import signal
 import socket
 import struct
 import sys
@@ -255,7 +255,7 @@ def interpreter(place, own, setup, tasks, ready):
     try:
         link, setup = socket.socket(fileno=own), socket.socket(fileno=setup)
         prepare_place(link, setup, place, tasks, ready)
-        code = serve(link)
+        code = serve(link, ready)
     except BaseException as error:
         say_why("cannot serve a call", error)
     finally:
@@ -275,14 +275,15 @@ def prepare_place(link, setup, place, tasks, ready):
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
     close_all_but({link.fileno(), setup.fileno()})
-    casemate_cell.after_fork()
     if ready:
+        casemate_cell.after_fork()
         rehearse()
     # A change of namespaces took it away; without it the program cannot see its own /proc/self.
     check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(score, b"1000")
+        os.close(score)
     except OSError:
         pass
     set_capabilities(())
@@ -316,8 +317,8 @@ def set_environment(env):
         time.tzset()
 
 
-def serve(link):
-    """Runs the cell, or the cells, that come."""
+def serve(link, is_itself):
+    """Runs the cell, or the cells, that come. One that waits for long is made to differ from its siblings only when it has to."""
     kernel = None
     while True:
         frame = next_frame(link)
@@ -326,6 +327,9 @@ def serve(link):
         kind, payload = frame
         if kind != TO_CELL:
             return 1
+        if not is_itself:
+            casemate_cell.after_fork()
+            is_itself = True
         argv, env, echo, stay, source = parse_cell(payload)
         set_environment(env)
 
