@@ -32,7 +32,7 @@ const MAX_SHOWN: usize = 20;
 
 /// Brings a bundle into force, if everything that this requires holds.
 pub(crate) fn activate(args: &ActivateArgs) -> Result<Exit, Failure> {
-    let loaded = load(&args.bundle)?;
+    let loaded = load(&args.bundle).or_else(unusable)?;
     let store = store()?;
     let current = store.current().map_err(Failure::failed)?;
     let old = match &current {
@@ -237,16 +237,32 @@ fn operation(
     }
 }
 
+/// Records that something was to be activated that is no bundle, or has errors. They name files, and are not recorded.
+fn unusable(failure: Failure) -> Result<Loaded, Failure> {
+    record_refusal(Operation {
+        what: "policy.activate",
+        reason: Reason::InvalidProfile,
+        detail: "it is no bundle, or has errors".to_owned(),
+        alert: false,
+        subject: Value::Null,
+    })?;
+    Err(failure)
+}
+
 /// Records that a bundle was not activated, and says why.
 fn refuse(loaded: &Loaded, from: Option<Digest>, lack: &Lack) -> Result<Exit, Failure> {
     let subject = json!({ "from": from, "to": loaded.bundle.digest(), "lack": lack.what });
     let operation = operation("policy.activate", lack.reason, loaded, false, subject);
+    let decision = record_refusal(operation)?;
+    Err(Failure::refused(anyhow!("not activated: {} ({decision})", lack.what)).hint(&lack.hint))
+}
+
+fn record_refusal(operation: Operation) -> Result<DecisionId, Failure> {
     let (journal, _) = journal()?;
     let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
-    let decision = journal
+    journal
         .refuse_operation(operation, &claims)
-        .map_err(Failure::failed)?;
-    Err(Failure::refused(anyhow!("not activated: {} ({decision})", lack.what)).hint(&lack.hint))
+        .map_err(Failure::failed)
 }
 
 /// Does something that is on disk before it takes effect, and closed after it.

@@ -239,10 +239,11 @@ impl ActivePolicies {
 impl Policies for ActivePolicies {
     fn current(&self) -> Result<Arc<Governing>, String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.watch.changed() {
+        // What could not be told may be by now.
+        if seen.watch.changed() || seen.governing.is_err() {
             seen.governing = match seen.watch.refresh() {
-                Ok(false) => seen.governing.clone(),
-                Ok(true) => self
+                Ok(false) if seen.governing.is_ok() => seen.governing.clone(),
+                Ok(_) => self
                     .governing(&seen.watch)
                     .map(Arc::new)
                     .map_err(|error| one_line(error.as_ref())),

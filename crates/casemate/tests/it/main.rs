@@ -16,6 +16,7 @@ mod idempotency;
 mod images;
 mod json;
 mod keeper;
+mod policy;
 mod profiles;
 mod refused;
 mod serve;

@@ -14,13 +14,13 @@ use crate::{
 };
 
 /// A gateway that serves.
-struct Gateway<'a> {
+pub(crate) struct Gateway<'a> {
     home: &'a Home,
     process: Child,
 }
 
 impl<'a> Gateway<'a> {
-    fn start(home: &'a Home) -> Self {
+    pub(crate) fn start(home: &'a Home) -> Self {
         Self::under(home, &[])
     }
 
@@ -46,12 +46,12 @@ impl<'a> Gateway<'a> {
         kill_process(pid, signal).unwrap();
     }
 
-    fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         self.home.casemate(words).output().unwrap()
     }
 
     #[track_caller]
-    fn says(&self, words: &[&str]) -> String {
+    pub(crate) fn says(&self, words: &[&str]) -> String {
         let output = self.run(words);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{words:?}: {error}");
