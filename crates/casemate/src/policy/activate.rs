@@ -59,7 +59,7 @@ pub(crate) fn activate(args: &ActivateArgs) -> Result<Exit, Failure> {
     let replayed = replay(&loaded)?;
     let approver = match judge(args, &loaded, &store, &widening, &replayed) {
         Ok(approver) => approver,
-        Err(lack) => match &args.break_glass {
+        Err(lack) => match args.break_glass.as_ref().filter(|_| lack.is_breakable()) {
             None => return refuse(&loaded, expected, &lack),
             Some(reason) => {
                 report::line(&format!(
@@ -126,6 +126,16 @@ impl Lack {
             reason,
             hint: hint.into(),
         }
+    }
+}
+
+impl Lack {
+    /// Whether a reason can stand in for it: for a proof or an approval that is missing, never for what is known to be wrong.
+    const fn is_breakable(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::ApprovalRequired | Reason::ApprovalInvalid
+        )
     }
 }
 

@@ -32,13 +32,13 @@ fn run(package: &str) -> Result<Value> {
 }
 
 fn page(engine: &Value, durable: &Value, host: &Host) -> Result<String> {
-    let bare = &engine["bare Cedar, five policies"];
+    let bare = at(engine, "bare Cedar, five policies")?;
     let (before, each) = (
-        &bare["request built before"],
-        &bare["request built each time"],
+        at(bare, "request built before")?,
+        at(bare, "request built each time")?,
     );
-    let base = number(&before["p50 µs"])?;
-    let built = number(&each["p50 µs"])?;
+    let base = number(at(before, "p50 µs")?)?;
+    let built = number(at(each, "p50 µs")?)?;
     let mut page = format!(
         "# What a decision costs\n\nMeasured by `cargo xtask bench policy` on {}, at commit {},\non {} cores of {}, Linux {}.\n\n\
          Microseconds. Bare Cedar decides seed 002's function, written as five policies, over a request that was built before, and over one \
@@ -48,7 +48,7 @@ fn page(engine: &Value, durable: &Value, host: &Host) -> Result<String> {
         host.date, host.commit, host.cores, host.cpu, host.kernel
     );
     let mut row = |what: &str, policies: &Value, times: &Value| -> Result<()> {
-        let (p50, p99) = (number(&times["p50 µs"])?, number(&times["p99 µs"])?);
+        let (p50, p99) = (number(at(times, "p50 µs")?)?, number(at(times, "p99 µs")?)?);
         writeln!(
             page,
             "| {what} | {policies} | {p50:.1} | {p99:.1} | {:.2} | {:.2} |",
@@ -60,40 +60,52 @@ fn page(engine: &Value, durable: &Value, host: &Host) -> Result<String> {
     let five = Value::from(5);
     row("bare Cedar, request built before", &five, before)?;
     row("bare Cedar, request built each time", &five, each)?;
-    let sizes = engine["casemate"].as_array().context("no sizes")?;
+    let sizes = at(engine, "casemate")?.as_array().context("no sizes")?;
     for size in sizes {
         row(
             "casemate, allowed, 16 routes in turn",
-            &size["policies"],
-            &size["allowed"],
+            at(size, "policies")?,
+            at(size, "allowed")?,
         )?;
     }
     for size in sizes {
         row(
             "casemate, allowed, every route in turn",
-            &size["policies"],
-            &size["every route in turn"],
+            at(size, "policies")?,
+            at(size, "every route in turn")?,
         )?;
     }
     for size in sizes {
-        row("casemate, refused", &size["policies"], &size["denied"])?;
+        row(
+            "casemate, refused",
+            at(size, "policies")?,
+            at(size, "denied")?,
+        )?;
     }
     for size in sizes {
         row(
             "scan",
-            &size["policies"],
-            &size["a scan of all by bare Cedar"],
+            at(size, "policies")?,
+            at(size, "a scan of all by bare Cedar")?,
         )?;
     }
-    let refused = number(&durable["refused"]["decisions a second"])?;
-    let allowed = number(&durable["allowed and closed"]["decisions a second"])?;
+    let refused = number(at(at(durable, "refused")?, "decisions a second")?)?;
+    let allowed = number(at(
+        at(durable, "allowed and closed")?,
+        "decisions a second",
+    )?)?;
     write!(
         page,
         "\nFrom the request to the decision on disk, {} in flight: {refused:.0} refusals a second; {allowed:.0} allowed calls a second, each with a \
          second record that closes it.\n",
-        durable["in flight"]
+        at(durable, "in flight")?
     )?;
     Ok(page)
+}
+
+fn at<'v>(value: &'v Value, name: &str) -> Result<&'v Value> {
+    let found = value.get(name);
+    found.with_context(|| format!("the benchmark printed no `{name}`"))
 }
 
 fn number(value: &Value) -> Result<f64> {
