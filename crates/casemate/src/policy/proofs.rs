@@ -115,13 +115,9 @@ pub(crate) fn prove(
                 .map_err(Failure::failed)?;
         let change = match compared {
             Compared::Equal | Compared::Narrower => Change::NoWider,
-            Compared::Wider(examples) => Change::Wider(
-                examples
-                    .iter()
-                    .map(|example| shown(example))
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-            ),
+            Compared::Wider(examples) => {
+                Change::Wider(examples.iter().map(shown).collect::<Vec<_>>().join("\n"))
+            }
             Compared::Unknown(why) => Change::Unknown(why.to_string()),
         };
         Ok(Proofs { claims, change })

@@ -5,6 +5,9 @@ use std::{fs, path::Path};
 use super::{NO_SHELL, Sketch, activate, activations, break_in, in_force, policy, shell, trial};
 use crate::home::{Home, Ran};
 
+/// What becomes of a file, or nothing if it goes.
+type Damage<'d> = &'d dyn Fn(&[u8]) -> Option<Vec<u8>>;
+
 /// Not activated, whatever is said about it: the old bundle decides.
 #[track_caller]
 fn assert_kept(home: &Home, ran: &Ran, code: i32, says: &str) {
@@ -156,10 +159,10 @@ fn a_changed_store_refuses_every_call() {
     let current = store.join("current");
     let profile = store
         .join("bundles")
-        .join(&digest["sha256:".len()..])
+        .join(digest.trim_start_matches("sha256:"))
         .join("profiles/work.toml");
     let older = fs::read(store.join("history/1")).unwrap();
-    let damage: [(&Path, &dyn Fn(&[u8]) -> Option<Vec<u8>>); 6] = [
+    let damage: [(&Path, Damage<'_>); 6] = [
         (&current, &|bytes| Some(flipped(bytes))),
         (&current, &|_| Some(Vec::new())),
         (&current, &|_| None),
