@@ -73,7 +73,7 @@ impl Line {
         }
     }
 
-    /// Whether nobody can use it any more, or uses it now.
+    /// Whether it has no connection, and nobody is making one.
     fn is_idle(&self) -> bool {
         let sender = self.sender.try_lock();
         sender.is_ok_and(|sender| sender.as_ref().is_none_or(Sender::is_closed))

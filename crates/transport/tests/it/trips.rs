@@ -299,3 +299,29 @@ fn what_the_client_gives_may_change_threads() {
         place.run(command(&[]), caller().1).await
     });
 }
+
+/// A thread that is busy holds nobody up but itself, and one that ends takes nothing of the others along.
+#[tokio::test]
+async fn every_runtime_asks_for_itself() {
+    let world = World::new();
+    let keeper = world.keeper().await;
+    let elsewhere = |keeper: casemate_transport::RemoteKeeper| {
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let mut place = keeper.place(place_spec()).await.unwrap();
+                place.ready().await.unwrap();
+                keeper.sessions().await.unwrap();
+            });
+        })
+    };
+    for _ in 0..3 {
+        // Nobody drives the runtime in which the keeper was found.
+        elsewhere(keeper.clone()).join().unwrap();
+    }
+    let mut place = keeper.place(place_spec()).await.unwrap();
+    place.ready().await.unwrap();
+}
