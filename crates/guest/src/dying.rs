@@ -1,9 +1,13 @@
 //! Processes that can do nothing any more: those that the kernel takes apart, which never return to their program, and
 //! those that are stopped while nobody is there who could let them go on.
 
-use std::{fs, time::Duration};
+use std::{fs, io, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 
 /// `PF_EXITING` of linux/sched.h, in the flags of proc_pid_stat(5).
 const EXITING: u64 = 4;
@@ -24,9 +28,8 @@ pub(crate) struct Used {
 
 /// What `pid` has used so far; zeros where the kernel does not say.
 pub(crate) fn used(pid: Pid) -> Used {
-    let read = |file: &str| {
-        fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap_or_default()
-    };
+    let read =
+        |file: &str| read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap_or_default();
     let cpu_ns = read("schedstat")
         .split(' ')
         .next()
@@ -43,8 +46,10 @@ pub(crate) fn used(pid: Pid) -> Used {
 /// Whether `pid`, with one thread, is the only process in this pid namespace beside this one.
 pub(crate) fn is_alone(pid: Pid) -> bool {
     let number = pid.as_raw_nonzero().get();
-    let threads = fs::read_dir(format!("/proc/{number}/task")).map(Iterator::count);
-    threads.is_ok_and(|threads| threads == 1) && others().is_some_and(|others| others == [number])
+    // A directory has two links, and one for each directory in it, which are its threads.
+    let threads = rustix::fs::stat(format!("/proc/{number}/task"));
+    threads.is_ok_and(|threads| threads.st_nlink == 3)
+        && others().is_some_and(|others| others == [number])
 }
 
 /// Whether `pid`, which was killed, can do nothing any more.
@@ -103,10 +108,11 @@ fn is_stopped(pid: Pid) -> bool {
         return true;
     };
     threads.flatten().all(|thread| {
-        let stat = fs::read_to_string(thread.path().join("stat"));
-        stat.map_or(true, |stat| {
-            matches!(field(&stat, STATE), Some("T" | "t")) || has_exiting_flag(&stat)
-        })
+        let stat = read(thread.path().join("stat"));
+        stat.map_or_else(
+            |error| is_gone(&error),
+            |stat| matches!(field(&stat, STATE), Some("T" | "t")) || has_exiting_flag(&stat),
+        )
     })
 }
 
@@ -125,8 +131,33 @@ fn others() -> Option<Vec<i32>> {
 
 /// Whether a process is on its way out, or gone.
 fn is_exiting(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.map_or(true, |stat| has_exiting_flag(&stat))
+    let stat = read(format!("/proc/{pid}/stat"));
+    stat.map_or_else(|error| is_gone(&error), |stat| has_exiting_flag(&stat))
+}
+
+/// Whether that is the error of a process that is not there.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOENT | Errno::SRCH)
+    )
+}
+
+/// Reads a file of `/proc`, which does not say its size, in as few calls as it takes.
+fn read(path: impl rustix::path::Arg) -> io::Result<String> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = [0; 4096];
+    let mut length = 0;
+    loop {
+        let rest = text.get_mut(length..).unwrap_or_default();
+        match rustix::io::read(&file, rest)? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    let text = text.get(..length).unwrap_or_default();
+    // The name of a process can be any bytes.
+    Ok(String::from_utf8_lossy(text).into_owned())
 }
 
 fn has_exiting_flag(stat: &str) -> bool {

@@ -42,6 +42,8 @@ CO_COROUTINE = 0x80
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
+BOM = b"\xef\xbb\xbf"
+
 Emit = streams.Emit
 Settle = Optional[Callable[[], None]]
 
@@ -403,6 +405,9 @@ def _remember_source(filename: str, source: bytes) -> None:
 
 
 def _decoded(source: bytes) -> str:
+    if b"coding" not in source and b"\r" not in source and not source.startswith(BOM):
+        # As nearly all is: what follows comes to the same.
+        return source.decode("utf-8", "replace")
     import io
     import tokenize
 

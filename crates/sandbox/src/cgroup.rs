@@ -14,7 +14,12 @@ use std::{
 };
 
 use casemate_model::Limits;
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+use crate::process;
 
 mod discover;
 mod stale;
@@ -263,10 +268,14 @@ impl Cgroups {
             Version::Two => "cgroup.threads",
             _ => "tasks",
         };
-        (0..LOOKS).any(|_| {
-            let left = fs::read_to_string(directory.join(threads));
-            left.is_ok_and(|left| left.lines().all(is_exiting))
-        })
+        let list = || process::file(&directory.join(threads));
+        let Ok(left) = list() else { return false };
+        // Who is new was begun by one who has ended since.
+        left.lines().all(is_exiting)
+            && list().is_ok_and(|now| {
+                now.lines()
+                    .all(|thread| left.lines().any(|known| known == thread))
+            })
     }
 
     /// CPU time that its processes have used so far, in microseconds, if the kernel counts it.
@@ -323,7 +332,7 @@ impl Cgroups {
     }
 }
 
-const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
+const EBUSY: i32 = Errno::BUSY.raw_os_error();
 const REMOVE_TRIES: u32 = 20;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -333,16 +342,17 @@ impl Drop for Cgroups {
     }
 }
 
-/// How often is looked: a kill reaches a running program within microseconds.
-const LOOKS: u32 = 20;
-
 /// `PF_EXITING` of linux/sched.h, in the flags of proc_pid_stat(5).
 const EXITING: u64 = 4;
 
 /// Whether a thread never returns to its program, or is gone.
 fn is_exiting(thread: &str) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{thread}/stat")) else {
-        return true;
+    let stat = match process::file(Path::new(&format!("/proc/{thread}/stat"))) {
+        Ok(stat) => stat,
+        Err(error) => {
+            let gone = [Errno::NOENT, Errno::SRCH].map(|errno| Some(errno.raw_os_error()));
+            return gone.contains(&error.raw_os_error());
+        }
     };
     // The second field is a name in parentheses, and may contain both spaces and parentheses.
     let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);

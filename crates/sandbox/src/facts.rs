@@ -1,18 +1,16 @@
 //! What a sandbox enforces, measured on its first process when every restriction is in force (I7). What it
 //! executes after that, the guest, can give none of them back.
 
-use std::{
-    fmt,
-    fs::{self, File},
-    io::{self, Read as _},
-    path::PathBuf,
-};
+use std::{fmt, fs, io, path::PathBuf};
 
 use casemate_model::{Control, ControlName, Isolation, IsolationTier, Strength};
 use casemate_sys::LandlockStatus;
 use rustix::process::Pid;
 
-use crate::cgroup::{Cgroups, Controlled};
+use crate::{
+    cgroup::{Cgroups, Controlled},
+    process::file,
+};
 
 /// Every kind of namespace, with the control that it is.
 const NAMESPACES: [(ControlName, &str); 7] = [
@@ -98,7 +96,7 @@ fn yes_no(name: ControlName, enforced: bool, by: &str) -> Control {
 
 /// These mounts are read-only in the process's own list of mounts.
 fn read_only_root(pid: Pid, sealed: &[&str]) -> Control {
-    let mounts = read(&format!("/proc/{}/mounts", pid.as_raw_nonzero()));
+    let mounts = file(format!("/proc/{}/mounts", pid.as_raw_nonzero()).as_ref());
     let read_only = |text: &str, point: &str| {
         text.lines().any(|line| {
             let mut fields = line.split(' ').skip(1);
@@ -149,19 +147,12 @@ fn limit(name: ControlName, controlled: Controlled, cgroup: &str) -> Control {
     }
 }
 
-/// Reads a file of `/proc`, which does not say its size, in as few calls as it takes.
-fn read(path: &str) -> io::Result<String> {
-    let mut text = String::with_capacity(16 * 1024);
-    File::open(path)?.read_to_string(&mut text)?;
-    Ok(text)
-}
-
 /// `/proc/PID/status`.
 struct Status(String);
 
 impl Status {
     fn read(pid: Pid) -> io::Result<Self> {
-        read(&format!("/proc/{}/status", pid.as_raw_nonzero())).map(Self)
+        file(format!("/proc/{}/status", pid.as_raw_nonzero()).as_ref()).map(Self)
     }
 
     fn field(&self, name: &str) -> Option<&str> {

@@ -45,6 +45,11 @@ use crate::{
 /// How long a place may take to be made: its guest or its interpreter hangs after that.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often is looked, after a kill, whether anything can still act, before others come first.
+const LOOKS: u32 = 4;
+/// How long they do until the next look.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// A place that is complete and has run nothing.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -59,8 +64,10 @@ pub(crate) struct Prepared {
     interpreter: Option<AsyncFd<OwnedFd>>,
     isolation: Isolation,
     pub(crate) waiting: Waiting,
-    /// What its processes are limited to now.
+    /// What its processes are limited to by the call that has it.
     limits: Option<Limits>,
+    /// The resource limits that its processes have.
+    given: Vec<(u8, u64)>,
 }
 
 /// Orders a place and waits until every restriction is in force.
@@ -104,6 +111,7 @@ async fn build(
         socket: UnixStream::from_std(control).during(during)?,
         decoder: Decoder::default(),
         buffer: Vec::new(),
+        unsaid: Vec::new(),
     };
     let sealed: &[&str] = if inputs.is_empty() {
         &["/", "/usr"]
@@ -196,6 +204,7 @@ impl Reports {
             isolation,
             waiting,
             limits: None,
+            given: Vec::new(),
         })
     }
 }
@@ -259,12 +268,16 @@ async fn give_inputs(
 impl Guest {
     /// Tells a place something outside of a run.
     pub(crate) async fn say(&mut self, message: &ToGuest) -> Result<(), KeeperError> {
-        let mut bytes = Vec::new();
-        message
-            .encode(&mut bytes)
-            .map_err(|error| KeeperError::Spec(error.to_string()))?;
+        self.say_with_next(message)?;
+        let bytes = std::mem::take(&mut self.unsaid);
         let said = self.socket.write_all(&bytes).await;
         said.map_err(|error| KeeperError::Lost(format!("a place does not listen: {error}")))
+    }
+
+    /// Has it told together with what it is told next: each time it is woken costs.
+    fn say_with_next(&mut self, message: &ToGuest) -> Result<(), KeeperError> {
+        let encoded = message.encode(&mut self.unsaid);
+        encoded.map_err(|error| KeeperError::Spec(error.to_string()))
     }
 
     async fn greet(&mut self) -> Result<(), KeeperError> {
@@ -298,32 +311,40 @@ impl Prepared {
         (&mut self.guest, &self.listener)
     }
 
+    /// Waits until its guest listens, and gives it the limits of the session.
+    pub(crate) async fn limit_ahead(
+        &mut self,
+        session: &SessionSandbox,
+    ) -> Result<(), KeeperError> {
+        self.guest.greet().await?;
+        self.given = self.wanted(&session.limits, session, Stay::ForMore);
+        self.guest.say(&ToGuest::Limits(self.given.clone())).await
+    }
+
     /// Brings the place to the limits of one call. What stays for more calls has no limit on the CPU time of its processes
     /// in all, and its resource limits are those that it gets first: they cannot be raised.
-    pub(crate) async fn limit(
+    pub(crate) fn limit(
         &mut self,
         limits: &Limits,
         session: &SessionSandbox,
         stay: Stay,
     ) -> Result<(), KeeperError> {
-        let first = self.limits.is_none();
-        if first {
-            self.guest.greet().await?;
+        let before = self.limits.replace(*limits);
+        let ceiling = Ceiling::of(limits);
+        if Ceiling::of(&before.unwrap_or(session.limits)) != ceiling {
+            self.cgroups.limit(&ceiling);
         }
-        if self.limits.unwrap_or(session.limits) != *limits {
-            self.cgroups.limit(&Ceiling::of(limits));
-        }
-        self.limits = Some(*limits);
-        if !first {
+        if before.is_some() || stay == Stay::ForMore {
             return Ok(());
         }
-        let limits = match stay {
-            Stay::Once => limits,
-            Stay::ForMore => &session.limits,
-        };
+        let mut wanted = self.wanted(limits, session, stay);
+        wanted.retain(|limit| !self.given.contains(limit));
+        self.guest.say_with_next(&ToGuest::Limits(wanted))
+    }
+
+    fn wanted(&self, limits: &Limits, session: &SessionSandbox, stay: Stay) -> Vec<(u8, u64)> {
         let wanted = |resource| stay == Stay::Once || resource != Resource::Cpu;
-        let limits = for_places(limits, self.cgroups.controlled, session, wanted);
-        self.guest.say(&ToGuest::Limits(limits)).await
+        for_places(limits, self.cgroups.controlled, session, wanted)
     }
 
     /// Runs what `order` says.
@@ -366,10 +387,23 @@ impl Prepared {
     /// kernel says that every process left is on its way out.
     pub(crate) async fn kill(&self) -> Result<(), KeeperError> {
         self.first.kill();
-        if self.cgroups.nothing_acts() {
-            return Ok(());
+        for _ in 0..LOOKS {
+            if self.cgroups.nothing_acts() {
+                return Ok(());
+            }
+            // Whom it reaches may wait for this very processor, and goes on its way out as soon as it has it.
+            std::thread::yield_now();
         }
-        self.first.ended().await.during("kill the call")
+        let mut looks = tokio::time::interval(PAUSE);
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.first.ended() => return ended.during("kill the call"),
+                _ = looks.tick() => if self.cgroups.nothing_acts() {
+                    return Ok(());
+                }
+            }
+        }
     }
 
     pub(crate) const fn isolation(&self) -> &Isolation {
@@ -478,7 +512,7 @@ impl Sandbox for Place {
                     let why = "this sandbox has no interpreter for a cell";
                     return Err(KeeperError::Spec(why.into()));
                 }
-                prepared.limit(&self.limits, session, Stay::Once).await?;
+                prepared.limit(&self.limits, session, Stay::Once)?;
                 let order = order(&command, session.variables(), Stay::Once);
                 let ended = prepared.run(&order, &self.limits, Ending::Kill, io).await;
                 // Whatever came of it: from here on everything of the call is dead.

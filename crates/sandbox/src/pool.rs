@@ -23,6 +23,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long refilling waits for running calls, which come first.
 const YIELD: Duration = Duration::from_millis(2);
+/// How long a sandbox that was taken may wait for its first call, which is to come first too.
+const BEFORE_USE: Duration = Duration::from_millis(10);
+/// How long it leaves a crowd alone that takes sandboxes.
+const CROWD: Duration = Duration::from_millis(200);
 
 /// A pool. Everything unused in it dies with it.
 #[derive(Debug)]
@@ -233,7 +237,11 @@ async fn refill(pool: std::rc::Weak<Pool>) {
             let _ = waiting.await;
             continue;
         }
-        if ready > 0 && pool.grounds.is_busy() {
+        // Whoever finds nothing ready in a crowd makes what it needs in its turn.
+        let since_take = pool.last_take.get().elapsed();
+        let crowded = pool.grounds.is_crowded() && since_take < CROWD;
+        let in_use = pool.grounds.is_busy() || since_take < BEFORE_USE;
+        if crowded || (ready > 0 && in_use) {
             tokio::time::sleep(YIELD).await;
             continue;
         }

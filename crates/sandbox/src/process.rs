@@ -1,8 +1,23 @@
 //! The first process of a sandbox, seen from outside. Its end is the end of everything in there.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+    path::Path,
+};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+/// Reads a file of the kernel's, which does not say its size, in as few calls as it takes.
+///
+/// Names in it can be any bytes: those that are no text are replaced.
+pub(crate) fn file(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(16 * 1024);
+    File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
 
 /// Dies with this value.
 #[derive(Debug)]

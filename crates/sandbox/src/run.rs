@@ -318,7 +318,7 @@ impl<'a> Run<'a> {
     }
 
     async fn tell(&mut self, message: &ToGuest) -> io::Result<()> {
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.guest.unsaid);
         message.encode(&mut bytes)?;
         // A guest that does not read is a guest that is lost: its program has no part in it.
         match tokio::time::timeout(GRACE, self.guest.socket.write_all(&bytes)).await {

@@ -56,6 +56,8 @@ pub(crate) struct Guest {
     pub(crate) socket: UnixStream,
     pub(crate) decoder: Decoder<FromGuest>,
     pub(crate) buffer: Vec<u8>,
+    /// What it is told together with the next message.
+    pub(crate) unsaid: Vec<u8>,
 }
 
 const READ_BYTES: usize = 32 * 1024;
@@ -100,6 +102,7 @@ impl NamespaceSandbox {
             socket: UnixStream::from_std(control)?,
             decoder: Decoder::default(),
             buffer: Vec::new(),
+            unsaid: Vec::new(),
         };
         let setup = watch(setup)?;
         let host = NamespaceLinks::of("self");

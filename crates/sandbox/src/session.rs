@@ -184,7 +184,10 @@ impl SessionSandbox {
         let ceiling = Ceiling::of(&self.limits);
         let cgroups = Cgroups::make(&self.cgroups.inside(), &format!("place-{number}"), &ceiling)
             .removed(self.removal.clone());
-        prepare(&self.orders, cgroups, waiting, inputs, &self.host).await
+        let (mut prepared, digests) =
+            prepare(&self.orders, cgroups, waiting, inputs, &self.host).await?;
+        prepared.limit_ahead(self).await?;
+        Ok((prepared, digests))
     }
 
     /// Whether there is a warm interpreter. One that a call has touched has ended.

@@ -44,9 +44,12 @@ const SLIM_AT_ONCE: usize = 4;
 /// How often the end looks whether everything is gone, and how long it waits in between.
 const END_LOOKS: u32 = 100;
 const END_PAUSE: Duration = Duration::from_millis(20);
-/// How long a session that had a call waits for a quiet moment before it prepares for the next one.
-const PREPARE_LOOKS: u32 = 10;
-const PREPARE_PAUSE: Duration = Duration::from_millis(2);
+/// How long a session that had a call waits for a quiet moment before it prepares for the next one: while any call runs, and
+/// then while so many do that they wait for each other.
+const QUIET_LOOKS: u32 = 10;
+const QUIET_PAUSE: Duration = Duration::from_millis(2);
+const CROWD_LOOKS: u32 = 10;
+const CROWD_PAUSE: Duration = Duration::from_millis(20);
 /// How often lifetimes are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -333,11 +336,18 @@ impl Drop for Turn {
 /// Makes a place for the session's next call, when there is likely to be one and the machine has nothing better to do.
 async fn prepare_for_next(session: Rc<Session>) {
     // A session of one call ends now, and calls that run come first.
-    for _ in 0..PREPARE_LOOKS {
-        tokio::time::sleep(PREPARE_PAUSE).await;
-        if !session.pool.grounds().is_busy() {
+    let grounds = session.pool.grounds();
+    for _ in 0..QUIET_LOOKS {
+        tokio::time::sleep(QUIET_PAUSE).await;
+        if !grounds.is_busy() || grounds.is_crowded() {
             break;
         }
+    }
+    for _ in 0..CROWD_LOOKS {
+        if !grounds.is_crowded() {
+            break;
+        }
+        tokio::time::sleep(CROWD_PAUSE).await;
     }
     if session.sandbox.first.pid().is_some() {
         // A place that cannot be made is made, or fails, for the call that needs it.

@@ -51,6 +51,7 @@ fn run_for_output(
             socket: stream(ours),
             decoder: Decoder::default(),
             buffer: vec![0; 1024],
+            unsaid: Vec::new(),
         };
         let (stdin, stdin_in) = mpsc::channel(4);
         let (control, control_in) = mpsc::channel(4);

@@ -121,7 +121,7 @@ impl ContextTurn {
         }
         let sandbox = &self.context.sandbox;
         self.running = true;
-        prepared.limit(limits, sandbox, Stay::ForMore).await?;
+        prepared.limit(limits, sandbox, Stay::ForMore)?;
         let order = order(command, sandbox.variables(), Stay::ForMore);
         let (ended, stay) = prepared.run(&order, limits, Ending::Interrupt, io).await?;
         self.running = stay != Stay::ForMore;

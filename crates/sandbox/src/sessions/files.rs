@@ -37,7 +37,7 @@ impl Desk {
     ) -> Result<Self, KeeperError> {
         check(&path, action)?;
         let (mut prepared, _) = sandbox.prepare(Waiting::Nothing, Vec::new()).await?;
-        prepared.limit(&sandbox.limits, sandbox, Stay::Once).await?;
+        prepared.limit(&sandbox.limits, sandbox, Stay::Once)?;
         let request = FileRequest {
             action,
             path: path.as_bytes().to_vec(),
@@ -214,9 +214,7 @@ pub(super) async fn connect(
     port: u16,
 ) -> Result<Connection, KeeperError> {
     let (mut prepared, _) = sandbox.prepare(Waiting::Nothing, Vec::new()).await?;
-    prepared
-        .limit(&sandbox.limits, &sandbox, Stay::Once)
-        .await?;
+    prepared.limit(&sandbox.limits, &sandbox, Stay::Once)?;
     let (guest, listener) = prepared.both();
     guest.say(&ToGuest::Connect(port)).await?;
     // The guest connects under the same filter as everybody, which asks first.

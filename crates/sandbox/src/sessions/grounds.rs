@@ -39,6 +39,8 @@ pub(crate) struct Grounds {
     tenants: RefCell<HashMap<String, Weak<TenantGroup>>>,
     agents: RefCell<HashMap<Owner, Weak<OwnerGroups>>>,
     calls: Cell<u64>,
+    /// How many calls at once keep the processors busy.
+    crowd: u64,
     names: Cell<u64>,
 }
 
@@ -85,6 +87,7 @@ impl Grounds {
             tenants: RefCell::default(),
             agents: RefCell::default(),
             calls: Cell::new(0),
+            crowd: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64) * 2,
             names: Cell::new(0),
         })
     }
@@ -178,6 +181,11 @@ impl Grounds {
     /// Whether a call runs, which what is done ahead should not slow down.
     pub(crate) const fn is_busy(&self) -> bool {
         self.calls.get() > 0
+    }
+
+    /// Whether so many calls run that they wait for each other.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.calls.get() > self.crowd
     }
 
     /// A name that this keeper has not used.
