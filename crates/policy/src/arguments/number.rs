@@ -70,7 +70,9 @@ fn double(digits: &str) -> Option<f64> {
     }
     // Zero has a sign that the canonical form does not keep.
     let kept = number.is_finite() && !(number == 0.0 && digits.starts_with('-'));
-    (kept && decimal(digits)? == decimal(&format!("{number:e}"))?).then_some(number)
+    // Of two shortest texts that are as close, RFC 8785 has this one; the standard library may have the other.
+    let canonical = serde_json::to_string(&number).ok()?;
+    (kept && decimal(digits)? == decimal(&canonical)?).then_some(number)
 }
 
 /// Sign, significant digits, and the power of ten of the last of them.
