@@ -131,6 +131,7 @@ impl Engine {
             profiles: routes.into_values().collect(),
             manifests,
             policies,
+            accesses: true,
         };
         Self::new(source).map_err(|error| {
             vec![BundleFault::whole(

@@ -68,6 +68,20 @@ pub(crate) struct Source {
     pub(crate) manifests: BTreeMap<String, Manifest>,
     /// Policies that narrow what the profiles grant.
     pub(crate) policies: Vec<Policy>,
+    /// Whether what can be done with sessions is offered.
+    pub(crate) accesses: bool,
+}
+
+impl Source {
+    fn of(profile: Arc<Profile>) -> Self {
+        Self {
+            digest: profile.digest(),
+            profiles: vec![profile],
+            manifests: BTreeMap::new(),
+            policies: Vec::new(),
+            accesses: true,
+        }
+    }
 }
 
 impl Engine {
@@ -76,11 +90,17 @@ impl Engine {
     /// # Errors
     /// When Cedar does not take what the profile comes to.
     pub fn of_profile(profile: Arc<Profile>) -> Result<Self, CedarError> {
+        Self::new(Source::of(profile))
+    }
+
+    /// The same for whoever has no sessions: what can be done with them is not offered, and so denied. It is made faster.
+    ///
+    /// # Errors
+    /// When Cedar does not take what the profile comes to.
+    pub(crate) fn of_calls(profile: Arc<Profile>) -> Result<Self, CedarError> {
         Self::new(Source {
-            digest: profile.digest(),
-            profiles: vec![profile],
-            manifests: BTreeMap::new(),
-            policies: Vec::new(),
+            accesses: false,
+            ..Source::of(profile)
         })
     }
 
@@ -118,7 +138,8 @@ impl Engine {
                 UNLISTED.to_owned(),
                 maker.make(UNLISTED, Offered::Unlisted, None)?,
             );
-            for access in Access::KINDS {
+            let accesses = if source.accesses { Access::KINDS } else { &[] };
+            for access in accesses {
                 let name = access.as_str();
                 let offer =
                     maker.make(name, Offered::Access(*access), Some(access.side_effect()))?;

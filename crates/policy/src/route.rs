@@ -45,8 +45,8 @@ impl RoutePolicy {
         Ok(Self::with(&engine, profile))
     }
 
-    /// The same, but its engine is made when it is first needed: whoever starts something else meanwhile need not wait for it. One that
-    /// cannot be made denies.
+    /// The same for single calls, without sessions. Its engine is made when it is first needed: whoever starts something else meanwhile
+    /// need not wait for it. One that cannot be made denies.
     #[must_use]
     pub fn later(profile: Profile) -> Self {
         let engine = Made {
@@ -92,7 +92,7 @@ impl RoutePolicy {
     /// # Errors
     /// When Cedar does not take what the profile comes to: then nothing is allowed.
     pub fn engine(&self) -> Result<&Arc<Engine>, &CedarError> {
-        let make = || Engine::of_profile(Arc::clone(&self.profile)).map(Arc::new);
+        let make = || Engine::of_calls(Arc::clone(&self.profile)).map(Arc::new);
         self.engine.engine.get_or_init(make).as_ref()
     }
 
