@@ -84,9 +84,12 @@ mod tests {
             "running\n{\n \"writers\": 64,\n \"runs\": [{\"records_per_second\": 21000}]}\ndone\n";
         let mut section = String::new();
         rows(&measured(output).unwrap(), "", &mut section);
+        // The order of an object's keys depends on what else is built with us.
+        let mut rows: Vec<_> = section.lines().collect();
+        rows.sort_unstable();
         assert_eq!(
-            section,
-            "| runs 1 records per second | 21000 |\n| writers | 64 |\n"
+            rows,
+            ["| runs 1 records per second | 21000 |", "| writers | 64 |"]
         );
         assert!(measured("nothing").is_err());
         assert!(measured("{\"writers\": ").is_err());
