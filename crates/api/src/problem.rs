@@ -79,9 +79,14 @@ impl Problem {
         Details::new(status, code, detail).boxed()
     }
 
+    /// A refusal.
+    pub(crate) fn of_reason(reason: Reason, detail: impl Into<String>) -> Self {
+        Details::of_reason(reason, detail).boxed()
+    }
+
     /// A request that cannot be followed.
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
-        Details::of_reason(Reason::InvalidCall, detail).boxed()
+        Self::of_reason(Reason::InvalidCall, detail)
     }
 
     /// There is no call of this name that the caller could know of.
@@ -212,6 +217,7 @@ const fn status(reason: Reason) -> StatusCode {
         Reason::Overloaded
         | Reason::IsolationUnavailable
         | Reason::PolicyError
+        | Reason::GateClosed
         | Reason::RecordUnavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -81,7 +81,8 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     }
     let opened = api.with(move |sessions| async move {
         let Some(policy) = sessions.policy(route.as_deref()) else {
-            return Err(Problem::invalid(sessions.no_route(route.as_deref())));
+            let (reason, why) = sessions.no_policy(route.as_deref());
+            return Err(Problem::of_reason(reason, why));
         };
         let opened = Box::pin(sessions.open_session(&caller, thread.as_deref(), &policy));
         Ok(opened.await?)

@@ -22,16 +22,23 @@ impl PolicyStore {
         at_ms: u64,
         kind: ActivationKind,
     ) -> Result<Activation, PolicyStoreError> {
-        let root = self.root()?;
-        let held = root.lock()?;
-        let found = self.find_expected(expected_current)?;
-        let turn = Turn {
-            store: self,
-            root: &root,
-            held: &held,
-            found,
-        };
-        turn.activate(digest, at_ms, kind)
+        self.in_turn(expected_current, |turn| {
+            let activation = turn.plan(digest, at_ms, kind)?;
+            turn.commit(activation)
+        })
+    }
+
+    /// Whether [`PolicyStore::activate`] would do it now. Nothing changes.
+    ///
+    /// # Errors
+    /// As [`PolicyStore::activate`].
+    pub fn may_activate(
+        &self,
+        digest: Digest,
+        expected_current: Option<Digest>,
+        kind: ActivationKind,
+    ) -> Result<(), PolicyStoreError> {
+        self.in_turn(expected_current, |turn| turn.plan(digest, 0, kind).map(drop))
     }
 
     /// Brings an earlier bundle into force again, on top of `expected_current`: the one named, or the one that was in
@@ -45,17 +52,40 @@ impl PolicyStore {
         expected_current: Digest,
         at_ms: u64,
     ) -> Result<Activation, PolicyStoreError> {
+        self.in_turn(Some(expected_current), |turn| {
+            let activation = turn.plan_rollback(to, at_ms)?;
+            turn.commit(activation)
+        })
+    }
+
+    /// Whether [`PolicyStore::rollback`] would do it now. Nothing changes.
+    ///
+    /// # Errors
+    /// As [`PolicyStore::rollback`].
+    pub fn may_roll_back(
+        &self,
+        to: Option<Digest>,
+        expected_current: Digest,
+    ) -> Result<(), PolicyStoreError> {
+        let expected = Some(expected_current);
+        self.in_turn(expected, |turn| turn.plan_rollback(to, 0).map(drop))
+    }
+
+    /// Does something while nobody else writes, on top of `expected`.
+    fn in_turn<T>(
+        &self,
+        expected: Option<Digest>,
+        act: impl FnOnce(&Turn<'_>) -> Result<T, PolicyStoreError>,
+    ) -> Result<T, PolicyStoreError> {
         let root = self.root()?;
         let held = root.lock()?;
-        let found = self.find_expected(Some(expected_current))?;
-        let turn = Turn {
+        let found = self.find_expected(expected)?;
+        act(&Turn {
             store: self,
             root: &root,
             held: &held,
             found,
-        };
-        let to = to.map_or_else(|| turn.before(), Ok)?;
-        turn.activate(to, at_ms, ActivationKind::Rollback)
+        })
     }
 
     fn find_expected(&self, expected: Option<Digest>) -> Result<Option<Found>, PolicyStoreError> {
@@ -77,7 +107,17 @@ struct Turn<'s> {
 }
 
 impl Turn<'_> {
-    fn activate(
+    fn plan_rollback(
+        &self,
+        to: Option<Digest>,
+        at_ms: u64,
+    ) -> Result<Activation, PolicyStoreError> {
+        let to = to.map_or_else(|| self.before(), Ok)?;
+        self.plan(to, at_ms, ActivationKind::Rollback)
+    }
+
+    /// What would be brought into force, if it may be.
+    fn plan(
         &self,
         digest: Digest,
         at_ms: u64,
@@ -93,7 +133,7 @@ impl Turn<'_> {
         if activations >= MAX_ACTIVATIONS {
             return Err(PolicyStoreError::Full { activations });
         }
-        let activation = Activation {
+        Ok(Activation {
             sequence: activations + 1,
             kind,
             at_ms,
@@ -102,8 +142,7 @@ impl Turn<'_> {
             version: bundle.version(),
             publisher,
             previous: self.found.as_ref().map(|found| found.activation.digest),
-        };
-        self.commit(activation)
+        })
     }
 
     /// The rename of `current` is the activation; all else may be lost.

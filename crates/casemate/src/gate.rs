@@ -1,11 +1,17 @@
 //! `casemate gate`: what must hold before code execution is switched on.
 
-use std::{collections::BTreeSet, env, path::Path};
+use std::{
+    collections::BTreeSet,
+    env,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use casemate_gateway::Operation;
+use casemate_gateway::{Operation, Policies as _};
 use casemate_model::{ControlName, Isolation, Reason, SandboxId, Strength};
 use casemate_policy::{
-    GateDemands, GateFacts, GateFailure, Manifest, Outbound, Profile, RoutePolicy, gate,
+    GateDemands, GateFacts, GateFailure, Governing, Manifest, Outbound, Profile, RoutePolicy, gate,
 };
 use casemate_ports::{Keeper as _, Sandbox as _, SandboxSpec};
 use casemate_sandbox::NamespaceKeeper;
@@ -14,7 +20,7 @@ use serde_json::json;
 use crate::{
     cli::GateArgs,
     exit::Exit,
-    policy::operate,
+    policy::{ActivePolicies, operate},
     profile::explain,
     report::{self, Failure},
     run::local_claims,
@@ -53,19 +59,41 @@ fn named(name: &str) -> Result<RoutePolicy, Failure> {
         })?;
         return RoutePolicy::of(profile).map_err(Failure::invalid);
     }
-    let active = crate::policy::active(&state::path()?).map_err(Failure::failed)?;
-    let governing = active.map(|active| casemate_gateway::Policies::current(&active));
-    let governing = governing
-        .transpose()
-        .map_err(|why| Failure::failed(anyhow::anyhow!("{why}")))?;
-    governing
-        .and_then(|governing| governing.get(name).cloned())
-        .ok_or_else(|| {
-            Failure::usage(anyhow::anyhow!(
-                "`{}` is neither a file nor a route of the bundle in force",
-                name.escape_debug()
-            ))
-        })
+    let nothing = Some(Governing::new());
+    let active = ActivePolicies::open(&state::path()?, nothing, |_| Ok(()));
+    let governing = active.map_err(Failure::failed)?.current();
+    let governing = governing.map_err(|why| Failure::failed(anyhow::anyhow!("{why}")))?;
+    governing.get(name).cloned().ok_or_else(|| {
+        Failure::usage(anyhow::anyhow!(
+            "`{}` is neither a file nor a route of the bundle in force",
+            name.escape_debug()
+        ))
+    })
+}
+
+/// Whether every route that runs code may start. Each is checked by a process of its own, because a sandbox is only made and measured
+/// where nothing else runs.
+///
+/// # Errors
+/// What fails, in one line.
+pub(crate) fn all_open(governing: &Governing) -> Result<(), String> {
+    for policy in governing.values().filter(|policy| policy.runs_code()) {
+        let route = &policy.route;
+        let checked = Command::new("/proc/self/exe")
+            .arg0("casemate")
+            .args(["gate", "--", route])
+            .stdin(Stdio::null())
+            .output();
+        let checked = checked.map_err(|error| format!("the gate of {route} cannot be checked: {error}"))?;
+        if !checked.status.success() {
+            let mut said = checked.stdout;
+            said.extend(checked.stderr);
+            let said = String::from_utf8_lossy(&said);
+            let failures: Vec<_> = said.lines().collect();
+            return Err(format!("the gate of {route} is closed: {}", failures.join("; ")));
+        }
+    }
+    Ok(())
 }
 
 /// Every check that fails. What could not be found out fails.

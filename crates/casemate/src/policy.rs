@@ -9,7 +9,7 @@ mod keys;
 mod list;
 mod proofs;
 
-pub(crate) use self::{activate::operate, bundle::active};
+pub(crate) use self::{activate::operate, bundle::ActivePolicies};
 use crate::{cli::PolicyCommand, exit::Exit, report::Failure};
 
 pub(crate) fn run(command: PolicyCommand) -> Result<Exit, Failure> {

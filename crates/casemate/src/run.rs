@@ -18,14 +18,14 @@ use casemate_gateway::{
     Ruling, SANDBOX_TOOLS, Stores,
 };
 use casemate_images::ImageStore;
-use casemate_model::RunMode;
-use casemate_policy::{Authenticator, Claims, Image, Profile, ProfileError, RoutePolicy, Verified};
+use casemate_model::{Reason, RunMode};
+use casemate_policy::{Authenticator, Claims, Image, Profile, RoutePolicy, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, KeeperError, Sandbox};
 use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
 use tokio::{runtime::Builder, sync::mpsc};
 
-use self::{artefacts::Sink, program::StdinUse, request::Request, voice::Voice};
+use self::{artefacts::Sink, program::StdinUse, request::{NoPolicy, Request}, voice::Voice};
 pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
     cli::RunArgs,
@@ -94,7 +94,7 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
 /// Finds out who calls, and starts to make the sandbox.
 async fn enclose(
     proposed: Proposed,
-    policy: &Result<RoutePolicy, ProfileError>,
+    policy: &Result<RoutePolicy, NoPolicy>,
     voice: Voice,
     root: &Path,
 ) -> Result<Enclosed<NamespaceSandbox>, Denied> {
@@ -102,9 +102,12 @@ async fn enclose(
     let identified: Identified = proposed.authenticate(claims)?;
     let policy = match policy {
         Ok(policy) => policy,
-        Err(error) => {
+        Err(NoPolicy::Profile(error)) => {
             voice.bad_profile(error);
-            return Err(identified.without_profile(&one_line(error)));
+            return Err(identified.without_policy(Reason::InvalidProfile, &one_line(error)));
+        }
+        Err(NoPolicy::Refused(reason, why)) => {
+            return Err(identified.without_policy(*reason, why));
         }
     };
     match keeper(policy, root) {

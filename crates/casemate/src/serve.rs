@@ -30,10 +30,10 @@ use crate::{
     exit::Exit,
     gate,
     keeper::connect_or_start,
-    policy,
+    policy::ActivePolicies,
     profile::explain,
     report::{self, Failure, one_line},
-    run::{Signals, local_claims},
+    run::Signals,
     state::{self, State},
     system::System,
 };
@@ -92,27 +92,19 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// The policies to decide by: of the profiles that are named, of the bundle in force, or of the built-in profile.
+/// The policies to decide by: of the profiles that are named, or of the bundle in force, and of the built-in profile until there is one.
 fn policies(root: &Path, files: &[PathBuf]) -> Result<Box<dyn Policies>, Failure> {
-    if files.is_empty()
-        && let Some(active) = policy::active(root).map_err(Failure::failed)?
-    {
-        let governing = active.current();
-        let governing = governing.map_err(|why| Failure::failed(anyhow::anyhow!("{why}")))?;
-        for policy in governing.values().filter(|policy| policy.runs_code()) {
-            let failures = gate::check(policy, local_claims().scopes);
-            for failure in &failures {
-                report::line(&format!("{}: {failure}", policy.route));
-            }
-            if !failures.is_empty() {
-                let closed = anyhow::anyhow!("the gate of the route {} is closed", policy.route);
-                return Err(Failure::invalid(closed)
-                    .hint("nothing that executes code starts before every check passes"));
-            }
-        }
-        return Ok(Box::new(active));
+    let governing = governing(files)?;
+    if !files.is_empty() {
+        return Ok(Box::new(Arc::new(governing)));
     }
-    Ok(Box::new(Arc::new(governing(files)?)))
+    let active = ActivePolicies::open(root, Some(governing), gate::all_open);
+    let active = active.map_err(Failure::failed)?;
+    if let Err(why) = active.current() {
+        return Err(Failure::invalid(anyhow::anyhow!("{why}"))
+            .hint("nothing that executes code starts before every check passes"));
+    }
+    Ok(Box::new(active))
 }
 
 /// The policies of these profiles, each used by itself.

@@ -130,9 +130,9 @@ impl Identified {
         Denied::by_keeper(self.facts, error)
     }
 
-    /// Refuses the call because its profile cannot be used; `why` is one line for people.
+    /// Refuses the call because there is no policy to decide by; `why` is one line for people.
     #[must_use]
-    pub fn without_profile(self, why: &str) -> Denied {
-        Denied::new(self.facts, Reason::InvalidProfile, why)
+    pub fn without_policy(self, reason: Reason, why: &str) -> Denied {
+        Denied::new(self.facts, reason, why)
     }
 }

@@ -41,6 +41,8 @@ words! {
         PolicyForbids = "policy_forbids",
         /// A policy could not be evaluated, so nothing is allowed.
         PolicyError = "policy_error",
+        /// A check that has to pass before the route runs code did not.
+        GateClosed = "gate_closed",
         /// The tool needs a stronger tier than the profile's.
         TierExceeded = "tier_exceeded",
         /// Something private might leave that something untrusted asked for.
@@ -106,6 +108,7 @@ impl Reason {
             Self::PolicyError => {
                 "run `casemate policy check` on the bundle and activate the last good one"
             }
+            Self::GateClosed => "run `casemate gate ROUTE`: it shows each check that fails",
             Self::TierExceeded => {
                 "take the tool out of the profile, or raise its tier: somebody has to decide that"
             }

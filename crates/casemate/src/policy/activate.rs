@@ -89,22 +89,23 @@ pub(crate) fn activate(args: &ActivateArgs) -> Result<Exit, Failure> {
         "replayed": replayed.all,
         "answers_changed": replayed.changed.len(),
     });
-    let operation = operation(
-        "policy.activate",
-        Reason::Allowed,
-        &loaded,
-        args.break_glass.is_some(),
-        subject,
-    );
+    let alert = args.break_glass.is_some();
+    let operation = operation("policy.activate", Reason::Allowed, &loaded, alert, subject);
     let bundle = match loaded.bundle.signature() {
-        Some(_) => loaded.bundle,
+        Some(_) => loaded.bundle.clone(),
         None => {
             let note = operator(&store)?.sign(&loaded.bundle);
-            loaded.bundle.with_signature(Some(note))
+            loaded.bundle.clone().with_signature(Some(note))
         }
     };
+    // What is staged counts for nothing yet.
+    let staged = store.stage(&bundle);
+    if let Err(error) = staged.and_then(|()| store.may_activate(digest, expected, kind)) {
+        let hint = "sign it with a trusted publisher's key, or raise its version";
+        let lack = Lack::new(Reason::InvalidProfile, one_line(&error), hint);
+        return refuse(&loaded, expected, &lack);
+    }
     let decision = operate(operation, || {
-        store.stage(&bundle).map_err(Failure::invalid)?;
         let activated = store.activate(digest, expected, System.now_ms(), kind);
         activated.map(drop).map_err(Failure::invalid)
     })?;
@@ -303,15 +304,19 @@ pub(crate) fn rollback(to: Option<&str>) -> Result<Exit, Failure> {
     let store = store()?;
     let current = find(&store, ACTIVE)?;
     let to = to.map(|to| find(&store, to)).transpose()?;
-    let operation = Operation {
+    let operation = |reason| Operation {
         what: "policy.rollback",
-        reason: Reason::Allowed,
+        reason,
         detail: "back to an earlier bundle".to_owned(),
         alert: true,
         subject: json!({ "from": current, "to": to }),
     };
+    if let Err(error) = store.may_roll_back(to, current) {
+        record_refusal(operation(Reason::InvalidProfile))?;
+        return Err(Failure::invalid(error));
+    }
     let mut now = None;
-    let decision = operate(operation, || {
+    let decision = operate(operation(Reason::Allowed), || {
         let back = store.rollback(to, current, System.now_ms());
         now = Some(back.map_err(Failure::invalid)?);
         Ok(())

@@ -3,9 +3,9 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use casemate_bundle::{Bundle, PolicyStore, Watch};
 use casemate_gateway::Policies;
 use casemate_model::{Digest, Text};
@@ -49,7 +49,7 @@ pub(crate) fn load(name: &Path) -> Result<Loaded, Failure> {
     };
     compiled(bundle).map_err(|faults| {
         let count = faults.len();
-        explain(&faults);
+        explain(name, &faults);
         Failure::invalid(anyhow::anyhow!(
             "the bundle {} has {count} error{}",
             Text::from(name.as_os_str().to_owned()),
@@ -170,40 +170,27 @@ fn of_file(
 }
 
 /// Prints everything that is wrong with a bundle.
-pub(crate) fn explain(faults: &[(BundleFault, Vec<u8>)]) {
+fn explain(bundle: &Path, faults: &[(BundleFault, Vec<u8>)]) {
     for (fault, text) in faults {
-        let rendered =
-            render_diagnostics(&fault.file, text, std::slice::from_ref(&fault.diagnostic));
+        let file = Text::from(bundle.join(&fault.file).into_os_string()).to_string();
+        let rendered = render_diagnostics(&file, text, std::slice::from_ref(&fault.diagnostic));
         report::write(format_args!("{rendered}"));
     }
 }
 
-/// The bundle in force in the state directory at `root`, if there is one.
-pub(crate) fn active(root: &Path) -> anyhow::Result<Option<ActivePolicies>> {
-    let dir = state::policy_in(root);
-    if !dir.exists() {
-        return Ok(None);
-    }
-    let store = PolicyStore::open(&dir)?;
-    let watch = store.watch()?;
-    if watch.current().is_none() {
-        return Ok(None);
-    }
-    let policies = ActivePolicies {
-        store,
-        seen: Mutex::new(Seen {
-            watch,
-            governing: Err("no bundle was read yet".to_owned()),
-        }),
-    };
-    policies.read_again()?;
-    Ok(Some(policies))
-}
+/// What has to hold of policies before they rule; otherwise why not, in one line.
+pub(crate) type Gate = fn(&Governing) -> Result<(), String>;
+
+/// How long nothing is tried again after it failed: each try may start a process.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The policies of the bundle in force. Each question looks whether it still is.
 #[derive(Debug)]
 pub(crate) struct ActivePolicies {
     store: PolicyStore,
+    /// What rules until a bundle is in force, if anything does.
+    before: Option<Arc<Governing>>,
+    gate: Gate,
     seen: Mutex<Seen>,
 }
 
@@ -211,45 +198,72 @@ pub(crate) struct ActivePolicies {
 struct Seen {
     watch: Watch,
     governing: Result<Arc<Governing>, String>,
+    /// When that was found out.
+    at: Instant,
 }
 
 impl ActivePolicies {
-    /// Reads what is in force, whether or not it changed.
-    fn read_again(&self) -> anyhow::Result<()> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let governing = self.governing(&seen.watch)?;
-        seen.governing = Ok(Arc::new(governing));
-        Ok(())
+    /// Looks at what is in force in the state directory at `root`.
+    pub(crate) fn open(
+        root: &Path,
+        before: Option<Governing>,
+        gate: Gate,
+    ) -> anyhow::Result<Self> {
+        // Makes the directory, with the rights that it has to have.
+        casemate_store::StateDir::open(root)?;
+        let store = PolicyStore::open(&state::policy_in(root))?;
+        let watch = store.watch()?;
+        let mut policies = Self {
+            store,
+            before: before.map(Arc::new),
+            gate,
+            seen: Mutex::new(Seen {
+                watch,
+                governing: Err("nobody has looked yet".to_owned()),
+                at: Instant::now(),
+            }),
+        };
+        let seen = policies.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let governing = read(&policies.store, policies.before.as_ref(), gate, &seen.watch);
+        seen.governing = governing;
+        Ok(policies)
     }
+}
 
-    fn governing(&self, watch: &Watch) -> anyhow::Result<Governing> {
-        let current = watch.current().context("no bundle is in force any more")?;
-        let bundle = self.store.load(current.digest)?;
-        let loaded = compiled(bundle).map_err(|faults| {
-            let first = faults.first().map(|(fault, _)| fault.to_string());
-            anyhow::anyhow!(
-                "the bundle in force is broken: {}",
-                first.unwrap_or_default()
-            )
-        })?;
-        Ok(RoutePolicy::all_of(&loaded.engine))
-    }
+/// The policies of what a watch saw.
+fn read(
+    store: &PolicyStore,
+    before: Option<&Arc<Governing>>,
+    gate: Gate,
+    watch: &Watch,
+) -> Result<Arc<Governing>, String> {
+    let Some(current) = watch.current() else {
+        return before.cloned().ok_or_else(|| "no bundle is in force".to_owned());
+    };
+    let bundle = store.load(current.digest).map_err(|error| one_line(&error))?;
+    let loaded = compiled(bundle).map_err(|faults| {
+        let first = faults.first().map(|(fault, _)| fault.to_string());
+        format!("the bundle in force is broken: {}", first.unwrap_or_default())
+    })?;
+    let governing = RoutePolicy::all_of(&loaded.engine);
+    gate(&governing)?;
+    Ok(Arc::new(governing))
 }
 
 impl Policies for ActivePolicies {
     fn current(&self) -> Result<Arc<Governing>, String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // What could not be told may be by now.
-        if seen.watch.changed() || seen.governing.is_err() {
-            seen.governing = match seen.watch.refresh() {
+        let again = seen.governing.is_err() && seen.at.elapsed() >= RETRY_PAUSE;
+        if seen.watch.changed() || again {
+            let refreshed = seen.watch.refresh();
+            seen.governing = match refreshed {
                 Ok(false) if seen.governing.is_ok() => seen.governing.clone(),
-                Ok(_) => self
-                    .governing(&seen.watch)
-                    .map(Arc::new)
-                    .map_err(|error| one_line(error.as_ref())),
+                Ok(_) => read(&self.store, self.before.as_ref(), self.gate, &seen.watch),
                 // Whatever cannot be told is a no (I1).
                 Err(error) => Err(one_line(&error)),
             };
+            seen.at = Instant::now();
         }
         seen.governing.clone()
     }

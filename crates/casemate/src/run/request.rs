@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt as _,
 
 use anyhow::{Context as _, bail};
 use casemate_gateway::{Ask, Key, Policies as _};
-use casemate_model::{Limits, Text};
+use casemate_model::{Limits, Reason, Text};
 use casemate_policy::{Profile, ProfileError, RoutePolicy};
 use casemate_ports::{Command, InputFile};
 
 use crate::{
     cli::RunArgs,
-    gate, policy,
+    gate,
+    policy::ActivePolicies,
+    report::one_line,
     run::{
         local_claims,
         program::{Program, StdinUse},
@@ -27,13 +29,28 @@ pub(crate) struct Request {
     /// Its files.
     pub(crate) inputs: Vec<InputFile>,
     /// Under which policy.
-    pub(crate) policy: Result<RoutePolicy, ProfileError>,
+    pub(crate) policy: Result<RoutePolicy, NoPolicy>,
     /// Whose standard input ours is.
     pub(crate) stdin: StdinUse,
     /// Where its artefacts go.
     pub(crate) out: Option<PathBuf>,
     /// How its caller is told.
     pub(crate) voice: Voice,
+}
+
+/// Why there is no policy to decide by: no error of the command line, but a refusal.
+#[derive(Debug)]
+pub(crate) enum NoPolicy {
+    /// The profile cannot be used.
+    Profile(ProfileError),
+    /// The route may not be used, or nobody can tell.
+    Refused(Reason, String),
+}
+
+impl NoPolicy {
+    fn unreadable(why: &str) -> Self {
+        Self::Refused(Reason::PolicyError, format!("the policy cannot be read: {why}"))
+    }
 }
 
 impl Request {
@@ -45,12 +62,13 @@ impl Request {
         let env = environment(&args.env)?;
         let program = Program::read(&args)?;
         let policy = match &args.route {
-            Some(route) => of_route(route)?,
+            Some(route) => of_route(route),
             None => args
                 .profile
                 .as_deref()
                 .map_or_else(Profile::builtin, Profile::load)
-                .map(RoutePolicy::later),
+                .map(RoutePolicy::later)
+                .map_err(NoPolicy::Profile),
         };
         let ceiling = policy.as_ref().map(|policy| policy.sandbox.limits);
         let given = ceiling.map(|ceiling| Limits::default().at_most(&ceiling));
@@ -80,24 +98,25 @@ impl Request {
     }
 }
 
-/// The policy of a route of the bundle in force.
-fn of_route(route: &str) -> anyhow::Result<Result<RoutePolicy, ProfileError>> {
-    let root = state::path().map_err(|failure| anyhow::anyhow!("{failure}"))?;
-    let active = policy::active(&root)?.context("no bundle is in force, so there are no routes")?;
-    let governing = active.current().map_err(anyhow::Error::msg)?;
-    let found = governing.get(route).cloned();
-    let routes = || governing.keys().cloned().collect::<Vec<_>>().join(", ");
-    let policy = found.with_context(|| {
-        format!(
-            "there is no route `{}`: there are {}",
-            route.escape_debug(),
-            routes()
-        )
-    })?;
-    if let Some(failure) = gate::check(&policy, local_claims().scopes).first() {
-        bail!("the gate of {} is closed: {failure}", policy.route);
+/// The policy of a route of the bundle in force, if its gate is open.
+fn of_route(route: &str) -> Result<RoutePolicy, NoPolicy> {
+    let root = state::path().map_err(|failure| NoPolicy::unreadable(&failure.to_string()))?;
+    let active = ActivePolicies::open(&root, None, |_| Ok(()));
+    let active = active.map_err(|error| NoPolicy::unreadable(&one_line(error.as_ref())))?;
+    let governing = active.current().map_err(|why| NoPolicy::unreadable(&why))?;
+    let Some(policy) = governing.get(route).cloned() else {
+        let routes: Vec<_> = governing.keys().map(String::as_str).collect();
+        let (route, routes) = (route.escape_debug(), routes.join(", "));
+        let why = format!("there is no route `{route}`: there are {routes}");
+        return Err(NoPolicy::Refused(Reason::InvalidCall, why));
+    };
+    match gate::check(&policy, local_claims().scopes).first() {
+        None => Ok(policy),
+        Some(failure) => {
+            let why = format!("the gate of {} is closed: {failure}", policy.route);
+            Err(NoPolicy::Refused(Reason::GateClosed, why))
+        }
     }
-    Ok(Ok(policy))
 }
 
 /// What a call gets that asks for nothing, but for what this one asks.

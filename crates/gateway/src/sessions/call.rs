@@ -113,8 +113,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let owner = owner_of(identified.facts());
         let within = identified.facts().ask.within.as_ref();
         let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
-            let why = self.no_route(route.as_deref());
-            let denied = identified.refuse(Reason::InvalidCall, &why, None);
+            let (reason, why) = self.no_policy(route.as_deref());
+            let denied = identified.without_policy(reason, &why);
             return tell(told, self.refuse(denied));
         };
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
@@ -152,20 +152,22 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         drop(turn);
     }
 
-    /// Why a call has no profile, for people.
+    /// Why a call has no policy.
     #[must_use]
-    pub fn no_route(&self, route: Option<&str>) -> String {
+    pub fn no_policy(&self, route: Option<&str>) -> (Reason, String) {
         if let Err(why) = self.policies.current() {
-            return format!("the policy cannot be read: {why}");
+            let why = format!("the policy cannot be used: {why}");
+            return (Reason::PolicyError, why);
         }
         let routes = self.routes().join(", ");
-        match route {
+        let why = match route {
             Some(route) => {
                 let route = route.escape_debug();
                 format!("there is no route `{route}`: there are {routes}")
             }
             None => format!("there are several routes, and the call names none: {routes}"),
-        }
+        };
+        (Reason::InvalidCall, why)
     }
 
     /// Lines up, and waits.

@@ -310,7 +310,7 @@ async fn a_profile_that_cannot_be_used_denies_and_is_recorded() {
     let denied = world
         .identified(ask())
         .unwrap()
-        .without_profile("line 3: unknown key");
+        .without_policy(Reason::InvalidProfile, "line 3: unknown key");
     let end = End::Refused(denied.record(&world.journal()));
     assert_refused(&world, end, Reason::InvalidProfile);
     let record = &world.records()[0].entry;

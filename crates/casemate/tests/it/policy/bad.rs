@@ -112,19 +112,13 @@ fn versions_go_up_and_signatures_hold() {
     for version in [4, 5] {
         let older = Sketch::narrow(version).write(&home, &format!("v{version}"));
         let ran = activate(&home, &older, &NO_SOLVER);
-        ran.exits(1).says("version");
+        ran.exits(120).says("version");
         assert_eq!(in_force(&home), Some(5));
     }
     let log = activations(&home);
     let last = log.last().unwrap();
-    assert_eq!(last["kind"], "outcome");
-    assert!(
-        last["summary"]["stop_reason"]
-            .as_str()
-            .unwrap()
-            .contains("version"),
-        "{last}"
-    );
+    assert_eq!(last["kind"], "denied");
+    assert_eq!(last["summary"]["reason"], "invalid_profile", "{last}");
 
     let key = ["key", "new", "p.key", "--name", "p"];
     let public = policy(&home, key).exits(0).stdout();
@@ -132,14 +126,14 @@ fn versions_go_up_and_signatures_hold() {
     policy(&home, ["key", "sign", "signed", "--key", "p.key"]).exits(0);
     // Nobody trusts its publisher yet.
     activate(&home, &signed, &NO_SOLVER)
-        .exits(1)
+        .exits(120)
         .says("signature");
     assert_eq!(in_force(&home), Some(5));
     policy(&home, ["key", "trust", "publisher", public.trim_end()]).exits(0);
     let changed = Sketch::narrow(6).with("README.md", "Changed since.\n");
     changed.write(&home, "signed");
     activate(&home, &signed, &NO_SOLVER)
-        .exits(1)
+        .exits(120)
         .says("signature");
     assert_eq!(in_force(&home), Some(5));
     fs::remove_file(signed.join("README.md")).unwrap();

@@ -99,15 +99,17 @@ fn nothing_starts_behind_a_closed_gate() {
     let serve = serve.env("OPENAI_API_KEY", "x").stdin(Stdio::null());
     let ran = Ran(serve.output().unwrap());
     ran.exits(1)
-        .says("work: secret_in_environment: ")
-        .says("the gate of the route work is closed");
+        .says("the gate of work is closed: secret_in_environment: ");
     assert!(!ran.stderr().contains("listening"));
     assert!(!home.path("state/run/casemate.sock").exists());
     let words = ["run", "--route", "work", "--", "echo", "ran"];
     let mut run = home.casemate(words);
     let ran = Ran(run.env("GITHUB_TOKEN", "x").output().unwrap());
-    ran.prints("")
+    ran.exits(120)
+        .prints("")
         .says("the gate of work is closed: secret_in_environment");
-    assert_ne!(ran.0.status.code(), Some(0));
+    let log = home.log();
+    let denied = log.iter().rfind(|record| record["kind"] == "denied").unwrap();
+    assert_eq!(denied["summary"]["reason"], "gate_closed", "{denied}");
     home.run(words).exits(0).prints("ran\n");
 }

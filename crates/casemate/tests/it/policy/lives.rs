@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::Value;
 
-use super::{NO_SHELL, Sketch, activate, break_in, in_force, policy};
+use super::{NO_SHELL, Sketch, activate, break_in, in_force, policy, trial};
 use crate::{home::Home, keeper::Keepers, serve::Gateway};
 
 const NO_SOLVER: [&str; 2] = ["--solver", "/nonexistent"];
@@ -105,4 +105,34 @@ fn a_gateway_refuses_while_nobody_can_tell_what_is_in_force() {
     }
     fs::remove_file(&current).unwrap();
     assert!(!gateway.run(&call).status.success());
+}
+
+/// R98, R151: a gateway that lives meets the gate of whatever comes into force, also of the first bundle.
+#[test]
+fn a_living_gateway_meets_the_gate_of_what_comes_into_force() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let gateway = Gateway::start(&home);
+    let asked = |thread: &str| gateway.run(&["call", "--thread", thread, "--", "echo", "ran"]);
+    assert_eq!(asked("built-in").status.code(), Some(0));
+    break_in(&home, &Sketch::wide(1).write(&home, "wide"));
+    assert_eq!(asked("first").status.code(), Some(0));
+    let log = home.log();
+    let ran = |record: &&Value| record["kind"] == "allowed" && record["summary"]["tool"] == "shell";
+    let last = log.iter().rfind(ran).unwrap();
+    assert_eq!(last["summary"]["route"], "work", "{last}");
+    let closed = Sketch {
+        sandbox: "tier = \"vm\"",
+        ..Sketch::wide(2).with("tests/work.toml", trial("deny", "isolation_unavailable"))
+    };
+    break_in(&home, &closed.write(&home, "closed"));
+    for _ in 0..2 {
+        let refused = asked("second");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{said}");
+        assert!(said.contains("isolation_unavailable"), "{said}");
+    }
+    policy(&home, ["rollback"]).exits(0);
+    assert_eq!(asked("third").status.code(), Some(0));
+    home.run(["audit", "verify"]).exits(0);
 }
