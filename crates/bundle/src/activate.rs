@@ -38,7 +38,9 @@ impl PolicyStore {
         expected_current: Option<Digest>,
         kind: ActivationKind,
     ) -> Result<(), PolicyStoreError> {
-        self.in_turn(expected_current, |turn| turn.plan(digest, 0, kind).map(drop))
+        self.in_turn(expected_current, |turn| {
+            turn.plan(digest, 0, kind).map(drop)
+        })
     }
 
     /// Brings an earlier bundle into force again, on top of `expected_current`: the one named, or the one that was in

@@ -84,13 +84,17 @@ pub(crate) fn all_open(governing: &Governing) -> Result<(), String> {
             .args(["gate", "--", route])
             .stdin(Stdio::null())
             .output();
-        let checked = checked.map_err(|error| format!("the gate of {route} cannot be checked: {error}"))?;
+        let checked =
+            checked.map_err(|error| format!("the gate of {route} cannot be checked: {error}"))?;
         if !checked.status.success() {
             let mut said = checked.stdout;
             said.extend(checked.stderr);
             let said = String::from_utf8_lossy(&said);
             let failures: Vec<_> = said.lines().collect();
-            return Err(format!("the gate of {route} is closed: {}", failures.join("; ")));
+            return Err(format!(
+                "the gate of {route} is closed: {}",
+                failures.join("; ")
+            ));
         }
     }
     Ok(())

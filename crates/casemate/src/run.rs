@@ -25,7 +25,12 @@ use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
 use tokio::{runtime::Builder, sync::mpsc};
 
-use self::{artefacts::Sink, program::StdinUse, request::{NoPolicy, Request}, voice::Voice};
+use self::{
+    artefacts::Sink,
+    program::StdinUse,
+    request::{NoPolicy, Request},
+    voice::Voice,
+};
 pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
     cli::RunArgs,

@@ -177,16 +177,21 @@ pub(crate) fn needed<'p>(
         .map(String::as_str)
 }
 
+/// Whether all of `scopes` were given, and delegated if anything was. One by one: Cedar makes a set anew for each question about one.
 pub(crate) fn has_all(scopes: &[&str]) -> String {
+    let all_in = |set: &str| {
+        let each = scopes
+            .iter()
+            .map(|scope| format!("{set}.contains({})", literal(scope)));
+        all_of(&each.collect::<Vec<_>>())
+    };
     match scopes {
         [] => NEVER.to_owned(),
-        scopes => {
-            let scopes = literals(scopes.iter().copied());
-            format!(
-                "(context.token.scopes.containsAll({scopes}) \
-                 && (if context has delegated then context.delegated.containsAll({scopes}) else true))"
-            )
-        }
+        _ => format!(
+            "({} && (if context has delegated then {} else true))",
+            all_in("context.token.scopes"),
+            all_in("context.delegated")
+        ),
     }
 }
 

@@ -101,13 +101,13 @@ pub(crate) fn activate(args: &ActivateArgs) -> Result<Exit, Failure> {
     // What is staged counts for nothing yet.
     let staged = store.stage(&bundle);
     if let Err(error) = staged.and_then(|()| store.may_activate(digest, expected, kind)) {
-        let hint = "sign it with a trusted publisher's key, or raise its version";
+        let hint = "`casemate policy list` shows what was in force";
         let lack = Lack::new(Reason::InvalidProfile, one_line(&error), hint);
         return refuse(&loaded, expected, &lack);
     }
     let decision = operate(operation, || {
         let activated = store.activate(digest, expected, System.now_ms(), kind);
-        activated.map(drop).map_err(Failure::invalid)
+        activated.map(drop).map_err(Failure::refused)
     })?;
     report::print(format_args!("{digest} is in force ({decision})\n"))?;
     Ok(Exit::Success)

@@ -204,11 +204,7 @@ struct Seen {
 
 impl ActivePolicies {
     /// Looks at what is in force in the state directory at `root`.
-    pub(crate) fn open(
-        root: &Path,
-        before: Option<Governing>,
-        gate: Gate,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn open(root: &Path, before: Option<Governing>, gate: Gate) -> anyhow::Result<Self> {
         // Makes the directory, with the rights that it has to have.
         casemate_store::StateDir::open(root)?;
         let store = PolicyStore::open(&state::policy_in(root))?;
@@ -223,7 +219,10 @@ impl ActivePolicies {
                 at: Instant::now(),
             }),
         };
-        let seen = policies.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let seen = policies
+            .seen
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let governing = read(&policies.store, policies.before.as_ref(), gate, &seen.watch);
         seen.governing = governing;
         Ok(policies)
@@ -238,12 +237,19 @@ fn read(
     watch: &Watch,
 ) -> Result<Arc<Governing>, String> {
     let Some(current) = watch.current() else {
-        return before.cloned().ok_or_else(|| "no bundle is in force".to_owned());
+        return before
+            .cloned()
+            .ok_or_else(|| "no bundle is in force".to_owned());
     };
-    let bundle = store.load(current.digest).map_err(|error| one_line(&error))?;
+    let bundle = store
+        .load(current.digest)
+        .map_err(|error| one_line(&error))?;
     let loaded = compiled(bundle).map_err(|faults| {
         let first = faults.first().map(|(fault, _)| fault.to_string());
-        format!("the bundle in force is broken: {}", first.unwrap_or_default())
+        format!(
+            "the bundle in force is broken: {}",
+            first.unwrap_or_default()
+        )
     })?;
     let governing = RoutePolicy::all_of(&loaded.engine);
     gate(&governing)?;

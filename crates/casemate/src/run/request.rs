@@ -49,7 +49,10 @@ pub(crate) enum NoPolicy {
 
 impl NoPolicy {
     fn unreadable(why: &str) -> Self {
-        Self::Refused(Reason::PolicyError, format!("the policy cannot be read: {why}"))
+        Self::Refused(
+            Reason::PolicyError,
+            format!("the policy cannot be read: {why}"),
+        )
     }
 }
 

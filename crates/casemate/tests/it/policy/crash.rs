@@ -39,7 +39,7 @@ fn of_several_activations_at_once_one_wins() {
     let (won, lost): (Vec<_>, Vec<_>) = ended.partition(|ran| ran.0.status.success());
     assert_eq!(won.len(), 1, "{won:?} {lost:?}");
     for ran in &lost {
-        ran.exits(1);
+        ran.exits(120);
     }
     let stdout = won[0].stdout();
     let digest = stdout.lines().last().unwrap().split(' ').next().unwrap();

@@ -38,8 +38,8 @@ fn the_library_is_checked_tested_and_shown() {
 fn a_decision_names_its_bundle_and_is_made_again() {
     let home = Home::new();
     home.run(["run", "--route", "work", "--", "true"])
-        .exits(2)
-        .says("no bundle is in force");
+        .exits(120)
+        .says("policy_error: the policy cannot be read: no bundle is in force");
     let wide = Sketch::wide(1).write(&home, "wide");
     let ran = activate(&home, &wide, &[]);
     ran.exits(0);
@@ -120,7 +120,7 @@ fn a_forbid_wins_and_is_named() {
     ])
     .exits(0);
     home.run(["run", "--route", "elsewhere", "--", "true"])
-        .exits(2)
+        .exits(120)
         .says("there is no route `elsewhere`: there are work");
 }
 

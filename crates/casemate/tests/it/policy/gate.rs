@@ -109,7 +109,10 @@ fn nothing_starts_behind_a_closed_gate() {
         .prints("")
         .says("the gate of work is closed: secret_in_environment");
     let log = home.log();
-    let denied = log.iter().rfind(|record| record["kind"] == "denied").unwrap();
+    let denied = log
+        .iter()
+        .rfind(|record| record["kind"] == "denied")
+        .unwrap();
     assert_eq!(denied["summary"]["reason"], "gate_closed", "{denied}");
     home.run(words).exits(0).prints("ran\n");
 }
