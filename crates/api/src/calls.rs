@@ -39,7 +39,7 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
         .policy_for(&owner, request.route(), Some(&within));
     let (wait, stdin) = (request.wait, request.stdin.clone());
     let request = request.into_request(policy.as_deref())?;
-    let mut begun = api.begin(request.ask, request.inputs, request.route)?;
+    let mut begun = api.begin(request.ask, request.inputs, request.route, request.demand)?;
     if let Some(stdin) = stdin {
         let sender = begun.stdin.clone();
         tokio::spawn(async move {
@@ -186,6 +186,9 @@ pub(crate) async fn cancel<K: Keeps, P: Remembers>(
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
     let call = find(&api, &id)?;
+    if call.phase() == Phase::Held {
+        return crate::approvals::take_back(&api, call.id).await;
+    }
     let was_running = call.phase() != Phase::Ended && call.cancel();
     let body = json!({ "decision": call.id, "cancelled": was_running });
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())

@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: decisions, SQL, sandboxes, TCP. It knows the gateway, and nothing behind it.
 
+mod approvals;
 mod body;
 mod calls;
 mod contexts;

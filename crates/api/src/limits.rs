@@ -23,3 +23,9 @@ pub const ANSWER_QUEUE: usize = 16;
 
 /// Calls that have not ended, with those that are not in line yet: more are refused before they begin.
 pub const MAX_LIVE_CALLS: usize = 16_384;
+
+/// The most approved calls that go on at once; others follow.
+pub const MAX_RESUMING: usize = 64;
+
+/// How long an approved call that cannot run waits before it is tried again, in milliseconds.
+pub const RESUME_PAUSE_MS: u64 = 500;

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use casemate_gateway::{Answer, QuotaUse, SessionError, Told};
+use casemate_gateway::{Answer, AnswerError, QuotaUse, SessionError, Told};
 use casemate_model::{ContextId, DecisionId, Reason, SessionId};
 use casemate_ports::{FileFault, KeeperError};
 use serde::Serialize;
@@ -89,6 +89,24 @@ impl Problem {
         Self::of_reason(Reason::InvalidCall, detail)
     }
 
+    /// An answer to a call that waits, which does not count.
+    pub(crate) fn of_answer(error: &AnswerError, decision: Option<DecisionId>) -> Self {
+        let reason = error.reason();
+        let details = match error {
+            AnswerError::Unknown(_) => Details::new(
+                StatusCode::NOT_FOUND,
+                "approval_unknown",
+                error.to_string(),
+            ),
+            _ => Details::of_reason(reason, chain(error)),
+        };
+        Details {
+            decision,
+            ..details
+        }
+        .boxed()
+    }
+
     /// There is no call of this name that the caller could know of.
     pub(crate) fn no_call(decision: DecisionId) -> Self {
         Details {
@@ -135,6 +153,7 @@ impl Problem {
             Told::Released(_) => return None,
             Told::Refused(refused) => refused.facts(),
             Told::Unrecorded(facts, _) => facts,
+            Told::Held(_) | Told::Later(_) => return None,
             Told::Withdrawn(decision) => {
                 return Some(
                     Details {
@@ -156,7 +175,7 @@ impl Problem {
                 (Answer::refused(refused), detail)
             }
             Told::Unrecorded(_, error) => (Answer::unrecorded(facts, chain(error)), chain(error)),
-            Told::Released(_) | Told::Withdrawn(_) => return None,
+            Told::Released(_) | Told::Withdrawn(_) | Told::Held(_) | Told::Later(_) => return None,
         };
         let reason = match told {
             Told::Refused(_) => facts.reason(),
@@ -206,10 +225,14 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::PolicyForbids
         | Reason::SecretInEnvironment
         | Reason::ApprovalRequired
-        | Reason::ApprovalInvalid => StatusCode::FORBIDDEN,
+        | Reason::ApprovalInvalid
+        | Reason::ApprovalDenied
+        | Reason::ChangesRequested
+        | Reason::ApprovalExpired => StatusCode::FORBIDDEN,
         Reason::IdempotencyConflict
         | Reason::CallInFlight
         | Reason::OutcomeUnknown
+        | Reason::ApprovalCancelled
         | Reason::ContextMismatch => StatusCode::CONFLICT,
         Reason::SessionUnknown | Reason::ContextUnknown => StatusCode::NOT_FOUND,
         Reason::SessionGone => StatusCode::GONE,

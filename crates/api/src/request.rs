@@ -1,16 +1,11 @@
 //! A call as a request asks for it.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Seek as _, Write as _},
-};
+use std::collections::BTreeMap;
 
-use casemate_gateway::{Ask, Code, Key};
-use casemate_model::{ContextId, Limits, SessionId, Text, Within};
+use casemate_gateway::{Ask, Code, Demand, Key, in_memory};
+use casemate_model::{ContextId, Limits, RunMode, SessionId, Text, Trigger, Within};
 use casemate_policy::Profile;
 use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
-use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 
 use crate::{limits::MAX_CODE_BYTES, owner::local, problem::Problem};
@@ -45,6 +40,8 @@ pub(crate) struct CallRequest {
     mode: Option<Mode>,
     idempotency_key: Option<String>,
     trace_id: Option<String>,
+    run_mode: Option<RunMode>,
+    trigger: Option<Trigger>,
     /// Whether the answer comes when the call has ended.
     #[serde(default = "yes")]
     pub(crate) wait: bool,
@@ -133,6 +130,7 @@ pub(crate) struct Request {
     pub(crate) ask: Ask,
     pub(crate) inputs: Vec<InputFile>,
     pub(crate) route: Option<String>,
+    pub(crate) demand: Demand,
 }
 
 /// What runs.
@@ -189,6 +187,11 @@ impl CallRequest {
             ask,
             inputs,
             route: self.route,
+            demand: Demand {
+                trigger: self.trigger.unwrap_or(Trigger::Interactive),
+                mode: self.run_mode,
+                has_stdin: self.stdin.is_some(),
+            },
         })
     }
 
@@ -273,11 +276,4 @@ impl CallRequest {
             script: Some((name.into(), source)),
         }
     }
-}
-
-fn in_memory(content: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("casemate-input", MemfdFlags::CLOEXEC)?);
-    file.write_all(content)?;
-    file.rewind()?;
-    Ok(file)
 }

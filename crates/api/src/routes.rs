@@ -11,7 +11,7 @@ use casemate_gateway::SessionStores;
 use casemate_ports::SessionKeeper;
 
 use crate::{
-    calls, contexts, files, limits::MAX_CALL_BYTES, ports, problem::Problem, sessions, state::Api,
+    approvals, calls, contexts, files, limits::MAX_CALL_BYTES, ports, problem::Problem, sessions, state::Api,
     terminal,
 };
 
@@ -44,6 +44,17 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>) -> Router {
         .route(
             "/v1/sessions/{id}",
             get(sessions::show::<K, P>).delete(sessions::destroy::<K, P>),
+        )
+        .route("/v1/approvals", get(approvals::list::<K, P>))
+        .route("/v1/approvals/events", get(approvals::events::<K, P>))
+        .route("/v1/approvals/{id}", get(approvals::show::<K, P>))
+        .route(
+            "/v1/approvals/{id}/answer",
+            post(approvals::answer::<K, P>),
+        )
+        .route(
+            "/v1/approvals/{id}/cancel",
+            post(approvals::cancel::<K, P>),
         )
         .route("/v1/sessions/{id}/contexts", post(contexts::open::<K, P>))
         .route("/v1/contexts/{id}", delete(contexts::close::<K, P>))

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::{body::Pieces, limits::ANSWER_QUEUE, problem::Problem, state::Begun};
 
 /// A response of events, and where they go.
-fn response() -> (mpsc::Sender<Vec<u8>>, Response) {
+pub(crate) fn response() -> (mpsc::Sender<Vec<u8>>, Response) {
     let (sender, receiver) = mpsc::channel(ANSWER_QUEUE);
     let mut response = Body::new(Pieces::endless(receiver)).into_response();
     let headers = response.headers_mut();
@@ -28,7 +28,7 @@ fn response() -> (mpsc::Sender<Vec<u8>>, Response) {
 }
 
 /// An event: JSON has no line breaks, so it is one line of data.
-fn frame(name: &str, id: Option<u64>, data: &impl Serialize) -> Vec<u8> {
+pub(crate) fn frame(name: &str, id: Option<u64>, data: &impl Serialize) -> Vec<u8> {
     let data = serde_json::to_string(data).unwrap_or_default();
     match id {
         Some(id) => format!("id: {id}\nevent: {name}\ndata: {data}\n\n"),
@@ -67,7 +67,7 @@ fn ended(told: &Told) -> Vec<u8> {
                 &Answer::released(released, output.unwrap_or_default()),
             )
         }
-        Told::Refused(_) | Told::Unrecorded(..) | Told::Withdrawn(_) => {
+        _ => {
             frame("ended", None, &Problem::of_call(told))
         }
     }
@@ -97,7 +97,26 @@ impl Lines {
 /// stream.
 pub(crate) async fn attached(mut begun: Begun) -> Response {
     drop(begun.stdin);
-    let first = begun.events.recv().await;
+    let mut events = begun.events;
+    let first = tokio::select! {
+        first = events.recv() => first,
+        // It is told at once that it waits.
+        true = begun.call.held() => {
+            let (sender, response) = response();
+            let held = frame("held", None, &json!({ "decision": begun.call.id }));
+            tokio::spawn(async move {
+                if sender.send(held).await.is_ok() {
+                    let first = tokio::select! {
+                        first = events.recv() => first,
+                        () = sender.closed() => return,
+                    };
+                    pass_on(begun.call, events, first, sender).await;
+                }
+            });
+            return response;
+        }
+    };
+    begun.events = events;
     if first.is_none() {
         let told = begun.call.ended().await;
         if let Some(problem) = Problem::of_call(&told) {

@@ -3,14 +3,14 @@
 use std::{fmt, io, sync::Arc};
 
 use casemate_gateway::{
-    Ask, Caller, Crew, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
+    Ask, Caller, Crew, Demand, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
 };
 use casemate_policy::{Claims, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile, Owner};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    limits::MAX_LIVE_CALLS,
+    limits::{MAX_LIVE_CALLS, MAX_RESUMING},
     problem::Problem,
     routes::{Keeps, Remembers},
 };
@@ -27,6 +27,10 @@ pub struct Api<K, P> {
     pub(crate) sessions: Arc<Sessions<K, P>>,
     pub(crate) crew: Crew,
     pub(crate) calls: RunningCalls,
+    /// Lets so many approved calls go on at once.
+    pub(crate) resuming: Semaphore,
+    /// Counts what changes about calls that wait.
+    pub(crate) news: watch::Sender<u64>,
     callers: Box<dyn Callers>,
 }
 
@@ -47,6 +51,8 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             sessions,
             crew,
             calls: RunningCalls::default(),
+            resuming: Semaphore::new(MAX_RESUMING),
+            news: watch::Sender::new(0),
             callers,
         }
     }
@@ -60,15 +66,20 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         }
     }
 
-    /// Whether every call has ended, with everything that was only for it.
+    /// Whether every call has ended or waits for a person, with everything that was only for it.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.calls.count() == 0 && self.sessions.load() == (0, 0)
+        self.calls.count() == self.calls.held() && self.sessions.load() == (0, 0)
     }
 
     /// Interrupts every call. Says how many.
     pub fn cancel_all(&self) -> usize {
         self.calls.cancel_all()
+    }
+
+    /// What is known of whoever calls.
+    pub(crate) fn claims(&self) -> Verified<Claims> {
+        self.callers.claims()
     }
 
     /// The tenant of whoever calls.
@@ -111,8 +122,9 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         ask: Ask,
         inputs: Vec<InputFile>,
         route: Option<String>,
+        demand: Demand,
     ) -> Result<Begun, Problem> {
-        if self.calls.count() >= MAX_LIVE_CALLS {
+        if self.calls.count() >= MAX_LIVE_CALLS + self.sessions.waiting_count() {
             return Err(Problem::overloaded(MAX_LIVE_CALLS));
         }
         let claims = self.callers.claims();
@@ -129,11 +141,17 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         let (stdin_sender, stdin) = mpsc::channel(CHANNEL_CAPACITY);
         let (control_sender, control) = mpsc::channel(CHANNEL_CAPACITY);
         let (events_sender, events) = mpsc::channel(CHANNEL_CAPACITY);
-        let call = self.calls.begin(id, owner, control_sender.clone());
+        let call = self.calls.begin(
+            id,
+            owner,
+            control_sender.clone(),
+            Some(events_sender.clone()),
+        );
         let new_call = NewCall {
             proposed,
             claims,
             route,
+            demand,
             progress: Arc::clone(&call.progress),
         };
         let io = CallIo {
@@ -144,6 +162,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         let unanswered = Unanswered {
             api: Arc::clone(self),
             call: Arc::clone(&call),
+            waits: false,
         };
         // A job that is not taken up, or does not end, leaves its call withdrawn.
         self.crew.send(move || unanswered.answer(new_call, io))?;
@@ -160,17 +179,28 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
 struct Unanswered<K: Keeps, P: Remembers> {
     api: Arc<Api<K, P>>,
     call: Arc<RunningCall>,
+    /// It waits for a person: its answer comes later.
+    waits: bool,
 }
 
 impl<K: Keeps, P: Remembers> Unanswered<K, P> {
     /// The life of the call.
-    async fn answer(self, call: NewCall, io: CallIo) {
+    async fn answer(mut self, call: NewCall, io: CallIo) {
         let (tell, told) = oneshot::channel();
-        let life = Box::pin(self.api.sessions.call(call, io, tell));
+        let api = Arc::clone(&self.api);
+        let life = Box::pin(api.sessions.call(call, io, tell));
         let note = async {
-            if let Ok(mut told) = told.await {
-                told.forget_program();
-                self.api.calls.end(&self.call, Arc::new(told));
+            match told.await {
+                Ok(Told::Held(_)) => {
+                    self.waits = true;
+                    self.call.progress.waits_for_person();
+                    self.call.notice();
+                }
+                Ok(mut told) => {
+                    told.forget_program();
+                    self.api.calls.end(&self.call, Arc::new(told));
+                }
+                Err(_) => {}
             }
         };
         tokio::join!(life, note);
@@ -179,6 +209,9 @@ impl<K: Keeps, P: Remembers> Unanswered<K, P> {
 
 impl<K: Keeps, P: Remembers> Drop for Unanswered<K, P> {
     fn drop(&mut self) {
+        if self.waits {
+            return;
+        }
         // The first answer stays.
         let none = Told::Withdrawn(self.call.id);
         self.api.calls.end(&self.call, Arc::new(none));

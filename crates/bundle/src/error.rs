@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use casemate_model::{Digest, Text};
 
 use crate::{
-    Activation, FileError, KeyError, NoteError, TrustedError,
+    Activation, ApproverError, FileError, KeyError, NoteError, TrustedError,
     limits::{MAX_DESCRIPTION_BYTES, MAX_FILE_NAME_BYTES, MAX_FILES, MAX_NAME_BYTES, MAX_VERSION},
     place::{MANIFEST, README, SIGNATURE},
 };
@@ -180,6 +180,15 @@ pub enum PolicyStoreError {
         /// Why.
         #[source]
         source: TrustedError,
+    },
+    /// The list of approvers cannot be read.
+    #[error("the list of approvers {path:?} cannot be used")]
+    Approvers {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ApproverError,
     },
     /// The record of an activation is not what the store signed.
     #[error("{path:?} was changed: it is not an activation that this store signed")]

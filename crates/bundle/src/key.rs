@@ -140,6 +140,12 @@ impl PolicyKey {
         Zeroizing::new(format!("{PRIVATE}{name}+{id}+{}\n", &*key))
     }
 
+    /// The signed note (C2SP) of this key over `text`, which ends in a newline.
+    #[must_use]
+    pub fn sign_note(&self, text: &str) -> String {
+        crate::note::sign(self, text)
+    }
+
     /// The signature of some text: the key's id, then the Ed25519 signature.
     pub(crate) fn signature(&self, text: &str) -> Vec<u8> {
         let mut signature = self.public.id().to_vec();

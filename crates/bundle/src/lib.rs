@@ -42,6 +42,7 @@
 mod activate;
 mod activation;
 mod approval;
+mod approver;
 mod bundle;
 mod dir;
 mod error;
@@ -59,6 +60,7 @@ mod watch;
 pub use self::{
     activation::{Activation, ActivationKind},
     approval::Approval,
+    approver::{Approver, ApproverError, ApproverList},
     bundle::Bundle,
     error::{BundleError, PolicyStoreError},
     file_error::FileError,

@@ -78,6 +78,13 @@ pub(crate) fn verify(
     })
 }
 
+/// The text of a note, with its last newline, and the first of the `trusted` keys that signed it.
+pub(crate) fn open_of(note: &str, trusted: &[PublicKey]) -> Result<(String, PublicKey), NoteError> {
+    let (text, _) = open(note)?;
+    let key = verify(text, note, trusted)?;
+    Ok((text.to_owned(), key))
+}
+
 /// The text of a note that carries one signature, by `key`: no byte of it is free.
 pub(crate) fn open_own<'n>(note: &'n str, key: &PublicKey) -> Result<&'n str, NoteError> {
     let (text, lines) = open(note)?;

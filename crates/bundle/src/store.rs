@@ -10,7 +10,7 @@ use std::{
 use casemate_model::Digest;
 
 use crate::{
-    Activation, Bundle, FileError, PolicyKey, PolicyStoreError, PublicKey, Role, Trusted,
+    Activation, Approver, ApproverError, ApproverList, Bundle, FileError, PolicyKey, PolicyStoreError, PublicKey, Role, Trusted,
     TrustedError,
     dir::{self, Dir, Held, Privacy, Steps, UNFINISHED, Unseen},
     limits::{MAX_KEY_FILE_BYTES, MAX_NOTE_BYTES, MAX_TRUSTED_BYTES, MAX_TRUSTED_KEYS},
@@ -23,6 +23,7 @@ pub(crate) const CURRENT: &str = "current";
 const HISTORY: &str = "history";
 const KEY: &str = "key";
 const TRUSTED: &str = "trusted";
+const APPROVERS: &str = "approvers";
 /// What the store's key is called.
 const KEY_NAME: &str = "casemate-policy-store";
 const DIGEST_PREFIX: &str = "sha256:";
@@ -156,6 +157,43 @@ impl PolicyStore {
             root.replace(&held, TRUSTED, changed.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// The people who may approve calls.
+    ///
+    /// # Errors
+    /// When the list cannot be read, or a line of it is not one.
+    pub fn approvers(&self) -> Result<ApproverList, PolicyStoreError> {
+        read_approvers(&self.root()?)
+    }
+
+    /// Lets somebody approve calls from now on. One of the same name, or with the same key, is replaced.
+    ///
+    /// # Errors
+    /// When the list cannot be read or written, or is full.
+    pub fn enlist(&self, approver: Approver) -> Result<(), PolicyStoreError> {
+        let root = self.root()?;
+        let held = root.lock()?;
+        let list = read_approvers(&root)?.with(approver);
+        let keys = list.all().len();
+        if keys > MAX_TRUSTED_KEYS {
+            return Err(PolicyStoreError::TooManyKeys { keys });
+        }
+        Ok(root.replace(&held, APPROVERS, list.to_string().as_bytes())?)
+    }
+
+    /// Lets somebody approve calls no longer: what they consented to and has not run needs others. Says whether they might.
+    ///
+    /// # Errors
+    /// When the list cannot be read or written.
+    pub fn dismiss(&self, user: &str) -> Result<bool, PolicyStoreError> {
+        let root = self.root()?;
+        let held = root.lock()?;
+        let (list, found) = read_approvers(&root)?.without(user);
+        if found {
+            root.replace(&held, APPROVERS, list.to_string().as_bytes())?;
+        }
+        Ok(found)
     }
 
     /// Puts a bundle into the store, where it counts for nothing until it is activated. If it is there already, its
@@ -319,6 +357,17 @@ fn read_trusted(root: &Dir) -> Result<String, PolicyStoreError> {
         path: root.path(TRUSTED),
         source: TrustedError::NotText,
     })
+}
+
+fn read_approvers(root: &Dir) -> Result<ApproverList, PolicyStoreError> {
+    let wrong = |source| PolicyStoreError::Approvers {
+        path: root.path(APPROVERS),
+        source,
+    };
+    let text = root.read(APPROVERS, MAX_TRUSTED_BYTES, Privacy::Readable)?;
+    let text = String::from_utf8(text.unwrap_or_default());
+    let text = text.map_err(|_| wrong(ApproverError::NotText))?;
+    text.parse().map_err(wrong)
 }
 
 fn parse_trusted(root: &Dir, text: &str) -> Result<Trusted, PolicyStoreError> {

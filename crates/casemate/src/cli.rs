@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    approvals::ApprovalsCommand,
     client::{CallArgs, SessionCommand},
     doctor::DoctorArgs,
     exit::Exit,
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// Check, test, prove, compare and activate bundles of profiles, tools and policies
     #[command(subcommand)]
     Policy(Box<PolicyCommand>),
+    /// Look at calls that wait for a person, and answer them
+    #[command(subcommand)]
+    Approvals(Box<ApprovalsCommand>),
     /// Check everything that must hold before code execution is switched on
     Gate(GateArgs),
     /// Look at the audit log

@@ -2,6 +2,7 @@
 //!
 //! The only crate that picks drivers: the sandbox, the stores, the clock.
 
+mod approvals;
 mod audit;
 mod cli;
 mod client;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Session(command) => client::session(command),
         Command::Profile(command) => profile::run(command),
         Command::Policy(command) => policy::run(*command),
+        Command::Approvals(command) => approvals::run(*command),
         Command::Gate(args) => gate::run(&args),
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),

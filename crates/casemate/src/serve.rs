@@ -27,6 +27,7 @@ use tokio::{
 
 use self::drivers::{CachedStores, LocalUser, StoredImages};
 use crate::{
+    approvals::{LocalRenewal, People},
     exit::Exit,
     gate,
     keeper::connect_or_start,
@@ -159,6 +160,8 @@ async fn serve(
         entropy: Box::new(System),
         policies,
         images: Box::new(StoredImages::new(root)),
+        approvers: Box::new(People::new(root)),
+        renewal: Box::new(LocalRenewal),
         capacity: Capacity {
             bounds: Bounds {
                 calls: calls as u64,
@@ -173,6 +176,10 @@ async fn serve(
         ));
     }
     tell(&reconcile(&sessions).await?);
+    let left = sessions.take_up_waiting().await?;
+    if !left.is_empty() {
+        report::line(&format!("{} calls wait for approval, or go on with it", left.len()));
+    }
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
     let api = Api::new(sessions, crew, Box::new(LocalUser));
     let api = Arc::new(if args.timings { api.timed() } else { api });
@@ -186,6 +193,7 @@ async fn serve(
     report::line(&format!("listening on {}", socket.display()));
     tokio::select! {
         served = &mut serving => served.context("cannot serve any more")?,
+        never = api.look_after_waiting(left) => match never {},
         signal = signals.next() => report::line(&format!("stopping: {}", of(signal))),
     }
     stop.send(()).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use casemate_ledger::Kind;
-use casemate_model::Digest;
+use casemate_model::{Digest, Reason};
 use casemate_store::Idempotency as _;
 
 use crate::{
@@ -59,6 +59,11 @@ impl<S> Allowed<S> {
             action,
             sandbox,
         }
+    }
+
+    /// Takes it back, before anything is recorded of it.
+    pub(crate) fn refuse(self, reason: Reason, detail: impl Into<String>) -> Denied {
+        Denied::new(self.facts, reason, detail)
     }
 
     /// Claims the call's idempotency key, if it has one, and writes the decision to disk. Blocks for one

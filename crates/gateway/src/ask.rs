@@ -4,6 +4,7 @@ use std::fmt;
 
 use casemate_model::{DecisionId, Limits, Text, Within};
 use casemate_ports::Command;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_NAME_BYTES;
 
@@ -31,7 +32,8 @@ pub struct Ask {
 }
 
 /// What makes a repeat of a call a repeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Key {
     /// Nothing. A profile takes such a call only if it changes nothing.
     Absent,

@@ -75,6 +75,11 @@ impl Denied {
         }
     }
 
+    /// Why.
+    pub(crate) fn reason(&self) -> Reason {
+        self.facts.reason()
+    }
+
     /// Records the refusal. Blocks for one flush of the disk.
     #[must_use]
     pub fn record(self, journal: &Journal) -> Refused {

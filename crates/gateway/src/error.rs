@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use casemate_ledger::LedgerError;
+use casemate_ledger::{LedgerError, ReadError};
 use casemate_model::DecisionId;
 use casemate_store::StoreError;
 
@@ -24,6 +24,9 @@ pub enum RecordError {
     /// The idempotency store does not take it.
     #[error("cannot end the claim on the idempotency key")]
     Store(#[source] StoreError),
+    /// The ledger cannot be read.
+    #[error("cannot read the ledger")]
+    Read(#[source] ReadError),
     /// The ledger does not take it.
     #[error("cannot append to the ledger")]
     Append(#[source] LedgerError),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use casemate_model::{Call, DecisionId, Digest, Isolation, Reason, RunMode, SideEffect, Text};
 use casemate_policy::{Approval, Check, Claims, Decision, Inputs, RoutePolicy, Verdict};
+use serde::{Deserialize, Serialize};
 
 use crate::{Ask, Lodging, QuotaUse};
 
@@ -49,7 +50,8 @@ pub struct Facts {
 }
 
 /// What a profile says of records.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Terms {
     /// The route.
     pub route: String,

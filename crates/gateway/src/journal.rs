@@ -1,5 +1,7 @@
 //! The durable memory of calls: what is decided and what became of it.
 
+use std::collections::HashSet;
+
 use casemate_ledger::{Entry, Kind, Ledger, Receipt};
 use casemate_model::{DecisionId, Digest, Outcome};
 use casemate_store::{Idempotency as _, Keys};
@@ -87,6 +89,16 @@ impl Journal {
     pub(crate) fn is_open(&self, decision: DecisionId) -> Result<bool, RecordError> {
         let open = self.ledger.open_decisions().map_err(RecordError::Append)?;
         Ok(open.iter().any(|open| open.decision == decision))
+    }
+
+    /// Which of these calls were ever about to run.
+    pub(crate) fn allowed_among(
+        &self,
+        decisions: &HashSet<DecisionId>,
+    ) -> Result<HashSet<DecisionId>, RecordError> {
+        self.ledger
+            .allowed_among(decisions)
+            .map_err(RecordError::Read)
     }
 
     /// Records what was decided.

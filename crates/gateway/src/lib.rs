@@ -4,7 +4,7 @@
 //! Proposed ─authenticate─► Identified ─enclose─► Enclosed ─check─► Checked ─decide─► Ruling
 //!
 //! Ruling::Allowed ─record─► Recorded ─lease─► Leased ─run─► Ended ─release─► Released
-//! Ruling::Held    ─record─► Pending ─approve─► Allowed
+//! Ruling::Held    ─record─► Pending ─keep─► (an approver answers) ─► Proposed again, with an approval
 //! Ruling::Denied  ─record─► Refused
 //! ```
 //!
@@ -26,6 +26,7 @@
 mod admission;
 mod allowed;
 mod answer;
+mod approval;
 mod ask;
 mod beside;
 mod checked;
@@ -65,6 +66,10 @@ pub use self::{
     admission::{Admission, Bounds, Full, Line, Turn, Whose},
     allowed::{Allowed, Recording},
     answer::Answer,
+    approval::{
+        Approver, Approvers, BREAK_GLASS, CastVote, MAX_MEMBERS, Member, Renewal, Statement,
+        StatementError, Vote, VoteError, in_memory,
+    },
     ask::{Ask, Code, Key},
     checked::{Checked, Ruling},
     clock::{Clock, Entropy},
@@ -81,9 +86,9 @@ pub use self::{
     journal::{Journal, content_aad},
     leased::Leased,
     limits::{
-        CLAIM_GRACE_MS, LEASE_TTL_MS, MAX_CELL_BYTES, MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES,
-        MAX_CONTEXTS, MAX_INPUTS, MAX_LISTED, MAX_NAME_BYTES, MAX_REPLAY_BYTES, RETRY_AFTER_MS,
-        SESSION_MEMORY_MS, TOUCH_EVERY_MS,
+        APPROVAL_MEMORY_MS, CLAIM_GRACE_MS, LEASE_TTL_MS, MAX_CELL_BYTES, MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES,
+        MAX_CONTEXTS, MAX_INPUTS, MAX_KEPT_INPUT_BYTES, MAX_LISTED, MAX_NAME_BYTES,
+        MAX_REPLAY_BYTES, MAX_WAITING, RETRY_AFTER_MS, SESSION_MEMORY_MS, TOUCH_EVERY_MS,
     },
     lodging::{Lodging, QuotaUse},
     manifest::{Manifest, Runs, SANDBOX_TOOLS},
@@ -95,8 +100,9 @@ pub use self::{
         MAX_ENDED_CALLS, MAX_KEPT_OUTPUT_BYTES, Phase, Pieces, Progress, RunningCall, RunningCalls,
     },
     sessions::{
-        Capacity, Ending, Images, NewCall, Parts, Policies, Reconciled, Room, SessionError,
-        SessionStores, SessionView, Sessions, Told,
+        AnswerError, Answered, ApprovalCase, ApprovalView, Capacity, Demand, Ending, Images,
+        LeftWaiting, NewCall, Parts, Policies, Reconciled, Room, SessionError, SessionStores,
+        SessionView, Sessions, Told, VoteView, Waiting,
     },
     stores::Stores,
     tee::Output,

@@ -41,3 +41,12 @@ pub const MAX_LISTED: u32 = 1_000;
 
 /// The most stateful interpreters of one session.
 pub const MAX_CONTEXTS: usize = 64;
+
+/// The most calls that wait for approval at once, of all tenants.
+pub const MAX_WAITING: usize = 16_384;
+
+/// The most bytes of input files that wait with a call for its approval.
+pub const MAX_KEPT_INPUT_BYTES: usize = 16 << 20;
+
+/// How long an approval is remembered after its last change, in milliseconds.
+pub const APPROVAL_MEMORY_MS: u64 = 90 * 24 * 3_600_000;

@@ -60,6 +60,25 @@ impl Proposed {
         })
     }
 
+    /// A call that was approved, under the name that it has had since it was held.
+    ///
+    /// # Errors
+    /// When there is no entropy for its sandbox's name.
+    pub(crate) fn again(
+        decision: DecisionId,
+        at_ms: u64,
+        ask: Ask,
+        inputs: Vec<InputFile>,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> io::Result<Self> {
+        let mut proposed = Self::new(ask, inputs, clock, entropy)?;
+        let facts = &mut proposed.facts;
+        facts.decision = decision;
+        facts.at_ms = at_ms;
+        Ok(proposed)
+    }
+
     /// The id that joins everything about this call.
     #[must_use]
     pub const fn decision(&self) -> DecisionId {
@@ -70,6 +89,11 @@ impl Proposed {
     #[must_use]
     pub fn agent(&self) -> &str {
         &self.facts.ask.agent
+    }
+
+    /// Its input files.
+    pub(crate) fn inputs(&self) -> &[InputFile] {
+        &self.inputs
     }
 
     /// Says who asks: what an authenticator answers for, never what was asked (R123, I14).

@@ -30,6 +30,8 @@ pub enum Phase {
     Waiting,
     /// It is being decided, or runs.
     Running,
+    /// A person has to approve it.
+    Held,
     /// It has ended, or was refused.
     Ended,
 }
@@ -41,10 +43,15 @@ impl Phase {
         match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
+            Self::Held => "held",
             Self::Ended => "ended",
         }
     }
 }
+
+/// What [`Progress`] has beside 0, which stands for a call that waits for its turn.
+const RUNS: u8 = 1;
+const HELD: u8 = 2;
 
 /// How far a call has come, for whoever looks.
 #[derive(Debug, Default)]
@@ -64,7 +71,12 @@ impl Progress {
 
     /// Notes that it is the call's turn.
     pub(crate) fn runs(&self) {
-        self.phase.store(1, Ordering::Relaxed);
+        self.phase.store(RUNS, Ordering::Relaxed);
+    }
+
+    /// Notes that it waits for a person.
+    pub fn waits_for_person(&self) {
+        self.phase.store(HELD, Ordering::Relaxed);
     }
 
     /// Notes that a step is done.
@@ -90,7 +102,10 @@ pub struct RunningCall {
     pub owner: Owner,
     /// How far it has come.
     pub progress: Arc<Progress>,
-    control: mpsc::Sender<Control>,
+    /// To the program; another one when the call had to wait for a person.
+    control: Mutex<mpsc::Sender<Control>>,
+    /// To whoever takes its output, until it has ended.
+    output: Mutex<Option<mpsc::Sender<Event>>>,
     seen: Mutex<Seen>,
     changed: Notify,
 }
@@ -132,10 +147,12 @@ impl RunningCall {
     pub fn phase(&self) -> Phase {
         if self.told().is_some() {
             Phase::Ended
-        } else if self.progress.phase.load(Ordering::Relaxed) == 0 {
-            Phase::Waiting
         } else {
-            Phase::Running
+            match self.progress.phase.load(Ordering::Relaxed) {
+                RUNS => Phase::Running,
+                HELD => Phase::Held,
+                _ => Phase::Waiting,
+            }
         }
     }
 
@@ -196,12 +213,39 @@ impl RunningCall {
 
     /// Interrupts the call; the keeper kills it if it does not end soon. Says whether it ran.
     pub fn cancel(&self) -> bool {
-        match self.control.try_send(Control::Interrupt(Signal::Interrupt)) {
+        let control = self.control.lock();
+        let control = control.unwrap_or_else(PoisonError::into_inner);
+        match control.try_send(Control::Interrupt(Signal::Interrupt)) {
             Ok(()) => true,
             // Whoever sends so much has asked for it already.
             Err(mpsc::error::TrySendError::Full(_)) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         }
+    }
+
+    /// Tells whoever waits to look again.
+    pub fn notice(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until a person has to approve it, or it has ended. Says whether it waits.
+    pub async fn held(&self) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            match self.phase() {
+                Phase::Held => return true,
+                Phase::Ended => return false,
+                Phase::Waiting | Phase::Running => changed.await,
+            }
+        }
+    }
+
+    /// Goes on after it waited: the way to the program is another one now. Gives the way to whoever takes its output, if
+    /// there still is somebody.
+    pub fn go_on(&self, control: mpsc::Sender<Control>) -> Option<mpsc::Sender<Event>> {
+        *self.control.lock().unwrap_or_else(PoisonError::into_inner) = control;
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output.clone().filter(|output| !output.is_closed())
     }
 
     /// Keeps a piece of output.
@@ -284,6 +328,7 @@ impl RunningCalls {
         id: DecisionId,
         owner: Owner,
         control: mpsc::Sender<Control>,
+        output: Option<mpsc::Sender<Event>>,
     ) -> Arc<RunningCall> {
         let call = Arc::new(RunningCall {
             id,
@@ -292,7 +337,8 @@ impl RunningCalls {
                 Timing::Off => Arc::default(),
                 Timing::On => Arc::new(Progress::timed()),
             },
-            control,
+            control: Mutex::new(control),
+            output: Mutex::new(output),
             seen: Mutex::default(),
             changed: Notify::new(),
         });
@@ -309,6 +355,7 @@ impl RunningCalls {
             }
             seen.told = Some(told);
         }
+        drop(call.output.lock().map(|mut output| output.take()));
         call.changed.notify_waiters();
         let mut rows = self.rows();
         let ended = rows.ended.entry(call.owner.clone()).or_default();
@@ -327,11 +374,22 @@ impl RunningCalls {
         (call.owner.tenant == tenant).then(|| Arc::clone(call))
     }
 
-    /// Cancels every call that has not ended. Says how many.
+    /// Cancels every call that runs or is about to. Says how many.
     pub fn cancel_all(&self) -> usize {
         let rows = self.rows();
-        let running = rows.calls.values().filter(|call| call.told().is_none());
+        let going = |call: &&Arc<RunningCall>| {
+            !matches!(call.phase(), Phase::Held | Phase::Ended)
+        };
+        let running = rows.calls.values().filter(going);
         running.filter(|call| call.cancel()).count()
+    }
+
+    /// How many calls wait for a person.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let rows = self.rows();
+        let held = |call: &&Arc<RunningCall>| call.phase() == Phase::Held;
+        rows.calls.values().filter(held).count()
     }
 
     /// How many calls have not ended.

@@ -1,43 +1,54 @@
 //! Sessions: which thread has which sandbox, and the life of a call in one.
 
 mod access;
+mod answers;
 mod call;
 mod contexts;
 mod error;
 mod files;
+mod hold;
 mod live;
 mod lodge;
 mod manage;
 mod opening;
 mod place;
 mod reconcile;
+mod waits;
 
 use std::{
     collections::HashSet,
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
-use casemate_model::{ContextId, Digest, Entropy as IdEntropy, SessionId, Within};
+use casemate_model::{ContextId, DecisionId, Digest, Entropy as IdEntropy, SessionId, Within};
 use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec};
-use casemate_store::{SessionStore, StoreError};
+use casemate_store::{ApprovalStore, SessionStore, StoreError};
+use tokio::sync::{Notify, mpsc};
 
-use self::live::{Live, Table};
+use self::{
+    live::{Live, Table},
+    waits::Waits,
+};
 pub use self::{
+    answers::{AnswerError, Answered, ApprovalCase, ApprovalView, LeftWaiting, VoteView},
     call::{NewCall, Told},
     error::{Ending, Room, SessionError},
+    hold::{Demand, Waiting},
     manage::SessionView,
     reconcile::Reconciled,
 };
-use crate::{Admission, Bounds, Clock, Entropy, Journal, Stores, meter::Meters};
+use crate::{
+    Admission, Approvers, Bounds, Clock, Entropy, Journal, Refused, Renewal, Stores, meter::Meters,
+};
 
 /// The tool that sessions have an interpreter for.
 const PYTHON: &str = "python";
 
 /// Where the sessions of agents are remembered.
-pub trait SessionStores: Stores<Store: SessionStore> {
+pub trait SessionStores: Stores<Store: SessionStore + ApprovalStore> {
     /// The agents that have a store.
     ///
     /// # Errors
@@ -93,6 +104,10 @@ pub struct Parts<K, P> {
     pub policies: Box<dyn Policies>,
     /// The images.
     pub images: Box<dyn Images>,
+    /// Who may approve calls.
+    pub approvers: Box<dyn Approvers>,
+    /// Who may still call, when a call had to wait.
+    pub renewal: Box<dyn Renewal>,
     /// What the host takes.
     pub capacity: Capacity,
 }
@@ -113,12 +128,27 @@ pub struct Sessions<K, P> {
     meters: Meters,
     table: Table,
     stocked: Mutex<HashSet<(Owner, Kind)>>,
+    approvers: Box<dyn Approvers>,
+    renewal: Box<dyn Renewal>,
+    waiting: Mutex<Waits>,
+    waiting_changed: Notify,
+    refusals: Refusals,
+    /// The latest time that approvals have seen, in milliseconds since 1970.
+    latest_ms: AtomicU64,
 }
+
+/// Where calls that waited and were refused come out, for one listener.
+type Refusals = (
+    mpsc::UnboundedSender<(DecisionId, Refused)>,
+    Mutex<Option<mpsc::UnboundedReceiver<(DecisionId, Refused)>>>,
+);
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Sessions of these parts. None is known before [`Sessions::reconcile`].
     #[must_use]
     pub fn new(parts: Parts<K, P>) -> Self {
+        // As many as calls wait, and they are bounded.
+        let (sender, receiver) = mpsc::unbounded_channel();
         Self {
             keeper: parts.keeper,
             stores: parts.stores,
@@ -132,6 +162,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             meters: Meters::default(),
             table: Table::default(),
             stocked: Mutex::default(),
+            approvers: parts.approvers,
+            renewal: parts.renewal,
+            waiting: Mutex::default(),
+            waiting_changed: Notify::new(),
+            refusals: (sender, Mutex::new(Some(receiver))),
+            latest_ms: AtomicU64::new(0),
         }
     }
 

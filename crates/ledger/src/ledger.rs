@@ -1,8 +1,8 @@
 //! The ledger that threads share: group commit.
 
 use std::{
-    collections::VecDeque,
-    path::Path,
+    collections::{HashSet, VecDeque},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         mpsc::{SyncSender, sync_channel},
@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use casemate_model::Digest;
+use casemate_model::{DecisionId, Digest};
 
 use crate::{
-    Entry, Kind, LedgerError, LogKey, OpenDecision, Owner, Receipt,
+    Entry, Kind, LedgerError, LogKey, OpenDecision, Owner, ReadError, Receipt,
     disk::LogFile,
     entry::Body,
     layout::RECORD_HEAD_BYTES,
@@ -28,6 +28,7 @@ use crate::{
 /// fdatasync: an append waits for the batch before it and its own, never longer.
 #[derive(Debug)]
 pub struct Ledger {
+    dir: PathBuf,
     queue: Mutex<Queue>,
     writer: Mutex<Writer>,
     owner: OnceLock<Owner>,
@@ -85,6 +86,7 @@ impl Ledger {
         wrap: impl FnOnce(std::fs::File) -> Arc<dyn LogFile>,
     ) -> Result<Self, LedgerError> {
         Ok(Self {
+            dir: dir.to_owned(),
             queue: Mutex::default(),
             writer: Mutex::new(Writer::open(dir, key, lock_wait, wrap)?),
             owner: OnceLock::new(),
@@ -145,6 +147,24 @@ impl Ledger {
     pub fn open_decisions(&self) -> Result<Vec<OpenDecision>, LedgerError> {
         let mut writer = lock(&self.writer);
         Ok(writer.current()?.open.decisions().cloned().collect())
+    }
+
+    /// Those of `decisions` that were ever allowed: reads the whole log.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn allowed_among(
+        &self,
+        decisions: &HashSet<DecisionId>,
+    ) -> Result<HashSet<DecisionId>, ReadError> {
+        let mut found = HashSet::new();
+        for record in crate::read(&self.dir) {
+            let entry = record?.entry;
+            if entry.kind == Kind::Allowed && decisions.contains(&entry.decision) {
+                found.insert(entry.decision);
+            }
+        }
+        Ok(found)
     }
 
     /// The newest checkpoint; `None` when the log is empty.

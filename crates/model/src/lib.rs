@@ -29,5 +29,8 @@ pub use self::{
     reason::Reason,
     sealed::Sealed,
     text::Text,
-    words::{DestinationClass, IsolationTier, Reach, RiskClass, RunMode, SideEffect, Tier},
+    words::{
+        ApprovalState, DestinationClass, IsolationTier, Reach, RiskClass, RunMode, SideEffect, Tier,
+        Trigger,
+    },
 };

@@ -67,6 +67,14 @@ words! {
         ApprovalRequired = "approval_required",
         /// The approval was for another call, is too old, or came from the requester.
         ApprovalInvalid = "approval_invalid",
+        /// An approver said no.
+        ApprovalDenied = "approval_denied",
+        /// An approver wants another call in its place.
+        ChangesRequested = "changes_requested",
+        /// Nobody answered in time: that is no denial by a person.
+        ApprovalExpired = "approval_expired",
+        /// Whoever asked for the call took it back before it was approved.
+        ApprovalCancelled = "approval_cancelled",
         /// The decision could not be recorded, so nothing ran.
         RecordUnavailable = "record_unavailable",
     }
@@ -129,6 +137,10 @@ impl Reason {
             Self::Overloaded => "wait a little and send the call again",
             Self::ApprovalRequired => "ask an approver",
             Self::ApprovalInvalid => "ask for a new approval of exactly this call",
+            Self::ApprovalDenied => "do not send it again: do something else, or ask the approver why",
+            Self::ChangesRequested => "change the call as the approver says, and send that",
+            Self::ApprovalExpired => "send it again when an approver is there",
+            Self::ApprovalCancelled => "send it again if it is wanted after all",
             Self::RecordUnavailable => "make the state directory writable and try again",
         }
     }

@@ -59,6 +59,48 @@ words! {
         Autonomous = "autonomous",
     }
 }
+impl RunMode {
+    /// The one in which less happens without a person.
+    #[must_use]
+    pub fn at_most(self, ceiling: Self) -> Self {
+        self.min(ceiling)
+    }
+}
+
+words! {
+    /// What made an agent act.
+    Trigger {
+        /// A person who waits for it.
+        Interactive = "interactive",
+        /// A clock.
+        Schedule = "schedule",
+        /// A message from outside.
+        Webhook = "webhook",
+        /// Another agent.
+        Agent = "agent",
+    }
+}
+words! {
+    /// How far the approval of a call has come.
+    ApprovalState {
+        /// Nobody has answered, or not enough have.
+        Pending = "pending",
+        /// Enough have consented: the call is about to run.
+        Approved = "approved",
+        /// Somebody said no.
+        Denied = "denied",
+        /// Somebody wants another call.
+        ChangesRequested = "changes_requested",
+        /// Nobody answered in time, or it did not run in time.
+        Expired = "expired",
+        /// The one who asked took it back.
+        Cancelled = "cancelled",
+        /// Another call came in its place, or another policy.
+        Superseded = "superseded",
+        /// The call runs, or ran.
+        Consumed = "consumed",
+    }
+}
 words! {
     /// Whom a destination belongs to.
     DestinationClass {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// What is known of a caller.
 ///
 /// Nothing deserialises into claims, so that no text, a model's least of all, can become them:
@@ -33,7 +35,8 @@ pub struct Claims {
 }
 
 /// The ways in which somebody can be authenticated: a closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Authenticator {
     /// The kernel named the user id of the local process that called.
     LocalUser,

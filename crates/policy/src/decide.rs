@@ -63,7 +63,8 @@ impl Verdict {
 }
 
 /// A question and its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Check {
     /// The question.
     pub name: CheckName,

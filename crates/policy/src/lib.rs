@@ -69,7 +69,7 @@ pub use self::{
         MAX_MANIFEST_BYTES, Manifest, ManifestError, Reads, Redaction, Returns,
     },
     profile::{
-        Filesystem, IdentityRules, MAX_PROFILE_BYTES, NetworkRules, ObservabilityRules, Profile,
+        ApprovalRules, Filesystem, IdentityRules, MAX_PROFILE_BYTES, ModeRules, NetworkRules, ObservabilityRules, Profile,
         ProfileError, SandboxRules, Syntax, ToolRules,
     },
     reference::{manifest_reference, schema_reference},

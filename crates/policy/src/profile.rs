@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use casemate_model::{
-    ControlName, DestinationClass, Digest, IsolationTier, Limits, RiskClass, Text, Tier,
+    ControlName, DestinationClass, Digest, IsolationTier, Limits, RiskClass, RunMode, Text, Tier,
+    Trigger,
 };
 
 use crate::{
@@ -47,6 +48,10 @@ pub struct Profile {
     pub quotas: QuotaRules,
     /// What may be called.
     pub tools: ToolRules,
+    /// How calls are approved that need it.
+    pub approvals: ApprovalRules,
+    /// How much may happen without a person.
+    pub modes: ModeRules,
     /// What is recorded, and what is not.
     pub observability: ObservabilityRules,
     pub(crate) source: Text,
@@ -163,6 +168,46 @@ impl ToolRules {
         allowed
             .chain(others.filter(|tool| !self.allowed.contains(tool)))
             .map(String::as_str)
+    }
+}
+
+/// How calls are approved that need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApprovalRules {
+    /// How many people have to consent.
+    pub needed: u64,
+    /// In which of these roles each of them has to be; in any if there is none.
+    pub roles: Vec<String>,
+    /// How long a call waits for them, in milliseconds.
+    pub wait_ms: u64,
+    /// How long a consent counts at most, in milliseconds.
+    pub grant_ms: u64,
+}
+
+/// How much may happen without a person. A call can ask for less, and never for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModeRules {
+    /// The most, whatever made the agent act.
+    pub ceiling: RunMode,
+    /// When a clock did.
+    pub schedule: RunMode,
+    /// When a message from outside did.
+    pub webhook: RunMode,
+    /// When another agent did.
+    pub agent: RunMode,
+}
+
+impl ModeRules {
+    /// The mode of a call that `trigger` made, and that asks for `asked` at most.
+    #[must_use]
+    pub fn of(&self, trigger: Trigger, asked: Option<RunMode>) -> RunMode {
+        let own = match trigger {
+            Trigger::Interactive => self.ceiling,
+            Trigger::Schedule => self.schedule,
+            Trigger::Webhook => self.webhook,
+            Trigger::Agent => self.agent,
+        };
+        asked.unwrap_or(own).at_most(own).at_most(self.ceiling)
     }
 }
 
@@ -339,6 +384,13 @@ impl Profile {
                 allowed: Vec::new(),
                 approval_required: Vec::new(),
                 scopes: BTreeMap::new(),
+            },
+            approvals: ApprovalRules::default(),
+            modes: ModeRules {
+                ceiling: RunMode::ReadOnly,
+                schedule: RunMode::ReadOnly,
+                webhook: RunMode::ReadOnly,
+                agent: RunMode::ReadOnly,
             },
             observability: ObservabilityRules {
                 required_trace_fields: Vec::new(),

@@ -1,6 +1,8 @@
 //! The schema of a profile, as data: the reader walks this table and the reference page is made from it.
 
-use casemate_model::{ControlName, DestinationClass, IsolationTier, Limits, RiskClass, Tier};
+use casemate_model::{
+    ControlName, DestinationClass, IsolationTier, Limits, RiskClass, RunMode, Tier,
+};
 
 use crate::{
     diagnostic::Fault,
@@ -486,6 +488,76 @@ const KEYS: &[Key<Profile>] = &[
         },
         Absent::Open("none beside `identity.required_scopes`"),
         "The scope that a tool needs beside `identity.required_scopes`.",
+    ),
+    optional("approvals", "How calls are approved that need it."),
+    number(
+        "approvals.needed",
+        "people",
+        (1, 1, 10),
+        |profile, number| put(&mut profile.approvals.needed, number),
+        "Different people who have to consent.",
+    ),
+    list(
+        "approvals.roles",
+        Form::Free("role"),
+        |profile, entries| each(entries, token, &mut profile.approvals.roles),
+        Absent::Open("any"),
+        "Each of them has to have one of these roles.",
+    ),
+    number(
+        "approvals.wait_ms",
+        "milliseconds",
+        (1_000, DAY_MS, 30 * DAY_MS),
+        |profile, number| put(&mut profile.approvals.wait_ms, number),
+        "How long a call waits for them. Then it is over, as `approval_expired`.",
+    ),
+    number(
+        "approvals.grant_ms",
+        "milliseconds",
+        (1_000, 10 * MINUTE_MS, DAY_MS),
+        |profile, number| put(&mut profile.approvals.grant_ms, number),
+        "How long their consent counts at most, if the call cannot run at once.",
+    ),
+    optional(
+        "modes",
+        "How much may happen without a person, by what made the agent act: `read_only` only reads, `review` has a person \
+         approve every write, `autonomous` acts. A call can ask for less.",
+    ),
+    text(
+        "modes.ceiling",
+        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
+        |profile, text| {
+            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.ceiling = mode)
+        },
+        Absent::Words(&["autonomous"]),
+        "The most, whatever made the agent act.",
+    ),
+    text(
+        "modes.schedule",
+        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
+        |profile, text| {
+            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.schedule = mode)
+        },
+        Absent::Words(&["review"]),
+        "When a clock made it act.",
+    ),
+    text(
+        "modes.webhook",
+        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
+        |profile, text| {
+            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.webhook = mode)
+        },
+        Absent::Words(&["review"]),
+        "When a message from outside made it act.",
+    ),
+    text(
+        "modes.agent",
+        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
+        |profile, text| {
+            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.agent = mode)
+        },
+        Absent::Words(&["review"]),
+        "When another agent made it act.",
     ),
     section("observability", "What is recorded, and what is not."),
     list(

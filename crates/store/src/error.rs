@@ -190,6 +190,12 @@ pub enum StoreError {
         /// The session that was to be added.
         session: SessionId,
     },
+    /// A call, or its idempotency key, waits for approval already.
+    #[error("{decision} cannot wait: it, or another call with its idempotency key, waits already")]
+    ApprovalHeld {
+        /// The call that was to wait.
+        decision: DecisionId,
+    },
     /// A decision may claim one key only.
     #[error("{decision} has claimed another idempotency key")]
     DecisionReused {

@@ -1,4 +1,4 @@
-//! Durable state beside the ledger: the state directory, keys, idempotency keys and sessions.
+//! Durable state beside the ledger: the state directory, keys, idempotency keys, sessions and approvals.
 //!
 //! Invariants:
 //! - What an answer promised is on disk: a claim, a key, an erasure survive the death of the process and of
@@ -16,6 +16,7 @@
 //! keys, a flag to skip fsync. Opening costs a few system calls and no fsync, and starts no thread, but for
 //! [`SqliteStore::open`].
 
+mod approval;
 mod crypto;
 mod dir;
 mod error;
@@ -28,6 +29,7 @@ mod sqlite;
 mod state;
 
 pub use self::{
+    approval::{ApprovalRecord, ApprovalStore},
     crypto::CryptoError,
     error::StoreError,
     idempotency::{Claim, Claimed, Idempotency, MAX_NAME_BYTES, State},

@@ -54,3 +54,39 @@ pub(crate) const LIVING_SESSIONS: &str = "\
 
 pub(crate) const FORGET_SESSIONS: &str = "\
     DELETE FROM sessions WHERE gone IS NOT NULL AND gone_at_ms < $1";
+
+/// One row, or none when the call, or its key, waits already.
+pub(crate) const ADD_APPROVAL: &str = "\
+    INSERT INTO approvals (decision, tenant, tool, key, action, state, held_at_ms, expires_at_ms, \
+    changed_at_ms, request, votes) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+    ON CONFLICT DO NOTHING";
+
+/// Changes a row only after the change before this one.
+pub(crate) const CHANGE_APPROVAL: &str = "\
+    UPDATE approvals SET state = $2, expires_at_ms = $3, changed_at_ms = $4, ended = $5, \
+    version = $6, votes = $7 \
+    WHERE decision = $1 AND version = $6 - 1";
+
+pub(crate) const APPROVAL: &str = "SELECT * FROM approvals WHERE decision = $1";
+
+pub(crate) const APPROVAL_OF_KEY: &str = "\
+    SELECT decision, tenant, tool, key, action, state, held_at_ms, expires_at_ms, changed_at_ms, \
+    ended, version, NULL AS request, votes FROM approvals \
+    WHERE tenant = $1 AND tool = $2 AND key = $3 AND state IN ('pending', 'approved')";
+
+pub(crate) const APPROVALS: &str = "\
+    SELECT decision, tenant, tool, key, action, state, held_at_ms, expires_at_ms, changed_at_ms, \
+    ended, version, NULL AS request, votes FROM approvals \
+    WHERE tenant = $1 AND ($2 IS NULL OR state = $2) \
+    ORDER BY held_at_ms DESC, decision DESC LIMIT $3";
+
+pub(crate) const OPEN_APPROVALS: &str = "\
+    SELECT decision, tenant, tool, key, action, state, held_at_ms, expires_at_ms, changed_at_ms, \
+    ended, version, NULL AS request, NULL AS votes FROM approvals \
+    WHERE state IN ('pending', 'approved') OR (state = 'consumed' AND ended = 0) \
+    ORDER BY held_at_ms, decision";
+
+pub(crate) const FORGET_APPROVALS: &str = "\
+    DELETE FROM approvals WHERE changed_at_ms < $1 AND state NOT IN ('pending', 'approved') \
+    AND (state <> 'consumed' OR ended = 1)";

@@ -1,5 +1,6 @@
-//! Claims and sessions in SQLite: one database file per agent.
+//! Claims, sessions and approvals in SQLite: one database file per agent.
 
+mod approvals;
 mod file;
 mod sessions;
 #[cfg(test)]
@@ -137,6 +138,14 @@ impl SqliteStore {
         })
     }
 
+    /// How many rows a statement changed.
+    async fn changed(&self, step: &'static str, statement: Query<'_>) -> Result<u64, StoreError> {
+        let mut connection = self.connection.lock().await;
+        let done = statement.execute(&mut *connection).await;
+        done.map(|done| done.rows_affected())
+            .map_err(failed(step, &self.path))
+    }
+
     fn state(&self, word: &str) -> Result<State, StoreError> {
         State::from_word(word).ok_or_else(|| self.value("a state", "it is not one of the words"))
     }
@@ -233,6 +242,10 @@ fn columns(row: &SqliteRow) -> Result<Columns, sqlx::Error> {
 /// The latest time that SQL can hold stands for everything after it.
 fn stored_ms(unix_ms: u64) -> i64 {
     i64::try_from(unix_ms).unwrap_or(i64::MAX)
+}
+
+fn read_ms(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or_default()
 }
 
 fn now_ms() -> u64 {

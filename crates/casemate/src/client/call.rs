@@ -235,6 +235,12 @@ fn heard(event: &str) -> Result<Option<Exit>, Failure> {
                 write(Stream::Stdout, format!("{text}\n").as_bytes())?;
             }
         }
+        "held" => {
+            let decision = data.get("decision").and_then(Value::as_str);
+            let decision = decision.unwrap_or_default();
+            report::line(&format!("{decision} waits for approval"));
+            report::hint(&format!("an approver runs `casemate approvals approve {decision} --key FILE`"));
+        }
         "ended" => {
             if let Some(code) = data.get("code") {
                 let detail = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -26,7 +26,7 @@ fn output(bytes: usize) -> Event {
 fn the_newest_output_is_kept() {
     let calls = RunningCalls::default();
     let (control, _kept) = mpsc::channel(1);
-    let call = calls.begin(id(1), owner(), control);
+    let call = calls.begin(id(1), owner(), control, None);
     let piece = MAX_KEPT_OUTPUT_BYTES / 4;
     for _ in 0..10 {
         call.see(output(piece));
@@ -51,7 +51,7 @@ fn the_newest_output_is_kept() {
 async fn whoever_waits_is_woken_by_output_and_by_the_end() {
     let calls = RunningCalls::default();
     let (control, mut controls) = mpsc::channel(1);
-    let call = calls.begin(id(1), owner(), control);
+    let call = calls.begin(id(1), owner(), control, None);
     assert_eq!(call.phase(), Phase::Waiting);
     call.progress.runs();
     assert_eq!(call.phase(), Phase::Running);
@@ -84,7 +84,7 @@ fn calls_are_their_owners_and_bounded() {
     let most = MAX_ENDED_CALLS as u64;
     for number in 0..most + 10 {
         let (control, _) = mpsc::channel(1);
-        let call = calls.begin(id(number), owner(), control);
+        let call = calls.begin(id(number), owner(), control, None);
         if number != 3 {
             calls.end(&call, withdrawn(number));
         }
@@ -101,7 +101,7 @@ fn calls_are_their_owners_and_bounded() {
 async fn an_answer_waits_for_the_output_that_is_kept() {
     let calls = RunningCalls::default();
     let (control, _kept) = mpsc::channel(1);
-    let call = calls.begin(id(1), owner(), control);
+    let call = calls.begin(id(1), owner(), control, None);
     call.will_see();
     calls.end(&call, withdrawn(1));
     assert!(call.told().is_none() && call.pieces(0).told.is_none());
@@ -123,7 +123,7 @@ fn a_flood_forgets_its_own() {
             agent: agent.into(),
             ..owner()
         };
-        calls.end(&calls.begin(id(number), owner, control), withdrawn(number));
+        calls.end(&calls.begin(id(number), owner, control, None), withdrawn(number));
     };
     end(1, "quiet");
     let most = MAX_ENDED_CALLS as u64;

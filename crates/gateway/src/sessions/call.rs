@@ -1,8 +1,8 @@
 //! The life of a call in a session, from the line to its end.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use casemate_model::{DecisionId, Reason, RunMode, Text};
+use casemate_model::{DecisionId, Reason, Text};
 use casemate_policy::{Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
 use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
 use tokio::{
@@ -11,14 +11,16 @@ use tokio::{
 };
 
 use super::{
-    SessionError, SessionStores, Sessions,
+    Demand, SessionError, SessionStores, Sessions, Waiting,
+    hold::{Approved, ToKeep},
     lodge::{Lodged, Stay, Wish},
     opening::Noted,
     place::Places,
 };
 use crate::{
     Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
-    Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose, error::chain,
+    Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose,
+    approval::Originals, error::chain,
     limits::RETRY_AFTER_MS, meter::Meter,
 };
 
@@ -31,6 +33,8 @@ pub struct NewCall {
     pub claims: Verified<Claims>,
     /// By which route; there is only one if none is named.
     pub route: Option<String>,
+    /// How it comes to be.
+    pub demand: Demand,
     /// How far it has come.
     pub progress: Arc<Progress>,
 }
@@ -46,6 +50,10 @@ pub enum Told {
     Unrecorded(Box<Facts>, ReleaseError),
     /// Its caller went away, or took it back, before anything was decided.
     Withdrawn(DecisionId),
+    /// It waits for a person. Another answer comes when somebody has said something, or its time is over.
+    Held(Box<Waiting>),
+    /// It was approved, and cannot run yet.
+    Later(DecisionId),
 }
 
 impl Told {
@@ -55,7 +63,8 @@ impl Told {
             Self::Released(released) => released.facts_mut(),
             Self::Refused(refused) => refused.facts_mut(),
             Self::Unrecorded(facts, _) => facts,
-            Self::Withdrawn(_) => return,
+            Self::Held(waiting) => &mut waiting.facts,
+            Self::Withdrawn(_) | Self::Later(_) => return,
         };
         facts.ask.code = None;
         facts.ask.command.cell = None;
@@ -87,6 +96,9 @@ impl ArtefactSink for Nowhere {
 struct Caller {
     io: CallIo,
     progress: Arc<Progress>,
+    demand: Demand,
+    keep: io::Result<ToKeep>,
+    approved: Option<Approved>,
 }
 
 /// How waiting in line ended.
@@ -102,10 +114,22 @@ enum Waited {
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Runs a call. `told` gets the answer as soon as there is one; a sandbox that was only for this call is
     /// destroyed after that, and then this returns (R32).
-    pub async fn call(&self, call: NewCall, mut io: CallIo, told: oneshot::Sender<Told>) {
+    pub async fn call(&self, call: NewCall, io: CallIo, told: oneshot::Sender<Told>) {
+        self.live(call, io, told, None).await;
+    }
+
+    pub(super) async fn live(
+        &self,
+        call: NewCall,
+        mut io: CallIo,
+        told: oneshot::Sender<Told>,
+        approved: Option<Approved>,
+    ) {
         let decision = call.proposed.decision();
         let (route, progress) = (call.route, call.progress);
         progress.done("begin");
+        let by = call.claims.by();
+        let originals = Originals::of(call.proposed.inputs());
         let identified = match call.proposed.authenticate(call.claims) {
             Ok(identified) => identified,
             Err(denied) => return tell(told, self.refuse(denied)),
@@ -120,6 +144,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
             Waited::Withdrawn => return tell(told, Told::Withdrawn(decision)),
+            // Who has an approval does not lose it because others are in the way.
+            Waited::Refused(..) if approved.is_some() => return tell(told, Told::Later(decision)),
             Waited::Refused(reason, detail, quota) => {
                 let denied = identified.refuse(reason, &detail, quota);
                 return tell(told, self.refuse(denied));
@@ -137,10 +163,23 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let mut lodged = match self.lodge(&wish).await {
             Ok(lodged) => lodged,
+            Err(error) if approved.is_some() && passes(error.reason()) => {
+                return tell(told, Told::Later(decision));
+            }
             Err(error) => return tell(told, self.refuse(turned_away(identified, &error))),
         };
         progress.done("session");
-        let caller = Caller { io, progress };
+        let caller = Caller {
+            io,
+            progress,
+            demand: call.demand,
+            keep: originals.map(|originals| ToKeep {
+                originals,
+                demand: call.demand,
+                by,
+            }),
+            approved,
+        };
         let answer = self.run(identified, &mut lodged, &policy, caller).await;
         // If it is not on disk by now, it is gone, and an answer that names it says nothing wrong.
         lodged.noted.done().await;
@@ -296,8 +335,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         mut identified: Identified,
         lodged: &mut Lodged<'_>,
         policy: &RoutePolicy,
-        caller: Caller,
+        mut caller: Caller,
     ) -> Told {
+        let decision = identified.facts().decision;
+        let approved = caller.approved.take();
+        let was_approved = approved.is_some();
         identified.lodge(lodged.lodging);
         let live = &lodged.live;
         let session = (&live.output, Self::called(live));
@@ -305,6 +347,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             .meters
             .meter(&live.owner, session, policy, self.clock.now_ms());
         if let Some(quota) = meter.used_up() {
+            if was_approved {
+                return Told::Later(decision);
+            }
             let denied = identified.refuse(Reason::QuotaExceeded, &shown(&quota), Some(quota));
             return self.refuse(denied);
         }
@@ -325,7 +370,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     // It may have changed while the call waited.
                     let now = self.policy(Some(&policy.route));
                     let policy = now.as_ref().unwrap_or(policy);
-                    checked.decide(policy, RunMode::Autonomous, self.clock.as_ref())
+                    let clock = self.clock.as_ref();
+                    match approved {
+                        None => {
+                            let Demand { trigger, mode, .. } = caller.demand;
+                            checked.decide(policy, policy.modes.of(trigger, mode), clock)
+                        }
+                        Some(Approved { approval, mode }) => {
+                            checked.decide_approved(policy, mode, clock, approval)
+                        }
+                    }
                 }
                 Err(denied) => Ruling::Denied(denied),
             }
@@ -334,15 +388,25 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         caller.progress.done("decide");
         match ruling {
             Ruling::Allowed(allowed) => {
+                if was_approved && let Err(why) = self.consume(decision).await {
+                    return self.refuse(allowed.refuse(Reason::ApprovalInvalid, why));
+                }
                 self.perform(allowed, meter, &mut lodged.noted, caller)
                     .await
             }
+            Ruling::Denied(denied) if was_approved && passes(denied.reason()) => {
+                Told::Later(decision)
+            }
             Ruling::Denied(denied) => self.refuse(denied),
-            // Nobody is there yet who could approve it.
-            Ruling::Held(held) => Told::Refused(match held.record(&self.journal) {
-                Ok(pending) => pending.refuse(),
-                Err(refused) => refused,
-            }),
+            Ruling::Held(held) => match &caller.keep {
+                Ok(keep) => {
+                    self.hold(held, keep, policy).await
+                }
+                Err(error) => {
+                    let why = format!("its input files cannot be kept: {error}");
+                    self.refuse(Denied::new(held.into_facts(), Reason::RecordUnavailable, why))
+                }
+            },
         }
     }
 
@@ -353,7 +417,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         noted: &mut Noted<'_>,
         caller: Caller,
     ) -> Told {
-        let Caller { io, progress } = caller;
+        let Caller { io, progress, .. } = caller;
         // What a new session and its first decision write is on its way to the disk at the same time.
         let recording = allowed.record(&self.journal, &self.stores);
         let answer = match noted.during(recording).await {
@@ -389,6 +453,18 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
 fn tell(told: oneshot::Sender<Told>, answer: Told) {
     // Whoever went away has no need of it: it is on disk.
     drop(told.send(answer));
+}
+
+/// Whether a refusal is about the moment, not about the call.
+const fn passes(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Overloaded
+            | Reason::QuotaExceeded
+            | Reason::IsolationUnavailable
+            | Reason::RecordUnavailable
+            | Reason::PolicyError
+    )
 }
 
 /// Waits until the caller takes the call back or goes away.

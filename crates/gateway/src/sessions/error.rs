@@ -185,7 +185,7 @@ pub enum SessionError {
     Keeper(#[from] KeeperError),
     /// What was to be done, or what came of it, cannot be recorded.
     #[error("it cannot be recorded")]
-    Unrecorded(#[source] RecordError),
+    Unrecorded(#[from] RecordError),
     /// What became of sessions cannot be read or noted.
     #[error("the store of sessions fails")]
     Store(#[from] StoreError),

@@ -3,7 +3,7 @@
 use casemate_model::{Digest, SessionId};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{Query, SqliteStore, failed, stored_ms};
+use super::{Query, SqliteStore, failed, read_ms, stored_ms};
 use crate::{
     SessionEnd, SessionRecord, SessionStore, StoreError,
     session::check_name,
@@ -14,14 +14,6 @@ use crate::{
 };
 
 impl SqliteStore {
-    /// How many rows a statement changed.
-    async fn changed(&self, step: &'static str, statement: Query<'_>) -> Result<u64, StoreError> {
-        let mut connection = self.connection.lock().await;
-        let done = statement.execute(&mut *connection).await;
-        done.map(|done| done.rows_affected())
-            .map_err(failed(step, &self.path))
-    }
-
     async fn records(&self, statement: Query<'_>) -> Result<Vec<SessionRecord>, StoreError> {
         let mut connection = self.connection.lock().await;
         let rows = statement.fetch_all(&mut *connection).await;
@@ -154,8 +146,4 @@ fn columns(row: &SqliteRow) -> Result<Columns, sqlx::Error> {
         gone_at_ms: row.try_get("gone_at_ms")?,
         told: row.try_get("told")?,
     })
-}
-
-fn read_ms(stored: i64) -> u64 {
-    u64::try_from(stored).unwrap_or_default()
 }

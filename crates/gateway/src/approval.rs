@@ -1,0 +1,56 @@
+//! Approvals: what people say about calls that wait for them, and what that comes to.
+//!
+//! Pure: who signed what is an [`Approvers`]' word, and where it is kept is the store's.
+
+mod kept;
+mod statement;
+mod tally;
+
+use std::{collections::BTreeSet, fmt};
+
+use casemate_policy::{Authenticator, Claims, Token, Verified};
+
+pub(crate) use self::{
+    kept::{Kept, Originals},
+    tally::{Question, cast},
+};
+pub use self::{
+    kept::in_memory,
+    statement::{MAX_MEMBERS, Member, Statement, StatementError, Vote},
+    tally::{BREAK_GLASS, CastVote, VoteError},
+};
+
+/// A person who may approve calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approver {
+    /// Who, as callers are named.
+    pub user: String,
+    /// What for.
+    pub roles: BTreeSet<String>,
+    /// By which key, in its public form.
+    pub key: String,
+}
+
+/// Knows who may approve calls, and their signatures.
+pub trait Approvers: fmt::Debug + Send + Sync {
+    /// What was signed, and by whom of those who may approve now.
+    ///
+    /// # Errors
+    /// One line for people, when the note does not count.
+    fn open(&self, note: &str) -> Result<(String, Approver), String>;
+
+    /// Everybody who may approve now.
+    ///
+    /// # Errors
+    /// One line for people, when nobody can tell; then nothing counts.
+    fn all(&self) -> Result<Vec<Approver>, String>;
+}
+
+/// Looks again at callers whose calls had to wait.
+pub trait Renewal: fmt::Debug + Send + Sync {
+    /// Until when the claims of a call can be renewed at all, in milliseconds since 1970: it is not waited for longer.
+    fn until_ms(&self, token: &Token, by: Authenticator) -> u64;
+
+    /// The claims as they are now, if the caller may still call. They may be less than they were, never more.
+    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>>;
+}

@@ -1,0 +1,701 @@
+//! What people answer about calls that wait, and what becomes of those that nobody answers.
+
+use std::{
+    collections::HashSet,
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
+};
+
+use casemate_model::{ApprovalState, DecisionId, Digest, Reason, Text};
+use casemate_policy::{ApprovalRules, Check, Claims, Verified};
+use casemate_ports::{Owner, SessionKeeper};
+use casemate_store::{ApprovalRecord, ApprovalStore as _, StoreError};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{SessionError, SessionStores, Sessions, waits::Waits};
+use crate::{
+    CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, Vote, VoteError,
+    approval::{Kept, Question, cast},
+    error::chain,
+    limits::{APPROVAL_MEMORY_MS, MAX_LISTED, RETRY_AFTER_MS},
+};
+
+/// How often a change is tried again that another one came before.
+const MAX_TRIES: usize = 64;
+
+/// A waiting call with everything that was said about it.
+pub(super) struct Ballot {
+    pub(super) record: ApprovalRecord,
+    pub(super) owner: Owner,
+    pub(super) kept: Kept,
+    pub(super) votes: Vec<CastVote>,
+}
+
+/// An approval for people, without the call.
+#[derive(Debug, Serialize)]
+pub struct ApprovalView {
+    /// The call.
+    pub decision: DecisionId,
+    /// The agent that asked.
+    pub agent: String,
+    /// Its tool.
+    pub tool: String,
+    /// How far it has come.
+    pub state: ApprovalState,
+    /// The hash of the canonical call.
+    pub action: Digest,
+    /// When it was held, in milliseconds since 1970.
+    pub held_at_ms: u64,
+    /// When the wait ends, or the consent, in milliseconds since 1970.
+    pub expires_at_ms: u64,
+    /// What was answered.
+    pub votes: Vec<VoteView>,
+}
+
+/// A vote for people.
+#[derive(Debug, Serialize)]
+pub struct VoteView {
+    /// Whose.
+    pub user: String,
+    /// What.
+    pub vote: Vote,
+    /// Why.
+    pub reason: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The signed note.
+    pub note: String,
+}
+
+/// An approval with the call: what an approver is shown is made from this, and its hash is what is signed.
+#[derive(Debug, Serialize)]
+pub struct ApprovalCase {
+    /// How far it has come.
+    #[serde(flatten)]
+    pub view: ApprovalView,
+    /// Who asked.
+    pub user: String,
+    /// On which route.
+    pub route: String,
+    /// How many have to consent, and in which roles.
+    pub needed: u64,
+    /// The roles; any if there is none.
+    pub roles: Vec<String>,
+    /// Why it waits.
+    pub detail: String,
+    /// The questions that the policy asked.
+    pub checks: Vec<Check>,
+    /// The policies that made it so.
+    pub policies: Vec<String>,
+    /// The canonical call (RFC 8785): the action hash is the SHA-256 of these bytes.
+    pub canonical: Text,
+    /// The program's source, whose digest is in the canonical call.
+    pub code: Option<Text>,
+    /// The input files, whose digests are in the canonical call.
+    pub files: Vec<(Text, Text)>,
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The call.
+    pub decision: DecisionId,
+    /// How far it has come.
+    pub state: ApprovalState,
+}
+
+/// Why an answer does not count.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// There is no such call that the caller could know of.
+    #[error("no call {0} waits for an answer, or did")]
+    Unknown(DecisionId),
+    /// Nobody of those who may approve signed it.
+    #[error("the signed note does not count: {0}")]
+    Note(String),
+    /// It is no statement.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// It is one, and does not count for this call.
+    #[error(transparent)]
+    Vote(#[from] VoteError),
+    /// Nobody can tell who may approve it.
+    #[error("nobody can tell by which policy it is approved: {0}")]
+    Policy(String),
+    /// It cannot be read.
+    #[error("the call cannot be read: {0}")]
+    Content(String),
+    /// It cannot be stored.
+    #[error("the answer cannot be stored")]
+    Store(#[from] StoreError),
+    /// It cannot be recorded.
+    #[error("the answer cannot be recorded")]
+    Record(#[from] RecordError),
+}
+
+impl AnswerError {
+    /// The reason, for machines.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Unknown(_) => Reason::InvalidCall,
+            Self::Note(_) | Self::Statement(_) | Self::Vote(_) => Reason::ApprovalInvalid,
+            Self::Policy(_) => Reason::PolicyError,
+            Self::Content(_) | Self::Store(_) | Self::Record(_) => Reason::RecordUnavailable,
+        }
+    }
+}
+
+/// A call that an earlier process left waiting.
+#[derive(Clone, Debug)]
+pub struct LeftWaiting {
+    /// The call.
+    pub decision: DecisionId,
+    /// Whose.
+    pub owner: Owner,
+    /// Whether it was approved, and can run.
+    pub approved: bool,
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Takes a signed answer to a call. Says how far the call has come with it: whoever hears `approved` lets it run, by
+    /// [`Sessions::resume`].
+    ///
+    /// # Errors
+    /// When it does not count, or cannot be recorded: then nothing has changed.
+    pub async fn answer(
+        &self,
+        claims: &Verified<Claims>,
+        decision: DecisionId,
+        note: &str,
+    ) -> Result<Answered, AnswerError> {
+        let taken = self.take(claims, decision, note).await;
+        if let Err(error) = &taken
+            && !matches!(error, AnswerError::Record(_) | AnswerError::Unknown(_))
+        {
+            let operation = Operation {
+                what: "approval.answer",
+                reason: error.reason(),
+                detail: "the answer does not count".to_owned(),
+                alert: false,
+                subject: json!({ "decision": decision, "why": chain(error) }),
+            };
+            self.journal.refuse_operation(operation, claims)?;
+        }
+        taken
+    }
+
+    async fn take(
+        &self,
+        claims: &Verified<Claims>,
+        decision: DecisionId,
+        note: &str,
+    ) -> Result<Answered, AnswerError> {
+        let (text, approver) = self.approvers.open(note).map_err(AnswerError::Note)?;
+        let statement = Statement::parse(&text)?;
+        for _ in 0..MAX_TRIES {
+            let ballot = self.ballot_for(claims, decision).await?;
+            let Ballot {
+                mut record,
+                owner,
+                kept,
+                mut votes,
+            } = ballot;
+            let now_ms = self.approval_now_ms();
+            if record.state == ApprovalState::Pending && record.expires_at_ms <= now_ms {
+                self.expire(decision).await;
+                return Err(VoteError::Over(ApprovalState::Expired).into());
+            }
+            if record.state != ApprovalState::Pending {
+                return Err(VoteError::Over(record.state).into());
+            }
+            let policy = self.policy(Some(&kept.route));
+            let policy = policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
+            let approvers = self.approvers.all().map_err(AnswerError::Note)?;
+            let excluded = [kept.token.subject.clone()];
+            let question = record.question(&excluded, &policy.approvals, now_ms);
+            let vote = cast(&question, &votes, &statement, &approver, note)?;
+            let break_glass = vote.break_glass;
+            votes.push(vote);
+            let state = question.count(&votes, &approvers);
+            if state == ApprovalState::Approved {
+                let valid = question.valid(&votes, &approvers);
+                let until_ms = valid.iter().map(|vote| vote.until_ms).min();
+                record.expires_at_ms = until_ms.unwrap_or(now_ms);
+            }
+            record.state = state;
+            record.changed_at_ms = now_ms;
+            record.version += 1;
+            let json = serde_json::to_vec(&votes);
+            let json = json.map_err(|error| AnswerError::Content(error.to_string()))?;
+            record.votes = Some(self.sealed(&owner, decision, Self::votes_word(), &json)?);
+            let open = self.journal.operate(
+                Operation {
+                    what: "approval.answer",
+                    reason: Reason::Allowed,
+                    detail: format!("{} by {}", statement.vote.as_str(), approver.user),
+                    alert: break_glass,
+                    subject: json!({
+                        "decision": decision,
+                        "action": record.action,
+                        "approver": approver.user,
+                        "key": approver.key,
+                        "vote": statement.vote,
+                        "signed_at_ms": statement.at_ms,
+                        "members": statement.members.len(),
+                        "break_glass": break_glass,
+                        "state": state,
+                    }),
+                },
+                claims,
+            )?;
+            let store = self.stores.open(&owner.agent).await?;
+            if !store.change_approval(&record).await? {
+                open.close(Err("somebody else answered at the same time"))?;
+                continue;
+            }
+            open.close(Ok(()))?;
+            self.answered(&record, kept, &votes);
+            return Ok(Answered { decision, state });
+        }
+        Err(AnswerError::Content("too many answers at once".to_owned()))
+    }
+
+    /// Does what follows from an answer that is stored.
+    fn answered(&self, record: &ApprovalRecord, kept: Kept, votes: &[CastVote]) {
+        match record.state {
+            ApprovalState::Approved => self.expires(record.decision, record.expires_at_ms),
+            ApprovalState::Denied | ApprovalState::ChangesRequested => {
+                let reason = match record.state {
+                    ApprovalState::Denied => Reason::ApprovalDenied,
+                    _ => Reason::ChangesRequested,
+                };
+                let last = votes.last();
+                let user = last.map_or("", |vote| vote.user.as_str());
+                let why = last.map_or("", |vote| vote.reason.as_str());
+                let refused = self.refuse_kept(record, kept, reason, &format!("by {user}"));
+                self.over(record.decision, refused, why);
+            }
+            _ => {}
+        }
+    }
+
+    /// Records that a kept call does not run.
+    fn refuse_kept(
+        &self,
+        record: &ApprovalRecord,
+        kept: Kept,
+        reason: Reason,
+        detail: &str,
+    ) -> Option<Refused> {
+        let facts = kept.into_facts(record.decision, record.action)?;
+        Some(Denied::new(facts, reason, detail).record(&self.journal))
+    }
+
+    /// Notes that a call does not wait any more, and tells whoever waits for it. Why a person said no is told, and not recorded
+    /// in clear: it is sealed with the votes.
+    fn over(&self, decision: DecisionId, refused: Option<Refused>, why: &str) {
+        self.waiting().remove(decision);
+        let Some(mut refused) = refused else {
+            return;
+        };
+        if !why.is_empty()
+            && let Some(ruling) = &mut refused.facts_mut().ruling
+        {
+            ruling.detail.push_str(": ");
+            ruling.detail.push_str(why);
+        }
+        // If nobody listens, it is on disk.
+        drop(self.refusals.0.send((decision, refused)));
+    }
+
+    /// The calls that waited and were refused, as they are: for one listener.
+    #[must_use]
+    pub fn take_refusals(&self) -> Option<mpsc::UnboundedReceiver<(DecisionId, Refused)>> {
+        let mut listener = self.refusals.1.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.take()
+    }
+
+    /// Takes a call back that waits, or was approved and has not run.
+    ///
+    /// # Errors
+    /// When there is none, or it waits no more.
+    pub async fn cancel_waiting(
+        &self,
+        claims: &Verified<Claims>,
+        decision: DecisionId,
+    ) -> Result<(), AnswerError> {
+        let ballot = self.ballot_for(claims, decision).await?;
+        let state = ballot.record.state;
+        if !matches!(state, ApprovalState::Pending | ApprovalState::Approved) {
+            return Err(VoteError::Over(state).into());
+        }
+        let why = "taken back by whoever asked for it";
+        let (to, reason) = (ApprovalState::Cancelled, Reason::ApprovalCancelled);
+        match self.end_waiting(decision, to, reason, why).await {
+            true => Ok(()),
+            false => Err(VoteError::Over(ApprovalState::Consumed).into()),
+        }
+    }
+
+    /// Ends a call whose time is over. Nothing if it has gone on meanwhile.
+    pub async fn expire(&self, decision: DecisionId) {
+        let Ok(ballot) = self.ballot(decision).await else {
+            // It is looked at again, not for ever at once.
+            let later = self.approval_now_ms().saturating_add(RETRY_AFTER_MS);
+            return self.expires(decision, later);
+        };
+        let record = ballot.record;
+        if record.expires_at_ms > self.approval_now_ms() {
+            return self.expires(decision, record.expires_at_ms);
+        }
+        let why = match record.state {
+            ApprovalState::Pending => "nobody answered in time",
+            ApprovalState::Approved => "it was approved, and could not run in time",
+            // It runs, and says itself when it has ended.
+            ApprovalState::Consumed => return self.expires(decision, u64::MAX),
+            _ => return self.waiting().remove(decision),
+        };
+        let (to, reason) = (ApprovalState::Expired, Reason::ApprovalExpired);
+        self.end_waiting(decision, to, reason, why).await;
+    }
+
+    /// Ends a call that waits in favour of another.
+    pub(super) async fn supersede(&self, other: DecisionId, by: DecisionId) {
+        let why = format!("{by} came in its place, under the same idempotency key");
+        let (to, reason) = (ApprovalState::Superseded, Reason::ApprovalInvalid);
+        self.end_waiting(other, to, reason, &why).await;
+    }
+
+    /// Ends a call that waits, or was approved and has not run. Says whether it did.
+    pub(super) async fn end_waiting(
+        &self,
+        decision: DecisionId,
+        to: ApprovalState,
+        reason: Reason,
+        why: &str,
+    ) -> bool {
+        let changed = self.change_waiting(decision, |record| {
+            let waits = matches!(
+                record.state,
+                ApprovalState::Pending | ApprovalState::Approved
+            );
+            record.state = to;
+            waits
+        });
+        if !matches!(changed.await, Ok(true)) {
+            return false;
+        }
+        let refused = match self.ballot(decision).await {
+            Ok(ballot) => self.refuse_kept(&ballot.record, ballot.kept, reason, why),
+            Err(_) => None,
+        };
+        self.over(decision, refused, "");
+        true
+    }
+
+    /// Changes a record as `change` does, if that says that it may, and tries again while others come before.
+    pub(super) async fn change_waiting(
+        &self,
+        decision: DecisionId,
+        change: impl Fn(&mut ApprovalRecord) -> bool,
+    ) -> Result<bool, StoreError> {
+        for _ in 0..MAX_TRIES {
+            let Some((mut record, owner)) = self.approval_record(decision).await? else {
+                return Ok(false);
+            };
+            if !change(&mut record) {
+                return Ok(false);
+            }
+            record.version += 1;
+            record.changed_at_ms = self.approval_now_ms();
+            let store = self.stores.open(&owner.agent).await?;
+            if store.change_approval(&record).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) async fn approval_record(
+        &self,
+        decision: DecisionId,
+    ) -> Result<Option<(ApprovalRecord, Owner)>, StoreError> {
+        let known = self.waiting_owner(decision).map(|owner| owner.agent);
+        let agents = match known {
+            Some(agent) => vec![agent],
+            None => self.stores.agents().await?,
+        };
+        for agent in agents {
+            let Some(store) = self.stores.find(&agent).await? else {
+                continue;
+            };
+            if let Some(record) = store.approval(decision).await? {
+                let tenant = record.tenant.clone();
+                return Ok(Some((record, Owner { tenant, agent })));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn ballot(&self, decision: DecisionId) -> Result<Ballot, AnswerError> {
+        let found = self.approval_record(decision).await?;
+        let (record, owner) = found.ok_or(AnswerError::Unknown(decision))?;
+        let request = record.request.as_ref();
+        let request = request.ok_or_else(|| AnswerError::Content("it was not kept".to_owned()))?;
+        let kept = self
+            .unsealed(&owner, decision, Self::request_word(), request)
+            .map_err(AnswerError::Content)?;
+        let votes = self.votes(&record, &owner)?;
+        Ok(Ballot {
+            record,
+            owner,
+            kept,
+            votes,
+        })
+    }
+
+    fn votes(&self, record: &ApprovalRecord, owner: &Owner) -> Result<Vec<CastVote>, AnswerError> {
+        match &record.votes {
+            None => Ok(Vec::new()),
+            Some(sealed) => self
+                .unsealed(owner, record.decision, Self::votes_word(), sealed)
+                .map_err(AnswerError::Content),
+        }
+    }
+
+    /// As long as it is of the caller's tenant: another's is as unknown as one that never was.
+    async fn ballot_for(
+        &self,
+        claims: &Verified<Claims>,
+        decision: DecisionId,
+    ) -> Result<Ballot, AnswerError> {
+        let ballot = self.ballot(decision).await?;
+        match ballot.owner.tenant == claims.get().tenant {
+            true => Ok(ballot),
+            false => Err(AnswerError::Unknown(decision)),
+        }
+    }
+
+    /// The newest approvals of a tenant.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    pub async fn approvals(
+        &self,
+        claims: &Verified<Claims>,
+        state: Option<ApprovalState>,
+    ) -> Result<Vec<ApprovalView>, AnswerError> {
+        let tenant = &claims.get().tenant;
+        let mut all = Vec::new();
+        for agent in self.stores.agents().await? {
+            let Some(store) = self.stores.find(&agent).await? else {
+                continue;
+            };
+            let owner = Owner {
+                tenant: tenant.clone(),
+                agent,
+            };
+            for record in store.approvals(tenant, state, MAX_LISTED).await? {
+                let votes = self.votes(&record, &owner)?;
+                all.push(view(&record, &owner, votes));
+            }
+        }
+        all.sort_by_key(|view| std::cmp::Reverse((view.held_at_ms, view.decision)));
+        all.truncate(MAX_LISTED as usize);
+        Ok(all)
+    }
+
+    /// An approval with the call.
+    ///
+    /// # Errors
+    /// When there is none that the caller could know of, or it cannot be read.
+    pub async fn approval(
+        &self,
+        claims: &Verified<Claims>,
+        decision: DecisionId,
+    ) -> Result<ApprovalCase, AnswerError> {
+        let Ballot {
+            record,
+            owner,
+            kept,
+            votes,
+        } = self.ballot_for(claims, decision).await?;
+        let canonical = kept.call.canonical();
+        let canonical = canonical.map_err(|error| AnswerError::Content(error.to_string()))?;
+        let rules = self
+            .policy(Some(&kept.route))
+            .map(|policy| policy.approvals.clone())
+            .unwrap_or_default();
+        Ok(ApprovalCase {
+            view: view(&record, &owner, votes),
+            user: kept.token.subject,
+            route: kept.route,
+            needed: rules.needed,
+            roles: rules.roles,
+            detail: kept.detail,
+            checks: kept.checks,
+            policies: kept.policies,
+            canonical: canonical.into(),
+            code: kept.code.map(|code| code.source),
+            files: kept
+                .files
+                .into_iter()
+                .map(|file| (file.name, file.content))
+                .collect(),
+        })
+    }
+
+    /// Finds the calls that earlier processes left waiting. One that was about to run, and of which no record says that it
+    /// did, can run still. Call it once, before the first call and after [`Journal::recover`](crate::Journal::recover).
+    ///
+    /// # Errors
+    /// When a store or the log cannot be read.
+    pub async fn take_up_waiting(&self) -> Result<Vec<LeftWaiting>, SessionError> {
+        let mut found = Vec::new();
+        let mut used = HashSet::new();
+        for agent in self.stores.agents().await? {
+            let Some(store) = self.stores.find(&agent).await? else {
+                continue;
+            };
+            let long_ago = self.clock.now_ms().saturating_sub(APPROVAL_MEMORY_MS);
+            store.forget_approvals(long_ago).await?;
+            for record in store.open_approvals().await? {
+                self.approval_time(record.changed_at_ms);
+                if record.state == ApprovalState::Consumed {
+                    used.insert(record.decision);
+                }
+                let tenant = record.tenant.clone();
+                let agent = agent.clone();
+                found.push((record, Owner { tenant, agent }));
+            }
+        }
+        let ran = match used.is_empty() {
+            true => HashSet::new(),
+            false => self.journal.allowed_among(&used)?,
+        };
+        let mut left = Vec::new();
+        for (record, owner) in found {
+            let decision = record.decision;
+            self.waits(decision, owner.clone(), record.expires_at_ms);
+            if ran.contains(&decision) {
+                self.change_waiting(decision, |record| {
+                    record.ended = true;
+                    true
+                })
+                .await?;
+                self.waiting().remove(decision);
+                continue;
+            }
+            if used.contains(&decision) {
+                self.change_waiting(decision, |record| {
+                    record.state = ApprovalState::Approved;
+                    true
+                })
+                .await?;
+            }
+            left.push(LeftWaiting {
+                decision,
+                owner,
+                approved: record.state != ApprovalState::Pending,
+            });
+        }
+        Ok(left)
+    }
+
+    /// Whose a call is that waits, or was approved and has not ended.
+    #[must_use]
+    pub fn waiting_owner(&self, decision: DecisionId) -> Option<Owner> {
+        self.waiting().owner(decision)
+    }
+
+    /// How many calls wait for a person, or were approved and have not ended.
+    #[must_use]
+    pub fn waiting_count(&self) -> usize {
+        self.waiting().len()
+    }
+
+    /// The next call whose time will be over, and when, in milliseconds since 1970.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<(DecisionId, u64)> {
+        self.waiting().next()
+    }
+
+    /// Waits until [`Sessions::next_expiry`] may be another.
+    pub async fn waiting_changed(&self) {
+        self.waiting_changed.notified().await;
+    }
+
+    /// The time, as far as approvals are concerned: it never goes back, so that no consent lives longer.
+    pub(super) fn approval_now_ms(&self) -> u64 {
+        self.approval_time(self.clock.now_ms())
+    }
+
+    fn approval_time(&self, now_ms: u64) -> u64 {
+        let before = self.latest_ms.fetch_max(now_ms, Ordering::Relaxed);
+        before.max(now_ms)
+    }
+
+    pub(super) fn waits(&self, decision: DecisionId, owner: Owner, expires_at_ms: u64) {
+        self.waiting().add(decision, owner, expires_at_ms);
+        self.waiting_changed.notify_one();
+    }
+
+    pub(super) fn expires(&self, decision: DecisionId, at_ms: u64) {
+        self.waiting().expires(decision, at_ms);
+        self.waiting_changed.notify_one();
+    }
+
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waits> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is asked about a record.
+pub(super) trait Questions {
+    fn question<'a>(
+        &self,
+        excluded: &'a [String],
+        rules: &'a ApprovalRules,
+        now_ms: u64,
+    ) -> Question<'a>;
+}
+
+impl Questions for ApprovalRecord {
+    fn question<'a>(
+        &self,
+        excluded: &'a [String],
+        rules: &'a ApprovalRules,
+        now_ms: u64,
+    ) -> Question<'a> {
+        Question {
+            decision: self.decision,
+            action: self.action,
+            held_at_ms: self.held_at_ms,
+            now_ms,
+            excluded,
+            rules,
+        }
+    }
+}
+
+fn view(record: &ApprovalRecord, owner: &Owner, votes: Vec<CastVote>) -> ApprovalView {
+    let shown = |vote: CastVote| VoteView {
+        user: vote.user,
+        vote: vote.vote,
+        reason: vote.reason,
+        at_ms: vote.at_ms,
+        note: vote.note,
+    };
+    ApprovalView {
+        decision: record.decision,
+        agent: owner.agent.clone(),
+        tool: record.tool.clone(),
+        state: record.state,
+        action: record.action,
+        held_at_ms: record.held_at_ms,
+        expires_at_ms: record.expires_at_ms,
+        votes: votes.into_iter().map(shown).collect(),
+    }
+}

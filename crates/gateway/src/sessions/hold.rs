@@ -1,0 +1,354 @@
+//! Calls that wait for a person: how one is kept, and how it goes on when it was approved.
+
+use std::sync::Arc;
+
+use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Sealed, Trigger};
+use casemate_policy::{Approval, Authenticator, RoutePolicy};
+use casemate_ports::{CallIo, Owner, SessionKeeper};
+use casemate_store::{ApprovalRecord, ApprovalStore as _, MAX_SEALED_BYTES, StoreError};
+use tokio::sync::oneshot;
+
+use super::{
+    NewCall, SessionStores, Sessions, Told,
+    answers::{Ballot, Questions as _},
+};
+use crate::{
+    Denied, Held, Progress, Proposed, Refused,
+    approval::{Kept, Originals},
+    error::chain,
+    journal::aad,
+    limits::{MAX_KEPT_INPUT_BYTES, MAX_WAITING},
+};
+
+/// What the content of a waiting call, and of its votes, is bound to beside its decision.
+const REQUEST: &str = "approval";
+const VOTES: &str = "votes";
+
+/// A call that waits for a person, for whoever asked for it.
+#[derive(Debug)]
+pub struct Waiting {
+    /// What is known of it.
+    pub facts: Box<crate::Facts>,
+    /// Until when it waits, in milliseconds since 1970.
+    pub expires_at_ms: u64,
+}
+
+/// How a call comes to be, beside what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// What made the agent act.
+    pub trigger: Trigger,
+    /// How much may happen without a person, if less than the profile says.
+    pub mode: Option<RunMode>,
+    /// Whether it gets a standard input, which nobody could approve.
+    pub has_stdin: bool,
+}
+
+impl Default for Demand {
+    fn default() -> Self {
+        Self {
+            trigger: Trigger::Interactive,
+            mode: None,
+            has_stdin: false,
+        }
+    }
+}
+
+/// What an approved call has that others have not.
+pub(super) struct Approved {
+    pub(super) approval: Approval,
+    pub(super) mode: RunMode,
+}
+
+/// What it takes to keep a call.
+pub(super) struct ToKeep {
+    pub(super) originals: Originals,
+    pub(super) demand: Demand,
+    pub(super) by: Authenticator,
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Keeps a call until a person has answered. It uses nothing meanwhile.
+    pub(super) async fn hold(&self, held: Held, keep: &ToKeep, policy: &RoutePolicy) -> Told {
+        match self.keep(held, keep, policy).await {
+            Ok(waiting) => Told::Held(Box::new(waiting)),
+            Err(refused) => Told::Refused(refused),
+        }
+    }
+
+    async fn keep(
+        &self,
+        held: Held,
+        keep: &ToKeep,
+        policy: &RoutePolicy,
+    ) -> Result<Waiting, Refused> {
+        let deny = |held: Held, reason, why: String| {
+            Err(Denied::new(held.into_facts(), reason, why).record(&self.journal))
+        };
+        let facts = held.facts();
+        let owner = Owner {
+            tenant: facts.tenant().to_owned(),
+            agent: facts.ask.agent.clone(),
+        };
+        let decision = facts.decision;
+        if self.waiting().len() >= MAX_WAITING {
+            let why = format!("{MAX_WAITING} calls wait for approval, and there may not be more");
+            return deny(held, Reason::Overloaded, why);
+        }
+        if keep.demand.has_stdin || facts.ask.command.terminal.is_some() {
+            let why = "the call needs approval, and what it would read from a person or a pipe cannot be approved: send it as a file";
+            return deny(held, Reason::InvalidCall, why.to_owned());
+        }
+        let (originals, by) = (&keep.originals, keep.by);
+        let kept = Kept::new(facts, by, keep.demand.trigger, originals, MAX_KEPT_INPUT_BYTES);
+        let (kept, json) = match kept.map(|kept| kept.map(|kept| (serde_json::to_vec(&kept), kept)))
+        {
+            Ok(Some((Ok(json), kept))) if json.len() <= MAX_SEALED_BYTES => (kept, json),
+            Ok(None | Some((Err(_), _))) => {
+                let why = "the call cannot be put into the form in which it would wait";
+                return deny(held, Reason::RecordUnavailable, why.to_owned());
+            }
+            Ok(Some(_)) | Err(_) => {
+                let why = "the call needs approval, and its input files are too large to wait for it";
+                return deny(held, Reason::InvalidCall, why.to_owned());
+            }
+        };
+        let Some(action) = facts.action_hash else {
+            let why = "the call has no canonical form".to_owned();
+            return deny(held, Reason::RecordUnavailable, why);
+        };
+        let store = match self.stores.open(&owner.agent).await {
+            Ok(store) => store,
+            Err(error) => return deny(held, Reason::RecordUnavailable, chain(&error)),
+        };
+        let (tenant, tool) = (owner.tenant.clone(), facts.ask.tool.clone());
+        let key = facts.ask.given_key().cloned();
+        if let Some(key) = &key {
+            match store.approval_of_key(&tenant, &tool, key).await {
+                Ok(None) => {}
+                Ok(Some(other)) if other.action == action => {
+                    let why = format!("{} waits for approval", other.decision);
+                    return deny(held, Reason::CallInFlight, why);
+                }
+                Ok(Some(other)) => self.supersede(other.decision, decision).await,
+                Err(error) => return deny(held, Reason::RecordUnavailable, chain(&error)),
+            }
+        }
+        let now_ms = self.approval_now_ms();
+        let last_ms = self.renewal.until_ms(&kept.token, by);
+        let expires_at_ms = now_ms
+            .saturating_add(policy.approvals.wait_ms)
+            .min(last_ms);
+        let request = match self.sealed(&owner, decision, REQUEST, &json) {
+            Ok(sealed) => sealed,
+            Err(error) => return deny(held, Reason::RecordUnavailable, chain(&error)),
+        };
+        // Nobody is asked before that is on disk.
+        let pending = held.record(&self.journal)?;
+        let record = ApprovalRecord {
+            decision,
+            tenant,
+            tool,
+            key,
+            action,
+            state: ApprovalState::Pending,
+            held_at_ms: now_ms,
+            expires_at_ms,
+            changed_at_ms: now_ms,
+            ended: false,
+            version: 0,
+            request: Some(request),
+            votes: None,
+        };
+        if let Err(error) = store.add_approval(&record).await {
+            return Err(Refused::unrecorded(pending.into_facts(), chain(&error)));
+        }
+        self.waits(decision, owner, expires_at_ms);
+        Ok(Waiting {
+            facts: pending.into_facts(),
+            expires_at_ms,
+        })
+    }
+
+    /// Runs a call that was approved. `told` is [`Told::Later`] when it cannot run yet, and is approved still.
+    pub async fn resume(
+        &self,
+        decision: DecisionId,
+        progress: Arc<Progress>,
+        io: CallIo,
+        told: oneshot::Sender<Told>,
+    ) {
+        let Some((call, approved)) = self.approved(decision, progress).await else {
+            drop(told.send(Told::Later(decision)));
+            return;
+        };
+        let (tell, heard) = oneshot::channel();
+        let life = Box::pin(self.live(call, io, tell, Some(approved)));
+        let pass_on = async {
+            if let Ok(answer) = heard.await {
+                drop(told.send(self.settle(decision, answer).await));
+            }
+        };
+        tokio::join!(life, pass_on);
+    }
+
+    /// An approved call, ready to be decided on again.
+    async fn approved(
+        &self,
+        decision: DecisionId,
+        progress: Arc<Progress>,
+    ) -> Option<(NewCall, Approved)> {
+        let Ballot {
+            record,
+            kept,
+            votes,
+            ..
+        } = self.ballot(decision).await.ok()?;
+        if record.state != ApprovalState::Approved {
+            return None;
+        }
+        let now_ms = self.approval_now_ms();
+        if record.expires_at_ms <= now_ms {
+            self.expire(decision).await;
+            return None;
+        }
+        let Some(claims) = self.renewal.renew(&kept.token, kept.by) else {
+            let why = "whoever asked for the call may not call any more";
+            let (to, reason) = (ApprovalState::Superseded, Reason::ExpiredToken);
+            self.end_waiting(decision, to, reason, why).await;
+            return None;
+        };
+        let policy = self.policy(Some(&kept.route))?;
+        let approvers = self.approvers.all().ok()?;
+        let excluded = [kept.token.subject.clone()];
+        let question = record.question(&excluded, &policy.approvals, now_ms);
+        let valid = question.valid(&votes, &approvers);
+        let first = valid.first().map(|vote| vote.user.clone());
+        let until_ms = valid.iter().map(|vote| vote.until_ms).min();
+        let (Some(approver), Some(expires_at_ms), ApprovalState::Approved) =
+            (first, until_ms, question.count(&votes, &approvers))
+        else {
+            // Somebody who consented may not approve any more: others have to.
+            self.reopen(&record, policy.approvals.wait_ms).await;
+            return None;
+        };
+        let approved = Approved {
+            approval: Approval {
+                action_hash: record.action,
+                approver,
+                expires_at_ms,
+            },
+            mode: policy.modes.of(kept.trigger, Some(kept.mode)),
+        };
+        let demand = Demand {
+            trigger: kept.trigger,
+            mode: Some(kept.mode),
+            has_stdin: false,
+        };
+        let (at_ms, route) = (kept.at_ms, kept.route.clone());
+        let (ask, inputs) = kept.into_ask().ok()?;
+        let (clock, entropy) = (self.clock.as_ref(), self.entropy.as_ref());
+        let call = NewCall {
+            proposed: Proposed::again(decision, at_ms, ask, inputs, clock, entropy).ok()?,
+            claims,
+            route: Some(route),
+            demand,
+            progress,
+        };
+        Some((call, approved))
+    }
+
+    /// Whether a call is approved, and has not run.
+    pub async fn is_approved(&self, decision: DecisionId) -> bool {
+        let record = self.approval_record(decision).await;
+        record.is_ok_and(|found| {
+            found.is_some_and(|(record, _)| record.state == ApprovalState::Approved)
+        })
+    }
+
+    /// Uses an approval up, before anything runs: whoever died after that had recorded the call, or it starts again.
+    pub(super) async fn consume(&self, decision: DecisionId) -> Result<(), String> {
+        let changed = self.change_waiting(decision, |record| {
+            let is_approved = record.state == ApprovalState::Approved;
+            record.state = ApprovalState::Consumed;
+            is_approved
+        });
+        match changed.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the approval was used already, or taken back".to_owned()),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Notes what became of an approved call.
+    async fn settle(&self, decision: DecisionId, answer: Told) -> Told {
+        let unrecorded = matches!(&answer, Told::Refused(refused) if refused.facts().reason() == Reason::RecordUnavailable);
+        if unrecorded || matches!(answer, Told::Later(_) | Told::Withdrawn(_)) {
+            // Nothing ran, as nothing was recorded.
+            let back = self.change_waiting(decision, |record| {
+                let was_used = record.state == ApprovalState::Consumed && !record.ended;
+                record.state = ApprovalState::Approved;
+                was_used
+            });
+            // If that cannot be, the next start does it.
+            drop(back.await);
+            return Told::Later(decision);
+        }
+        let ran = matches!(answer, Told::Released(_) | Told::Unrecorded(..));
+        let ended = self.change_waiting(decision, |record| {
+            record.ended = true;
+            if !ran && record.state == ApprovalState::Approved {
+                record.state = ApprovalState::Superseded;
+            }
+            true
+        });
+        drop(ended.await);
+        self.waiting().remove(decision);
+        answer
+    }
+
+    /// Whoever consented may not any more: the call waits again.
+    async fn reopen(&self, record: &ApprovalRecord, wait_ms: u64) {
+        let until_ms = record.held_at_ms.saturating_add(wait_ms);
+        let changed = self.change_waiting(record.decision, |record| {
+            let was = record.state == ApprovalState::Approved;
+            record.state = ApprovalState::Pending;
+            record.expires_at_ms = until_ms;
+            was
+        });
+        drop(changed.await);
+        self.expires(record.decision, until_ms);
+    }
+
+    pub(super) fn sealed(
+        &self,
+        owner: &Owner,
+        decision: DecisionId,
+        what: &str,
+        content: &[u8],
+    ) -> Result<Sealed, StoreError> {
+        let aad = aad(decision, what);
+        self.journal.keys.seal(&owner.agent, &aad, content)
+    }
+
+    pub(super) fn unsealed<T: serde::de::DeserializeOwned>(
+        &self,
+        owner: &Owner,
+        decision: DecisionId,
+        what: &str,
+        sealed: &Sealed,
+    ) -> Result<T, String> {
+        let aad = aad(decision, what);
+        let json = self.journal.keys.unseal(&owner.agent, &aad, sealed);
+        let json = json.map_err(|error| chain(&error))?;
+        serde_json::from_slice(&json).map_err(|error| error.to_string())
+    }
+
+    pub(super) const fn request_word() -> &'static str {
+        REQUEST
+    }
+
+    pub(super) const fn votes_word() -> &'static str {
+        VOTES
+    }
+}
