@@ -58,7 +58,9 @@ async fn listed<K: Keeps, P: Remembers>(
 ) -> Result<Value, Problem> {
     let claims = api.claims();
     let all = api.with(move |sessions| async move { sessions.approvals(&claims, state).await });
-    let all = all.await?.map_err(|error| Problem::of_answer(&error, None))?;
+    let all = all
+        .await?
+        .map_err(|error| Problem::of_answer(&error, None))?;
     Ok(json!({ "approvals": all }))
 }
 
@@ -69,7 +71,9 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 ) -> Result<Response, Problem> {
     let (id, claims) = (named(&id)?, api.claims());
     let found = api.with(move |sessions| async move { sessions.approval(&claims, id).await });
-    let found = found.await?.map_err(|error| Problem::of_answer(&error, Some(id)))?;
+    let found = found
+        .await?
+        .map_err(|error| Problem::of_answer(&error, Some(id)))?;
     Ok(Json(found).into_response())
 }
 
@@ -81,8 +85,8 @@ pub(crate) async fn answer<K: Keeps, P: Remembers>(
 ) -> Result<Response, Problem> {
     let Json(Answer { note }) = request?;
     let (id, claims) = (named(&id)?, api.claims());
-    let answered =
-        api.with(move |sessions| async move { Box::pin(sessions.answer(&claims, id, &note)).await });
+    let answered = api
+        .with(move |sessions| async move { Box::pin(sessions.answer(&claims, id, &note)).await });
     let answered = answered.await?;
     let answered = answered.map_err(|error| Problem::of_answer(&error, Some(id)))?;
     api.news.send_modify(|news| *news += 1);
@@ -107,8 +111,7 @@ pub(crate) async fn take_back<K: Keeps, P: Remembers>(
     id: DecisionId,
 ) -> Result<Response, Problem> {
     let claims = api.claims();
-    let taken =
-        api.with(move |sessions| async move { sessions.cancel_waiting(&claims, id).await });
+    let taken = api.with(move |sessions| async move { sessions.cancel_waiting(&claims, id).await });
     taken
         .await?
         .map_err(|error| Problem::of_answer(&error, Some(id)))?;
@@ -128,7 +131,11 @@ pub(crate) async fn events<K: Keeps, P: Remembers>(
             let Ok(waiting) = listed(&api, Some(ApprovalState::Pending)).await else {
                 return;
             };
-            if sender.send(sse::frame("approvals", None, &waiting)).await.is_err() {
+            if sender
+                .send(sse::frame("approvals", None, &waiting))
+                .await
+                .is_err()
+            {
                 return;
             }
             tokio::select! {
@@ -255,7 +262,9 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         let owner = self.sessions.waiting_owner(decision)?;
         let call = self.known(decision, owner);
         let (control_sender, control) = mpsc::channel(CHANNEL_CAPACITY);
-        let events = call.go_on(control_sender).unwrap_or_else(|| self.kept(&call));
+        let events = call
+            .go_on(control_sender)
+            .unwrap_or_else(|| self.kept(&call));
         let (_, stdin) = mpsc::channel(1);
         let io = CallIo {
             stdin,

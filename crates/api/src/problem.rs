@@ -93,11 +93,9 @@ impl Problem {
     pub(crate) fn of_answer(error: &AnswerError, decision: Option<DecisionId>) -> Self {
         let reason = error.reason();
         let details = match error {
-            AnswerError::Unknown(_) => Details::new(
-                StatusCode::NOT_FOUND,
-                "approval_unknown",
-                error.to_string(),
-            ),
+            AnswerError::Unknown(_) => {
+                Details::new(StatusCode::NOT_FOUND, "approval_unknown", error.to_string())
+            }
             _ => Details::of_reason(reason, chain(error)),
         };
         Details {

@@ -11,8 +11,8 @@ use casemate_gateway::SessionStores;
 use casemate_ports::SessionKeeper;
 
 use crate::{
-    approvals, calls, contexts, files, limits::MAX_CALL_BYTES, ports, problem::Problem, sessions, state::Api,
-    terminal,
+    approvals, calls, contexts, files, limits::MAX_CALL_BYTES, ports, problem::Problem, sessions,
+    state::Api, terminal,
 };
 
 /// A keeper that any thread may use.
@@ -48,14 +48,8 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>) -> Router {
         .route("/v1/approvals", get(approvals::list::<K, P>))
         .route("/v1/approvals/events", get(approvals::events::<K, P>))
         .route("/v1/approvals/{id}", get(approvals::show::<K, P>))
-        .route(
-            "/v1/approvals/{id}/answer",
-            post(approvals::answer::<K, P>),
-        )
-        .route(
-            "/v1/approvals/{id}/cancel",
-            post(approvals::cancel::<K, P>),
-        )
+        .route("/v1/approvals/{id}/answer", post(approvals::answer::<K, P>))
+        .route("/v1/approvals/{id}/cancel", post(approvals::cancel::<K, P>))
         .route("/v1/sessions/{id}/contexts", post(contexts::open::<K, P>))
         .route("/v1/contexts/{id}", delete(contexts::close::<K, P>))
         .route("/v1/sessions/{id}/files", get(files::list::<K, P>))

@@ -67,9 +67,7 @@ fn ended(told: &Told) -> Vec<u8> {
                 &Answer::released(released, output.unwrap_or_default()),
             )
         }
-        _ => {
-            frame("ended", None, &Problem::of_call(told))
-        }
+        _ => frame("ended", None, &Problem::of_call(told)),
     }
 }
 

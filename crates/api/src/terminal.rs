@@ -13,7 +13,7 @@ use axum::{
     },
     response::Response,
 };
-use casemate_gateway::{Demand, Answer, Ask, Key, Output, Told};
+use casemate_gateway::{Answer, Ask, Demand, Key, Output, Told};
 use casemate_model::{Limits, Within};
 use casemate_ports::{Command, Control, Event, TerminalSize};
 use serde::Deserialize;
@@ -114,15 +114,15 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     };
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES);
     let route = query.route;
-    Ok(upgrade.on_upgrade(
-        async move |mut socket| match api.begin(ask, Vec::new(), route, Demand::default()) {
+    Ok(upgrade.on_upgrade(async move |mut socket| {
+        match api.begin(ask, Vec::new(), route, Demand::default()) {
             Ok(begun) => attend(socket, begun).await,
             Err(problem) => {
                 let text = json!({ "ended": problem }).to_string();
                 drop(socket.send(Message::Text(text.into())).await);
             }
-        },
-    ))
+        }
+    }))
 }
 
 /// Passes bytes both ways until the call or the connection ends. When the connection ends, the call does.

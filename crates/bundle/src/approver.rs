@@ -51,7 +51,9 @@ pub enum ApproverError {
         line: usize,
     },
     /// A name that cannot stand in the list.
-    #[error("`{0}` cannot stand in the list: use 1 to {MAX_WORD_BYTES} printable characters without spaces and commas")]
+    #[error(
+        "`{0}` cannot stand in the list: use 1 to {MAX_WORD_BYTES} printable characters without spaces and commas"
+    )]
     Word(String),
     /// Too many people.
     #[error("it holds more than {MAX_TRUSTED_KEYS} people")]
@@ -73,7 +75,9 @@ impl Approver {
             word.is_empty()
                 || word.len() > MAX_WORD_BYTES
                 || word.starts_with(['#', '-'])
-                || word.chars().any(|c| c.is_control() || c.is_whitespace() || c == ',')
+                || word
+                    .chars()
+                    .any(|c| c.is_control() || c.is_whitespace() || c == ',')
         };
         let bad = roles.iter().map(String::as_str).chain([user]).find(odd);
         match bad.map(str::to_owned) {
@@ -109,7 +113,8 @@ impl ApproverList {
 
     /// With another person; one of the same name or key is replaced.
     pub(crate) fn with(mut self, new: Approver) -> Self {
-        self.0.retain(|old| old.user != new.user && old.key != new.key);
+        self.0
+            .retain(|old| old.user != new.user && old.key != new.key);
         self.0.push(new);
         self
     }
@@ -127,7 +132,11 @@ impl fmt::Display for ApproverList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Approver { user, roles, key } in &self.0 {
             let roles: Vec<_> = roles.iter().map(String::as_str).collect();
-            let roles = if roles.is_empty() { "-".to_owned() } else { roles.join(",") };
+            let roles = if roles.is_empty() {
+                "-".to_owned()
+            } else {
+                roles.join(",")
+            };
             writeln!(f, "{user} {roles} {key}")?;
         }
         Ok(())
@@ -149,12 +158,18 @@ impl FromStr for ApproverList {
             else {
                 return Err(ApproverError::Line { line });
             };
-            let roles = roles.split(',').filter(|role| *role != "-").map(str::to_owned);
+            let roles = roles
+                .split(',')
+                .filter(|role| *role != "-")
+                .map(str::to_owned);
             let key = key
                 .parse()
                 .map_err(|source| ApproverError::Key { line, source })?;
             let new = Approver::new(user, roles, key)?;
-            if all.iter().any(|old| old.user == new.user || old.key == new.key) {
+            if all
+                .iter()
+                .any(|old| old.user == new.user || old.key == new.key)
+            {
                 return Err(ApproverError::Twice { line });
             }
             all.push(new);

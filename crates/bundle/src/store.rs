@@ -10,8 +10,8 @@ use std::{
 use casemate_model::Digest;
 
 use crate::{
-    Activation, Approver, ApproverError, ApproverList, Bundle, FileError, PolicyKey, PolicyStoreError, PublicKey, Role, Trusted,
-    TrustedError,
+    Activation, Approver, ApproverError, ApproverList, Bundle, FileError, PolicyKey,
+    PolicyStoreError, PublicKey, Role, Trusted, TrustedError,
     dir::{self, Dir, Held, Privacy, Steps, UNFINISHED, Unseen},
     limits::{MAX_KEY_FILE_BYTES, MAX_NOTE_BYTES, MAX_TRUSTED_BYTES, MAX_TRUSTED_KEYS},
     place::SIGNATURE,

@@ -165,11 +165,9 @@ pub(crate) fn run(command: ApprovalsCommand) -> Result<Exit, Failure> {
             break_glass,
             consent: Some(answer::Consent { full, actions }),
         }),
-        ApprovalsCommand::Deny { answering, reason } => {
-            answer(&answering, |now_ms| {
-                answer::Said::no(casemate_gateway::Vote::Deny, reason, now_ms)
-            })
-        }
+        ApprovalsCommand::Deny { answering, reason } => answer(&answering, |now_ms| {
+            answer::Said::no(casemate_gateway::Vote::Deny, reason, now_ms)
+        }),
         ApprovalsCommand::RequestChanges { answering, reason } => answer(&answering, |now_ms| {
             answer::Said::no(casemate_gateway::Vote::RequestChanges, reason, now_ms)
         }),

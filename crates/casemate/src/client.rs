@@ -7,7 +7,7 @@ mod shell;
 mod upload;
 
 pub(crate) use self::{
-    connection::{Gateway as GatewayArgs, block_on, encoded, print, request},
     call::{CallArgs, run as call},
+    connection::{Gateway as GatewayArgs, block_on, encoded, print, request},
     session::{SessionCommand, run as session},
 };

@@ -178,7 +178,10 @@ async fn serve(
     tell(&reconcile(&sessions).await?);
     let left = sessions.take_up_waiting().await?;
     if !left.is_empty() {
-        report::line(&format!("{} calls wait for approval, or go on with it", left.len()));
+        report::line(&format!(
+            "{} calls wait for approval, or go on with it",
+            left.len()
+        ));
     }
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
     let api = Api::new(sessions, crew, Box::new(LocalUser));

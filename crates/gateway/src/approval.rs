@@ -10,14 +10,14 @@ use std::{collections::BTreeSet, fmt};
 
 use casemate_policy::{Authenticator, Claims, Token, Verified};
 
-pub(crate) use self::{
-    kept::{Kept, Originals},
-    tally::{Question, cast},
-};
 pub use self::{
     kept::in_memory,
     statement::{MAX_MEMBERS, Member, Statement, StatementError, Vote},
     tally::{BREAK_GLASS, CastVote, VoteError},
+};
+pub(crate) use self::{
+    kept::{Kept, Originals},
+    tally::{Question, cast},
 };
 
 /// A person who may approve calls.

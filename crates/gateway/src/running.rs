@@ -377,9 +377,7 @@ impl RunningCalls {
     /// Cancels every call that runs or is about to. Says how many.
     pub fn cancel_all(&self) -> usize {
         let rows = self.rows();
-        let going = |call: &&Arc<RunningCall>| {
-            !matches!(call.phase(), Phase::Held | Phase::Ended)
-        };
+        let going = |call: &&Arc<RunningCall>| !matches!(call.phase(), Phase::Held | Phase::Ended);
         let running = rows.calls.values().filter(going);
         running.filter(|call| call.cancel()).count()
     }

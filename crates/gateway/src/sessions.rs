@@ -28,10 +28,6 @@ use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeep
 use casemate_store::{ApprovalStore, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
-use self::{
-    live::{Live, Table},
-    waits::Waits,
-};
 pub use self::{
     answers::{AnswerError, Answered, ApprovalCase, ApprovalView, LeftWaiting, VoteView},
     call::{NewCall, Told},
@@ -39,6 +35,10 @@ pub use self::{
     hold::{Demand, Waiting},
     manage::SessionView,
     reconcile::Reconciled,
+};
+use self::{
+    live::{Live, Table},
+    waits::Waits,
 };
 use crate::{
     Admission, Approvers, Bounds, Clock, Entropy, Journal, Refused, Renewal, Stores, meter::Meters,

@@ -30,7 +30,7 @@ pub use self::{
     sealed::Sealed,
     text::Text,
     words::{
-        ApprovalState, DestinationClass, IsolationTier, Reach, RiskClass, RunMode, SideEffect, Tier,
-        Trigger,
+        ApprovalState, DestinationClass, IsolationTier, Reach, RiskClass, RunMode, SideEffect,
+        Tier, Trigger,
     },
 };

@@ -137,7 +137,9 @@ impl Reason {
             Self::Overloaded => "wait a little and send the call again",
             Self::ApprovalRequired => "ask an approver",
             Self::ApprovalInvalid => "ask for a new approval of exactly this call",
-            Self::ApprovalDenied => "do not send it again: do something else, or ask the approver why",
+            Self::ApprovalDenied => {
+                "do not send it again: do something else, or ask the approver why"
+            }
             Self::ChangesRequested => "change the call as the approver says, and send that",
             Self::ApprovalExpired => "send it again when an approver is there",
             Self::ApprovalCancelled => "send it again if it is wanted after all",

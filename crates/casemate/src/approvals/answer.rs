@@ -142,8 +142,10 @@ fn make_sure(cases: &[Case], consent: &Consent) -> Result<(), Failure> {
         .hint("--full shows all of it"));
     }
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage(anyhow!("there is nobody at a terminal who could be asked"))
-            .hint("--action HASH signs without asking, if the call has that hash"));
+        return Err(
+            Failure::usage(anyhow!("there is nobody at a terminal who could be asked"))
+                .hint("--action HASH signs without asking, if the call has that hash"),
+        );
     }
     // The digits are of what is shown: whoever clicks through does not have them.
     let digits: Vec<_> = cases
@@ -156,13 +158,22 @@ fn make_sure(cases: &[Case], consent: &Consent) -> Result<(), Failure> {
         .collect();
     report::write(format_args!(
         "To approve, type the first 6 digits of {}: ",
-        if cases.len() == 1 { "the action hash" } else { "each action hash, with spaces between them" }
+        if cases.len() == 1 {
+            "the action hash"
+        } else {
+            "each action hash, with spaces between them"
+        }
     ));
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
     read.map_err(Failure::failed)?;
-    match line.split_whitespace().eq(digits.iter().map(String::as_str)) {
+    match line
+        .split_whitespace()
+        .eq(digits.iter().map(String::as_str))
+    {
         true => Ok(()),
-        false => Err(Failure::refused(anyhow!("not approved: those are other digits"))),
+        false => Err(Failure::refused(anyhow!(
+            "not approved: those are other digits"
+        ))),
     }
 }

@@ -5,10 +5,7 @@ use casemate_model::{Call, DecisionId, Digest, Text};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{
-    client::GatewayArgs,
-    report::Failure,
-};
+use crate::{client::GatewayArgs, report::Failure};
 
 /// A call that waits, whose parts all belong to its hash.
 #[derive(Debug)]
@@ -64,7 +61,8 @@ impl Case {
     /// Takes nothing that does not belong to the hash.
     pub(super) fn check(answer: Value) -> Result<Self, Failure> {
         Self::read(answer).map_err(|error| {
-            Failure::failed(error).hint("do not approve it: what the gateway shows is not what would run")
+            Failure::failed(error)
+                .hint("do not approve it: what the gateway shows is not what would run")
         })
     }
 

@@ -43,13 +43,19 @@ fn as_approver(enlisted: &Enlisted) -> Approver {
 
 impl Approvers for People {
     fn open(&self, note: &str) -> Result<(String, Approver), String> {
-        let list = self.store()?.approvers().map_err(|error| one_line(&error))?;
+        let list = self
+            .store()?
+            .approvers()
+            .map_err(|error| one_line(&error))?;
         let (text, approver) = list.open(note).map_err(|error| one_line(&error))?;
         Ok((text, as_approver(&approver)))
     }
 
     fn all(&self) -> Result<Vec<Approver>, String> {
-        let list = self.store()?.approvers().map_err(|error| one_line(&error))?;
+        let list = self
+            .store()?
+            .approvers()
+            .map_err(|error| one_line(&error))?;
         Ok(list.all().iter().map(as_approver).collect())
     }
 }
@@ -115,10 +121,13 @@ pub(super) fn enlist(user: &str, key: &str, roles: Vec<String>) -> Result<Exit, 
 pub(super) fn dismiss(user: &str) -> Result<Exit, Failure> {
     let store = store()?;
     let mut found = false;
-    operate(operation("approver.dismiss", json!({ "user": user })), || {
-        found = store.dismiss(user).map_err(Failure::failed)?;
-        Ok(())
-    })?;
+    operate(
+        operation("approver.dismiss", json!({ "user": user })),
+        || {
+            found = store.dismiss(user).map_err(Failure::failed)?;
+            Ok(())
+        },
+    )?;
     match found {
         true => Ok(Exit::Success),
         false => Err(Failure::invalid(anyhow::anyhow!(

@@ -54,17 +54,33 @@ impl Page {
     fn facts(&mut self, case: &Case) {
         let (call, said) = (&case.call, &case.said);
         self.line(&format!("{}  {}", case.decision, visible(&said.state)));
-        self.fact("asked by", &format!("{} of the tenant {}", call.user, call.tenant));
-        self.fact("agent", &format!("{}, on the route {}", call.agent, call.route));
-        self.fact("tool", &format!("{}, which is a {}", call.tool, call.side_effect));
+        self.fact(
+            "asked by",
+            &format!("{} of the tenant {}", call.user, call.tenant),
+        );
+        self.fact(
+            "agent",
+            &format!("{}, on the route {}", call.agent, call.route),
+        );
+        self.fact(
+            "tool",
+            &format!("{}, which is a {}", call.tool, call.side_effect),
+        );
         if let Some(destination) = &call.destination {
             self.fact("sends to", destination);
         }
         if let Some(within) = &call.within {
             let names = [
-                within.thread.as_ref().map(|thread| format!("the thread {thread}")),
-                within.session.map(|session| format!("the session {session}")),
-                within.context.map(|context| format!("the context {context}")),
+                within
+                    .thread
+                    .as_ref()
+                    .map(|thread| format!("the thread {thread}")),
+                within
+                    .session
+                    .map(|session| format!("the session {session}")),
+                within
+                    .context
+                    .map(|context| format!("the context {context}")),
             ];
             let names: Vec<_> = names.into_iter().flatten().collect();
             self.fact("runs in", &names.join(", "));
@@ -103,18 +119,28 @@ impl Page {
             self.part(&format!("variable {name}"), value.as_bytes());
         }
         if let Some(code) = &case.code {
-            let kind = if program.cell.is_some() { "cell" } else { "source" };
+            let kind = if program.cell.is_some() {
+                "cell"
+            } else {
+                "source"
+            };
             self.part(kind, code.as_bytes());
         }
         for (name, content) in &case.files {
             // The source was shown.
             if Some(content) == case.code.as_ref() {
-                self.line(&format!("{UNTRUSTED}file {}: the source above", shown(name)));
+                self.line(&format!(
+                    "{UNTRUSTED}file {}: the source above",
+                    shown(name)
+                ));
             } else {
                 self.part(&format!("file {}", shown(name)), content.as_bytes());
             }
         }
-        if let Some(key) = &case.call.idempotency_key {
+        // Its own name is nothing that the agent chose.
+        let own = case.decision.to_string();
+        let key = case.call.idempotency_key.as_ref();
+        if let Some(key) = key.filter(|key| **key != own) {
             self.part("idempotency key", key.as_bytes());
         }
     }
@@ -144,7 +170,9 @@ impl Page {
                 }
                 let left = text.len().saturating_sub(shown_bytes);
                 self.hidden += left;
-                self.line(&format!("{UNTRUSTED}  \u{2026} {left} more bytes are NOT shown"));
+                self.line(&format!(
+                    "{UNTRUSTED}  \u{2026} {left} more bytes are NOT shown"
+                ));
                 return;
             }
             self.line(&format!("{UNTRUSTED}  {}", visible(line)));
@@ -279,7 +307,11 @@ mod tests {
         assert_eq!(text.matches("x = 1").count(), 40_000);
         let line = "y".repeat(200_000);
         let (text, hidden) = page(false, line.as_bytes());
-        assert_eq!(text.matches('y').count() - 1 + hidden, 200_000, "one `y` in `bytes`");
+        assert_eq!(
+            text.matches('y').count() - 1 + hidden,
+            200_000,
+            "one `y` in `bytes`"
+        );
         // Every line of it is marked.
         assert!(text.lines().all(|line| line.starts_with(UNTRUSTED)));
     }

@@ -239,7 +239,9 @@ fn heard(event: &str) -> Result<Option<Exit>, Failure> {
             let decision = data.get("decision").and_then(Value::as_str);
             let decision = decision.unwrap_or_default();
             report::line(&format!("{decision} waits for approval"));
-            report::hint(&format!("an approver runs `casemate approvals approve {decision} --key FILE`"));
+            report::hint(&format!(
+                "an approver runs `casemate approvals approve {decision} --key FILE`"
+            ));
         }
         "ended" => {
             if let Some(code) = data.get("code") {

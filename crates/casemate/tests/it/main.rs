@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod approvals;
 mod audit;
 mod crash;
 mod exits;

@@ -25,7 +25,7 @@ impl<'a> Gateway<'a> {
     }
 
     /// With these profiles.
-    fn under(home: &'a Home, profiles: &[&str]) -> Self {
+    pub(crate) fn under(home: &'a Home, profiles: &[&str]) -> Self {
         let named = profiles.iter().flat_map(|name| ["--profile", name]);
         let process = home
             .casemate(["serve"].into_iter().chain(named))

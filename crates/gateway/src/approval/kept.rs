@@ -7,9 +7,7 @@ use std::{
     os::unix::fs::FileExt as _,
 };
 
-use casemate_model::{
-    Call, DecisionId, Digest, Limits, Reason, RunMode, Text, Trigger, Within,
-};
+use casemate_model::{Call, DecisionId, Digest, Limits, Reason, RunMode, Text, Trigger, Within};
 use casemate_policy::{Authenticator, Check, Claims, Decision, Token, Verdict};
 use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -83,7 +81,8 @@ impl Originals {
             loop {
                 let start = content.len();
                 content.resize(start + 64 * 1024, 0);
-                let read = file.read_at(content.get_mut(start..).unwrap_or_default(), start as u64)?;
+                let read =
+                    file.read_at(content.get_mut(start..).unwrap_or_default(), start as u64)?;
                 content.truncate(start + read);
                 if content.len() > left {
                     return Err(io::ErrorKind::FileTooLarge.into());
@@ -164,7 +163,11 @@ impl Kept {
         };
         let terms = self.terms.clone();
         let (at_ms, trace_id, mode) = (self.at_ms, self.trace_id.clone(), self.mode);
-        let (call, checks, policies) = (self.call.clone(), self.checks.clone(), self.policies.clone());
+        let (call, checks, policies) = (
+            self.call.clone(),
+            self.checks.clone(),
+            self.policies.clone(),
+        );
         let files = self.files.iter().map(|file| file.name.clone()).collect();
         let (ask, _) = self.into_ask().ok()?;
         Some(Box::new(Facts {

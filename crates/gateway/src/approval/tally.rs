@@ -61,7 +61,9 @@ pub enum VoteError {
     #[error("{0} has answered already")]
     Again(String),
     /// At a time that cannot be.
-    #[error("it was signed before the call was held, or later than now: set the clock right and sign again")]
+    #[error(
+        "it was signed before the call was held, or later than now: set the clock right and sign again"
+    )]
     Time,
 }
 
@@ -169,7 +171,3 @@ fn fits(approver: &Approver, rules: &ApprovalRules, break_glass: bool) -> bool {
     }
     rules.roles.is_empty() || rules.roles.iter().any(|role| approver.roles.contains(role))
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests;

@@ -123,7 +123,10 @@ fn a_flood_forgets_its_own() {
             agent: agent.into(),
             ..owner()
         };
-        calls.end(&calls.begin(id(number), owner, control, None), withdrawn(number));
+        calls.end(
+            &calls.begin(id(number), owner, control, None),
+            withdrawn(number),
+        );
     };
     end(1, "quiet");
     let most = MAX_ENDED_CALLS as u64;

@@ -211,7 +211,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return Err(VoteError::Over(record.state).into());
             }
             let policy = self.policy(Some(&kept.route));
-            let policy = policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
+            let policy =
+                policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
             let approvers = self.approvers.all().map_err(AnswerError::Note)?;
             let excluded = [kept.token.subject.clone()];
             let question = record.question(&excluded, &policy.approvals, now_ms);
@@ -313,7 +314,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// The calls that waited and were refused, as they are: for one listener.
     #[must_use]
     pub fn take_refusals(&self) -> Option<mpsc::UnboundedReceiver<(DecisionId, Refused)>> {
-        let mut listener = self.refusals.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listener = self
+            .refusals
+            .1
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         listener.take()
     }
 

@@ -20,8 +20,7 @@ use super::{
 use crate::{
     Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
     Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose,
-    approval::Originals, error::chain,
-    limits::RETRY_AFTER_MS, meter::Meter,
+    approval::Originals, error::chain, limits::RETRY_AFTER_MS, meter::Meter,
 };
 
 /// A call to be run in a session.
@@ -388,8 +387,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         caller.progress.done("decide");
         match ruling {
             Ruling::Allowed(allowed) => {
-                if was_approved && let Err(why) = self.consume(decision).await {
-                    return self.refuse(allowed.refuse(Reason::ApprovalInvalid, why));
+                if was_approved {
+                    let consumed = lodged.noted.during(self.consume(decision));
+                    if let Err(why) = consumed.await {
+                        return self.refuse(allowed.refuse(Reason::ApprovalInvalid, why));
+                    }
                 }
                 self.perform(allowed, meter, &mut lodged.noted, caller)
                     .await
@@ -399,12 +401,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
             Ruling::Denied(denied) => self.refuse(denied),
             Ruling::Held(held) => match &caller.keep {
-                Ok(keep) => {
-                    self.hold(held, keep, policy).await
-                }
+                Ok(keep) => lodged.noted.during(self.hold(held, keep, policy)).await,
                 Err(error) => {
                     let why = format!("its input files cannot be kept: {error}");
-                    self.refuse(Denied::new(held.into_facts(), Reason::RecordUnavailable, why))
+                    self.refuse(Denied::new(
+                        held.into_facts(),
+                        Reason::RecordUnavailable,
+                        why,
+                    ))
                 }
             },
         }

@@ -100,7 +100,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return deny(held, Reason::InvalidCall, why.to_owned());
         }
         let (originals, by) = (&keep.originals, keep.by);
-        let kept = Kept::new(facts, by, keep.demand.trigger, originals, MAX_KEPT_INPUT_BYTES);
+        let kept = Kept::new(
+            facts,
+            by,
+            keep.demand.trigger,
+            originals,
+            MAX_KEPT_INPUT_BYTES,
+        );
         let (kept, json) = match kept.map(|kept| kept.map(|kept| (serde_json::to_vec(&kept), kept)))
         {
             Ok(Some((Ok(json), kept))) if json.len() <= MAX_SEALED_BYTES => (kept, json),
@@ -109,7 +115,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return deny(held, Reason::RecordUnavailable, why.to_owned());
             }
             Ok(Some(_)) | Err(_) => {
-                let why = "the call needs approval, and its input files are too large to wait for it";
+                let why =
+                    "the call needs approval, and its input files are too large to wait for it";
                 return deny(held, Reason::InvalidCall, why.to_owned());
             }
         };
@@ -136,9 +143,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         }
         let now_ms = self.approval_now_ms();
         let last_ms = self.renewal.until_ms(&kept.token, by);
-        let expires_at_ms = now_ms
-            .saturating_add(policy.approvals.wait_ms)
-            .min(last_ms);
+        let expires_at_ms = now_ms.saturating_add(policy.approvals.wait_ms).min(last_ms);
         let request = match self.sealed(&owner, decision, REQUEST, &json) {
             Ok(sealed) => sealed,
             Err(error) => return deny(held, Reason::RecordUnavailable, chain(&error)),

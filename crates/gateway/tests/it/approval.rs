@@ -1,8 +1,8 @@
 //! Calls that wait for a person.
 
-use casemate_gateway::{Ask, Key, Pending, Recording, Ruling};
+use casemate_gateway::{Ask, Denied, Key, Pending, Recording, Ruling};
 use casemate_ledger::Kind;
-use casemate_model::{Digest, Reason};
+use casemate_model::{Digest, Reason, RunMode};
 use casemate_policy::{Approval, RoutePolicy};
 
 use crate::{
@@ -18,18 +18,31 @@ fn refund() -> Ask {
     }
 }
 
-async fn pending(world: &World) -> Pending<FakeSandbox> {
+async fn pending(world: &World) -> Pending {
     let Ruling::Held(held) = world.rule(refund()).await else {
         panic!("not held");
     };
     held.record(&world.journal()).unwrap()
 }
 
-fn approval(world: &World, pending: &Pending<FakeSandbox>) -> Approval {
+fn approval(world: &World, pending: &Pending) -> Approval {
     Approval {
         action_hash: pending.facts().action_hash.unwrap(),
         approver: "uid:2000".into(),
         expires_at_ms: *world.clock.0.lock().unwrap() + 1,
+    }
+}
+
+/// What is decided about the call when it comes again, with an approval.
+async fn again(world: &World, policy: &RoutePolicy, approval: Approval) -> Ruling<FakeSandbox> {
+    let checked = world.checked(refund(), policy).await.unwrap();
+    checked.decide_approved(policy, RunMode::Autonomous, &world.clock, approval)
+}
+
+fn denied(ruling: Ruling<FakeSandbox>) -> Denied {
+    match ruling {
+        Ruling::Denied(denied) => denied,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -53,9 +66,9 @@ async fn an_approved_call_runs_once_and_names_its_approver() {
     let world = World::new();
     let pending = pending(&world).await;
     let approval = approval(&world, &pending);
-    let allowed = pending
-        .approve(approval, &world.policy(), &world.clock)
-        .unwrap();
+    let Ruling::Allowed(allowed) = again(&world, &world.policy(), approval).await else {
+        panic!("not allowed");
+    };
     let journal = world.journal();
     let Recording::Recorded(recorded) = allowed.record(&journal, &world.stores()).await else {
         panic!("not recorded");
@@ -86,9 +99,7 @@ async fn an_approval_that_does_not_fit_runs_nothing() {
         let pending = pending(&world).await;
         let mut approval = approval(&world, &pending);
         flaw(&mut approval);
-        let denied = pending
-            .approve(approval, &world.policy(), &world.clock)
-            .unwrap_err();
+        let denied = denied(again(&world, &world.policy(), approval).await);
         let refused = denied.record(&world.journal());
         assert_eq!(refused.facts().reason(), Reason::ApprovalInvalid);
         assert_eq!(world.kinds(), [Kind::Held, Kind::Denied]);
@@ -102,10 +113,8 @@ async fn an_approval_does_not_outlive_the_policy_or_the_claims() {
     let world = World::new();
     let held = pending(&world).await;
     let given = approval(&world, &held);
-    let stricter = profile(r#", "route""#);
-    let denied = held
-        .approve(given, &RoutePolicy::of(stricter).unwrap(), &world.clock)
-        .unwrap_err();
+    let stricter = RoutePolicy::of(profile(r#", "route""#)).unwrap();
+    let denied = denied(again(&world, &stricter, given).await);
     assert_eq!(
         denied.record(&world.journal()).facts().reason(),
         Reason::ApprovalInvalid
@@ -114,10 +123,13 @@ async fn an_approval_does_not_outlive_the_policy_or_the_claims() {
     let held = pending(&world).await;
     let mut given = approval(&world, &held);
     given.expires_at_ms += 3_600_000;
+    let policy = world.policy();
+    let checked = world.checked(refund(), &policy).await.unwrap();
     world.clock.advance(60_000);
-    let denied = held
-        .approve(given, &world.policy(), &world.clock)
-        .unwrap_err();
+    let ruling = checked.decide_approved(&policy, RunMode::Autonomous, &world.clock, given);
+    let Ruling::Denied(denied) = ruling else {
+        panic!("not denied");
+    };
     assert_eq!(
         denied.record(&world.journal()).facts().reason(),
         Reason::ExpiredToken

@@ -209,6 +209,10 @@ impl TestClock {
     pub(crate) fn advance(&self, ms: u64) {
         *self.0.lock().unwrap() += ms;
     }
+
+    pub(crate) fn back(&self, ms: u64) {
+        *self.0.lock().unwrap() -= ms;
+    }
 }
 
 /// Bytes that never repeat, and that a test can foretell from its seed.

@@ -1,18 +1,24 @@
 //! Sessions on a fake keeper, with a ledger, keys and stores that are real.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use casemate_gateway::{
-    Ask, Bounds, Caller, Capacity, Code, Images, Key, NewCall, Parts, Proposed, SessionStores,
-    Sessions, Stores, Told,
+    Approver, Approvers, Ask, Bounds, Caller, Capacity, Code, Demand, Images, Key, NewCall, Parts,
+    Proposed, Renewal, SessionStores, Sessions, Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
-use casemate_policy::{Authenticator, Claims, Governing, Profile, RoutePolicy, Syntax, Verified};
+use casemate_policy::{
+    Authenticator, Claims, Governing, Profile, RoutePolicy, Syntax, Token, Verified,
+};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Event, Owner};
 use casemate_store::{SqliteStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    fake::TestClock,
     session_keeper::FakeSessions,
     world::{AgentStores, World},
 };
@@ -65,6 +71,50 @@ impl Images for OneImage {
     }
 }
 
+/// Whose notes are a name, a newline and a text: signatures are checked elsewhere.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeApprovers(pub(crate) Arc<Mutex<Vec<Approver>>>);
+
+impl Approvers for FakeApprovers {
+    fn open(&self, note: &str) -> Result<(String, Approver), String> {
+        let (user, text) = note.split_once('\n').ok_or("it is no note")?;
+        let all = self.0.lock().unwrap();
+        let found = all.iter().find(|approver| approver.user == user);
+        let approver = found.cloned().ok_or("nobody trusted signed it")?;
+        Ok((text.to_owned(), approver))
+    }
+
+    fn all(&self) -> Result<Vec<Approver>, String> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+}
+
+/// Renews everybody's claims but those of whoever was barred.
+#[derive(Clone, Debug)]
+pub(crate) struct Renews {
+    clock: TestClock,
+    barred: Arc<Mutex<Vec<String>>>,
+}
+
+impl Renewal for Renews {
+    fn until_ms(&self, _: &Token, _: Authenticator) -> u64 {
+        u64::MAX
+    }
+
+    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
+        let barred = self.barred.lock().unwrap().contains(&token.subject);
+        let claims = Claims {
+            issuer: token.issuer.clone(),
+            subject: token.subject.clone(),
+            tenant: token.tenant.clone(),
+            audience: token.audience.clone(),
+            scopes: token.scopes.clone(),
+            expires_at_ms: *self.clock.0.lock().unwrap() + 60_000,
+        };
+        (!barred).then(|| Verified::vouch(claims, by))
+    }
+}
+
 pub(crate) type Rooms = Sessions<FakeSessions, CachedStores>;
 
 /// A world with a keeper of sessions.
@@ -75,6 +125,8 @@ pub(crate) struct House {
     /// Those of other routes.
     pub(crate) others: Vec<Profile>,
     pub(crate) capacity: Capacity,
+    pub(crate) approvers: FakeApprovers,
+    pub(crate) barred: Arc<Mutex<Vec<String>>>,
 }
 
 impl House {
@@ -89,6 +141,8 @@ impl House {
             keeper: FakeSessions::new(),
             profile: profile(mode, more),
             others: Vec::new(),
+            approvers: FakeApprovers::default(),
+            barred: Arc::default(),
             capacity: Capacity {
                 bounds: Bounds {
                     calls: 64,
@@ -113,6 +167,11 @@ impl House {
             entropy: Box::new(self.world.entropy.clone()),
             policies: Box::new(Arc::new(self.governing())),
             images: Box::new(OneImage),
+            approvers: Box::new(self.approvers.clone()),
+            renewal: Box::new(Renews {
+                clock: self.world.clock.clone(),
+                barred: Arc::clone(&self.barred),
+            }),
             capacity: self.capacity,
         }))
     }
@@ -144,6 +203,7 @@ impl House {
                 .unwrap(),
             claims: Verified::vouch(claims, Authenticator::LocalUser),
             route: None,
+            demand: Demand::default(),
             progress: Arc::default(),
         }
     }

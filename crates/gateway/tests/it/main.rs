@@ -20,4 +20,5 @@ mod records;
 mod refusals;
 mod session_keeper;
 mod sessions;
+mod waits;
 mod world;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use casemate_gateway::{
-    Allowed, Ask, Code, Denied, Identified, Journal, Key, Manifest, Proposed, Recording, Refused,
-    Released, Ruling, Runs, Stores,
+    Allowed, Ask, Checked, Code, Denied, Identified, Journal, Key, Manifest, Proposed, Recording,
+    Refused, Released, Ruling, Runs, Stores,
 };
 use casemate_ledger::{Kind, Ledger, LogKey, Record};
 use casemate_model::{Limits, RunMode, SideEffect};
@@ -184,19 +184,21 @@ impl World {
             .authenticate(Verified::vouch(claims, Authenticator::LocalUser))
     }
 
+    /// The call, before it is decided on.
+    pub(crate) async fn checked(
+        &self,
+        ask: Ask,
+        policy: &RoutePolicy,
+    ) -> Result<Checked<FakeSandbox>, Denied> {
+        let keeper = FakeKeeper(self.script.clone());
+        let enclosed = self.identified(ask)?.enclose(policy, TOOLS, &keeper).await;
+        enclosed?.check().await
+    }
+
     /// What is decided about `ask`.
     pub(crate) async fn rule(&self, ask: Ask) -> Ruling<FakeSandbox> {
-        let identified = match self.identified(ask) {
-            Ok(identified) => identified,
-            Err(denied) => return Ruling::Denied(denied),
-        };
-        let keeper = FakeKeeper(self.script.clone());
         let policy = self.policy();
-        let enclosed = match identified.enclose(&policy, TOOLS, &keeper).await {
-            Ok(enclosed) => enclosed,
-            Err(denied) => return Ruling::Denied(denied),
-        };
-        match enclosed.check().await {
+        match self.checked(ask, &policy).await {
             Ok(checked) => checked.decide(&policy, RunMode::Autonomous, &self.clock),
             Err(denied) => Ruling::Denied(denied),
         }

@@ -96,7 +96,11 @@ impl Actor {
                 Came::Nothing
             }
             Ok(Err(error)) => {
-                if !self.world.deaths(began).contains(&Victim::Gateway) {
+                let deaths = self.world.deaths(began);
+                // A file comes from its sandbox, and ends when that does.
+                let of_file = path.contains("/files/");
+                let died = deaths.contains(&Victim::Gateway) || of_file && !deaths.is_empty();
+                if !died && !self.world.was_destroyed(path) {
                     self.fault(format!("{}: {error:#}", what()));
                 }
                 self.world.count(deed, "cut off");
@@ -190,7 +194,8 @@ impl Actor {
         };
         let cause = told.text("cause");
         self.world.count(deed, cause.to_owned());
-        if cause == "sandbox_lost" && self.world.deaths(began).is_empty() {
+        let destroyed = session.is_some_and(|session| self.world.was_destroyed(session));
+        if cause == "sandbox_lost" && !destroyed && self.world.deaths(began).is_empty() {
             self.fault(format!("{deed}: lost without a death: {}", told.short()));
         }
         Some(told)

@@ -548,6 +548,7 @@ async fn destroyed(actor: &mut Actor) {
         return;
     };
     let path = format!("/v1/sessions/{session}?agent={}", actor.agent());
+    actor.world.destroys(session.to_string());
     // Another actor of the same agent may have been faster, or it was idle for too long.
     let gone = ["session_gone"];
     if let Came::Good(_) = actor.ask("destroyed", ("DELETE", &path), "", &gone).await {

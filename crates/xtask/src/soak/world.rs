@@ -1,7 +1,7 @@
 //! What the actors know together, and what was found.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -94,6 +94,8 @@ struct Shared {
     /// Deaths, and when.
     deaths: Vec<(Victim, Instant)>,
     sessions: Vec<Known>,
+    /// The newest sessions that an actor destroyed, whoever else was using them.
+    destroyed: VecDeque<String>,
     outcomes: BTreeMap<(&'static str, String), u64>,
     faults: Vec<String>,
     alike: BTreeMap<String, u64>,
@@ -126,6 +128,24 @@ impl World {
         let deaths = shared.deaths.iter().rev().take(MAX_RECENT);
         let recent = deaths.filter(|(victim, at)| *at + victim.aftermath() >= since);
         recent.map(|(victim, _)| *victim).collect()
+    }
+
+    /// Notes that a session is about to be destroyed.
+    pub(super) fn destroys(&self, session: String) {
+        let destroyed = &mut self.shared().destroyed;
+        destroyed.push_back(session);
+        if destroyed.len() > MAX_RECENT {
+            destroyed.pop_front();
+        }
+    }
+
+    /// Whether what happened to a session that is named in `text` may be because an actor destroyed it.
+    pub(super) fn was_destroyed(&self, text: &str) -> bool {
+        let shared = self.shared();
+        shared
+            .destroyed
+            .iter()
+            .any(|session| text.contains(session.as_str()))
     }
 
     /// Whether anybody has ever died who takes sessions along: a thread is told at its next call, however late that is.
