@@ -50,6 +50,8 @@ struct Seen {
 struct Stamp {
     device: u64,
     inode: u64,
+    owner: u32,
+    mode: u32,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -183,6 +185,8 @@ impl Stamp {
         Self {
             device: found.dev(),
             inode: found.ino(),
+            owner: found.uid(),
+            mode: found.mode(),
             size: found.size(),
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),

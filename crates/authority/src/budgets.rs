@@ -382,3 +382,6 @@ fn check_names(spender: &Spender<'_>) -> Result<(), BudgetError> {
     .find(|(_, name)| !is_name(name))
     .map_or(Ok(()), |(what, _)| Err(BudgetError::Name { what }))
 }
+
+#[cfg(test)]
+mod tests;
