@@ -73,9 +73,7 @@ impl Board {
     /// # Errors
     /// A switch of it is off, or the board cannot be read.
     pub fn check(&self, subject: &Subject<'_>) -> Result<Epoch, Stopped> {
-        self.switches()
-            .map_err(Stopped::Unreadable)?
-            .check(subject)
+        self.switches().map_err(Stopped::Unreadable)?.check(subject)
     }
 
     /// Whether something may still run that was allowed in the epoch `since`. What was switched off and on again since

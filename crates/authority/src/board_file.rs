@@ -53,7 +53,9 @@ fn decode(bytes: &[u8]) -> Result<(Content, Digest), Damage> {
     let (written, json) = end
         .and_then(|end| rest.split_at_checked(end))
         .ok_or(Damage::Title)?;
-    let json = json.strip_prefix(b"\n").and_then(|json| json.strip_suffix(b"\n"));
+    let json = json
+        .strip_prefix(b"\n")
+        .and_then(|json| json.strip_suffix(b"\n"));
     let json = json.ok_or(Damage::Unsound("a board without an end"))?;
     let found = Digest::of(json);
     if found.to_string().as_bytes() != written {
@@ -104,9 +106,7 @@ pub(crate) fn find(dir: &Dir) -> Result<Option<Found>, Unreadable> {
             newest,
         }),
         // Only the first board is made before its mark.
-        None if content.epoch > Epoch::default() => {
-            Err(damaged(&dir.path(MARK))(Damage::Mark))
-        }
+        None if content.epoch > Epoch::default() => Err(damaged(&dir.path(MARK))(Damage::Mark)),
         _ => Ok(Some(Found {
             content,
             digest,

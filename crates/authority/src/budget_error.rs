@@ -41,7 +41,9 @@ pub enum BudgetError {
     #[error("{MAX_OPEN_RESERVATIONS} reservations are open, which is the limit: settle some")]
     TooManyOpen,
     /// Too many have spent something.
-    #[error("{MAX_ACCOUNTS} tenants, agents and threads have spent something, which is the limit: forget threads")]
+    #[error(
+        "{MAX_ACCOUNTS} tenants, agents and threads have spent something, which is the limit: forget threads"
+    )]
     TooManyAccounts,
     /// The reservation was settled, or there never was one.
     #[error("reservation {id} is not open")]

@@ -25,9 +25,7 @@ const MADE: &str = "made";
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Names a reservation, also after a restart.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReservationId(u64);
 
@@ -62,6 +60,12 @@ impl Reservation {
     /// Names it, also after a restart.
     #[must_use]
     pub const fn id(&self) -> ReservationId {
+        self.id
+    }
+
+    /// Leaves it to whoever settles it by its id.
+    #[must_use = "what is not settled stays spent"]
+    pub const fn into_id(self) -> ReservationId {
         self.id
     }
 }
@@ -105,6 +109,7 @@ impl Budgets {
         let shared = Arc::new(Shared {
             dir,
             held,
+            disk: Mutex::new(()),
             inner: Mutex::new(inner),
             wake: Condvar::new(),
         });
@@ -166,8 +171,7 @@ impl Budgets {
     /// # Errors
     /// It could not be written down. It stays reserved then.
     pub fn settle(&self, reservation: Reservation, actual: &Amounts) -> Result<(), BudgetError> {
-        let Reservation { id } = reservation;
-        self.settle_by_id(id, actual)
+        self.settle_by_id(reservation.into_id(), actual)
     }
 
     /// Ends a reservation of something that did not run.
@@ -203,7 +207,9 @@ impl Budgets {
     pub fn open_reservations(&self) -> Result<Vec<OpenReservation>, BudgetError> {
         let inner = self.shared.lock()?;
         let open = inner.books.open.iter();
-        Ok(open.map(|(id, open)| OpenReservation::of(*id, open)).collect())
+        Ok(open
+            .map(|(id, open)| OpenReservation::of(*id, open))
+            .collect())
     }
 
     /// Counts what all reservations before `id` hold as used, since nobody will settle them. Returns how many they were.
@@ -234,10 +240,7 @@ impl Budgets {
     /// It still has open reservations, or it could not be written down.
     pub fn forget_thread(&self, spender: &Spender<'_>) -> Result<(), BudgetError> {
         check_names(spender)?;
-        let key = format!(
-            "{}\0{}\0{}",
-            spender.tenant, spender.agent, spender.thread
-        );
+        let key = format!("{}\0{}\0{}", spender.tenant, spender.agent, spender.thread);
         let mut inner = self.shared.lock()?;
         match inner.books.accounts.get(key.as_str()) {
             None => return Ok(()),
@@ -280,7 +283,7 @@ impl Budgets {
     /// # Errors
     /// It cannot be: nothing is spent any more.
     pub fn sync(&self) -> Result<(), BudgetError> {
-        self.shared.sync_or_fail();
+        self.shared.sync_all();
         self.shared.lock().map(drop)
     }
 
@@ -325,7 +328,11 @@ fn load(dir: &Dir, held: &Held) -> Result<Inner, BudgetError> {
     if !dir.path(MADE).exists() && dir.open_file(FILE, Access::Read)?.is_none() {
         let mut first = Vec::new();
         for record in record::snapshot(&Books::default()) {
-            record::line(&mut first, 0, &record::json(&record).map_err(BudgetError::Encode)?);
+            record::line(
+                &mut first,
+                0,
+                &record::json(&record).map_err(BudgetError::Encode)?,
+            );
         }
         dir.replace(held, FILE, &first)?;
     }

@@ -19,15 +19,20 @@ impl Shared {
         let mut inner = self.lock_anyway();
         loop {
             while !inner.dirty && !inner.stop {
-                inner = self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                inner = self
+                    .wake
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             // More may come, and one fdatasync is enough for all of it.
             let wait = Duration::from_millis(SYNC_MS);
-            let waited = self.wake.wait_timeout_while(inner, wait, |inner| !inner.stop);
+            let waited = self
+                .wake
+                .wait_timeout_while(inner, wait, |inner| !inner.stop);
             inner = waited.unwrap_or_else(PoisonError::into_inner).0;
             let stop = inner.stop;
             drop(inner);
-            self.sync_or_fail();
+            self.sync_all();
             inner = self.lock_anyway();
             if stop || inner.failed.is_some() {
                 return;
@@ -42,12 +47,10 @@ impl Shared {
     }
 
     /// Makes everything durable that is written. If that fails nothing is spent any more.
-    pub(crate) fn sync_or_fail(&self) {
+    pub(crate) fn sync_all(&self) {
+        let _disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         let file = {
             let mut inner = self.lock_anyway();
-            if !inner.dirty {
-                return;
-            }
             inner.dirty = false;
             Arc::clone(&inner.journal.file)
         };
@@ -59,6 +62,7 @@ impl Shared {
 
     /// Writes the file anew, with what the old one adds up to. Spending goes on meanwhile.
     pub(crate) fn compact(&self) -> Result<(), BudgetError> {
+        let _disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot: Result<Vec<_>, _> = {
             let mut inner = self.lock()?;
             inner.meanwhile = Some(Vec::new());
@@ -80,9 +84,9 @@ impl Shared {
         let mut inner = self.lock()?;
         for json in inner.meanwhile.take().unwrap_or_default() {
             // If it cannot be taken back, it is only the new file that is lost.
-            journal.append(&json).map_err(|_| BudgetError::Full {
-                path: self.path(),
-            })?;
+            journal
+                .append(&json)
+                .map_err(|_| BudgetError::Full { path: self.path() })?;
         }
         self.dir.publish(&self.held, FILE)?;
         inner.journal = journal;

@@ -80,7 +80,15 @@ mod tests {
             normal_pattern("evil.example.").as_deref(),
             Some("evil.example")
         );
-        for bad in ["*", "*.", "*.*.a", "a.*", "*a.b", "*.::1", &format!("*.{}", "a".repeat(254))] {
+        for bad in [
+            "*",
+            "*.",
+            "*.*.a",
+            "a.*",
+            "*a.b",
+            "*.::1",
+            &format!("*.{}", "a".repeat(254)),
+        ] {
             assert_eq!(normal_pattern(bad), None, "{bad}");
         }
     }

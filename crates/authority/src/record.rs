@@ -91,7 +91,10 @@ pub(crate) fn snapshot(books: &Books) -> impl Iterator<Item = Record<'_>> {
         day: account.day,
         today: account.today.used,
     });
-    let open = books.open.iter().map(|(id, open)| Record::reserve(*id, open));
+    let open = books
+        .open
+        .iter()
+        .map(|(id, open)| Record::reserve(*id, open));
     [begin].into_iter().chain(accounts).chain(open)
 }
 
@@ -138,8 +141,7 @@ pub(crate) fn sum(mut bytes: &[u8]) -> Result<Sum, (u64, BudgetDamage)> {
         let (line, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
         let at = sum.len;
         let record = parse(&mut sum.crc, line).map_err(|damage| (at, damage))?;
-        apply(&mut sum.books, &mut rest_of_snapshot, record)
-            .ok_or((at, BudgetDamage::Unsound))?;
+        apply(&mut sum.books, &mut rest_of_snapshot, record).ok_or((at, BudgetDamage::Unsound))?;
         sum.len += end as u64 + 1;
         bytes = rest.strip_prefix(b"\n").unwrap_or(rest);
     }
@@ -151,9 +153,7 @@ pub(crate) fn sum(mut bytes: &[u8]) -> Result<Sum, (u64, BudgetDamage)> {
 }
 
 fn parse<'a>(crc: &mut u32, line: &'a [u8]) -> Result<Record<'a>, BudgetDamage> {
-    let (digits, json) = line
-        .split_at_checked(CRC_DIGITS)
-        .ok_or(BudgetDamage::Crc)?;
+    let (digits, json) = line.split_at_checked(CRC_DIGITS).ok_or(BudgetDamage::Crc)?;
     let json = json.strip_prefix(b" ").ok_or(BudgetDamage::Crc)?;
     let found = crc_of(*crc, json);
     if format!("{found:08x}").as_bytes() != digits || json.len() > MAX_RECORD_BYTES {
@@ -221,9 +221,7 @@ fn apply(books: &mut Books, rest: &mut Option<(usize, usize)>, record: Record<'_
             books.reserve(id, entry);
             new.then_some(())
         }
-        (Record::Settle { id, actual }, Some((0, 0))) => {
-            books.settle(id, &actual).then_some(())
-        }
+        (Record::Settle { id, actual }, Some((0, 0))) => books.settle(id, &actual).then_some(()),
         (Record::ForgetBefore { id }, Some((0, 0))) => {
             books.forget_before(id);
             Some(())

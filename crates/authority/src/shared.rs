@@ -23,6 +23,9 @@ pub(crate) struct Shared {
     pub(crate) dir: Dir,
     /// For as long as this process spends.
     pub(crate) held: Held,
+    /// Held by whoever syncs or replaces the file: what was synced must be in the file that replaces it. Taken before
+    /// `inner`.
+    pub(crate) disk: Mutex<()>,
     pub(crate) inner: Mutex<Inner>,
     pub(crate) wake: Condvar,
 }

@@ -16,15 +16,15 @@ use crate::{
 #[non_exhaustive]
 pub enum SwitchError {
     /// A name that cannot be one.
-    #[error(
-        "the name of {what} must have 1 to {MAX_NAME_BYTES} bytes and no control characters"
-    )]
+    #[error("the name of {what} must have 1 to {MAX_NAME_BYTES} bytes and no control characters")]
     Name {
         /// Of what.
         what: &'static str,
     },
     /// The name of a destination that no host has.
-    #[error("a destination is a host, or `*.` and a host: without a scheme, port or path, in ASCII")]
+    #[error(
+        "a destination is a host, or `*.` and a host: without a scheme, port or path, in ASCII"
+    )]
     Destination,
     /// A switch of a tenant that is to work within a tenant.
     #[error("the switch of a tenant cannot be within a tenant")]
@@ -33,7 +33,9 @@ pub enum SwitchError {
     #[error("a reason has at most {MAX_REASON_BYTES} bytes and no control characters")]
     Reason,
     /// Everything that the board has room for is off.
-    #[error("{MAX_SWITCHES} switches are off, which is the limit: throw one for more of them at once")]
+    #[error(
+        "{MAX_SWITCHES} switches are off, which is the limit: throw one for more of them at once"
+    )]
     Full,
     /// The board cannot be read, so that nothing can be added to it.
     #[error("the switchboard cannot be read")]
@@ -151,7 +153,9 @@ pub enum Stopped {
     #[error("{} `{}` was switched in epoch {}, after this was allowed", .0.kind, .0.name, .0.epoch)]
     Thrown(Arc<Switch>),
     /// Authority from so long ago that the board does not know any more what was thrown since.
-    #[error("this was allowed in epoch {since}; what was thrown until {forgotten} is not known any more")]
+    #[error(
+        "this was allowed in epoch {since}; what was thrown until {forgotten} is not known any more"
+    )]
     TooOld {
         /// When authority was given.
         since: Epoch,

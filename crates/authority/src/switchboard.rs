@@ -61,7 +61,10 @@ impl Switchboard {
         board_file::mark(&dir, &held, content.epoch)?;
 
         content.epoch = content.epoch.next();
-        let before = content.switches.iter().position(|switch| switch.is_of(&throw));
+        let before = content
+            .switches
+            .iter()
+            .position(|switch| switch.is_of(&throw));
         let before = before.map(|index| content.switches.remove(index));
         make_room(&mut content)?;
         let switch = Switch::thrown(before.as_ref(), throw, content.epoch);

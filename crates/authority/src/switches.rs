@@ -3,9 +3,7 @@
 use std::{collections::HashMap, iter, sync::Arc};
 
 use crate::{
-    Epoch, Stopped, Subject, Switch, SwitchKind,
-    board_file::Content,
-    subject::lookup_name,
+    Epoch, Stopped, Subject, Switch, SwitchKind, board_file::Content, subject::lookup_name,
 };
 
 /// All switches of a board at one epoch.
@@ -84,11 +82,9 @@ impl Switches {
     /// # Errors
     /// The first switch of it that is off.
     pub fn check(&self, subject: &Subject<'_>) -> Result<Epoch, Stopped> {
-        self.each(subject, |named, tenant| {
-            match named.off(tenant) {
-                Some(off) => Err(Stopped::Off(Arc::clone(off))),
-                None => Ok(()),
-            }
+        self.each(subject, |named, tenant| match named.off(tenant) {
+            Some(off) => Err(Stopped::Off(Arc::clone(off))),
+            None => Ok(()),
         })?;
         Ok(self.epoch)
     }
@@ -153,7 +149,9 @@ impl Named {
 
     fn off(&self, tenant: Option<&str>) -> Option<&Arc<Switch>> {
         let somewhere = self.off_somewhere.iter().filter(|_| tenant.is_none());
-        self.of(tenant).chain(somewhere).find(|switch| switch.is_off())
+        self.of(tenant)
+            .chain(somewhere)
+            .find(|switch| switch.is_off())
     }
 }
 

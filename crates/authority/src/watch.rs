@@ -15,9 +15,7 @@ use rustix::{
 };
 
 use crate::{
-    Board, Epoch, Switches, Unreadable, WatchError,
-    board::Readable,
-    board_file::BOARD,
+    Board, Epoch, Switches, Unreadable, WatchError, board::Readable, board_file::BOARD,
     limits::WATCH_CHECK_MS,
 };
 
@@ -137,17 +135,17 @@ enum Woken {
 
 impl<F: FnMut(Result<&Switches, &Unreadable>)> Watcher<F> {
     fn run(mut self) {
-        self.tell(self.board.read_again());
+        self.tell(&self.board.read_again());
         loop {
             match self.wait() {
                 Woken::Stop => return,
                 Woken::Nothing => continue,
-                Woken::Time if self.events.is_some() => self.tell(self.board.switches()),
+                Woken::Time if self.events.is_some() => self.tell(&self.board.switches()),
                 Woken::Time => {}
-                Woken::Change => self.tell(self.board.read_again()),
+                Woken::Change => self.tell(&self.board.read_again()),
                 Woken::Lost(error) => {
                     self.events = None;
-                    self.tell(Err(Arc::new(error.into())));
+                    self.tell(&Err(Arc::new(error.into())));
                 }
             }
             if self.events.is_none() {
@@ -155,16 +153,16 @@ impl<F: FnMut(Result<&Switches, &Unreadable>)> Watcher<F> {
                     // What happened meanwhile is read after the new watch is set.
                     Ok(events) => {
                         self.events = Some(events);
-                        self.tell(self.board.read_again());
+                        self.tell(&self.board.read_again());
                     }
-                    Err(error) => self.tell(Err(Arc::new(error.into()))),
+                    Err(error) => self.tell(&Err(Arc::new(error.into()))),
                 }
             }
         }
     }
 
-    fn tell(&mut self, now: Readable) {
-        let told = match &now {
+    fn tell(&mut self, now: &Readable) {
+        let told = match now {
             Ok(switches) => Told::Epoch(switches.epoch()),
             Err(why) => Told::Unreadable(why.to_string()),
         };

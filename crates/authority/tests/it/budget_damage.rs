@@ -132,7 +132,10 @@ fn a_file_that_is_gone_closes() {
     let path = fixture.dir.join("budgets");
     fs::remove_file(&path).unwrap();
     for _ in 0..2 {
-        assert!(matches!(Budgets::open(&fixture.dir), Err(BudgetError::Lost { .. })));
+        assert!(matches!(
+            Budgets::open(&fixture.dir),
+            Err(BudgetError::Lost { .. })
+        ));
     }
     fs::write(&path, &bytes).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();

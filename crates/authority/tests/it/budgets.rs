@@ -54,7 +54,10 @@ impl Fixture {
     /// Used and reserved calls.
     fn calls(&self, scope: Scope, per: Period, at_ms: u64) -> (u64, u64) {
         let usage = self.budgets().usage(&ADA, scope, per, at_ms).unwrap();
-        (usage.used.of(Resource::Calls), usage.reserved.of(Resource::Calls))
+        (
+            usage.used.of(Resource::Calls),
+            usage.reserved.of(Resource::Calls),
+        )
     }
 }
 
@@ -106,7 +109,12 @@ fn each_rule_counts_what_it_names() {
             for per in Period::ALL {
                 let fixture = Fixture::new();
                 let budgets = fixture.budgets();
-                let rule = BudgetRule { scope, per: *per, resource: *resource, limit: 5 };
+                let rule = BudgetRule {
+                    scope,
+                    per: *per,
+                    resource: *resource,
+                    limit: 5,
+                };
                 let mut wanted = Amounts::default().with(*resource, 5);
                 for other in Resource::ALL.iter().filter(|other| *other != resource) {
                     wanted = wanted.with(*other, 1_000);
@@ -114,11 +122,20 @@ fn each_rule_counts_what_it_names() {
                 let reserve = |spender, at| budgets.reserve(&spender, &[rule], &wanted, at);
                 let _held = reserve(ADA, NOON).unwrap();
                 assert!(reserve(ADA, NOON).is_err());
-                let thread = Spender { thread: "t-2", ..ADA };
+                let thread = Spender {
+                    thread: "t-2",
+                    ..ADA
+                };
                 assert_eq!(reserve(thread, NOON).is_ok(), scope == Scope::Thread);
-                let agent = Spender { agent: "other", ..ADA };
+                let agent = Spender {
+                    agent: "other",
+                    ..ADA
+                };
                 assert_eq!(reserve(agent, NOON).is_ok(), scope != Scope::Tenant);
-                let tenant = Spender { tenant: "globex", ..ADA };
+                let tenant = Spender {
+                    tenant: "globex",
+                    ..ADA
+                };
                 assert!(reserve(tenant, NOON).is_ok());
                 assert_eq!(reserve(ADA, NOON + DAY_MS).is_ok(), *per == Period::Day);
             }
@@ -130,7 +147,11 @@ fn each_rule_counts_what_it_names() {
 fn a_rule_of_calls_limits_each_for_itself() {
     let fixture = Fixture::new();
     let rules = [rule(Scope::Call, Period::Total, 3)];
-    let reserve = |amount| fixture.budgets().reserve(&ADA, &rules, &calls(amount), NOON);
+    let reserve = |amount| {
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(amount), NOON)
+    };
     let _held = [reserve(3).unwrap(), reserve(3).unwrap()];
     assert_eq!(exhausted(reserve(4)), (rules[0], 0, 0, 4));
 }
@@ -138,10 +159,20 @@ fn a_rule_of_calls_limits_each_for_itself() {
 #[test]
 fn names_do_not_run_into_each_other() {
     let fixture = Fixture::new();
-    let rules = [rule(Scope::Thread, Period::Total, 1), rule(Scope::Agent, Period::Total, 1)];
+    let rules = [
+        rule(Scope::Thread, Period::Total, 1),
+        rule(Scope::Agent, Period::Total, 1),
+    ];
     for (tenant, agent, thread) in [("a", "b", "c"), ("ab", "c", "c"), ("a", "bc", "c")] {
-        let spender = Spender { tenant, agent, thread };
-        let _held = fixture.budgets().reserve(&spender, &rules, &calls(1), NOON).unwrap();
+        let spender = Spender {
+            tenant,
+            agent,
+            thread,
+        };
+        let _held = fixture
+            .budgets()
+            .reserve(&spender, &rules, &calls(1), NOON)
+            .unwrap();
     }
 }
 
@@ -153,7 +184,11 @@ fn what_a_refusal_wanted_is_not_held() {
         rule(Scope::Agent, Period::Day, 100),
         rule(Scope::Thread, Period::Total, 2),
     ];
-    let reserve = |amount| fixture.budgets().reserve(&ADA, &rules, &calls(amount), NOON);
+    let reserve = |amount| {
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(amount), NOON)
+    };
     assert_eq!(exhausted(reserve(3)).0, rules[2]);
     assert_eq!(fixture.calls(Scope::Tenant, Period::Total, NOON), (0, 0));
     let _held = reserve(2).unwrap();
@@ -167,9 +202,15 @@ fn what_a_refusal_wanted_is_not_held() {
 #[test]
 fn a_new_rule_knows_what_was_spent() {
     let fixture = Fixture::new();
-    let _held = fixture.budgets().reserve(&ADA, &[], &calls(7), NOON).unwrap();
+    let _held = fixture
+        .budgets()
+        .reserve(&ADA, &[], &calls(7), NOON)
+        .unwrap();
     let rules = [rule(Scope::Tenant, Period::Day, 7)];
-    assert_eq!(exhausted(fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON)).2, 7);
+    assert_eq!(
+        exhausted(fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON)).2,
+        7
+    );
 }
 
 /// I1: nobody gets back what was reserved and dropped, also after a restart, until somebody settles it.
@@ -178,19 +219,41 @@ fn what_is_dropped_stays_spent_until_it_is_settled_by_its_id() {
     let mut fixture = Fixture::new();
     let rules = [rule(Scope::Agent, Period::Day, 3)];
     for _ in 0..3 {
-        drop(fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON).unwrap());
+        drop(
+            fixture
+                .budgets()
+                .reserve(&ADA, &rules, &calls(1), NOON)
+                .unwrap(),
+        );
     }
     fixture.restart();
-    assert!(fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON).is_err());
+    assert!(
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(1), NOON)
+            .is_err()
+    );
     let open = fixture.budgets().open_reservations().unwrap();
     assert_eq!(open.len(), 3);
-    assert_eq!((&*open[0].tenant, &*open[0].agent, &open[0].thread), ("acme", "support", &None));
+    assert_eq!(
+        (&*open[0].tenant, &*open[0].agent, &open[0].thread),
+        ("acme", "support", &None)
+    );
     assert_eq!((open[0].at_ms, open[0].amounts), (NOON, calls(1)));
-    fixture.budgets().settle_by_id(open[1].id, &calls(0)).unwrap();
+    fixture
+        .budgets()
+        .settle_by_id(open[1].id, &calls(0))
+        .unwrap();
     let again = fixture.budgets().settle_by_id(open[1].id, &calls(0));
     assert!(matches!(again, Err(BudgetError::NotOpen { .. })));
-    let fourth = fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON).unwrap();
-    assert!(open.iter().all(|open| open.id < fourth.id()), "no id is given twice");
+    let fourth = fixture
+        .budgets()
+        .reserve(&ADA, &rules, &calls(1), NOON)
+        .unwrap();
+    assert!(
+        open.iter().all(|open| open.id < fourth.id()),
+        "no id is given twice"
+    );
     assert_eq!(fixture.budgets().forget_before(fourth.id()).unwrap(), 2);
     assert_eq!(fixture.budgets().forget_before(fourth.id()).unwrap(), 0);
     assert_eq!(fixture.calls(Scope::Agent, Period::Day, NOON), (2, 1));
@@ -247,10 +310,17 @@ fn a_hundred_threads_that_take_one_each_get_37() {
     let got: usize = thread::scope(|scope| {
         let take = || {
             start.wait();
-            fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON).is_ok()
+            fixture
+                .budgets()
+                .reserve(&ADA, &rules, &calls(1), NOON)
+                .is_ok()
         };
         let threads: Vec<_> = (0..100).map(|_| scope.spawn(take)).collect();
-        threads.into_iter().filter(|_| true).map(|thread| usize::from(thread.join().unwrap())).sum()
+        threads
+            .into_iter()
+            .filter(|_| true)
+            .map(|thread| usize::from(thread.join().unwrap()))
+            .sum()
     });
     assert_eq!(got, 37);
 }
@@ -260,7 +330,12 @@ fn a_hundred_threads_that_take_one_each_get_37() {
 fn a_day_that_is_over_stays_over() {
     let mut fixture = Fixture::new();
     let rules = [rule(Scope::Tenant, Period::Day, 2)];
-    let reserve = |fixture: &Fixture, at| fixture.budgets().reserve(&ADA, &rules, &calls(1), at).map(drop);
+    let reserve = |fixture: &Fixture, at| {
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(1), at)
+            .map(drop)
+    };
     reserve(&fixture, NOON).unwrap();
     reserve(&fixture, NOON + DAY_MS).unwrap();
     // Back to a day with room: it counts for the day that it was.
@@ -280,8 +355,14 @@ fn a_day_that_is_over_stays_over() {
 fn what_runs_over_midnight_counts_on_the_day_it_was_reserved() {
     let mut fixture = Fixture::new();
     let rules = [rule(Scope::Tenant, Period::Day, 2)];
-    let night = fixture.budgets().reserve(&ADA, &rules, &calls(2), NOON).unwrap();
-    let day = fixture.budgets().reserve(&ADA, &rules, &calls(2), NOON + DAY_MS).unwrap();
+    let night = fixture
+        .budgets()
+        .reserve(&ADA, &rules, &calls(2), NOON)
+        .unwrap();
+    let day = fixture
+        .budgets()
+        .reserve(&ADA, &rules, &calls(2), NOON + DAY_MS)
+        .unwrap();
     fixture.restart();
     fixture.budgets().settle(night, &calls(1)).unwrap();
     assert_eq!(fixture.calls(Scope::Tenant, Period::Day, NOON), (0, 2));
@@ -293,17 +374,34 @@ fn what_runs_over_midnight_counts_on_the_day_it_was_reserved() {
 #[test]
 fn a_thread_that_is_gone_is_forgotten_but_not_what_it_spent() {
     let mut fixture = Fixture::new();
-    let rules = [rule(Scope::Thread, Period::Total, 1), rule(Scope::Agent, Period::Total, 2)];
-    let held = fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON).unwrap();
+    let rules = [
+        rule(Scope::Thread, Period::Total, 1),
+        rule(Scope::Agent, Period::Total, 2),
+    ];
+    let held = fixture
+        .budgets()
+        .reserve(&ADA, &rules, &calls(1), NOON)
+        .unwrap();
     let open = fixture.budgets().forget_thread(&ADA);
     assert!(matches!(open, Err(BudgetError::StillOpen { open: 1 })));
     fixture.budgets().settle(held, &calls(1)).unwrap();
-    assert!(fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON).is_err());
+    assert!(
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(1), NOON)
+            .is_err()
+    );
     fixture.budgets().forget_thread(&ADA).unwrap();
     fixture.budgets().forget_thread(&ADA).unwrap();
     fixture.restart();
-    let _held = fixture.budgets().reserve(&ADA, &rules, &calls(1), NOON).unwrap();
-    let other = Spender { thread: "t-2", ..ADA };
+    let _held = fixture
+        .budgets()
+        .reserve(&ADA, &rules, &calls(1), NOON)
+        .unwrap();
+    let other = Spender {
+        thread: "t-2",
+        ..ADA
+    };
     let refused = fixture.budgets().reserve(&other, &rules, &calls(1), NOON);
     assert_eq!(exhausted(refused).0, rules[1]);
 }
@@ -315,20 +413,35 @@ fn what_cannot_be_counted_is_refused() {
     let long = "a".repeat(256);
     for name in ["", "a\0b", "a\nb", &long] {
         for bad in [
-            Spender { tenant: name, ..ADA },
+            Spender {
+                tenant: name,
+                ..ADA
+            },
             Spender { agent: name, ..ADA },
-            Spender { thread: name, ..ADA },
+            Spender {
+                thread: name,
+                ..ADA
+            },
         ] {
             let refused = budgets.reserve(&bad, &[], &calls(1), NOON);
             assert!(matches!(refused, Err(BudgetError::Name { .. })));
         }
     }
     let refused = budgets.reserve(&ADA, &[], &calls(MAX_AMOUNT + 1), NOON);
-    assert!(matches!(refused, Err(BudgetError::Amount { resource: Resource::Calls, .. })));
+    assert!(matches!(
+        refused,
+        Err(BudgetError::Amount {
+            resource: Resource::Calls,
+            ..
+        })
+    ));
     let rules = vec![rule(Scope::Call, Period::Day, 9); MAX_RULES + 1];
     let refused = budgets.reserve(&ADA, &rules, &calls(1), NOON);
     assert!(matches!(refused, Err(BudgetError::TooManyRules { .. })));
-    budgets.reserve(&ADA, &rules[1..], &calls(1), NOON).map(drop).unwrap();
+    budgets
+        .reserve(&ADA, &rules[1..], &calls(1), NOON)
+        .map(drop)
+        .unwrap();
 }
 
 /// Amounts stay at the most there can be instead of beginning anew.
@@ -337,14 +450,29 @@ fn no_amount_runs_over() {
     let mut fixture = Fixture::new();
     let rules = [rule(Scope::Tenant, Period::Total, u64::MAX - 1)];
     for _ in 0..3 {
-        let held = fixture.budgets().reserve(&ADA, &rules, &calls(MAX_AMOUNT), NOON);
+        let held = fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(MAX_AMOUNT), NOON);
         let Ok(held) = held else { break };
         fixture.budgets().settle(held, &calls(u64::MAX)).unwrap();
     }
-    assert_eq!(fixture.calls(Scope::Tenant, Period::Total, NOON), (u64::MAX, 0));
-    assert!(fixture.budgets().reserve(&ADA, &rules, &calls(0), NOON).is_err());
+    assert_eq!(
+        fixture.calls(Scope::Tenant, Period::Total, NOON),
+        (u64::MAX, 0)
+    );
+    assert!(
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(0), NOON)
+            .is_err()
+    );
     fixture.restart();
-    assert!(fixture.budgets().reserve(&ADA, &rules, &calls(0), NOON).is_err());
+    assert!(
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(0), NOON)
+            .is_err()
+    );
 }
 
 /// I15: no more reservations are open than are counted exactly.
@@ -352,7 +480,11 @@ fn no_amount_runs_over() {
 fn too_many_open_reservations_are_refused() {
     let fixture = Fixture::new();
     let rules = [rule(Scope::Tenant, Period::Total, u64::MAX)];
-    let reserve = || fixture.budgets().reserve(&ADA, &rules, &calls(MAX_AMOUNT), NOON);
+    let reserve = || {
+        fixture
+            .budgets()
+            .reserve(&ADA, &rules, &calls(MAX_AMOUNT), NOON)
+    };
     for _ in 0..MAX_OPEN_RESERVATIONS {
         drop(reserve().unwrap());
     }
@@ -365,6 +497,9 @@ fn too_many_open_reservations_are_refused() {
 fn budgets_have_one_process_at_a_time() {
     let mut fixture = Fixture::new();
     let second = Budgets::open(&fixture.dir);
-    assert!(matches!(second, Err(BudgetError::File(FileError::Locked { .. }))));
+    assert!(matches!(
+        second,
+        Err(BudgetError::File(FileError::Locked { .. }))
+    ));
     fixture.restart();
 }

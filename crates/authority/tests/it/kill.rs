@@ -100,8 +100,13 @@ fn what_a_killed_process_was_told_of_is_spent() {
         }
 
         let budgets = Budgets::open(&dir).unwrap();
-        let usage = budgets.usage(&ADA, Scope::Tenant, Period::Day, NOON).unwrap();
-        let (used, reserved) = (usage.used.of(Resource::Calls), usage.reserved.of(Resource::Calls));
+        let usage = budgets
+            .usage(&ADA, Scope::Tenant, Period::Day, NOON)
+            .unwrap();
+        let (used, reserved) = (
+            usage.used.of(Resource::Calls),
+            usage.reserved.of(Resource::Calls),
+        );
         assert!(used + reserved <= LIMIT, "round {round}");
         let left = budgets.open_reservations().unwrap();
         let next = budgets.next_id().unwrap();
@@ -121,7 +126,9 @@ fn what_a_killed_process_was_told_of_is_spent() {
             (_, many) => panic!("round {round}: {many:?}"),
         };
         assert_eq!(used + reserved, spent, "round {round}");
-        budgets.forget_before(ReservationId::new(next.get())).unwrap();
+        budgets
+            .forget_before(ReservationId::new(next.get()))
+            .unwrap();
         drop(budgets);
         let len = std::fs::metadata(dir.join("budgets")).unwrap().len();
         anew += usize::from(len < longest);

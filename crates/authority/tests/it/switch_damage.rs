@@ -28,18 +28,39 @@ fn closed(fixture: &Fixture) -> Arc<Unreadable> {
                 Err(Stopped::Unreadable(why)) => whys.push(why),
                 other => panic!("{other:?}"),
             }
-            assert!(board.check_held(&Subject::default(), casemate_authority::Epoch::new(9)).is_err());
+            assert!(
+                board
+                    .check_held(&Subject::default(), casemate_authority::Epoch::new(9))
+                    .is_err()
+            );
         }
     }
-    let thrown = fixture.switchboard.throw(throw(SwitchKind::Tool, "x", Position::Off));
-    assert!(matches!(thrown, Err(SwitchError::Unreadable(_) | SwitchError::File(_))), "{thrown:?}");
+    let thrown = fixture
+        .switchboard
+        .throw(throw(SwitchKind::Tool, "x", Position::Off));
+    assert!(
+        matches!(
+            thrown,
+            Err(SwitchError::Unreadable(_) | SwitchError::File(_))
+        ),
+        "{thrown:?}"
+    );
     assert!(Switchboard::open(&fixture.dir).is_err());
     whys.remove(0)
 }
 
 fn open_again(fixture: &Fixture) {
-    assert!(matches!(fixture.switchboard.board().check(&SUBJECT), Err(Stopped::Off(_))));
-    assert!(fixture.switchboard.board().check(&Subject::default()).is_ok());
+    assert!(matches!(
+        fixture.switchboard.board().check(&SUBJECT),
+        Err(Stopped::Off(_))
+    ));
+    assert!(
+        fixture
+            .switchboard
+            .board()
+            .check(&Subject::default())
+            .is_ok()
+    );
 }
 
 fn fixture() -> Fixture {
@@ -59,11 +80,17 @@ fn a_board_that_was_cut_or_changed_anywhere_is_closed() {
     let fresh = || Board::open(&fixture.dir).check(&Subject::default());
     for at in 0..good.len() {
         fs::write(&path, &good[..at]).unwrap();
-        assert!(matches!(fresh(), Err(Stopped::Unreadable(_))), "cut at {at}");
+        assert!(
+            matches!(fresh(), Err(Stopped::Unreadable(_))),
+            "cut at {at}"
+        );
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
-        assert!(matches!(fresh(), Err(Stopped::Unreadable(_))), "changed at {at}");
+        assert!(
+            matches!(fresh(), Err(Stopped::Unreadable(_))),
+            "changed at {at}"
+        );
     }
     closed(&fixture);
     for end in [&b"\n"[..], b"x", &good] {
@@ -71,7 +98,13 @@ fn a_board_that_was_cut_or_changed_anywhere_is_closed() {
         closed(&fixture);
     }
     fs::write(&path, b"").unwrap();
-    assert!(matches!(&*closed(&fixture), Unreadable::Damaged { source: Damage::Title, .. }));
+    assert!(matches!(
+        &*closed(&fixture),
+        Unreadable::Damaged {
+            source: Damage::Title,
+            ..
+        }
+    ));
     fs::write(&path, &good).unwrap();
     open_again(&fixture);
 }
@@ -120,7 +153,10 @@ fn a_directory_that_was_deleted_is_closed_for_who_saw_it() {
     let fixture = fixture();
     let board = fixture.switchboard.board();
     fs::remove_dir_all(&fixture.dir).unwrap();
-    assert!(matches!(board.check(&Subject::default()), Err(Stopped::Unreadable(_))));
+    assert!(matches!(
+        board.check(&Subject::default()),
+        Err(Stopped::Unreadable(_))
+    ));
     // Somebody makes a new one: it is older than what was seen.
     Switchboard::open(&fixture.dir).unwrap();
     match board.check(&Subject::default()) {
@@ -137,9 +173,15 @@ fn a_board_that_never_was_is_closed_until_it_is_made() {
     assert!(matches!(board.check(&SUBJECT), Err(Stopped::Unreadable(_))));
     Switchboard::open(&dir).unwrap();
     assert!(board.check(&SUBJECT).is_ok());
-    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     for name in ["board", "epoch"] {
-        assert_eq!(fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }
 
@@ -154,10 +196,34 @@ fn a_mark_that_is_lost_damaged_or_ahead_is_closed() {
         other => panic!("{other:?}"),
     };
     fs::remove_file(&mark).unwrap();
-    assert!(matches!(&*fresh(), Unreadable::Damaged { source: Damage::Mark, .. }));
-    for bad in ["", "2", "x\n", "+2\n", " 2\n", "-1\n", "99999999999999999999\n"] {
+    assert!(matches!(
+        &*fresh(),
+        Unreadable::Damaged {
+            source: Damage::Mark,
+            ..
+        }
+    ));
+    for bad in [
+        "",
+        "2",
+        "x\n",
+        "+2\n",
+        " 2\n",
+        "-1\n",
+        "99999999999999999999\n",
+    ] {
         fs::write(&mark, bad).unwrap();
-        assert!(matches!(&*fresh(), Unreadable::Damaged { source: Damage::Mark, .. }), "{bad:?}");
+        chmod(&mark, 0o600);
+        assert!(
+            matches!(
+                &*fresh(),
+                Unreadable::Damaged {
+                    source: Damage::Mark,
+                    ..
+                }
+            ),
+            "{bad:?}"
+        );
     }
     fs::write(&mark, "3\n").unwrap();
     assert!(matches!(&*fresh(), Unreadable::WentBack { .. }));
@@ -197,7 +263,12 @@ fn what_others_have_access_to_is_closed() {
         Board::open(&fixture.dir).check(&Subject::default()),
         Err(Stopped::Unreadable(_))
     ));
-    assert!(fixture.switchboard.throw(throw(SwitchKind::Tool, "x", Position::Off)).is_err());
+    assert!(
+        fixture
+            .switchboard
+            .throw(throw(SwitchKind::Tool, "x", Position::Off))
+            .is_err()
+    );
     chmod(&fixture.dir, 0o700);
     open_again(&fixture);
 }
@@ -248,8 +319,12 @@ fn what_is_no_file_is_closed() {
 #[test]
 fn a_board_that_is_too_large_is_closed() {
     let fixture = fixture();
-    let file = fs::File::options().write(true).open(fixture.dir.join("board")).unwrap();
-    file.set_len(casemate_authority::MAX_BOARD_BYTES + 1).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(fixture.dir.join("board"))
+        .unwrap();
+    file.set_len(casemate_authority::MAX_BOARD_BYTES + 1)
+        .unwrap();
     assert!(matches!(
         &*closed(&fixture),
         Unreadable::File(FileError::TooLarge { .. })
@@ -283,12 +358,16 @@ fn a_board_that_makes_no_sense_is_closed() {
         (9, 10, vec![]),
         (20_000, 0, many),
     ] {
-        let json = serde_json::json!({"epoch": epoch, "forgotten": forgotten, "switches": switches});
+        let json =
+            serde_json::json!({"epoch": epoch, "forgotten": forgotten, "switches": switches});
         let digest = casemate_model::Digest::of(json.to_string().as_bytes());
         let board = format!("casemate switchboard 1 {digest}\n{json}\n");
         fs::write(fixture.dir.join("board"), board).unwrap();
         match &*closed(&fixture) {
-            Unreadable::Damaged { source: Damage::Json(_) | Damage::Unsound(_), .. } => {}
+            Unreadable::Damaged {
+                source: Damage::Json(_) | Damage::Unsound(_),
+                ..
+            } => {}
             other => panic!("{other:?} of {json}"),
         }
     }

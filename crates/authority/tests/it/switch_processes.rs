@@ -50,7 +50,9 @@ fn a_switch_that_another_process_threw_is_seen_by_the_next_check() {
     for mut writer in writers {
         for line in BufReader::new(writer.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
-            let Some(rest) = line.strip_prefix("thrown ") else { continue };
+            let Some(rest) = line.strip_prefix("thrown ") else {
+                continue;
+            };
             let (name, epoch) = rest.split_once(' ').unwrap();
             let subject = Subject {
                 user: Some(name),

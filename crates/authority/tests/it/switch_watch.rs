@@ -56,7 +56,10 @@ fn who_watches_is_told_of_each_state_until_the_newest() {
     assert!(watch.is_alive());
     drop(watch);
     fixture.off(SwitchKind::Tool, "late");
-    assert!(tell.recv_timeout(LONG).is_err(), "the callback is gone with its watch");
+    assert!(
+        tell.recv_timeout(LONG).is_err(),
+        "the callback is gone with its watch"
+    );
 }
 
 /// I1: whoever runs something is told when the board cannot be read any more, and when it can again.
@@ -69,12 +72,22 @@ fn who_watches_is_told_that_the_board_is_closed() {
     let path = fixture.dir.join("board");
     let good = fs::read(&path).unwrap();
     fs::write(&path, b"x").unwrap();
-    assert!(tell.recv_timeout(LONG).unwrap().unwrap_err().contains("Damaged"));
+    assert!(
+        tell.recv_timeout(LONG)
+            .unwrap()
+            .unwrap_err()
+            .contains("Damaged")
+    );
     fs::write(&path, &good).unwrap();
     // Half of it may have been seen.
     while tell.recv_timeout(LONG).unwrap() != Ok((1, true)) {}
     fs::remove_file(&path).unwrap();
-    assert!(tell.recv_timeout(LONG).unwrap().unwrap_err().contains("Missing"));
+    assert!(
+        tell.recv_timeout(LONG)
+            .unwrap()
+            .unwrap_err()
+            .contains("Missing")
+    );
 }
 
 /// I1: a directory that is not watched any more is as good as one that cannot be read.
@@ -85,7 +98,12 @@ fn who_watches_a_directory_that_goes_away_is_told() {
     assert_eq!(tell.recv_timeout(LONG).unwrap(), Ok((0, true)));
     let away = fixture.dir.with_extension("away");
     fs::rename(&fixture.dir, &away).unwrap();
-    assert!(tell.recv_timeout(LONG).unwrap().unwrap_err().contains("Lost"));
+    assert!(
+        tell.recv_timeout(LONG)
+            .unwrap()
+            .unwrap_err()
+            .contains("Lost")
+    );
     fs::rename(&away, &fixture.dir).unwrap();
     while tell.recv_timeout(LONG).unwrap() != Ok((0, true)) {}
     // And it is watched again, in its old place.

@@ -28,11 +28,15 @@ impl Fixture {
     }
 
     pub(crate) fn off(&self, kind: SwitchKind, name: &str) -> Switch {
-        self.switchboard.throw(throw(kind, name, Position::Off)).unwrap()
+        self.switchboard
+            .throw(throw(kind, name, Position::Off))
+            .unwrap()
     }
 
     pub(crate) fn on(&self, kind: SwitchKind, name: &str) -> Switch {
-        self.switchboard.throw(throw(kind, name, Position::On)).unwrap()
+        self.switchboard
+            .throw(throw(kind, name, Position::On))
+            .unwrap()
     }
 
     fn check(&self, subject: &Subject<'_>) -> Result<Epoch, Stopped> {
@@ -98,7 +102,10 @@ fn each_kind_stops_what_it_names_and_nothing_else() {
         match fixture.check(&SUBJECT).unwrap_err() {
             Stopped::Off(switch) => {
                 assert_eq!(*switch, thrown);
-                assert_eq!((switch.kind, &*switch.who, &*switch.reason), (*kind, "ada", "an incident"));
+                assert_eq!(
+                    (switch.kind, &*switch.who, &*switch.reason),
+                    (*kind, "ada", "an incident")
+                );
                 assert_eq!(switch.off_since_ms, Some(1_800_000_000_000));
             }
             other => panic!("{other}"),
@@ -156,14 +163,30 @@ fn a_destination_is_stopped_in_every_spelling_and_a_pattern_stops_what_is_below(
         };
         fixture.check(&subject).is_err()
     };
-    for host in ["api.evil.example", "a.b.EVIL.example.", "[2001:db8::1]", "2001:db8:0:0::1"] {
+    for host in [
+        "api.evil.example",
+        "a.b.EVIL.example.",
+        "[2001:db8::1]",
+        "2001:db8:0:0::1",
+    ] {
         assert!(stopped(host), "{host}");
     }
-    for host in ["evil.example", "notevil.example", "evil.example.org", "2001:db8::2"] {
+    for host in [
+        "evil.example",
+        "notevil.example",
+        "evil.example.org",
+        "2001:db8::2",
+    ] {
         assert!(!stopped(host), "{host}");
     }
     // What nobody could switch off does not run.
-    for host in ["", "evil.example:443", "http://evil.example", "évil.example", "*.evil.example"] {
+    for host in [
+        "",
+        "evil.example:443",
+        "http://evil.example",
+        "évil.example",
+        "*.evil.example",
+    ] {
         assert!(stopped(host), "{host}");
     }
 }
@@ -190,19 +213,54 @@ fn what_cannot_be_kept_is_not_thrown() {
     let good = throw(SwitchKind::Tool, "python", Position::Off);
     let long = "a".repeat(256);
     let bad = [
-        Throw { name: String::new(), ..good.clone() },
-        Throw { name: long.clone(), ..good.clone() },
-        Throw { name: "a\rb".into(), ..good.clone() },
-        Throw { who: String::new(), ..good.clone() },
-        Throw { who: "a\u{1b}[2J".into(), ..good.clone() },
-        Throw { tenant: Some(long), ..good.clone() },
-        Throw { reason: "a".repeat(MAX_REASON_BYTES + 1), ..good.clone() },
-        Throw { reason: "a\nb".into(), ..good.clone() },
-        Throw { kind: SwitchKind::Destination, name: "https://a.example".into(), ..good.clone() },
-        Throw { kind: SwitchKind::Tenant, tenant: Some("acme".into()), ..good.clone() },
+        Throw {
+            name: String::new(),
+            ..good.clone()
+        },
+        Throw {
+            name: long.clone(),
+            ..good.clone()
+        },
+        Throw {
+            name: "a\rb".into(),
+            ..good.clone()
+        },
+        Throw {
+            who: String::new(),
+            ..good.clone()
+        },
+        Throw {
+            who: "a\u{1b}[2J".into(),
+            ..good.clone()
+        },
+        Throw {
+            tenant: Some(long),
+            ..good.clone()
+        },
+        Throw {
+            reason: "a".repeat(MAX_REASON_BYTES + 1),
+            ..good.clone()
+        },
+        Throw {
+            reason: "a\nb".into(),
+            ..good.clone()
+        },
+        Throw {
+            kind: SwitchKind::Destination,
+            name: "https://a.example".into(),
+            ..good.clone()
+        },
+        Throw {
+            kind: SwitchKind::Tenant,
+            tenant: Some("acme".into()),
+            ..good.clone()
+        },
     ];
     for throw in bad {
-        assert!(fixture.switchboard.throw(throw.clone()).is_err(), "{throw:?}");
+        assert!(
+            fixture.switchboard.throw(throw.clone()).is_err(),
+            "{throw:?}"
+        );
     }
     assert_eq!(fixture.check(&SUBJECT).unwrap(), Epoch::default());
     let longest = Throw {
@@ -225,7 +283,10 @@ fn what_was_allowed_before_a_throw_is_over() {
     fixture.off(SwitchKind::Tool, "another");
     assert!(board.check_held(&SUBJECT, allowed).is_ok());
     fixture.off(SwitchKind::Credential, "crm");
-    assert!(matches!(board.check_held(&SUBJECT, allowed), Err(Stopped::Off(_))));
+    assert!(matches!(
+        board.check_held(&SUBJECT, allowed),
+        Err(Stopped::Off(_))
+    ));
     let on = fixture.on(SwitchKind::Credential, "crm");
     match board.check_held(&SUBJECT, allowed) {
         Err(Stopped::Thrown(switch)) => assert_eq!(*switch, on),
@@ -260,7 +321,10 @@ fn since_gives_what_was_thrown_after_in_order() {
     let names = |epoch| -> Vec<String> {
         let since = fixture.switchboard.board().since(Epoch::new(epoch));
         let since = since.unwrap().unwrap();
-        since.iter().map(|switch| format!("{} {}", switch.name, switch.is_off())).collect()
+        since
+            .iter()
+            .map(|switch| format!("{} {}", switch.name, switch.is_off()))
+            .collect()
     };
     assert_eq!(names(0), ["b true", "a false"]);
     assert_eq!(names(1), ["b true", "a false"]);
@@ -300,19 +364,36 @@ fn a_full_board_forgets_what_is_on_and_refuses_when_all_is_off() {
     };
     fill(MAX_SWITCHES, &[7]);
     let held = Epoch::new(6);
-    let seven = Subject { user: Some("user 7"), ..Subject::default() };
-    assert!(matches!(board.check_held(&seven, held), Err(Stopped::Thrown(_))));
+    let seven = Subject {
+        user: Some("user 7"),
+        ..Subject::default()
+    };
+    assert!(matches!(
+        board.check_held(&seven, held),
+        Err(Stopped::Thrown(_))
+    ));
     fixture.off(SwitchKind::Tool, "one more");
     assert!(board.check(&seven).is_ok());
     // What happened to user 7 is not known any more.
-    assert!(matches!(board.check_held(&seven, held), Err(Stopped::TooOld { .. })));
+    assert!(matches!(
+        board.check_held(&seven, held),
+        Err(Stopped::TooOld { .. })
+    ));
     assert!(board.since(held).unwrap().is_none());
-    assert_eq!(board.since(Epoch::new(7)).unwrap().unwrap().len(), MAX_SWITCHES - 6 + 1 - 1);
-    let full = fixture.switchboard.throw(throw(SwitchKind::Tool, "another", Position::Off));
+    assert_eq!(
+        board.since(Epoch::new(7)).unwrap().unwrap().len(),
+        MAX_SWITCHES - 6 + 1 - 1
+    );
+    let full = fixture
+        .switchboard
+        .throw(throw(SwitchKind::Tool, "another", Position::Off));
     assert!(matches!(full, Err(SwitchError::Full)));
     // One that is there can still be thrown.
     fixture.on(SwitchKind::Tool, "one more");
-    assert_eq!(fixture.off(SwitchKind::Tool, "another").epoch, Epoch::new(MAX_SWITCHES as u64 + 3));
+    assert_eq!(
+        fixture.off(SwitchKind::Tool, "another").epoch,
+        Epoch::new(MAX_SWITCHES as u64 + 3)
+    );
 }
 
 #[test]
@@ -325,8 +406,12 @@ fn eight_threads_that_throw_at_once_lose_nothing() {
                 let own = Switchboard::open(&fixture.dir).unwrap();
                 for nth in 0..10 {
                     let name = format!("{thread} {nth}");
-                    own.throw(throw(SwitchKind::User, &name, Position::Off)).unwrap();
-                    let subject = Subject { user: Some(&name), ..Subject::default() };
+                    own.throw(throw(SwitchKind::User, &name, Position::Off))
+                        .unwrap();
+                    let subject = Subject {
+                        user: Some(&name),
+                        ..Subject::default()
+                    };
                     assert!(matches!(fixture.check(&subject), Err(Stopped::Off(_))));
                 }
             });
@@ -335,6 +420,10 @@ fn eight_threads_that_throw_at_once_lose_nothing() {
     let switches = fixture.switchboard.board().switches().unwrap();
     assert_eq!(switches.epoch(), Epoch::new(80));
     assert_eq!(switches.all().len(), 80);
-    let epochs: Vec<_> = switches.all().iter().map(|switch| switch.epoch.get()).collect();
+    let epochs: Vec<_> = switches
+        .all()
+        .iter()
+        .map(|switch| switch.epoch.get())
+        .collect();
     assert_eq!(epochs, (1..=80).collect::<Vec<_>>());
 }
