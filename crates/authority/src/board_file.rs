@@ -115,7 +115,8 @@ pub(crate) fn find(dir: &Dir) -> Result<Option<Found>, Unreadable> {
     }
 }
 
-fn find_mark(dir: &Dir) -> Result<Option<Epoch>, Unreadable> {
+/// The newest epoch that the board is known to have had. Nothing if it never had one.
+pub(crate) fn find_mark(dir: &Dir) -> Result<Option<Epoch>, Unreadable> {
     let Some(mark) = dir.read(MARK, MAX_MARK_BYTES)? else {
         return Ok(None);
     };

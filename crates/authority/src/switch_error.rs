@@ -37,6 +37,9 @@ pub enum SwitchError {
         "{MAX_SWITCHES} switches are off, which is the limit: throw one for more of them at once"
     )]
     Full,
+    /// A board that can be read is not made anew.
+    #[error("the switchboard can be read: throw its switches instead")]
+    NotLost,
     /// The board cannot be read, so that nothing can be added to it.
     #[error("the switchboard cannot be read")]
     Unreadable(#[from] Arc<Unreadable>),
@@ -53,7 +56,7 @@ pub enum Unreadable {
     #[error("the switchboard cannot be read")]
     File(#[from] FileError),
     /// There is no board.
-    #[error("{path:?} is missing: bring it back, or create a switchboard")]
+    #[error("{path:?} is missing: bring it back, or begin a switchboard")]
     Missing {
         /// Where it should be.
         path: PathBuf,

@@ -34,6 +34,41 @@ impl Switchboard {
         })
     }
 
+    /// Makes a new board in place of one that was lost or damaged, with `throws` and nothing else on it. What else was
+    /// off is on; what was allowed before loses its authority.
+    ///
+    /// # Errors
+    /// The board can be read, or its mark cannot: then whoever saw the old one could not be told that this one is newer.
+    pub fn begin_again(dir: &Path, throws: Vec<Throw>) -> Result<Self, SwitchError> {
+        if throws.len() > MAX_SWITCHES {
+            return Err(SwitchError::Full);
+        }
+        let opened = Dir::open(dir)?;
+        let held = opened.lock(LOCK_WAIT_MS)?;
+        if board_file::find(&opened).is_ok() {
+            return Err(SwitchError::NotLost);
+        }
+        let mark = board_file::find_mark(&opened).map_err(Arc::new)?;
+        let mark = mark.ok_or_else(|| {
+            let path = opened.path(BOARD);
+            Arc::new(Unreadable::Missing { path })
+        })?;
+        // One more than the newest that anybody can have seen.
+        let mut content = Content {
+            epoch: mark.next().next(),
+            ..Content::default()
+        };
+        content.forgotten = content.epoch;
+        for throw in throws {
+            add(&mut content, throw.checked()?)?;
+        }
+        write(&opened, &held, &content)?;
+        board_file::mark(&opened, &held, content.epoch)?;
+        Ok(Self {
+            board: Arc::new(Board::open(dir)),
+        })
+    }
+
     /// The switches, to ask them.
     #[must_use]
     pub const fn board(&self) -> &Arc<Board> {
@@ -60,19 +95,23 @@ impl Switchboard {
         // If somebody died before: the mark is never more than one throw behind.
         board_file::mark(&dir, &held, content.epoch)?;
 
-        content.epoch = content.epoch.next();
-        let before = content
-            .switches
-            .iter()
-            .position(|switch| switch.is_of(&throw));
-        let before = before.map(|index| content.switches.remove(index));
-        make_room(&mut content)?;
-        let switch = Switch::thrown(before.as_ref(), throw, content.epoch);
-        content.switches.push(switch.clone());
+        let switch = add(&mut content, throw)?;
         write(&dir, &held, &content)?;
         board_file::mark(&dir, &held, content.epoch)?;
         Ok(switch)
     }
+}
+
+/// Adds a throw to a board.
+fn add(content: &mut Content, throw: Throw) -> Result<Switch, SwitchError> {
+    content.epoch = content.epoch.next();
+    let switches = &mut content.switches;
+    let before = switches.iter().position(|switch| switch.is_of(&throw));
+    let before = before.map(|index| switches.remove(index));
+    make_room(content)?;
+    let switch = Switch::thrown(before.as_ref(), throw, content.epoch);
+    content.switches.push(switch.clone());
+    Ok(switch)
 }
 
 /// Forgets the switch that has been on for longest, if there is no room for another one.

@@ -164,3 +164,6 @@ fn patterns(host: &str) -> impl Iterator<Item = String> {
         Some(format!("*.{below}"))
     })
 }
+
+#[cfg(test)]
+mod tests;

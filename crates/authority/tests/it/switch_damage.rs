@@ -372,3 +372,40 @@ fn a_board_that_makes_no_sense_is_closed() {
         }
     }
 }
+
+/// An operator gets out of a lost board with one step, and who saw the old one believes the new one.
+#[test]
+fn a_lost_board_is_begun_again_with_what_has_to_be_off() {
+    let fixture = fixture();
+    let board = fixture.switchboard.board();
+    let allowed = board.check(&Subject::default()).unwrap();
+    let off = throw(SwitchKind::Model, "m-1", Position::Off);
+    let begin = || Switchboard::begin_again(&fixture.dir, vec![off.clone()]);
+    assert!(matches!(begin(), Err(SwitchError::NotLost)));
+    // The mark may be one behind.
+    fs::write(fixture.dir.join("epoch"), "1\n").unwrap();
+    fs::write(fixture.dir.join("board"), "x").unwrap();
+    closed(&fixture);
+    begin().unwrap();
+    match board.check(&SUBJECT) {
+        Err(Stopped::Off(switch)) => assert_eq!(&*switch.name, "m-1"),
+        other => panic!("{other:?}"),
+    }
+    let free = Subject {
+        tool: SUBJECT.tool,
+        ..Subject::default()
+    };
+    let epoch = board.check(&free).unwrap();
+    assert!(epoch > allowed);
+    assert!(matches!(
+        board.check_held(&free, allowed),
+        Err(Stopped::TooOld { .. })
+    ));
+    assert!(board.check_held(&free, epoch).is_ok());
+    fixture.off(SwitchKind::Tool, "python");
+    assert!(board.check(&free).is_err());
+    // Without a mark nobody could tell that it is newer.
+    fs::remove_file(fixture.dir.join("board")).unwrap();
+    fs::remove_file(fixture.dir.join("epoch")).unwrap();
+    assert!(begin().is_err());
+}

@@ -40,7 +40,7 @@ fn writer() {
     }
 }
 
-/// R258, R263: what a process has thrown is seen by the next check of every other one, and none is lost among several.
+/// What a process has thrown is seen by the next check of every other one, and none is lost among several.
 #[test]
 fn a_switch_that_another_process_threw_is_seen_by_the_next_check() {
     let fixture = Fixture::new();
