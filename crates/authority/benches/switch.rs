@@ -22,6 +22,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const WATCHED: &str = "CASEMATE_AUTHORITY_BENCH_WATCHED";
 const CHECKS: u32 = 200_000;
+const READS: u32 = 50;
 /// Changes that are measured of each size.
 const CHANGES: u64 = 500;
 const THROWS: u64 = 300;
@@ -108,7 +109,14 @@ fn check(dir: &Path, size: u64) -> Result<Value, Failure> {
             .check_held(black_box(&SUBJECT), Epoch::new(size))
             .is_ok()
     });
-    Ok(json!({ "ns": asked, "ns without the system call": looked, "ns of a bare stat": stat }))
+    let began = Instant::now();
+    for _ in 0..READS {
+        Board::open(dir).check(&SUBJECT)?;
+    }
+    let read = began.elapsed().as_micros() / u128::from(READS);
+    Ok(
+        json!({ "us of reading it anew": u64::try_from(read)?, "ns": asked, "ns without the system call": looked, "ns of a bare stat": stat }),
+    )
 }
 
 fn ns_each(mut step: impl FnMut() -> bool) -> f64 {

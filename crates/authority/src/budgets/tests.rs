@@ -300,7 +300,7 @@ fn nothing_is_lost_while_the_file_is_written_anew() {
         assert_eq!(before, after);
         assert_eq!(
             (before.next, before.open.len()),
-            (round * 400, round as usize * 40)
+            (round * 400, usize::try_from(round * 40).unwrap())
         );
         budgets = Some(Budgets::open(&dir).unwrap());
     }
