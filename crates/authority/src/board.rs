@@ -45,7 +45,8 @@ struct Seen {
     _file: File,
 }
 
-/// What of a file changes when it does.
+/// What of a file changes when it does. One that is edited in place, within one tick of the file system's clock, may
+/// keep it; a throw never does that.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,

@@ -76,7 +76,7 @@ pub use self::{
         MAX_LOOPS_PER_THREAD, MAX_NAME_BYTES, MAX_OPEN_RESERVATIONS, MAX_REASON_BYTES, MAX_RULES,
         MAX_SWITCHES, MIN_LOOP_LIMIT, SYNC_MS, WATCH_CHECK_MS,
     },
-    loops::{LoopKey, LoopLimitError, Looping, Loops},
+    loops::{LoopKey, LoopLimit, LoopLimitError, Looping, Loops},
     rule::{BudgetRule, Exhausted, Period, Scope, Spender},
     subject::Subject,
     switch::{Epoch, Position, Switch, SwitchKind, Throw},

@@ -36,19 +36,42 @@ pub struct Looping {
     pub cause: String,
 }
 
+/// After how many equal failures in a row a kind of call is stopped. Each profile has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoopLimit(u32);
+
 /// A limit that no profile can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} failures in a row cannot be the limit: use {MIN_LOOP_LIMIT} to {MAX_LOOP_LIMIT}")]
 pub struct LoopLimitError(pub u32);
+
+impl LoopLimit {
+    /// A limit.
+    ///
+    /// # Errors
+    /// It is not between [`MIN_LOOP_LIMIT`] and [`MAX_LOOP_LIMIT`].
+    pub fn new(failures: u32) -> Result<Self, LoopLimitError> {
+        match (MIN_LOOP_LIMIT..=MAX_LOOP_LIMIT).contains(&failures) {
+            true => Ok(Self(failures)),
+            false => Err(LoopLimitError(failures)),
+        }
+    }
+}
+
+impl Default for LoopLimit {
+    /// [`LOOP_LIMIT`].
+    fn default() -> Self {
+        Self(LOOP_LIMIT)
+    }
+}
 
 /// The failures in a row of all kinds of calls, in memory.
 ///
 /// After a restart nothing is remembered: a loop that was stopped may fail as often again before it is stopped again.
 /// The same holds for kinds that were forgotten because there are too many; those that failed longest ago go first, and
 /// a thread with very many displaces its own.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loops {
-    limit: u32,
     rows: Mutex<Rows>,
 }
 
@@ -73,37 +96,14 @@ struct Row {
     cause: Box<str>,
 }
 
-impl Default for Loops {
-    fn default() -> Self {
-        Self {
-            limit: LOOP_LIMIT,
-            rows: Mutex::default(),
-        }
-    }
-}
-
 impl Loops {
-    /// Stops a kind of call after `limit` equal failures in a row.
-    ///
-    /// # Errors
-    /// `limit` is not between [`MIN_LOOP_LIMIT`] and [`MAX_LOOP_LIMIT`].
-    pub fn new(limit: u32) -> Result<Self, LoopLimitError> {
-        match (MIN_LOOP_LIMIT..=MAX_LOOP_LIMIT).contains(&limit) {
-            true => Ok(Self {
-                limit,
-                ..Self::default()
-            }),
-            false => Err(LoopLimitError(limit)),
-        }
-    }
-
     /// Whether this kind of call may run again. Asking changes nothing.
     ///
     /// # Errors
     /// It has failed too often in a row with the same cause.
-    pub fn check(&self, key: &LoopKey<'_>) -> Result<(), Looping> {
+    pub fn check(&self, key: &LoopKey<'_>, limit: LoopLimit) -> Result<(), Looping> {
         match self.rows().by_key.get(&key.call()) {
-            Some(row) if row.count >= self.limit => Err(Looping {
+            Some(row) if row.count >= limit.0 => Err(Looping {
                 count: row.count,
                 cause: row.cause.clone().into(),
             }),
@@ -113,7 +113,7 @@ impl Loops {
 
     /// Remembers that it failed, or was denied. Another cause begins a new row, unless the kind was stopped already:
     /// that it was stopped is no other cause.
-    pub fn seen(&self, key: &LoopKey<'_>, cause: &str) {
+    pub fn seen(&self, key: &LoopKey<'_>, limit: LoopLimit, cause: &str) {
         let cause = cause
             .get(..cause.floor_char_boundary(MAX_CAUSE_BYTES))
             .unwrap_or_default();
@@ -121,7 +121,7 @@ impl Loops {
         let mut rows = self.rows();
         let (count, cause) = match rows.remove(&call) {
             Some(row) if *row.cause == *cause => (row.count.saturating_add(1), row.cause),
-            Some(row) if row.count >= self.limit => (row.count, row.cause),
+            Some(row) if row.count >= limit.0 => (row.count, row.cause),
             _ => (1, cause.into()),
         };
         rows.insert(call, thread, count, cause);
