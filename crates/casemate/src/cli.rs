@@ -11,6 +11,7 @@ use crate::{
     exit::Exit,
     keeper::KeeperArgs,
     serve::ServeArgs,
+    switch::SwitchCommand,
     values,
 };
 
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     /// Look at calls that wait for a person, and answer them
     #[command(subcommand)]
     Approvals(Box<ApprovalsCommand>),
+    /// Stop a tenant, user, agent, route, tool or destination at once, and let it go on
+    #[command(subcommand)]
+    Switch(SwitchCommand),
     /// Check everything that must hold before code execution is switched on
     Gate(GateArgs),
     /// Look at the audit log

@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod serve;
 mod state;
+mod switch;
 mod system;
 mod values;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Profile(command) => profile::run(command),
         Command::Policy(command) => policy::run(*command),
         Command::Approvals(command) => approvals::run(*command),
+        Command::Switch(command) => switch::run(command),
         Command::Gate(args) => gate::run(&args),
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),

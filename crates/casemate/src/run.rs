@@ -37,6 +37,7 @@ use crate::{
     exit::Exit,
     report::{Failure, one_line},
     state::{self, State},
+    switch,
     system::System,
 };
 
@@ -105,6 +106,9 @@ async fn enclose(
 ) -> Result<Enclosed<NamespaceSandbox>, Denied> {
     let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
     let identified: Identified = proposed.authenticate(claims)?;
+    if let Err(why) = switched_on(root, &identified, policy) {
+        return Err(identified.without_policy(Reason::KillSwitch, &why));
+    }
     let policy = match policy {
         Ok(policy) => policy,
         Err(NoPolicy::Profile(error)) => {
@@ -118,6 +122,20 @@ async fn enclose(
     match keeper(policy, root) {
         Ok(keeper) => identified.enclose(policy, SANDBOX_TOOLS, &keeper).await,
         Err(error) => Err(identified.without_keeper(&error)),
+    }
+}
+
+/// Whether no switch stops the call; otherwise why.
+fn switched_on(
+    root: &Path,
+    identified: &Identified,
+    policy: &Result<RoutePolicy, NoPolicy>,
+) -> Result<(), String> {
+    let board = switch::board(root).map_err(|error| one_line(error.as_ref()))?;
+    let route = policy.as_ref().map_or("", |policy| policy.route.as_str());
+    match identified.switched_on(board.board(), route) {
+        Ok(_) => Ok(()),
+        Err(stopped) => Err(stopped.to_string()),
     }
 }
 

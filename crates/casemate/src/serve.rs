@@ -36,6 +36,7 @@ use crate::{
     report::{self, Failure, one_line},
     run::Signals,
     state::{self, State},
+    switch,
     system::System,
 };
 
@@ -150,6 +151,7 @@ async fn serve(
     let keeper = connect_or_start(root).await?;
     // First, as it is the lock: only one gateway says which sessions nobody remembers.
     let listener = Listener::bind(socket).await?;
+    let board = Arc::clone(switch::board(root)?.board());
     let cores = available_parallelism().map_or(1, usize::from);
     let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS);
     let sessions = Arc::new(Gateway::new(Parts {
@@ -160,6 +162,7 @@ async fn serve(
         entropy: Box::new(System),
         policies,
         images: Box::new(StoredImages::new(root)),
+        board: Arc::clone(&board),
         approvers: Box::new(People::new(root)),
         renewal: Box::new(LocalRenewal),
         capacity: Capacity {
@@ -184,6 +187,9 @@ async fn serve(
         ));
     }
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
+    let watched = Arc::clone(&sessions);
+    // Also when they cannot be read: then everything stops.
+    let _watch = board.watch(move |_| watched.switches_thrown())?;
     let api = Api::new(sessions, crew, Box::new(LocalUser));
     let api = Arc::new(if args.timings { api.timed() } else { api });
     let (stop, mut stopped) = watch::channel(());

@@ -61,6 +61,11 @@ impl<S> Allowed<S> {
         }
     }
 
+    /// What is known of the call.
+    pub(crate) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Takes it back, before anything is recorded of it.
     pub(crate) fn refuse(self, reason: Reason, detail: impl Into<String>) -> Denied {
         Denied::new(self.facts, reason, detail)

@@ -55,9 +55,19 @@ pub struct Ended<'j, S, I> {
     leftover: Leftover,
     sandbox: S,
     store: Option<I>,
+    /// Why it was made to end, if it was.
+    why: Option<String>,
 }
 
 impl<'j, S, I> Ended<'j, S, I> {
+    /// Notes why it was made to end, if it was.
+    pub(crate) fn because(self, why: Option<&str>) -> Self {
+        Self {
+            why: why.map(str::to_owned),
+            ..self
+        }
+    }
+
     pub(crate) const fn new(
         open: OpenCall<'j>,
         end: End,
@@ -73,6 +83,7 @@ impl<'j, S, I> Ended<'j, S, I> {
             leftover,
             sandbox,
             store,
+            why: None,
         }
     }
 }
@@ -92,6 +103,7 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             leftover,
             sandbox,
             store,
+            why,
         } = self;
         let decision = open.facts.decision;
         let (artefacts, mut trouble) = match end {
@@ -108,6 +120,9 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             End::Lost(error) => trouble = Some(chain(error)),
             End::NotStarted(Some(why)) => trouble = Some(why.clone()),
             End::NotStarted(None) | End::Ran(_) => {}
+        }
+        if let Some(why) = why {
+            trouble = Some(format!("it was stopped: {why}"));
         }
         let outcome = outcome(&end, artefacts);
         let (streams, output) = tee.finish();

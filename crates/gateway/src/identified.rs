@@ -1,5 +1,6 @@
 //! The second state: it is known who asks.
 
+use casemate_authority::{Board, Epoch, Stopped, Subject};
 use casemate_model::{Reason, SandboxId};
 use casemate_policy::{Claims, RoutePolicy, Verified};
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
@@ -101,6 +102,23 @@ impl Identified {
             )),
             Err(error) => Err(Denied::by_keeper(self.facts, &error)),
         }
+    }
+
+    /// Whether no switch stops the call on `route`.
+    ///
+    /// # Errors
+    /// What stops it.
+    pub fn switched_on(&self, board: &Board, route: &str) -> Result<Epoch, Stopped> {
+        let facts = &self.facts;
+        board.check(&Subject {
+            tenant: Some(facts.tenant()),
+            user: facts.claims.as_ref().map(|claims| claims.subject.as_str()),
+            agent: Some(&facts.ask.agent),
+            route: (!route.is_empty()).then_some(route),
+            tool: Some(&facts.ask.tool),
+            destination: facts.ask.destination.as_deref(),
+            ..Subject::default()
+        })
     }
 
     /// What is known of the call.

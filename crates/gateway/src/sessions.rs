@@ -13,6 +13,7 @@ mod manage;
 mod opening;
 mod place;
 mod reconcile;
+mod switched;
 mod waits;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
+use casemate_authority::Board;
 use casemate_model::{ContextId, DecisionId, Digest, Entropy as IdEntropy, SessionId, Within};
 use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec};
@@ -38,6 +40,7 @@ pub use self::{
 };
 use self::{
     live::{Live, Table},
+    switched::Going,
     waits::Waits,
 };
 use crate::{
@@ -104,6 +107,8 @@ pub struct Parts<K, P> {
     pub policies: Box<dyn Policies>,
     /// The images.
     pub images: Box<dyn Images>,
+    /// The kill switches.
+    pub board: Arc<Board>,
     /// Who may approve calls.
     pub approvers: Box<dyn Approvers>,
     /// Who may still call, when a call had to wait.
@@ -128,6 +133,8 @@ pub struct Sessions<K, P> {
     meters: Meters,
     table: Table,
     stocked: Mutex<HashSet<(Owner, Kind)>>,
+    board: Arc<Board>,
+    going: Going,
     approvers: Box<dyn Approvers>,
     renewal: Box<dyn Renewal>,
     waiting: Mutex<Waits>,
@@ -162,6 +169,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             meters: Meters::default(),
             table: Table::default(),
             stocked: Mutex::default(),
+            board: parts.board,
+            going: Going::default(),
             approvers: parts.approvers,
             renewal: parts.renewal,
             waiting: Mutex::default(),

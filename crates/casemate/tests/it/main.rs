@@ -23,4 +23,5 @@ mod refused;
 mod serve;
 mod signals;
 mod streams;
+mod switches;
 mod usage;

@@ -26,6 +26,8 @@ pub(crate) struct Kept {
     terms: Terms,
     pub(crate) mode: RunMode,
     pub(crate) trigger: Trigger,
+    /// When it began, by the switches.
+    pub(crate) epoch: u64,
     /// Who asked.
     pub(crate) token: Token,
     pub(crate) by: Authenticator,
@@ -106,6 +108,7 @@ impl Kept {
         facts: &Facts,
         by: Authenticator,
         trigger: Trigger,
+        epoch: u64,
         originals: &Originals,
         most: usize,
     ) -> io::Result<Option<Self>> {
@@ -126,6 +129,7 @@ impl Kept {
             terms: terms.clone(),
             mode,
             trigger,
+            epoch,
             token: Token::from(claims),
             by,
             call: call.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use casemate_model::{ContextId, Reason, RunMode, SessionId};
+use casemate_model::{ContextId, Reason, SessionId};
 use casemate_policy::{Access, AccessRequest, Decision, RoutePolicy, Verdict};
 use casemate_ports::SessionKeeper;
 
@@ -93,17 +93,46 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         intent: Intent<'_>,
         policy: &RoutePolicy,
     ) -> Result<OpenDeed<'_>, SessionError> {
+        if let Err(why) = self.access_is_on(&intent, &policy.route) {
+            let ruling = Decision {
+                verdict: Verdict::Deny,
+                reason: Reason::KillSwitch,
+                detail: why,
+                checks: Vec::new(),
+                policies: Vec::new(),
+            };
+            return self.record(self.deed(intent, Some(policy), ruling)?);
+        }
         let (inputs, ruling) = policy.decide_access(&AccessRequest {
             route: &policy.route,
             agent: &intent.caller.agent,
             access: intent.access,
             claims: &intent.caller.claims,
             now_ms: self.clock.now_ms(),
-            mode: RunMode::Autonomous,
+            mode: policy.modes.ceiling,
         });
         let mut deed = self.deed(intent, Some(policy), ruling)?;
         deed.inputs = inputs;
         self.record(deed)
+    }
+
+    /// Whether no switch stops it; otherwise why. A session is given up all the same.
+    fn access_is_on(&self, intent: &Intent<'_>, route: &str) -> Result<(), String> {
+        if matches!(intent.access, Access::DestroySession | Access::CloseContext) {
+            return Ok(());
+        }
+        let claims = intent.caller.claims.get();
+        let subject = casemate_authority::Subject {
+            tenant: Some(&claims.tenant),
+            user: Some(&claims.subject),
+            agent: Some(&intent.caller.agent),
+            route: Some(route),
+            ..Default::default()
+        };
+        match self.board.check(&subject) {
+            Ok(_) => Ok(()),
+            Err(stopped) => Err(stopped.to_string()),
+        }
     }
 
     fn record(&self, deed: Deed) -> Result<OpenDeed<'_>, SessionError> {

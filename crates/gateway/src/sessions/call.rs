@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use casemate_authority::Epoch;
 use casemate_model::{DecisionId, Reason, Text};
 use casemate_policy::{Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
 use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
@@ -16,6 +17,7 @@ use super::{
     lodge::{Lodged, Stay, Wish},
     opening::Noted,
     place::Places,
+    switched::{About, between},
 };
 use crate::{
     Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
@@ -98,6 +100,8 @@ struct Caller {
     demand: Demand,
     keep: io::Result<ToKeep>,
     approved: Option<Approved>,
+    about: About,
+    since: Epoch,
 }
 
 /// How waiting in line ended.
@@ -140,6 +144,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let denied = identified.without_policy(reason, &why);
             return tell(told, self.refuse(denied));
         };
+        let about = About::of(identified.facts(), &policy.route);
+        let since = approved.as_ref().map(|approved| approved.since);
+        let began = match since {
+            None => self.switched_on(&about),
+            Some(since) => self.still_on(&about, since).map(|()| since),
+        };
+        let since = match began {
+            Ok(since) => since,
+            Err(why) => {
+                let denied = identified.refuse(Reason::KillSwitch, &why, None);
+                return tell(told, self.refuse(denied));
+            }
+        };
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
             Waited::Withdrawn => return tell(told, Told::Withdrawn(decision)),
@@ -150,6 +167,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return tell(told, self.refuse(denied));
             }
         };
+        if let Err(why) = self.still_on(&about, since) {
+            let denied = identified.refuse(Reason::KillSwitch, &why, None);
+            return tell(told, self.refuse(denied));
+        }
         progress.runs();
         progress.done("line");
         let ask = &identified.facts().ask;
@@ -175,9 +196,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             keep: originals.map(|originals| ToKeep {
                 originals,
                 demand: call.demand,
+                since,
                 by,
             }),
             approved,
+            about,
+            since,
         };
         let answer = self.run(identified, &mut lodged, &policy, caller).await;
         // If it is not on disk by now, it is gone, and an answer that names it says nothing wrong.
@@ -375,7 +399,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                             let Demand { trigger, mode, .. } = caller.demand;
                             checked.decide(policy, policy.modes.of(trigger, mode), clock)
                         }
-                        Some(Approved { approval, mode }) => {
+                        Some(Approved { approval, mode, .. }) => {
                             checked.decide_approved(policy, mode, clock, approval)
                         }
                     }
@@ -387,6 +411,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         caller.progress.done("decide");
         match ruling {
             Ruling::Allowed(allowed) => {
+                if let Err(why) = self.still_on(&caller.about, caller.since) {
+                    return self.refuse(allowed.refuse(Reason::KillSwitch, why));
+                }
                 if was_approved {
                     let consumed = lodged.noted.during(self.consume(decision));
                     if let Err(why) = consumed.await {
@@ -421,7 +448,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         noted: &mut Noted<'_>,
         caller: Caller,
     ) -> Told {
-        let Caller { io, progress, .. } = caller;
+        let Caller {
+            mut io,
+            progress,
+            about,
+            since,
+            ..
+        } = caller;
+        let listed = self.enlist(allowed.facts().decision, about.clone(), since);
         // What a new session and its first decision write is on its way to the disk at the same time.
         let recording = allowed.record(&self.journal, &self.stores);
         let answer = match noted.during(recording).await {
@@ -431,7 +465,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 let ended = match noted.done().await {
                     Ok(()) => {
                         progress.done("record");
-                        leased.run_through(&mut meter, io).await
+                        // From here on a switch stops what runs; up to here this look does.
+                        match self.still_on(&about, since) {
+                            Err(why) => leased.give_up(why, io),
+                            Ok(()) => {
+                                let (to, control) = between();
+                                let from = std::mem::replace(&mut io.control, control);
+                                let ended = tokio::select! {
+                                    ended = leased.run_through(&mut meter, io) => ended,
+                                    never = listed.stop.pass_on(from, to) => match never {},
+                                };
+                                ended.because(listed.stop.why())
+                            }
+                        }
                     }
                     Err(error) => leased.give_up(chain(error), io),
                 };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use casemate_authority::Epoch;
 use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Sealed, Trigger};
 use casemate_policy::{Approval, Authenticator, RoutePolicy};
 use casemate_ports::{CallIo, Owner, SessionKeeper};
@@ -58,12 +59,16 @@ impl Default for Demand {
 pub(super) struct Approved {
     pub(super) approval: Approval,
     pub(super) mode: RunMode,
+    /// When the call began, by the switches: what was off meanwhile stops it, also when it is on again.
+    pub(super) since: Epoch,
 }
 
 /// What it takes to keep a call.
 pub(super) struct ToKeep {
     pub(super) originals: Originals,
     pub(super) demand: Demand,
+    /// When it began, by the switches.
+    pub(super) since: Epoch,
     pub(super) by: Authenticator,
 }
 
@@ -104,6 +109,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             facts,
             by,
             keep.demand.trigger,
+            keep.since.get(),
             originals,
             MAX_KEPT_INPUT_BYTES,
         );
@@ -244,6 +250,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 expires_at_ms,
             },
             mode: policy.modes.of(kept.trigger, Some(kept.mode)),
+            since: Epoch::new(kept.epoch),
         };
         let demand = Demand {
             trigger: kept.trigger,

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use casemate_authority::Switchboard;
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Code, Demand, Images, Key, NewCall, Parts,
     Proposed, Renewal, SessionStores, Sessions, Stores, Told,
@@ -125,6 +126,7 @@ pub(crate) struct House {
     /// Those of other routes.
     pub(crate) others: Vec<Profile>,
     pub(crate) capacity: Capacity,
+    pub(crate) switches: Switchboard,
     pub(crate) approvers: FakeApprovers,
     pub(crate) barred: Arc<Mutex<Vec<String>>>,
 }
@@ -136,8 +138,10 @@ impl House {
 
     /// With more lines at the end of the profile.
     pub(crate) fn with(mode: &str, more: &str) -> Self {
+        let world = World::new();
         Self {
-            world: World::new(),
+            switches: Switchboard::open(&world.dir.path().join("switches")).unwrap(),
+            world,
             keeper: FakeSessions::new(),
             profile: profile(mode, more),
             others: Vec::new(),
@@ -167,6 +171,7 @@ impl House {
             entropy: Box::new(self.world.entropy.clone()),
             policies: Box::new(Arc::new(self.governing())),
             images: Box::new(OneImage),
+            board: Arc::clone(self.switches.board()),
             approvers: Box::new(self.approvers.clone()),
             renewal: Box::new(Renews {
                 clock: self.world.clock.clone(),

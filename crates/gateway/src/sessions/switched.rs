@@ -1,0 +1,168 @@
+//! Kill switches: what is off does not begin, and what runs is stopped.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use casemate_authority::{Epoch, Subject};
+use casemate_model::DecisionId;
+use casemate_ports::{CHANNEL_CAPACITY, Control, SessionKeeper};
+use tokio::sync::{Notify, mpsc};
+
+use super::{SessionStores, Sessions};
+use crate::Facts;
+
+/// What of a call switches can name.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    tenant: String,
+    user: String,
+    agent: String,
+    route: String,
+    tool: String,
+    destination: Option<String>,
+}
+
+impl About {
+    pub(super) fn of(facts: &Facts, route: &str) -> Self {
+        let claims = facts.claims.as_ref();
+        Self {
+            tenant: facts.tenant().to_owned(),
+            user: claims.map_or_else(String::new, |claims| claims.subject.clone()),
+            agent: facts.ask.agent.clone(),
+            route: route.to_owned(),
+            tool: facts.ask.tool.clone(),
+            destination: facts.ask.destination.clone(),
+        }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            tenant: Some(&self.tenant),
+            user: Some(&self.user),
+            agent: Some(&self.agent),
+            route: Some(&self.route),
+            tool: Some(&self.tool),
+            destination: self.destination.as_deref(),
+            ..Subject::default()
+        }
+    }
+}
+
+/// The calls that run, and what would stop them.
+#[derive(Debug, Default)]
+pub(super) struct Going(Mutex<HashMap<DecisionId, Arc<Stop>>>);
+
+/// How one call is stopped.
+#[derive(Debug)]
+pub(super) struct Stop {
+    about: About,
+    since: Epoch,
+    /// Why, once it is.
+    why: OnceLock<String>,
+    told: Notify,
+}
+
+/// A call in the list of those that run. Dropped, it is in it no more.
+pub(super) struct Listed<'g> {
+    going: &'g Going,
+    decision: DecisionId,
+    pub(super) stop: Arc<Stop>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        let mut going = self.going.0.lock().unwrap_or_else(PoisonError::into_inner);
+        going.remove(&self.decision);
+    }
+}
+
+impl Stop {
+    /// Why it was stopped, if it was.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.get().map(String::as_str)
+    }
+
+    /// Passes on what the caller wants of the program, and kills it when it is stopped.
+    pub(super) async fn pass_on(
+        &self,
+        mut from: mpsc::Receiver<Control>,
+        to: mpsc::Sender<Control>,
+    ) -> std::convert::Infallible {
+        let mut to = Some(to);
+        loop {
+            let told = self.told.notified();
+            if self.why.get().is_some() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = told => {}
+                wanted = from.recv(), if to.is_some() => match (wanted, &to) {
+                    (Some(wanted), Some(sender)) => {
+                        let _ = sender.send(wanted).await;
+                    }
+                    // The caller went away: so does this end.
+                    _ => to = None,
+                },
+            }
+        }
+        if let Some(sender) = &to {
+            // A program that has ended takes nothing any more.
+            let _ = sender.send(Control::Cancel).await;
+        }
+        std::future::pending().await
+    }
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// The epoch in which a call may begin; otherwise why it may not.
+    pub(super) fn switched_on(&self, about: &About) -> Result<Epoch, String> {
+        self.board
+            .check(&about.subject())
+            .map_err(|stopped| stopped.to_string())
+    }
+
+    /// Whether a call that began may go on; otherwise why not.
+    pub(super) fn still_on(&self, about: &About, since: Epoch) -> Result<(), String> {
+        match self.board.check_held(&about.subject(), since) {
+            Ok(_) => Ok(()),
+            Err(stopped) => Err(stopped.to_string()),
+        }
+    }
+
+    /// Puts a call in the list of those that are stopped when a switch is thrown.
+    pub(super) fn enlist(&self, decision: DecisionId, about: About, since: Epoch) -> Listed<'_> {
+        let stop = Arc::new(Stop {
+            about,
+            since,
+            why: OnceLock::new(),
+            told: Notify::new(),
+        });
+        let mut going = self.going.0.lock().unwrap_or_else(PoisonError::into_inner);
+        going.insert(decision, Arc::clone(&stop));
+        Listed {
+            going: &self.going,
+            decision,
+            stop,
+        }
+    }
+
+    /// Stops every call that may not go on. To be called whenever a switch was thrown, or the switches cannot be read.
+    pub fn switches_thrown(&self) {
+        let going = self.going.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for stop in going.values() {
+            if let Err(why) = self.still_on(&stop.about, stop.since) {
+                // The first reason stays.
+                let _ = stop.why.set(why);
+                stop.told.notify_one();
+            }
+        }
+    }
+}
+
+/// A way to a program that can be cut in between.
+pub(super) fn between() -> (mpsc::Sender<Control>, mpsc::Receiver<Control>) {
+    mpsc::channel(CHANNEL_CAPACITY)
+}
