@@ -234,7 +234,9 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::ContextMismatch => StatusCode::CONFLICT,
         Reason::SessionUnknown | Reason::ContextUnknown => StatusCode::NOT_FOUND,
         Reason::SessionGone => StatusCode::GONE,
-        Reason::QuotaExceeded | Reason::BudgetExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Reason::QuotaExceeded | Reason::BudgetExhausted | Reason::LoopDetected => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Reason::Overloaded
         | Reason::IsolationUnavailable
         | Reason::PolicyError

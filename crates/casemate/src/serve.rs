@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use casemate_api::{Api, Listener, router};
+use casemate_authority::Budgets;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_policy::{Governing, Profile, RoutePolicy};
 use casemate_ports::Signal;
@@ -163,6 +164,7 @@ async fn serve(
         policies,
         images: Box::new(StoredImages::new(root)),
         board: Arc::clone(&board),
+        budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
         renewal: Box::new(LocalRenewal),
         capacity: Capacity {
@@ -217,6 +219,13 @@ async fn serve(
         _ = signals.next() => {}
     }
     Ok(())
+}
+
+/// What was spent. Whatever an earlier process had set aside and not counted is spent.
+fn budgets(root: &Path) -> anyhow::Result<Budgets> {
+    let budgets = Budgets::open(&root.join("budgets"))?;
+    budgets.forget_before(budgets.next_id()?)?;
+    Ok(budgets)
 }
 
 /// Finds out which sessions go on. The keeper that answered may have been about to die: another is started then.

@@ -13,6 +13,7 @@ mod manage;
 mod opening;
 mod place;
 mod reconcile;
+mod spent;
 mod switched;
 mod waits;
 
@@ -23,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
-use casemate_authority::Board;
+use casemate_authority::{Board, Budgets, Loops};
 use casemate_model::{ContextId, DecisionId, Digest, Entropy as IdEntropy, SessionId, Within};
 use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec};
@@ -109,6 +110,8 @@ pub struct Parts<K, P> {
     pub images: Box<dyn Images>,
     /// The kill switches.
     pub board: Arc<Board>,
+    /// What was spent.
+    pub budgets: Budgets,
     /// Who may approve calls.
     pub approvers: Box<dyn Approvers>,
     /// Who may still call, when a call had to wait.
@@ -134,6 +137,8 @@ pub struct Sessions<K, P> {
     table: Table,
     stocked: Mutex<HashSet<(Owner, Kind)>>,
     board: Arc<Board>,
+    budgets: Budgets,
+    loops: Loops,
     going: Going,
     approvers: Box<dyn Approvers>,
     renewal: Box<dyn Renewal>,
@@ -170,6 +175,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             table: Table::default(),
             stocked: Mutex::default(),
             board: parts.board,
+            budgets: parts.budgets,
+            loops: Loops::default(),
             going: Going::default(),
             approvers: parts.approvers,
             renewal: parts.renewal,

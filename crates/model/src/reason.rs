@@ -49,6 +49,8 @@ words! {
         InformationFlow = "information_flow",
         /// A budget is used up.
         BudgetExhausted = "budget_exhausted",
+        /// The same call has failed the same way too often in this thread.
+        LoopDetected = "loop_detected",
         /// More was asked for than the profile's limits give.
         LimitExceeded = "limit_exceeded",
         /// There is no such session, or it is somebody else's.
@@ -124,6 +126,9 @@ impl Reason {
                 "ask an approver, or send it from a thread that read nothing untrusted"
             }
             Self::BudgetExhausted => "wait for a new budget, or have it raised",
+            Self::LoopDetected => {
+                "do something else: whatever succeeds in the thread lets it be tried again"
+            }
             Self::LimitExceeded => "ask for less, or raise sandbox.limits in the profile",
             Self::SessionUnknown => "list the sessions that there are, or name a thread",
             Self::SessionGone => {

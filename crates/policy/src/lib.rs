@@ -69,8 +69,9 @@ pub use self::{
         MAX_MANIFEST_BYTES, Manifest, ManifestError, Reads, Redaction, Returns,
     },
     profile::{
-        ApprovalRules, Filesystem, IdentityRules, MAX_PROFILE_BYTES, ModeRules, NetworkRules,
-        ObservabilityRules, Profile, ProfileError, SandboxRules, Syntax, ToolRules,
+        ApprovalRules, BudgetLimits, BudgetRules, Filesystem, IdentityRules, MAX_PROFILE_BYTES,
+        ModeRules, NetworkRules, ObservabilityRules, Profile, ProfileError, SandboxRules, Syntax,
+        ToolRules, UNLIMITED,
     },
     reference::{manifest_reference, schema_reference},
     route::{Governing, RoutePolicy},

@@ -50,6 +50,8 @@ pub struct Profile {
     pub tools: ToolRules,
     /// How calls are approved that need it.
     pub approvals: ApprovalRules,
+    /// What calls may spend.
+    pub budgets: BudgetRules,
     /// How much may happen without a person.
     pub modes: ModeRules,
     /// What is recorded, and what is not.
@@ -182,6 +184,35 @@ pub struct ApprovalRules {
     pub wait_ms: u64,
     /// How long a consent counts at most, in milliseconds.
     pub grant_ms: u64,
+}
+
+/// What stands for no limit.
+pub const UNLIMITED: u64 = 1 << 53;
+
+/// What calls may spend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BudgetRules {
+    /// The calls of a thread, from its beginning.
+    pub thread: BudgetLimits,
+    /// Those of an agent, in a day (UTC).
+    pub agent_day: BudgetLimits,
+    /// Those of a tenant, in a day (UTC).
+    pub tenant_day: BudgetLimits,
+    /// How often in a row the same call may fail the same way in a thread.
+    pub equal_failures: u64,
+}
+
+/// What some calls may spend together; [`UNLIMITED`] stands for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BudgetLimits {
+    /// Calls that run.
+    pub calls: u64,
+    /// The time that they run, in milliseconds.
+    pub time_ms: u64,
+    /// What they write, in bytes.
+    pub output_bytes: u64,
+    /// Calls that people are asked about.
+    pub approvals: u64,
 }
 
 /// How much may happen without a person. A call can ask for less, and never for more.
@@ -386,6 +417,7 @@ impl Profile {
                 scopes: BTreeMap::new(),
             },
             approvals: ApprovalRules::default(),
+            budgets: BudgetRules::default(),
             modes: ModeRules {
                 ceiling: RunMode::ReadOnly,
                 schedule: RunMode::ReadOnly,

@@ -17,6 +17,7 @@ use super::{
     lodge::{Lodged, Stay, Wish},
     opening::Noted,
     place::Places,
+    spent::Kind,
     switched::{About, between},
 };
 use crate::{
@@ -171,6 +172,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let denied = identified.refuse(Reason::KillSwitch, &why, None);
             return tell(told, self.refuse(denied));
         }
+        let kind = Kind::of(identified.facts(), &policy);
+        if approved.is_none()
+            && let Some(why) = kind.as_ref().and_then(|kind| self.loops(kind))
+        {
+            let denied = identified.refuse(Reason::LoopDetected, &why, None);
+            return tell(told, self.refuse(denied));
+        }
+        let reservation = match self.reserve(identified.facts(), &policy) {
+            Ok(reservation) => reservation,
+            Err(_) if approved.is_some() => return tell(told, Told::Later(decision)),
+            Err(why) => {
+                let denied = identified.refuse(Reason::BudgetExhausted, &why, None);
+                return tell(told, self.refuse(denied));
+            }
+        };
         progress.runs();
         progress.done("line");
         let ask = &identified.facts().ask;
@@ -183,10 +199,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let mut lodged = match self.lodge(&wish).await {
             Ok(lodged) => lodged,
-            Err(error) if approved.is_some() && passes(error.reason()) => {
-                return tell(told, Told::Later(decision));
+            Err(error) => {
+                let answer = match approved.is_some() && passes(error.reason()) {
+                    true => Told::Later(decision),
+                    false => self.refuse(turned_away(identified, &error)),
+                };
+                self.settle_budget(reservation, &answer);
+                return tell(told, answer);
             }
-            Err(error) => return tell(told, self.refuse(turned_away(identified, &error))),
         };
         progress.done("session");
         let caller = Caller {
@@ -206,6 +226,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let answer = self.run(identified, &mut lodged, &policy, caller).await;
         // If it is not on disk by now, it is gone, and an answer that names it says nothing wrong.
         lodged.noted.done().await;
+        self.settle_budget(reservation, &answer);
+        if let Some(kind) = &kind {
+            self.remember_end(kind, &answer);
+        }
         tell(told, answer);
         if lodged.stay == Stay::Once {
             // If the keeper does not answer, the session ends when it has been idle for too long.

@@ -104,6 +104,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let why = "the call needs approval, and what it would read from a person or a pipe cannot be approved: send it as a file";
             return deny(held, Reason::InvalidCall, why.to_owned());
         }
+        if let Err(why) = self.spend_approval(facts, policy) {
+            return deny(held, Reason::BudgetExhausted, why);
+        }
         let (originals, by) = (&keep.originals, keep.by);
         let kept = Kept::new(
             facts,

@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use casemate_authority::Switchboard;
+use casemate_authority::{Budgets, Switchboard};
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Code, Demand, Images, Key, NewCall, Parts,
     Proposed, Renewal, SessionStores, Sessions, Stores, Told,
@@ -129,6 +132,7 @@ pub(crate) struct House {
     pub(crate) switches: Switchboard,
     pub(crate) approvers: FakeApprovers,
     pub(crate) barred: Arc<Mutex<Vec<String>>>,
+    gateways: AtomicUsize,
 }
 
 impl House {
@@ -147,6 +151,7 @@ impl House {
             others: Vec::new(),
             approvers: FakeApprovers::default(),
             barred: Arc::default(),
+            gateways: AtomicUsize::new(0),
             capacity: Capacity {
                 bounds: Bounds {
                     calls: 64,
@@ -163,6 +168,9 @@ impl House {
             inner: self.world.stores(),
             open: tokio::sync::Mutex::default(),
         };
+        // One process has them at a time, and tests have several gateways in one.
+        let number = self.gateways.fetch_add(1, Ordering::Relaxed);
+        let budgets = self.world.dir.path().join(format!("budgets{number}"));
         Arc::new(Sessions::new(Parts {
             keeper: self.keeper.clone(),
             stores,
@@ -172,6 +180,7 @@ impl House {
             policies: Box::new(Arc::new(self.governing())),
             images: Box::new(OneImage),
             board: Arc::clone(self.switches.board()),
+            budgets: Budgets::open(&budgets).unwrap(),
             approvers: Box::new(self.approvers.clone()),
             renewal: Box::new(Renews {
                 clock: self.world.clock.clone(),

@@ -20,5 +20,6 @@ mod records;
 mod refusals;
 mod session_keeper;
 mod sessions;
+mod spent;
 mod waits;
 mod world;

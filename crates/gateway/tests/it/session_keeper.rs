@@ -56,7 +56,7 @@ struct State {
 
 /// The keeper. Clones are the same one.
 ///
-/// Programs: `true`; `write N` writes N bytes; `wait` runs until [`FakeSessions::release`].
+/// Programs: `true`; `false`; `write N` writes N bytes; `wait` runs until [`FakeSessions::release`].
 #[derive(Clone, Debug)]
 pub(crate) struct FakeSessions {
     state: Arc<Mutex<State>>,
@@ -428,6 +428,7 @@ impl Sandbox for FakePlace {
                 _ = io.control.recv() => answer.cause = Cause::Cancelled,
                 () = io.events.closed() => answer.cause = Cause::Cancelled,
             },
+            Some("false") => answer.exit = Some(Exit::Code(1)),
             Some("write") => {
                 let bytes = words[1].parse().unwrap();
                 let event = Event::Output(Stream::Stdout, vec![b'x'; bytes]);

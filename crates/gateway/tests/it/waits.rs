@@ -526,7 +526,7 @@ async fn a_call_is_taken_back_or_replaced() {
     assert_eq!(runs(&house), 1);
 }
 
-/// R63: every mode of a run is a ceiling: with review, a write waits; a call cannot raise its own, and a clock's is lower.
+/// Every mode of a run is a ceiling: with review, a write waits; a call cannot raise its own, and a clock's is lower.
 #[tokio::test]
 async fn a_mode_is_a_ceiling() {
     use casemate_gateway::{Demand, NewCall};

@@ -1,0 +1,220 @@
+//! Budgets and loops: what a call may spend, and whether it only does again what failed.
+
+use casemate_authority::{
+    Amounts, BudgetError, BudgetRule, LoopKey, LoopLimit, Period, Reservation, Resource, Scope,
+    Spender,
+};
+use casemate_model::{Digest, Exit, OutcomeStatus, Reason};
+use casemate_policy::{BudgetRules, RoutePolicy, UNLIMITED};
+use casemate_ports::SessionKeeper;
+
+use super::{SessionStores, Sessions, Told};
+use crate::{Ask, Facts, error::chain};
+
+/// The thread of calls that name none: they share no budget of a thread, as they are alone in it.
+const NO_THREAD: &str = "-";
+
+/// What a call is, as far as loops are concerned.
+pub(super) struct Kind {
+    tenant: String,
+    agent: String,
+    thread: String,
+    tool: String,
+    arguments: Digest,
+    limit: LoopLimit,
+}
+
+impl Kind {
+    /// Nothing for a call that is in no thread: it has no past.
+    pub(super) fn of(facts: &Facts, policy: &RoutePolicy) -> Option<Self> {
+        let ask = &facts.ask;
+        let thread = ask.within.as_ref()?.thread.clone()?;
+        let limit = u32::try_from(policy.budgets.equal_failures).unwrap_or(u32::MAX);
+        Some(Self {
+            tenant: facts.tenant().to_owned(),
+            agent: ask.agent.clone(),
+            thread,
+            tool: ask.tool.clone(),
+            arguments: arguments(ask)?,
+            limit: LoopLimit::new(limit).unwrap_or_default(),
+        })
+    }
+
+    fn key(&self) -> LoopKey<'_> {
+        LoopKey {
+            tenant: &self.tenant,
+            agent: &self.agent,
+            thread: &self.thread,
+            tool: &self.tool,
+            arguments: self.arguments,
+        }
+    }
+}
+
+/// What is asked for, in short.
+fn arguments(ask: &Ask) -> Option<Digest> {
+    let code = ask.code.as_ref().map(|code| Digest::of(&code.source));
+    let all = (&ask.command.argv, &ask.command.env, code);
+    serde_json::to_vec(&all).ok().map(|json| Digest::of(&json))
+}
+
+fn rules(budgets: &BudgetRules) -> Vec<BudgetRule> {
+    let scopes = [
+        (Scope::Thread, Period::Total, budgets.thread),
+        (Scope::Agent, Period::Day, budgets.agent_day),
+        (Scope::Tenant, Period::Day, budgets.tenant_day),
+    ];
+    let of = |(scope, per, budget): (_, _, casemate_policy::BudgetLimits)| {
+        let limits = [
+            (Resource::Calls, budget.calls),
+            (Resource::TimeMs, budget.time_ms),
+            (Resource::Bytes, budget.output_bytes),
+            (Resource::Approvals, budget.approvals),
+        ];
+        limits.map(|(resource, limit)| BudgetRule {
+            scope,
+            per,
+            resource,
+            limit,
+        })
+    };
+    let all = scopes.into_iter().flat_map(of);
+    all.filter(|rule| rule.limit < UNLIMITED).collect()
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Sets aside what the call may spend at most.
+    pub(super) fn reserve(
+        &self,
+        facts: &Facts,
+        policy: &RoutePolicy,
+    ) -> Result<Option<Reservation>, String> {
+        let limits = facts.ask.limits.at_most(&policy.sandbox.limits);
+        let amounts = Amounts::default()
+            .with(Resource::Calls, 1)
+            .with(Resource::TimeMs, limits.wall_ms)
+            .with(Resource::Bytes, limits.output_bytes);
+        self.set_aside(facts, policy, &amounts)
+    }
+
+    /// Spends one approval of those that may be asked for.
+    pub(super) fn spend_approval(&self, facts: &Facts, policy: &RoutePolicy) -> Result<(), String> {
+        let amounts = Amounts::default().with(Resource::Approvals, 1);
+        match self.set_aside(facts, policy, &amounts)? {
+            None => Ok(()),
+            Some(reservation) => self
+                .budgets
+                .settle(reservation, &amounts)
+                .map_err(|error| chain(&error)),
+        }
+    }
+
+    fn set_aside(
+        &self,
+        facts: &Facts,
+        policy: &RoutePolicy,
+        amounts: &Amounts,
+    ) -> Result<Option<Reservation>, String> {
+        let rules = rules(&policy.budgets);
+        if rules.is_empty() {
+            return Ok(None);
+        }
+        let within = facts.ask.within.as_ref();
+        let thread = within.and_then(|within| within.thread.as_deref());
+        let spender = Spender {
+            tenant: facts.tenant(),
+            agent: &facts.ask.agent,
+            thread: thread.unwrap_or(NO_THREAD),
+        };
+        let rules: Vec<_> = match thread {
+            Some(_) => rules,
+            // Whatever is in no thread is its own.
+            None => rules
+                .into_iter()
+                .map(|rule| match rule.scope {
+                    Scope::Thread => BudgetRule {
+                        scope: Scope::Call,
+                        ..rule
+                    },
+                    _ => rule,
+                })
+                .collect(),
+        };
+        let at_ms = self.clock.now_ms();
+        match self.budgets.reserve(&spender, &rules, amounts, at_ms) {
+            Ok(reservation) => Ok(Some(reservation)),
+            Err(BudgetError::Exhausted(exhausted)) => Err(exhausted.to_string()),
+            // Whatever cannot be counted is not spent (I1).
+            Err(error) => Err(format!("the budgets cannot be used: {}", chain(&error))),
+        }
+    }
+
+    /// Counts what a call really spent. What cannot be counted stays set aside.
+    pub(super) fn settle_budget(&self, reservation: Option<Reservation>, told: &Told) {
+        let Some(reservation) = reservation else {
+            return;
+        };
+        let settled = match told {
+            Told::Released(released) if released.replayed().is_none() => {
+                let outcome = released.outcome();
+                let bytes = outcome.stdout_bytes.saturating_add(outcome.stderr_bytes);
+                let spent = Amounts::default()
+                    .with(Resource::Calls, 1)
+                    .with(Resource::TimeMs, outcome.usage.wall_ms)
+                    .with(Resource::Bytes, bytes);
+                self.budgets.settle(reservation, &spent)
+            }
+            // Nobody knows what it spent.
+            Told::Unrecorded(..) => return drop(reservation),
+            _ => self.budgets.release(reservation),
+        };
+        drop(settled);
+    }
+
+    /// Why a call is not tried again, if it only does what failed.
+    pub(super) fn loops(&self, kind: &Kind) -> Option<String> {
+        let checked = self.loops.check(&kind.key(), kind.limit);
+        checked.err().map(|looping| looping.to_string())
+    }
+
+    /// Remembers how a call ended. Whatever succeeds in a thread is progress: what failed before may be tried again.
+    pub(super) fn remember_end(&self, kind: &Kind, told: &Told) {
+        let cause = match told {
+            Told::Released(released) => {
+                let outcome = released.outcome();
+                if outcome.status == OutcomeStatus::Succeeded {
+                    self.loops.clear(&kind.tenant, &kind.agent, &kind.thread);
+                    return;
+                }
+                match outcome.exit {
+                    Some(Exit::Code(code)) => {
+                        format!("{} with exit code {code}", outcome.cause.as_str())
+                    }
+                    _ => outcome.cause.as_str().to_owned(),
+                }
+            }
+            Told::Refused(refused) if counts(refused.facts().reason()) => {
+                refused.facts().reason().as_str().to_owned()
+            }
+            _ => return,
+        };
+        self.loops.seen(&kind.key(), kind.limit, &cause);
+    }
+}
+
+/// Whether a refusal is about the call. Others pass, or are about what only an operator can change.
+const fn counts(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::Allowed
+            | Reason::LoopDetected
+            | Reason::KillSwitch
+            | Reason::Overloaded
+            | Reason::QuotaExceeded
+            | Reason::CallInFlight
+            | Reason::IsolationUnavailable
+            | Reason::RecordUnavailable
+            | Reason::PolicyError
+            | Reason::SessionGone
+    )
+}

@@ -1,0 +1,148 @@
+//! Budgets, loops and switches: what stops a call that nothing else would stop.
+
+use casemate_authority::{Position, SwitchKind, Throw};
+use casemate_gateway::Told;
+use casemate_ledger::Kind;
+use casemate_model::Reason;
+
+use crate::{
+    house::{House, ends, in_thread, ran, refused},
+    session_keeper::Step,
+};
+
+fn runs(house: &House) -> usize {
+    let steps = house.keeper.steps();
+    let runs = steps.iter().filter(|step| matches!(step, Step::Run(..)));
+    runs.count()
+}
+
+/// R65, R159: a budget is set aside before a call and counted after it; when it is used up, nothing runs, and that is on record.
+#[tokio::test]
+async fn a_budget_is_not_exceeded() {
+    let house = House::with("thread", "\n[budgets.thread]\ncalls = 2\n");
+    let rooms = house.rooms();
+    for _ in 0..2 {
+        ran(&house.call(&rooms, in_thread("t", &["true"])).await);
+    }
+    let (reason, detail) = refused(&house.call(&rooms, in_thread("t", &["true"])).await);
+    assert_eq!(reason, Reason::BudgetExhausted, "{detail}");
+    assert!(detail.contains("2 calls for each thread"), "{detail}");
+    assert_eq!(runs(&house), 2);
+    assert_eq!(house.world.kinds().last(), Some(&Kind::Denied));
+    // Another thread has its own.
+    ran(&house.call(&rooms, in_thread("u", &["true"])).await);
+}
+
+/// What a call did not use is given back; what others have set aside is not there.
+#[tokio::test]
+async fn what_is_set_aside_is_given_back() {
+    let house = House::with("thread", "\n[budgets.agent_day]\ntime_ms = 130_000\n");
+    let rooms = house.rooms();
+    // Each sets 60 s aside, and uses 12 ms.
+    for _ in 0..5 {
+        ran(&house.call(&rooms, in_thread("t", &["true"])).await);
+    }
+    let waits = |thread: &'static str| house.call(&rooms, in_thread(thread, &["wait"]));
+    let third = async {
+        while house.keeper.running() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let told = house.call(&rooms, in_thread("c", &["true"])).await;
+        house.keeper.release(2);
+        refused(&told)
+    };
+    let (first, second, (reason, detail)) = tokio::join!(waits("a"), waits("b"), third);
+    ran(&first);
+    ran(&second);
+    assert_eq!(reason, Reason::BudgetExhausted, "{detail}");
+    ran(&house.call(&rooms, in_thread("c", &["true"])).await);
+}
+
+/// The same failure three times in a row stops the call in its thread; progress, another thread or another call does not.
+#[tokio::test]
+async fn a_loop_is_stopped() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let fails = |thread: &str| house.call(&rooms, in_thread(thread, &["false"]));
+    for _ in 0..3 {
+        ran(&fails("t").await);
+    }
+    let (reason, detail) = refused(&fails("t").await);
+    assert_eq!(reason, Reason::LoopDetected, "{detail}");
+    assert_eq!(runs(&house), 3);
+    ran(&fails("u").await);
+    ran(&house.call(&rooms, in_thread("t", &["false", "2"])).await);
+    let (reason, _) = refused(&fails("t").await);
+    assert_eq!(
+        reason,
+        Reason::LoopDetected,
+        "another failure is no progress"
+    );
+    ran(&house.call(&rooms, in_thread("t", &["true"])).await);
+    ran(&fails("t").await);
+}
+
+/// A denial counts as a failure: whoever is told no three times is not asked about a fourth.
+#[tokio::test]
+async fn equal_denials_are_a_loop() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let ask = || {
+        let mut ask = in_thread("t", &["true"]);
+        ask.tool = "rocket".into();
+        ask
+    };
+    for _ in 0..3 {
+        let (reason, _) = refused(&house.call(&rooms, ask()).await);
+        assert_ne!(reason, Reason::LoopDetected);
+    }
+    let (reason, _) = refused(&house.call(&rooms, ask()).await);
+    assert_eq!(reason, Reason::LoopDetected);
+}
+
+/// R258: a switch that is thrown between any two steps of a call stops it: waiting, decided, or running.
+#[tokio::test]
+async fn a_switch_stops_a_call_between_any_two_steps() {
+    let throw = |house: &House, to| {
+        house
+            .switches
+            .throw(Throw {
+                kind: SwitchKind::Tool,
+                name: "shell".into(),
+                tenant: None,
+                to,
+                who: "an operator".into(),
+                reason: "an incident".into(),
+                at_ms: 1,
+            })
+            .unwrap()
+    };
+    // While it runs, and off and on again at once: it does not go on.
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let thrown = async {
+        while house.keeper.running() < 1 {
+            tokio::task::yield_now().await;
+        }
+        throw(&house, Position::Off);
+        throw(&house, Position::On);
+        rooms.switches_thrown();
+    };
+    let call = house.call(&rooms, in_thread("t", &["wait"]));
+    let (told, ()) = tokio::join!(call, thrown);
+    let Told::Released(released) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(released.outcome().cause.as_str(), "cancelled");
+    let trouble = released.trouble().unwrap();
+    assert!(trouble.contains("tool `shell`"), "{trouble}");
+    // While it waits in line behind another of its lane.
+    let (_ends, _io) = ends();
+    throw(&house, Position::Off);
+    let (reason, detail) = refused(&house.call(&rooms, in_thread("t", &["true"])).await);
+    assert_eq!(reason, Reason::KillSwitch);
+    assert!(detail.contains("shell"), "{detail}");
+    assert_eq!(runs(&house), 1);
+    throw(&house, Position::On);
+    ran(&house.call(&rooms, in_thread("t", &["true"])).await);
+}
