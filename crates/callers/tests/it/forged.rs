@@ -5,8 +5,7 @@ use casemate_callers::{Algorithm, MAX_TOKEN_BYTES, RefusalCode as Code};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Fixture, NOW, NOW_S, Scripted, TestKey, b64, claims, config, jwks, refused,
-    verifier_of,
+    Fixture, NOW, NOW_S, Scripted, TestKey, b64, claims, config, jwks, refused, verifier_of,
 };
 
 /// R136: without a signature nothing is believed, however the header says it.
@@ -14,7 +13,9 @@ use crate::support::{
 fn none_is_no_algorithm() {
     let fixture = Fixture::new();
     let payload = b64(claims().to_string());
-    for alg in ["none", "None", "NONE", "nOnE", "", "EdDSA ", "eddsa", "ED25519", "Ed448"] {
+    for alg in [
+        "none", "None", "NONE", "nOnE", "", "EdDSA ", "eddsa", "ED25519", "Ed448",
+    ] {
         let header = b64(json!({"alg": alg, "kid": "k1", "typ": "JWT"}).to_string());
         let signed = format!("{header}.{payload}");
         refused(fixture.verify(&format!("{signed}.")), Code::Malformed);
@@ -25,7 +26,10 @@ fn none_is_no_algorithm() {
         json!({"alg": null, "kid": "k1", "typ": "JWT"}),
         json!({"alg": ["EdDSA"], "kid": "k1", "typ": "JWT"}),
     ] {
-        refused(fixture.verify(&fixture.key.sign(&header, &claims())), Code::Algorithm);
+        refused(
+            fixture.verify(&fixture.key.sign(&header, &claims())),
+            Code::Algorithm,
+        );
     }
 }
 
@@ -59,15 +63,24 @@ fn a_shared_secret_in_a_key_set_verifies_nothing() {
     let key = TestKey::new("EdDSA", "k2");
     let header = json!({"alg": "HS256", "kid": "k1", "typ": "JWT"});
     let signed = format!("{}.{}", b64(header.to_string()), b64(claims().to_string()));
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+    let tag = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, secret),
+        signed.as_bytes(),
+    );
     let by_secret = format!("{signed}.{}", b64(tag.as_ref()));
     let both = verifier_of(config(), Scripted::new(&json!({"keys": [oct, key.jwk()]})));
     refused(both.verify(&by_secret, NOW), Code::Algorithm);
     assert!(both.verify(&key.token(&claims()), NOW).is_ok());
-    let named = TestKey { kid: "k1".to_owned(), ..key };
+    let named = TestKey {
+        kid: "k1".to_owned(),
+        ..key
+    };
     refused(both.verify(&named.token(&claims()), NOW), Code::UnknownKey);
     let alone = verifier_of(config(), Scripted::new(&json!({"keys": [oct]})));
-    refused(alone.verify(&named.token(&claims()), NOW), Code::KeysUnavailable);
+    refused(
+        alone.verify(&named.token(&claims()), NOW),
+        Code::KeysUnavailable,
+    );
 }
 
 /// R136: an algorithm that the key is not for, or that nobody allowed, is refused before anything is verified.
@@ -80,8 +93,14 @@ fn the_algorithm_is_the_keys() {
     let set = json!({"keys": [ed.jwk(), ec.jwk(), rs.jwk(), only_ps]});
     let verifier = verifier_of(config(), Scripted::new(&set));
     for key in [&ed, &ec, &rs, &ps] {
-        assert!(verifier.verify(&key.token(&claims()), NOW).is_ok(), "{}", key.alg);
-        for other in ["EdDSA", "ES256", "ES384", "RS256", "RS512", "PS256", "PS384"] {
+        assert!(
+            verifier.verify(&key.token(&claims()), NOW).is_ok(),
+            "{}",
+            key.alg
+        );
+        for other in [
+            "EdDSA", "ES256", "ES384", "RS256", "RS512", "PS256", "PS384",
+        ] {
             if other != key.alg {
                 let header = json!({"alg": other, "kid": key.kid, "typ": "JWT"});
                 let result = verifier.verify(&key.sign(&header, &claims()), NOW);
@@ -110,12 +129,21 @@ fn the_key_is_the_one_that_is_named() {
     let verify = |header: Value| verifier.verify(&one.sign(&header, &claims()), NOW);
     let named = |kid: Value| json!({"alg": "EdDSA", "kid": kid, "typ": "JWT"});
     assert!(verify(named(json!("k1"))).is_ok());
-    refused(verify(json!({"alg": "EdDSA", "typ": "JWT"})), Code::MissingKeyId);
+    refused(
+        verify(json!({"alg": "EdDSA", "typ": "JWT"})),
+        Code::MissingKeyId,
+    );
     refused(verify(named(json!("k2"))), Code::Signature);
     for kid in ["k3", "K1", "k1 ", "../k1", "k1\u{0}"] {
         refused(verify(named(json!(kid))), Code::UnknownKey);
     }
-    for kid in [json!(""), json!(1), json!(null), json!(["k1"]), json!("k".repeat(257))] {
+    for kid in [
+        json!(""),
+        json!(1),
+        json!(null),
+        json!(["k1"]),
+        json!("k".repeat(257)),
+    ] {
         refused(verify(named(kid)), Code::InvalidClaim);
     }
 }
@@ -138,12 +166,19 @@ fn headers_that_bring_keys_or_rules_are_refused() {
     ] {
         let mut header = fixture.key.header();
         header[name] = value;
-        refused(fixture.verify(&fixture.key.sign(&header, &claims())), Code::Header);
+        refused(
+            fixture.verify(&fixture.key.sign(&header, &claims())),
+            Code::Header,
+        );
         refused(fixture.verify(&mine.sign(&header, &claims())), Code::Header);
     }
     let mut header = fixture.key.header();
     header["x5t"] = json!("AAAA");
-    assert!(fixture.verify(&fixture.key.sign(&header, &claims())).is_ok());
+    assert!(
+        fixture
+            .verify(&fixture.key.sign(&header, &claims()))
+            .is_ok()
+    );
 }
 
 /// A token of another kind proves nothing, whoever signed it.
@@ -157,12 +192,22 @@ fn the_type_is_an_access_tokens() {
     for good in ["JWT", "jwt", "at+jwt", "application/at+jwt"] {
         assert!(typed(json!(good)).is_ok(), "{good}");
     }
-    for bad in ["dpop+jwt", "casemate-envelope+jwt", "logout+jwt", "JWE", "", "id_token"] {
+    for bad in [
+        "dpop+jwt",
+        "casemate-envelope+jwt",
+        "logout+jwt",
+        "JWE",
+        "",
+        "id_token",
+    ] {
         refused(typed(json!(bad)), Code::Type);
     }
     refused(typed(json!(1)), Code::Type);
     let untyped = json!({"alg": "EdDSA", "kid": "k1"});
-    refused(fixture.verify(&fixture.key.sign(&untyped, &claims())), Code::Type);
+    refused(
+        fixture.verify(&fixture.key.sign(&untyped, &claims())),
+        Code::Type,
+    );
 }
 
 /// R136: what is said twice is refused at every depth, also when it is properly signed.
@@ -181,13 +226,28 @@ fn nothing_is_said_twice() {
         payload.replace(r#""a":1"#, r#""a":[{"b":{"c":1,"c":2}}]"#),
     ];
     for payload in payloads {
-        refused(fixture.verify(&fixture.key.sign_text(&header, &payload)), Code::Duplicate);
+        refused(
+            fixture.verify(&fixture.key.sign_text(&header, &payload)),
+            Code::Duplicate,
+        );
     }
-    for member in [r#""alg":"none""#, r#""kid":"k2""#, r#""typ":"JWT""#, r#""x":{"y":1,"y":1}"#] {
+    for member in [
+        r#""alg":"none""#,
+        r#""kid":"k2""#,
+        r#""typ":"JWT""#,
+        r#""x":{"y":1,"y":1}"#,
+    ] {
         let header = twice(&header, member);
-        refused(fixture.verify(&fixture.key.sign_text(&header, &payload)), Code::Duplicate);
+        refused(
+            fixture.verify(&fixture.key.sign_text(&header, &payload)),
+            Code::Duplicate,
+        );
     }
-    assert!(fixture.verify(&fixture.key.sign_text(&header, &payload)).is_ok());
+    assert!(
+        fixture
+            .verify(&fixture.key.sign_text(&header, &payload))
+            .is_ok()
+    );
 }
 
 /// I15: what is too large is refused for its size, before anything of it is read.
@@ -204,8 +264,12 @@ fn a_huge_token_is_refused() {
     for _ in 0..1_000 {
         deep = format!("[{deep}]");
     }
-    let payload = claims().to_string().replacen('{', &format!("{{\"d\":{deep},"), 1);
-    let token = fixture.key.sign_text(&fixture.key.header().to_string(), &payload);
+    let payload = claims()
+        .to_string()
+        .replacen('{', &format!("{{\"d\":{deep},"), 1);
+    let token = fixture
+        .key
+        .sign_text(&fixture.key.header().to_string(), &payload);
     refused(fixture.verify(&token), Code::Malformed);
 }
 
@@ -262,10 +326,15 @@ fn refusals_repeat_nothing() {
     for token in [
         fixture.key.token(&claims),
         fixture.key.sign(&header, &crate::support::claims()),
-        fixture.key.token(&crate::support::claims_with("sub", json!("SECRET\n"))),
+        fixture
+            .key
+            .token(&crate::support::claims_with("sub", json!("SECRET\n"))),
         "SECRET.SECRET.SECRET".to_owned(),
     ] {
         let refusal = fixture.verify(&token).unwrap_err();
-        assert!(!format!("{refusal} {refusal:?}").contains("SECRET"), "{refusal:?}");
+        assert!(
+            !format!("{refusal} {refusal:?}").contains("SECRET"),
+            "{refusal:?}"
+        );
     }
 }

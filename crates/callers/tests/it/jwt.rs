@@ -4,8 +4,8 @@ use casemate_callers::{Authority, Permission, RefusalCode as Code, Role};
 use serde_json::{Value, json};
 
 use crate::support::{
-    AUDIENCE, Fixture, HOUR_S, ISSUER, NOW, NOW_S, TestKey, claims, claims_with, config, jwks,
-    refused, set, verifier_of, Scripted,
+    AUDIENCE, Fixture, HOUR_S, ISSUER, NOW, NOW_S, Scripted, TestKey, claims, claims_with, config,
+    jwks, refused, set, verifier_of,
 };
 
 /// R126, R136: issuer, audience, expiry, subject, tenant and scopes come from a verified token.
@@ -52,8 +52,19 @@ fn claims_are_found_where_the_issuer_puts_them() {
 #[test]
 fn roles_mean_only_what_is_mapped() {
     let fixture = Fixture::new();
-    for roles in [json!(["administrator", "approver"]), json!("operator"), json!([]), Value::Null] {
-        assert!(fixture.with_claim("roles", roles).unwrap().roles().is_empty());
+    for roles in [
+        json!(["administrator", "approver"]),
+        json!("operator"),
+        json!([]),
+        Value::Null,
+    ] {
+        assert!(
+            fixture
+                .with_claim("roles", roles)
+                .unwrap()
+                .roles()
+                .is_empty()
+        );
     }
     for roles in [json!(1), json!({"a": 1}), json!([1]), json!(vec!["r"; 257])] {
         refused(fixture.with_claim("roles", roles), Code::InvalidClaim);
@@ -102,21 +113,38 @@ fn issuers_are_not_confused() {
     .unwrap();
     assert!(verifier.verify(&one.token(&claims()), NOW).is_ok());
     // The second issuer signs for the first, with a key of the same name.
-    refused(verifier.verify(&other.token(&claims()), NOW), Code::Signature);
+    refused(
+        verifier.verify(&other.token(&claims()), NOW),
+        Code::Signature,
+    );
     let from_second = claims_with("iss", json!("https://second.example"));
-    refused(verifier.verify(&other.token(&from_second), NOW), Code::Audience);
-    refused(verifier.verify(&one.token(&from_second), NOW), Code::Signature);
+    refused(
+        verifier.verify(&other.token(&from_second), NOW),
+        Code::Audience,
+    );
+    refused(
+        verifier.verify(&one.token(&from_second), NOW),
+        Code::Signature,
+    );
 }
 
 /// R136: nobody else is believed, however much the name is alike.
 #[test]
 fn the_issuer_is_known_to_the_byte() {
     let fixture = Fixture::new();
-    for issuer in ["https://login.example/", "https://login.Example", "", "https://evil.example"] {
+    for issuer in [
+        "https://login.example/",
+        "https://login.Example",
+        "",
+        "https://evil.example",
+    ] {
         refused(fixture.with_claim("iss", json!(issuer)), Code::Issuer);
     }
     refused(fixture.with_claim("iss", Value::Null), Code::MissingClaim);
-    refused(fixture.with_claim("iss", json!([ISSUER])), Code::MissingClaim);
+    refused(
+        fixture.with_claim("iss", json!([ISSUER])),
+        Code::MissingClaim,
+    );
 }
 
 /// R136: a token has an end, and it is to come.

@@ -19,5 +19,4 @@ mod jwt;
 mod mutation;
 mod narrowing;
 mod rotation;
-mod speed;
 mod support;

@@ -55,8 +55,12 @@ impl TestKey {
     pub(crate) fn new(alg: &'static str, kid: &str) -> Self {
         let signer = match alg {
             "EdDSA" => Signer::Ed(Ed25519KeyPair::generate().unwrap()),
-            "ES256" => Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()),
-            "ES384" => Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap()),
+            "ES256" => {
+                Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+            }
+            "ES384" => {
+                Signer::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())
+            }
             _ => Signer::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()),
         };
         let kid = kid.to_owned();
@@ -110,14 +114,19 @@ impl TestKey {
         let random = SystemRandom::new();
         let signature = match &self.signer {
             Signer::Ed(pair) => pair.sign(signed.as_bytes()).as_ref().to_vec(),
-            Signer::Ec(pair) => pair.sign(&random, signed.as_bytes()).unwrap().as_ref().to_vec(),
+            Signer::Ec(pair) => pair
+                .sign(&random, signed.as_bytes())
+                .unwrap()
+                .as_ref()
+                .to_vec(),
             Signer::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 let padding: &'static dyn aws_lc_rs::signature::RsaEncoding = match self.alg {
                     "PS256" => &RSA_PSS_SHA256,
                     _ => &RSA_PKCS1_SHA256,
                 };
-                pair.sign(padding, &random, signed.as_bytes(), &mut signature).unwrap();
+                pair.sign(padding, &random, signed.as_bytes(), &mut signature)
+                    .unwrap();
                 signature
             }
         };
@@ -147,7 +156,10 @@ pub(crate) fn claims_with(name: &str, value: Value) -> Value {
     let mut claims = claims();
     match value {
         Value::Null => claims.as_object_mut().unwrap().remove(name),
-        value => claims.as_object_mut().unwrap().insert(name.to_owned(), value),
+        value => claims
+            .as_object_mut()
+            .unwrap()
+            .insert(name.to_owned(), value),
     };
     claims
 }
