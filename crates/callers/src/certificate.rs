@@ -63,6 +63,7 @@ impl CertRules {
         if rules.len() > MAX_CERTIFICATE_RULES {
             return Err(ConfigError::TooManyRules);
         }
+        check_name("audience", audience)?;
         let (mut uris, mut hosts) = (BTreeMap::new(), BTreeMap::new());
         for rule in rules {
             check_name("subject", &rule.subject)?;

@@ -15,6 +15,8 @@ use rustix::{
     io::Errno,
 };
 
+use zeroize::Zeroizing;
+
 use crate::{key_cache::lock, limits::LOCK_WAIT_MS};
 
 const LOCK_RETRY_MS: u64 = 1;
@@ -158,7 +160,7 @@ impl<T> Kept<T> {
         max: u64,
         parse: fn(&[u8]) -> Result<T, BadLine>,
     ) -> Result<Self, FileError> {
-        create(path, || Ok(Vec::new()))?;
+        create(path, || Ok::<_, FileError>(Zeroizing::default()))?;
         let kept = Self {
             path: path.to_owned(),
             max,
@@ -265,8 +267,9 @@ pub(crate) fn read(path: &Path, max: u64, privacy: Privacy) -> Result<Vec<u8>, F
 /// Makes the file at `path` with what `content` gives, if there is none.
 pub(crate) fn create<E: From<FileError>>(
     path: &Path,
-    content: impl FnOnce() -> Result<Vec<u8>, E>,
+    content: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, E>,
 ) -> Result<(), E> {
+    check_directory(path)?;
     let held = Held::take(path)?;
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(()),
@@ -275,6 +278,24 @@ pub(crate) fn create<E: From<FileError>>(
         }
         Err(error) => Err(failed("look at", path)(error).into()),
     }
+}
+
+/// Who can write to a directory can put another file in the place of ours.
+fn check_directory(path: &Path) -> Result<(), FileError> {
+    let path = directory(path);
+    let found = fs::metadata(path).map_err(failed("look at", path))?;
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    let user = rustix::process::geteuid().as_raw();
+    if (owner == user || owner == ROOT) && mode & OTHERS_WRITE == 0 {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    Err(FileError::OpenToOthers { path, owner, mode })
+}
+
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    parent.unwrap_or(Path::new("."))
 }
 
 fn replace(_: &Held, path: &Path, content: &[u8]) -> Result<(), FileError> {
@@ -295,8 +316,7 @@ fn replace(_: &Held, path: &Path, content: &[u8]) -> Result<(), FileError> {
         .and_then(|()| file.sync_all())
         .map_err(failed("write", &new))?;
     fs::rename(&new, path).map_err(failed("replace", path))?;
-    let parent = path.parent().filter(|parent| *parent != Path::new(""));
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = directory(path);
     File::open(parent)
         .and_then(|parent| parent.sync_all())
         .map_err(failed("sync", parent))

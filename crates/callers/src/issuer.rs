@@ -17,6 +17,9 @@ use crate::{
     names::is_name,
 };
 
+/// How the names of our own issuers begin: of local users, API keys and certificates.
+const RESERVED: &[&str] = &["local", "casemate:"];
+
 /// An issuer of tokens, as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +37,8 @@ pub struct IssuerConfig {
     /// The claim that names the tenant.
     #[serde(default = "tenant")]
     pub tenant_claim: String,
+    /// The only tenants for which it may speak. Without a list it may speak for all: right for one issuer, not for two.
+    pub tenants: Option<BTreeSet<String>>,
     /// The claim that holds the scopes, in one text or a list.
     #[serde(default = "scope")]
     pub scopes_claim: String,
@@ -68,6 +73,9 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// A name that only this gateway gives.
+    #[error("no issuer may be named `{0}`: that is how this gateway names its own")]
+    Reserved(String),
     /// No audience, or too many.
     #[error("`{0}` needs 1 to {MAX_AUDIENCES} audiences")]
     Audiences(String),
@@ -118,11 +126,17 @@ impl IssuerConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let issuer = || self.issuer.clone();
         check_name("issuer", &self.issuer)?;
+        if RESERVED.iter().any(|ours| self.issuer.starts_with(ours)) {
+            return Err(ConfigError::Reserved(issuer()));
+        }
         if !(1..=MAX_AUDIENCES).contains(&self.audiences.len()) {
             return Err(ConfigError::Audiences(issuer()));
         }
         for audience in &self.audiences {
             check_name("audience", audience)?;
+        }
+        for tenant in self.tenants.iter().flatten() {
+            check_name("tenant", tenant)?;
         }
         for claim in [&self.tenant_claim, &self.scopes_claim, &self.roles_claim] {
             check_name("claim", claim)?;

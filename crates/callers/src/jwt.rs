@@ -124,11 +124,19 @@ impl IssuerConfig {
             None => format!("kid:{kid}"),
             Some(_) => format!("jti:{}", name(claims, "jti", "jti")?),
         };
+        let tenant = name(claims, &self.tenant_claim, "tenant")?;
+        if self
+            .tenants
+            .as_ref()
+            .is_some_and(|ours| !ours.contains(&tenant))
+        {
+            return Err(Refusal::Tenant);
+        }
         Ok(Caller {
             issuer: self.issuer.clone(),
             audience: self.audience(claims)?,
             subject: name(claims, "sub", "sub")?,
-            tenant: name(claims, &self.tenant_claim, "tenant")?,
+            tenant,
             scopes,
             roles: self.roles(claims)?,
             expires_at_ms,

@@ -31,6 +31,8 @@ words! {
         Issuer = "unknown_issuer",
         /// Meant for another service.
         Audience = "wrong_audience",
+        /// A tenant for which the issuer may not speak.
+        Tenant = "tenant_boundary",
         /// Something is not said that must be.
         MissingClaim = "missing_claim",
         /// Something is said in a form that it cannot have.
@@ -74,7 +76,7 @@ words! {
     }
 }
 
-/// Why somebody is not believed. No message carries a secret, or text that a stranger wrote.
+/// Why somebody is not believed. No message carries a secret, or text by somebody who is not proven.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -114,6 +116,9 @@ pub enum Refusal {
     /// Meant for another service.
     #[error("it is meant for another audience")]
     Audience,
+    /// A tenant for which the issuer may not speak.
+    #[error("the issuer may not speak for this tenant")]
+    Tenant,
     /// Something is not said that must be.
     #[error("the claim `{0}` is missing")]
     MissingClaim(&'static str),
@@ -200,6 +205,7 @@ impl Refusal {
             Self::Signature => RefusalCode::Signature,
             Self::Issuer => RefusalCode::Issuer,
             Self::Audience => RefusalCode::Audience,
+            Self::Tenant => RefusalCode::Tenant,
             Self::MissingClaim(_) => RefusalCode::MissingClaim,
             Self::Claim(_) => RefusalCode::InvalidClaim,
             Self::Expired => RefusalCode::Expired,

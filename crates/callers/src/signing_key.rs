@@ -31,7 +31,8 @@ impl SigningKey {
         file::create(path, || {
             let seed = Zeroizing::new(random::bytes::<SEED_BYTES>()?);
             let digits = Zeroizing::new(hex(seed.as_slice()));
-            Ok::<_, Refusal>(format!("{PREFIX}{}\n", *digits).into_bytes())
+            let text = format!("{PREFIX}{}\n", *digits);
+            Ok::<_, Refusal>(Zeroizing::new(text.into_bytes()))
         })?;
         let content = Zeroizing::new(file::read(path, MAX_KEY_FILE_BYTES, Privacy::Secret)?);
         let seed = std::str::from_utf8(&content)

@@ -261,6 +261,23 @@ fn a_file_that_cannot_be_read_lets_nobody_in() {
     refused(store.keys.verify(&text, NOW), Code::Store);
 }
 
+/// In a directory of everybody's, everybody could exchange the file.
+#[test]
+fn a_directory_of_others_is_no_place_for_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    for mode in [0o777, 0o1777, 0o770] {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let opened = ApiKeys::open(&dir.path().join("keys"), AUDIENCE);
+        assert!(
+            matches!(opened, Err(FileError::OpenToOthers { .. })),
+            "{opened:?}"
+        );
+    }
+    assert!(ApiKeys::open(&dir.path().join("none/keys"), AUDIENCE).is_err());
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(ApiKeys::open(&dir.path().join("keys"), AUDIENCE).is_ok());
+}
+
 /// I15: there is an end to them, and what ended long ago makes room.
 #[test]
 fn keys_are_bounded() {

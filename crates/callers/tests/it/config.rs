@@ -67,6 +67,11 @@ fn what_cannot_be_meant_is_refused() {
     };
     let bad = with(|config| config.issuer = String::new());
     assert!(matches!(bad, ConfigError::Name { what: "issuer", .. }));
+    for ours in ["local", "casemate:api-keys", "casemate:certificates"] {
+        let issuer = ours.to_owned();
+        let bad = refuse(vec![IssuerConfig { issuer, ..config() }]);
+        assert!(matches!(bad, ConfigError::Reserved(_)));
+    }
     let bad = with(|config| config.audiences = set(&[]));
     assert!(matches!(bad, ConfigError::Audiences(_)));
     let bad = with(|config| config.audiences = set(&[" a"]));

@@ -335,8 +335,7 @@ fn a_proof_is_used_by_one_of_many() {
             .collect();
         threads
             .into_iter()
-            .filter(|_| true)
-            .map(|t| t.join().unwrap())
+            .map(|thread| thread.join().unwrap())
             .filter(|good| *good)
             .count()
     });

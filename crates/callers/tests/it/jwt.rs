@@ -215,6 +215,25 @@ fn subject_and_tenant_are_said_plainly() {
     }
 }
 
+/// An issuer that speaks for some tenants speaks for no other.
+#[test]
+fn an_issuer_keeps_to_its_tenants() {
+    let mut config = config();
+    config.tenants = Some(set(&["acme", "umbrella"]));
+    let fixture = Fixture::with("EdDSA", config.clone());
+    for tenant in ["acme", "umbrella"] {
+        assert!(fixture.with_claim("tenant", json!(tenant)).is_ok());
+    }
+    for tenant in ["Acme", "acme2", "evil"] {
+        refused(fixture.with_claim("tenant", json!(tenant)), Code::Tenant);
+    }
+    config.tenants = Some(set(&[]));
+    refused(
+        Fixture::with("EdDSA", config).claims(&claims()),
+        Code::Tenant,
+    );
+}
+
 #[test]
 fn scopes_are_words() {
     let fixture = Fixture::new();

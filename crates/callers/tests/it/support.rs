@@ -172,6 +172,7 @@ pub(crate) fn config() -> IssuerConfig {
         authorities: None,
         algorithms: Algorithm::ALL.iter().copied().collect(),
         tenant_claim: "tenant".to_owned(),
+        tenants: None,
         scopes_claim: "scope".to_owned(),
         roles_claim: "roles".to_owned(),
         roles: [("casemate-operators".to_owned(), Role::Operator)].into(),
