@@ -127,8 +127,9 @@ impl Envelopes {
     ) -> Result<Caller, Refusal> {
         let chain = Chain::read(text, &self.issuer, &self.key, now_ms)?;
         self.check(&chain)?;
-        let checked = proof::check(proof, chain.holder()?, text, target, now_ms)?;
-        used.admit(&checked.id, checked.issued_ms, now_ms)?;
+        let proof = proof::check(proof, chain.holder()?, text, target, now_ms)?;
+        // Last, so that nothing is used up for what is refused anyway.
+        used.admit(&proof, now_ms)?;
         Ok(chain.caller(text))
     }
 

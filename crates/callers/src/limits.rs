@@ -105,6 +105,9 @@ pub const PROOF_ID_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// Proofs that are remembered; more within two minutes are refused.
 pub const MAX_PROOFS: usize = 100_000;
 
+/// Proofs of one holder that are remembered, so that one cannot keep out the others.
+pub const MAX_HOLDER_PROOFS: usize = 10_000;
+
 /// Bytes of a file with a key.
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = 512;
 

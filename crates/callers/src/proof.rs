@@ -5,7 +5,7 @@ use casemate_model::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Refusal, jws,
+    Refusal, UsedProof, jws,
     limits::{MAX_PROOF_BYTES, PROOF_ID_BYTES, PROOF_SKEW_MS},
     random::{self, hex},
     signing_key::SigningKey,
@@ -52,13 +52,6 @@ struct Payload {
     call: Option<Digest>,
 }
 
-/// What makes a proof that was checked different from all others.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    pub(crate) id: Digest,
-    pub(crate) issued_ms: u64,
-}
-
 impl HolderPublic {
     /// The key of these bytes.
     #[must_use]
@@ -72,14 +65,16 @@ impl HolderPublic {
         &self.0
     }
 
-    /// The key of the member `x` of a JWK.
-    pub(crate) fn from_x(x: &str) -> Option<Self> {
+    /// The key of the member `x` of a JWK (RFC 8037).
+    #[must_use]
+    pub fn from_x(x: &str) -> Option<Self> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(x).ok()?;
         bytes.try_into().ok().map(Self)
     }
 
     /// The member `x` of a JWK.
-    pub(crate) fn to_x(self) -> String {
+    #[must_use]
+    pub fn to_x(self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
     }
 }
@@ -91,9 +86,16 @@ impl HolderKey {
     /// When the system gives no random bytes.
     pub fn generate() -> Result<Self, Refusal> {
         let seed = zeroize::Zeroizing::new(random::bytes()?);
-        SigningKey::from_seed(&seed)
-            .map(Self)
-            .ok_or(Refusal::Random)
+        Self::from_seed(&seed)
+    }
+
+    /// The key made from `seed`, for a holder that outlives its process.
+    ///
+    /// # Errors
+    /// When the library refuses the seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, Refusal> {
+        let key = SigningKey::from_seed(seed).map(Self);
+        key.ok_or(Refusal::Malformed("seed"))
     }
 
     /// The key that an envelope names.
@@ -138,7 +140,7 @@ pub(crate) fn check(
     envelope: &str,
     target: &Target<'_>,
     now_ms: u64,
-) -> Result<Checked, Refusal> {
+) -> Result<UsedProof, Refusal> {
     let payload: Payload = jws::verify_ours(proof, MAX_PROOF_BYTES, TYPE, None, holder.as_bytes())?;
     let meant = match *target {
         Target::Request { method, path } => {
@@ -160,9 +162,9 @@ pub(crate) fn check(
     if !PROOF_ID_BYTES.contains(&payload.jti.len()) {
         return Err(Refusal::Claim("jti"));
     }
-    let id = [holder.as_bytes().as_slice(), payload.jti.as_bytes()].concat();
-    Ok(Checked {
-        id: Digest::of(&id),
+    Ok(UsedProof {
+        holder,
+        id: Digest::of(payload.jti.as_bytes()),
         issued_ms,
     })
 }

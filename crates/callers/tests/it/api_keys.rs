@@ -43,7 +43,7 @@ impl Store {
     }
 }
 
-/// R136: who holds a key is what was said when it was made.
+/// Who holds a key is what was said when it was made.
 #[test]
 fn a_key_says_who_holds_it() {
     let store = Store::new();

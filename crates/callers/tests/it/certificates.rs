@@ -60,7 +60,7 @@ fn of(names: &[SanType]) -> Result<Caller, Refusal> {
     from_certificate(&der(&params(names)), &rules(), NOW)
 }
 
-/// R88, R136: a certificate is who a rule says that its name is.
+/// R136: a certificate is who a rule says that its name is.
 #[test]
 fn a_rule_names_the_caller() {
     let caller = of(&[uri(SPIFFE)]).unwrap();
@@ -76,7 +76,7 @@ fn a_rule_names_the_caller() {
     assert_eq!(of(&other_names).unwrap().subject(), "billing");
 }
 
-/// R88: names count to the byte.
+/// Names count to the byte.
 #[test]
 fn no_other_name_will_do() {
     for name in [

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use casemate_callers::{
-    ApiKeys, Authority, Bounds, Caller, Envelopes, HolderKey, Issued, LocalUser,
+    ApiKeys, Authority, Bounds, Caller, Envelopes, HolderKey, HolderPublic, Issued, LocalUser,
     MAX_ENVELOPE_BYTES, MAX_ENVELOPE_DEPTH, MAX_ENVELOPE_TTL_MS, MemoryReplayGuard, NewApiKey,
     PROOF_SKEW_MS, Refusal, RefusalCode as Code, Role, Target, Wanted,
 };
@@ -259,7 +259,7 @@ fn only_the_holder_can_use_it() {
     refused(verify(&"x".repeat(1 << 20), &TARGET), Code::TooLarge);
 }
 
-/// R142, R157: a proof is good once, for about a minute.
+/// A proof is good once, for about a minute.
 #[test]
 fn a_proof_is_not_used_twice() {
     let gateway = Gateway::new();
@@ -307,7 +307,7 @@ fn a_proof_is_not_used_twice() {
             .verify(text, &proof, &TARGET, &restarted, NOW + 1),
         Code::StaleProof,
     );
-    let full = MemoryReplayGuard::with_capacity(NOW - 10 * PROOF_SKEW_MS, 0);
+    let full = MemoryReplayGuard::with_capacity(NOW - 10 * PROOF_SKEW_MS, 0, 0);
     let proof = held.key.prove(text, &TARGET, NOW).unwrap();
     refused(
         gateway.envelopes.verify(text, &proof, &TARGET, &full, NOW),
@@ -315,7 +315,66 @@ fn a_proof_is_not_used_twice() {
     );
 }
 
-/// R157: one proof for many threads at once is good for one of them.
+/// Proofs that were written by hand, by the right holder.
+#[test]
+fn a_proof_has_its_form() {
+    let gateway = Gateway::new();
+    let key = TestKey::new("EdDSA", "k");
+    let holder = HolderPublic::from_bytes(key.public_bytes().try_into().unwrap());
+    let held = gateway
+        .issue(&user(), |wanted| wanted.holder = holder)
+        .unwrap();
+    let text = &held.issued.text;
+    let verify = |header: &Value, payload: &Value| {
+        let proof = key.sign(header, payload);
+        gateway
+            .envelopes
+            .verify(text, &proof, &TARGET, &gateway.guard, NOW)
+    };
+    let header = json!({"alg": "EdDSA", "typ": "casemate-proof+jwt"});
+    let good = json!({
+        "jti": "0123456789abcdef", "iat": NOW / 1_000, "ath": Digest::of(text.as_bytes()),
+        "htm": "POST", "htu": "/v1/calls",
+    });
+    assert!(verify(&header, &good).is_ok());
+    refused(verify(&header, &good), Code::Replayed);
+    for (name, value, code) in [
+        ("jti", json!("0123456789abcde"), Code::InvalidClaim),
+        ("jti", json!("x".repeat(65)), Code::InvalidClaim),
+        ("jti", json!(1), Code::Malformed),
+        ("jti", Value::Null, Code::Malformed),
+        ("iat", Value::Null, Code::Malformed),
+        ("iat", json!(0), Code::StaleProof),
+        ("iat", json!(u64::MAX), Code::StaleProof),
+        ("iat", json!(NOW / 1_000 + 61), Code::StaleProof),
+        ("ath", json!(Digest::of(b"")), Code::Proof),
+        ("htm", Value::Null, Code::Proof),
+        ("htu", Value::Null, Code::Proof),
+        ("call", json!(Digest::of(b"call")), Code::Proof),
+        ("more", json!(1), Code::Malformed),
+    ] {
+        let mut payload = good.clone();
+        payload["jti"] = json!("fedcba9876543210");
+        match value {
+            Value::Null => drop(payload.as_object_mut().unwrap().remove(name)),
+            value => payload[name] = value,
+        }
+        refused(verify(&header, &payload), code);
+    }
+    for (name, value, code) in [
+        ("typ", json!("jwt"), Code::Type),
+        ("alg", json!("none"), Code::Algorithm),
+        ("alg", json!("HS256"), Code::Algorithm),
+        ("alg", json!("ES256"), Code::Algorithm),
+        ("jwk", key.jwk(), Code::Header),
+    ] {
+        let mut header = header.clone();
+        header[name] = value;
+        refused(verify(&header, &good), code);
+    }
+}
+
+/// One proof for many threads at once is good for one of them.
 #[test]
 fn a_proof_is_used_by_one_of_many() {
     let gateway = Gateway::new();

@@ -108,7 +108,7 @@ fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n{body}").into_bytes()
 }
 
-/// R136: keys come over TLS from a server that is verified, and what they sign is believed.
+/// Keys come over TLS from a server that is verified, and what they sign is believed.
 #[test]
 fn keys_are_fetched() {
     let key = TestKey::new("EdDSA", "k1");
