@@ -199,6 +199,16 @@ impl Caller {
         &self.behalf
     }
 
+    /// Whose authority it is in the end: issuer and subject of the first delegator, or of the caller. Compare these where
+    /// who asks may not decide, or else somebody could ask by a delegate.
+    #[must_use]
+    pub fn principal(&self) -> (&str, &str) {
+        match self.behalf.first() {
+            Some(first) => (&first.issuer, &first.subject),
+            None => (&self.issuer, &self.subject),
+        }
+    }
+
     /// To what the authority is restricted further.
     #[must_use]
     pub const fn bounds(&self) -> &Bounds {

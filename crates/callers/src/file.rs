@@ -178,8 +178,6 @@ impl<T> Kept<T> {
         if let Some(version) = read.as_ref().filter(|version| version.stamp == stamp) {
             return Ok(Arc::clone(&version.value));
         }
-        // A version that cannot be read must not leave the one before it.
-        *read = None;
         let open = open(&self.path, Privacy::Secret)?;
         let found = open.metadata().map_err(failed("look at", &self.path))?;
         let value = Arc::new(self.parsed(&content(&open, &self.path, self.max)?)?);

@@ -138,6 +138,8 @@ fn a_delegate_acts_for_others() {
         .map(|by| by.subject.as_str())
         .collect();
     assert_eq!(behalf, ["uid:1000", "agent:researcher"]);
+    assert_eq!(caller.principal(), user().principal());
+    assert_eq!(user().principal(), ("local", "uid:1000"));
     assert_eq!(caller.behalf()[0].authority, Authority::LocalUser);
     assert_eq!(caller.behalf()[1].credential, first.issued.id);
     // Who has no role that may give authority on, cannot.
@@ -371,6 +373,24 @@ fn a_proof_has_its_form() {
         let mut header = header.clone();
         header[name] = value;
         refused(verify(&header, &good), code);
+    }
+}
+
+/// A holder that outlives its process has its key again, and says it to others in the form of a JWK.
+#[test]
+fn a_holder_keeps_its_key() {
+    let gateway = Gateway::new();
+    let key = HolderKey::from_seed(&[7; 32]).unwrap();
+    let x = key.public().to_x();
+    let holder = HolderPublic::from_x(&x).unwrap();
+    assert_eq!(holder, key.public());
+    let Held { issued, .. } = gateway
+        .issue(&user(), |wanted| wanted.holder = holder)
+        .unwrap();
+    let key = HolderKey::from_seed(&[7; 32]).unwrap();
+    assert!(gateway.verify(&Held { issued, key }).is_ok());
+    for bad in ["", "AAAA", &format!("{x}="), &format!("{x}A"), &x.repeat(2)] {
+        assert!(HolderPublic::from_x(bad).is_none(), "{bad}");
     }
 }
 
