@@ -7,7 +7,7 @@ use serde::Deserialize;
 use x509_cert::{
     Certificate,
     der::{
-        Decode as _, Encode as _,
+        Decode as _,
         oid::{AssociatedOid, ObjectIdentifier},
     },
     ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName, name::GeneralName},
@@ -99,12 +99,7 @@ pub fn from_certificate(der: &[u8], rules: &CertRules, now_ms: u64) -> Result<Ca
     if der.len() > MAX_CERTIFICATE_BYTES {
         return Err(Refusal::TooLarge(MAX_CERTIFICATE_BYTES));
     }
-    let malformed = |_| Refusal::Malformed("certificate");
-    let certificate = Certificate::from_der(der).map_err(malformed)?;
-    // Another spelling would have another fingerprint.
-    if certificate.to_der().map_err(malformed)? != der {
-        return Err(Refusal::Malformed("certificate"));
-    }
+    let certificate = Certificate::from_der(der).map_err(|_| Refusal::Malformed("certificate"))?;
     let signed = certificate.tbs_certificate();
     let ms = |time: x509_cert::time::Time| {
         u64::try_from(time.to_unix_duration().as_millis()).unwrap_or(u64::MAX)

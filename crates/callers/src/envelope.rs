@@ -235,3 +235,112 @@ impl Payload {
 pub(crate) fn root_id(authority: Authority, credential: &str) -> String {
     format!("{authority}:{credential}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUER: &str = "https://gateway.example";
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn key() -> SigningKey {
+        SigningKey::from_seed(&crate::random::bytes().unwrap()).unwrap()
+    }
+
+    fn first() -> Payload {
+        Payload {
+            iss: ISSUER.to_owned(),
+            jti: "env_1".to_owned(),
+            sub: "one".to_owned(),
+            aud: "gateway".to_owned(),
+            tenant: "acme".to_owned(),
+            iat: NOW / 1_000,
+            exp: NOW / 1_000 + 60,
+            scopes: set(&["a", "b"]),
+            roles: [Role::Operator].into(),
+            bounds: Bounds {
+                tools: Some(set(&["x"])),
+                ..Bounds::default()
+            },
+            behalf: Principal {
+                iss: "local".to_owned(),
+                sub: "uid:1".to_owned(),
+                authority: Authority::LocalUser,
+                credential: "uid:1".to_owned(),
+            },
+            chain: Vec::new(),
+            cnf: Confirmation::of(HolderPublic::from_bytes([1; 32])),
+        }
+    }
+
+    /// The text of the first envelope and one that stands on it, both signed.
+    fn chain(key: &SigningKey, change: impl FnOnce(&mut Payload)) -> String {
+        let sign = |payload: &Payload| jws::sign(TYPE, Some(&key.kid), payload, &key.pair).unwrap();
+        let one = sign(&first());
+        let mut second = Payload {
+            jti: "env_2".to_owned(),
+            chain: vec![Link {
+                id: "env_1".to_owned(),
+                digest: Digest::of(one.as_bytes()),
+            }],
+            ..first()
+        };
+        change(&mut second);
+        format!("{one}{SEPARATOR}{}", sign(&second))
+    }
+
+    /// R138: should this gateway ever sign an envelope that is wider than its parent, it still gives nobody more.
+    #[test]
+    fn a_wider_envelope_has_not_more() {
+        let key = key();
+        let text = chain(&key, |wider| {
+            wider.scopes = set(&["b", "c"]);
+            wider.roles = [Role::Operator, Role::Reader, Role::Administrator].into();
+            wider.bounds = Bounds {
+                threads: Some(set(&["t"])),
+                ..Bounds::default()
+            };
+            wider.exp += 3_600;
+        });
+        let caller = Chain::read(&text, ISSUER, &key, NOW).unwrap().caller(&text);
+        assert_eq!(*caller.scopes(), set(&["b"]));
+        assert_eq!(*caller.roles(), [Role::Operator].into());
+        assert_eq!(caller.bounds().tools, Some(set(&["x"])));
+        assert_eq!(caller.bounds().threads, Some(set(&["t"])));
+        assert_eq!(caller.expires_at_ms(), NOW + 60_000);
+        // And it ends with its parent.
+        let ended = Chain::read(&text, ISSUER, &key, NOW + 60_000);
+        assert!(matches!(ended, Err(Refusal::Expired)), "{ended:?}");
+    }
+
+    /// A role that cannot be given on is none, also where it was signed.
+    #[test]
+    fn deciding_is_not_given_on() {
+        let key = key();
+        let mut payload = first();
+        payload.roles = [Role::Approver, Role::Administrator, Role::Author].into();
+        let text = jws::sign(TYPE, Some(&key.kid), &payload, &key.pair).unwrap();
+        let caller = Chain::read(&text, ISSUER, &key, NOW).unwrap().caller(&text);
+        assert!(caller.roles().is_empty());
+    }
+
+    #[test]
+    fn a_chain_is_of_one_tenant_one_audience_and_one_principal() {
+        let key = key();
+        assert!(Chain::read(&chain(&key, |_| ()), ISSUER, &key, NOW).is_ok());
+        let changes: [fn(&mut Payload); 4] = [
+            |other| other.tenant = "evil".to_owned(),
+            |other| other.aud = "elsewhere".to_owned(),
+            |other| other.behalf.sub = "uid:0".to_owned(),
+            |other| other.chain = Vec::new(),
+        ];
+        for change in changes {
+            let read = Chain::read(&chain(&key, change), ISSUER, &key, NOW);
+            assert!(matches!(read, Err(Refusal::Chain)), "{read:?}");
+        }
+    }
+}
