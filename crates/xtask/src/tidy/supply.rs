@@ -29,6 +29,7 @@ fn differences(rules: &Table, lock: &Table) -> Result<Vec<String>> {
         .map(|registry| format!("registry+{registry}"))
         .collect();
     let banned = crates(bans, "deny")?;
+    let wrapped = wrappers(bans)?;
     let skipped = crates(bans, "skip")?;
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut findings = Vec::new();
@@ -37,7 +38,7 @@ fn differences(rules: &Table, lock: &Table) -> Result<Vec<String>> {
         let (Some(name), Some(version)) = (text("name"), text("version")) else {
             continue;
         };
-        if banned.contains(name) {
+        if banned.contains(name) && !only_wrapped(name, &wrapped, lock)? {
             findings.push(format!("{name} is locked, and {RULES} bans it"));
         }
         if let Some(source) = text("source")
@@ -100,6 +101,41 @@ fn crates(bans: &Table, key: &str) -> Result<BTreeSet<String>> {
         .collect()
 }
 
+/// Through which crates alone a banned one may be locked: those that name it as an option which is not built.
+fn wrappers(bans: &Table) -> Result<BTreeMap<&str, BTreeSet<&str>>> {
+    let mut all = BTreeMap::new();
+    for entry in list(bans, "deny")? {
+        let name = entry.get("crate").and_then(Value::as_str);
+        let wrappers = entry.get("wrappers").and_then(Value::as_array);
+        if let (Some(name), Some(wrappers)) = (name, wrappers) {
+            let names = wrappers.iter().filter_map(Value::as_str).collect();
+            all.insert(name, names);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether nothing but its wrappers asks for a crate, as far as the lock tells.
+fn only_wrapped(
+    name: &str,
+    wrapped: &BTreeMap<&str, BTreeSet<&str>>,
+    lock: &Table,
+) -> Result<bool> {
+    let Some(wrappers) = wrapped.get(name) else {
+        return Ok(false);
+    };
+    let asks = |package: &&Value| {
+        let wanted = package.get("dependencies").and_then(Value::as_array);
+        let mut wanted = wanted.into_iter().flatten().filter_map(Value::as_str);
+        wanted.any(|wanted| wanted.split(' ').next() == Some(name))
+    };
+    let mut asking = list(lock, "package")?.iter().filter(asks);
+    Ok(asking.all(|package| {
+        let asks = package.get("name").and_then(Value::as_str);
+        asks.is_some_and(|asks| wrappers.contains(asks))
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +169,23 @@ mod tests {
             assert!(finding.starts_with(name), "{findings:?}");
         }
         assert_eq!(findings.len(), 4, "{findings:?}");
+    }
+
+    #[test]
+    fn a_banned_crate_is_let_in_by_its_wrappers_alone() {
+        let rules = RULES.replace("\"ring\",", "\"ring\", wrappers = [\"wrap\"],");
+        let asked = |by: &str| {
+            LOCK.replace(
+                "{ name = \"ours\", version = \"0.1.0\" }",
+                &format!(
+                    "{{ name = \"{by}\", version = \"1.0.0\", dependencies = [\"ring 0.17.0\"] }}"
+                ),
+            )
+        };
+        let findings =
+            |lock: &str| differences(&rules.parse().unwrap(), &lock.parse().unwrap()).unwrap();
+        assert_eq!(findings(&asked("wrap")).len(), 3);
+        assert_eq!(findings(&asked("other")).len(), 4);
     }
 
     #[test]

@@ -1,0 +1,225 @@
+//! Gives authority on in envelopes, always less than one has, and takes it back.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    Authority, Bounds, Caller, HolderPublic, Permission, Refusal, ReplayGuard, Role, Target,
+    caller::{check_names, check_scopes},
+    envelope::{Chain, Confirmation, Link, Payload, Principal, SEPARATOR, TYPE, root_id},
+    jws,
+    limits::{MAX_ENVELOPE_BYTES, MAX_ENVELOPE_DEPTH, MAX_ENVELOPE_TTL_MS, MAX_TOKEN_BYTES},
+    proof, random,
+    revocations::Revocations,
+    signing_key::SigningKey,
+};
+
+/// The name of the file with the key, in the directory of the envelopes.
+const KEY_FILE: &str = "envelope.key";
+/// The name of the file with what was revoked.
+const REVOKED_FILE: &str = "revoked.jsonl";
+
+/// The envelopes of one gateway: its key for them, and which were revoked.
+#[derive(Debug)]
+pub struct Envelopes {
+    issuer: String,
+    key: SigningKey,
+    revoked: Revocations,
+}
+
+/// What somebody wants to give on. All of it must be the parent's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// To whom.
+    pub subject: String,
+    /// What it may do.
+    pub scopes: BTreeSet<String>,
+    /// What it is to this gateway: of the parent's roles, those that can be given on.
+    pub roles: BTreeSet<Role>,
+    /// To what it is restricted further. What is `None` is as the parent's.
+    pub bounds: Bounds,
+    /// When it ends, in milliseconds since 1970: at most [`MAX_ENVELOPE_TTL_MS`] from now.
+    pub expires_at_ms: u64,
+    /// The key of the one who may use it.
+    pub holder: HolderPublic,
+}
+
+/// A new envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// Its name, by which it is revoked.
+    pub id: String,
+    /// Its text, for the holder.
+    pub text: String,
+}
+
+impl Envelopes {
+    /// The envelopes whose key and revocations are in the directory `dir`, which is there. `issuer` names this gateway.
+    ///
+    /// # Errors
+    /// When the name cannot be one, or a file cannot be made or read, or others have access to it.
+    pub fn open(dir: &Path, issuer: &str) -> Result<Self, Refusal> {
+        let issuer = issuer.to_owned();
+        check_names("iss", [&issuer])?;
+        Ok(Self {
+            issuer,
+            key: SigningKey::open(&dir.join(KEY_FILE))?,
+            revoked: Revocations::open(&dir.join(REVOKED_FILE))?,
+        })
+    }
+
+    /// Gives part of the authority of `parent` on.
+    ///
+    /// # Errors
+    /// [`Refusal::NotPermitted`] when no role of the parent may give authority on, [`Refusal::Wider`] when the parent has
+    /// not what is wanted, and when the parent ended or was revoked.
+    pub fn issue(&self, parent: &Caller, wanted: &Wanted, now_ms: u64) -> Result<Issued, Refusal> {
+        let above = self.above(parent, now_ms)?;
+        if !parent.may(Permission::Delegate) {
+            return Err(Refusal::NotPermitted(Permission::Delegate));
+        }
+        check_names("sub", [&wanted.subject])?;
+        check_scopes(&wanted.scopes)?;
+        wanted.bounds.check()?;
+        is_narrower(parent, wanted, now_ms)?;
+        let id = format!("env_{}", random::hex(&random::bytes::<16>()?));
+        let payload = Payload {
+            iss: self.issuer.clone(),
+            jti: id.clone(),
+            sub: wanted.subject.clone(),
+            aud: parent.audience.clone(),
+            tenant: parent.tenant.clone(),
+            iat: now_ms / 1_000,
+            exp: wanted.expires_at_ms / 1_000,
+            scopes: wanted.scopes.clone(),
+            roles: wanted.roles.clone(),
+            bounds: parent.bounds.and(&wanted.bounds),
+            behalf: above.principal,
+            chain: above.links,
+            cnf: Confirmation::of(wanted.holder),
+        };
+        let token = jws::sign(TYPE, Some(&self.key.kid), &payload, &self.key.pair)?;
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Refusal::TooLarge(MAX_TOKEN_BYTES));
+        }
+        let text = match &parent.presented {
+            Some(presented) => format!("{}{SEPARATOR}{token}", presented.0),
+            None => token,
+        };
+        match text.len() {
+            0..=MAX_ENVELOPE_BYTES => Ok(Issued { id, text }),
+            _ => Err(Refusal::TooLarge(MAX_ENVELOPE_BYTES)),
+        }
+    }
+
+    /// The caller whom an envelope proves at `now_ms`, with a proof by its holder for `target`. A proof is good for one
+    /// use.
+    ///
+    /// # Errors
+    /// When anything about the envelopes or the proof is not as it must be, one of them ended or was revoked, or the proof
+    /// was used before.
+    pub fn verify(
+        &self,
+        text: &str,
+        proof: &str,
+        target: &Target<'_>,
+        used: &dyn ReplayGuard,
+        now_ms: u64,
+    ) -> Result<Caller, Refusal> {
+        let chain = Chain::read(text, &self.issuer, &self.key, now_ms)?;
+        self.check(&chain)?;
+        let proof = proof::check(proof, chain.holder()?, text, target, now_ms)?;
+        // Last, so that nothing is used up for what is refused anyway.
+        used.admit(&proof, now_ms)?;
+        Ok(chain.caller(text))
+    }
+
+    /// Revokes an envelope by its name, and all that stand on it, before it returns.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn revoke(&self, id: &str, now_ms: u64) -> Result<(), Refusal> {
+        self.revoked.revoke(id, now_ms)
+    }
+
+    /// Revokes all envelopes that stand on a credential: that of an API key that was revoked, for example.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn revoke_all_of(
+        &self,
+        authority: Authority,
+        credential: &str,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        self.revoked.revoke(&root_id(authority, credential), now_ms)
+    }
+
+    fn check(&self, chain: &Chain) -> Result<(), Refusal> {
+        self.revoked.check(chain.ids().iter().map(String::as_str))
+    }
+
+    /// On what a new envelope of `parent` stands.
+    fn above(&self, parent: &Caller, now_ms: u64) -> Result<Above, Refusal> {
+        if now_ms >= parent.expires_at_ms {
+            return Err(Refusal::Expired);
+        }
+        let Some(presented) = &parent.presented else {
+            let root = root_id(parent.authority, &parent.credential);
+            self.revoked.check([root.as_str()])?;
+            return Ok(Above {
+                principal: Principal {
+                    iss: parent.issuer.clone(),
+                    sub: parent.subject.clone(),
+                    authority: parent.authority,
+                    credential: parent.credential.clone(),
+                },
+                links: Vec::new(),
+            });
+        };
+        let chain = Chain::read(&presented.0, &self.issuer, &self.key, now_ms)?;
+        self.check(&chain)?;
+        if chain.links.len() >= MAX_ENVELOPE_DEPTH {
+            return Err(Refusal::TooDeep);
+        }
+        Ok(Above {
+            principal: chain.principal(),
+            links: chain.links,
+        })
+    }
+}
+
+struct Above {
+    principal: Principal,
+    links: Vec<Link>,
+}
+
+/// Refuses what the parent has not, by its name.
+fn is_narrower(parent: &Caller, wanted: &Wanted, now_ms: u64) -> Result<(), Refusal> {
+    let wider = |what: &'static str, value: &str| {
+        let value = value.to_owned();
+        Err(Refusal::Wider { what, value })
+    };
+    if let Some(scope) = wanted.scopes.difference(&parent.scopes).next() {
+        return wider("scope", scope);
+    }
+    let may_go_on = |role: &&Role| parent.roles.contains(*role) && role.is_delegable();
+    if let Some(role) = wanted.roles.iter().find(|role| !may_go_on(role)) {
+        return wider("role", role.as_str());
+    }
+    for ((what, wanted), (_, has)) in wanted.bounds.kinds().into_iter().zip(parent.bounds.kinds()) {
+        if let (Some(wanted), Some(has)) = (wanted, has)
+            && let Some(name) = wanted.difference(has).next()
+        {
+            return wider(what, name);
+        }
+    }
+    let longest = now_ms.saturating_add(MAX_ENVELOPE_TTL_MS);
+    if wanted.expires_at_ms > parent.expires_at_ms.min(longest) {
+        return wider("expiry", &wanted.expires_at_ms.to_string());
+    }
+    // It counts in whole seconds, and one that never lives is a mistake.
+    if now_ms >= wanted.expires_at_ms / 1_000 * 1_000 {
+        return Err(Refusal::Expired);
+    }
+    Ok(())
+}
