@@ -146,12 +146,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return tell(told, self.refuse(denied));
         };
         let about = About::of(identified.facts(), &policy.route);
-        let since = approved.as_ref().map(|approved| approved.since);
-        let began = match since {
-            None => self.switched_on(&about),
-            Some(since) => self.still_on(&about, since).map(|()| since),
-        };
-        let since = match began {
+        let before = approved.as_ref().map(|approved| approved.since);
+        let since = match self.begins(&about, before) {
             Ok(since) => since,
             Err(why) => {
                 let denied = identified.refuse(Reason::KillSwitch, &why, None);
@@ -168,22 +164,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return tell(told, self.refuse(denied));
             }
         };
-        if let Err(why) = self.still_on(&about, since) {
-            let denied = identified.refuse(Reason::KillSwitch, &why, None);
-            return tell(told, self.refuse(denied));
-        }
         let kind = Kind::of(identified.facts(), &policy);
-        if approved.is_none()
-            && let Some(why) = kind.as_ref().and_then(|kind| self.loops(kind))
-        {
-            let denied = identified.refuse(Reason::LoopDetected, &why, None);
-            return tell(told, self.refuse(denied));
-        }
-        let reservation = match self.reserve(identified.facts(), &policy) {
+        // What was approved is no loop.
+        let again = kind.as_ref().filter(|_| approved.is_none());
+        let facts = identified.facts();
+        let reservation = self
+            .still_on(&about, since)
+            .map_err(|why| (Reason::KillSwitch, why))
+            .and_then(|()| self.let_in(facts, again, &policy));
+        let reservation = match reservation {
             Ok(reservation) => reservation,
-            Err(_) if approved.is_some() => return tell(told, Told::Later(decision)),
-            Err(why) => {
-                let denied = identified.refuse(Reason::BudgetExhausted, &why, None);
+            Err((Reason::BudgetExhausted, _)) if approved.is_some() => {
+                return tell(told, Told::Later(decision));
+            }
+            Err((reason, why)) => {
+                let denied = identified.refuse(reason, &why, None);
                 return tell(told, self.refuse(denied));
             }
         };

@@ -83,18 +83,25 @@ fn rules(budgets: &BudgetRules) -> Vec<BudgetRule> {
 }
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
-    /// Sets aside what the call may spend at most.
-    pub(super) fn reserve(
+    /// Sets aside what the call may spend at most, unless it only does again what failed.
+    pub(super) fn let_in(
         &self,
         facts: &Facts,
+        again: Option<&Kind>,
         policy: &RoutePolicy,
-    ) -> Result<Option<Reservation>, String> {
+    ) -> Result<Option<Reservation>, (Reason, String)> {
+        if let Some(kind) = again
+            && let Err(looping) = self.loops.check(&kind.key(), kind.limit)
+        {
+            return Err((Reason::LoopDetected, looping.to_string()));
+        }
         let limits = facts.ask.limits.at_most(&policy.sandbox.limits);
         let amounts = Amounts::default()
             .with(Resource::Calls, 1)
             .with(Resource::TimeMs, limits.wall_ms)
             .with(Resource::Bytes, limits.output_bytes);
         self.set_aside(facts, policy, &amounts)
+            .map_err(|why| (Reason::BudgetExhausted, why))
     }
 
     /// Spends one approval of those that may be asked for.
@@ -169,12 +176,6 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             _ => self.budgets.release(reservation),
         };
         drop(settled);
-    }
-
-    /// Why a call is not tried again, if it only does what failed.
-    pub(super) fn loops(&self, kind: &Kind) -> Option<String> {
-        let checked = self.loops.check(&kind.key(), kind.limit);
-        checked.err().map(|looping| looping.to_string())
     }
 
     /// Remembers how a call ended. Whatever succeeds in a thread is progress: what failed before may be tried again.

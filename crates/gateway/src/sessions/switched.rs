@@ -118,10 +118,18 @@ impl Stop {
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// The epoch in which a call may begin; otherwise why it may not.
-    pub(super) fn switched_on(&self, about: &About) -> Result<Epoch, String> {
+    fn switched_on(&self, about: &About) -> Result<Epoch, String> {
         self.board
             .check(&about.subject())
             .map_err(|stopped| stopped.to_string())
+    }
+
+    /// The epoch in which a call begins, or began before it had to wait; otherwise why it may not.
+    pub(super) fn begins(&self, about: &About, before: Option<Epoch>) -> Result<Epoch, String> {
+        match before {
+            None => self.switched_on(about),
+            Some(since) => self.still_on(about, since).map(|()| since),
+        }
     }
 
     /// Whether a call that began may go on; otherwise why not.

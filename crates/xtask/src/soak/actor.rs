@@ -187,6 +187,7 @@ impl Actor {
             let chance = self.random.usize(..);
             self.world.know(known, chance);
         }
+        let destroyed = session.is_some_and(|session| self.world.was_destroyed(session));
         let told = Told {
             deed,
             began,
@@ -194,7 +195,6 @@ impl Actor {
         };
         let cause = told.text("cause");
         self.world.count(deed, cause.to_owned());
-        let destroyed = session.is_some_and(|session| self.world.was_destroyed(session));
         if cause == "sandbox_lost" && !destroyed && self.world.deaths(began).is_empty() {
             self.fault(format!("{deed}: lost without a death: {}", told.short()));
         }
