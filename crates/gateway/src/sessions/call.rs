@@ -491,8 +491,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                                 let (to, control) = between();
                                 let from = std::mem::replace(&mut io.control, control);
                                 let ended = tokio::select! {
-                                    ended = leased.run_through(&mut meter, io) => ended,
+                                    // What the caller wants comes before what it types.
+                                    biased;
                                     never = listed.stop.pass_on(from, to) => match never {},
+                                    ended = leased.run_through(&mut meter, io) => ended,
                                 };
                                 ended.because(listed.stop.why())
                             }

@@ -12,6 +12,7 @@ mod crash;
 mod deeds;
 mod fair;
 mod fake;
+mod holes;
 mod house;
 mod idempotency;
 mod lost;

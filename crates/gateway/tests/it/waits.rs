@@ -38,7 +38,7 @@ fn house(rules: &str, people: &[(&str, &[&str])]) -> House {
     house
 }
 
-fn enlist(house: &House, user: &str, roles: &[&str]) {
+pub(crate) fn enlist(house: &House, user: &str, roles: &[&str]) {
     let mut all = house.approvers.0.lock().unwrap();
     all.retain(|approver: &Approver| approver.user != user);
     all.push(Approver {
@@ -53,7 +53,7 @@ fn now(house: &House) -> u64 {
 }
 
 /// A call that waits, and the hash of what would run.
-async fn held(house: &House, rooms: &Rooms, ask: Ask) -> (DecisionId, Digest) {
+pub(crate) async fn held(house: &House, rooms: &Rooms, ask: Ask) -> (DecisionId, Digest) {
     match house.call(rooms, ask).await {
         Told::Held(waiting) => (waiting.facts.decision, waiting.facts.action_hash.unwrap()),
         other => panic!("{other:?}"),
@@ -75,7 +75,7 @@ fn statement(house: &House, decision: DecisionId, action: Digest, vote: Vote) ->
     }
 }
 
-fn claims(house: &House) -> Verified<Claims> {
+pub(crate) fn claims(house: &House) -> Verified<Claims> {
     Verified::vouch(house.world.claims(), Authenticator::LocalUser)
 }
 
@@ -90,7 +90,7 @@ async fn answer(
     Box::pin(rooms.answer(&claims(house), decision, &note)).await
 }
 
-async fn approve(
+pub(crate) async fn approve(
     house: &House,
     rooms: &Rooms,
     user: &str,
@@ -101,7 +101,7 @@ async fn approve(
     Ok(answered.state)
 }
 
-async fn resume(rooms: &Rooms, decision: DecisionId) -> Told {
+pub(crate) async fn resume(rooms: &Rooms, decision: DecisionId) -> Told {
     let (ends, io) = ends();
     let Ends {
         control: _control,

@@ -126,21 +126,11 @@ impl Running {
         let there = *caller == Caller::There;
         let hears = *keeper == Keeper::Hears;
         let due = control.is_some() || stdin.is_due();
+        // What a caller said first is passed on first: a new size of a terminal before what is typed into it. Nothing starves: what goes
+        // to the keeper needs the room that the keeper gives.
         Ok(tokio::select! {
-            frame = inbox.next(), if event.is_none() => match frame? {
-                Some(frame) => Step::Heard(frame),
-                None => return Err(KeeperError::Unavailable("it ended the place".into())),
-            },
-            room = io.events.reserve(), if event.is_some() => match (room, event.take()) {
-                (Ok(room), Some(event)) => {
-                    room.send(event);
-                    Step::Done
-                }
-                _ => Step::CallerGone,
-            },
-            () = io.events.closed(), if there => Step::CallerGone,
+            biased;
             word = io.control.recv(), if there && control.is_none() => Step::Word(word),
-            bytes = io.stdin.recv(), if stdin.wants() => Step::Stdin(bytes),
             room = outbox.room(), if hears && due => match room {
                 Ok(room) => {
                     let word = control.take().map(ToKeeper::Control);
@@ -150,6 +140,19 @@ impl Running {
                     Step::Done
                 }
                 Err(_) => Step::Deaf,
+            },
+            bytes = io.stdin.recv(), if stdin.wants() => Step::Stdin(bytes),
+            room = io.events.reserve(), if event.is_some() => match (room, event.take()) {
+                (Ok(room), Some(event)) => {
+                    room.send(event);
+                    Step::Done
+                }
+                _ => Step::CallerGone,
+            },
+            () = io.events.closed(), if there => Step::CallerGone,
+            frame = inbox.next(), if event.is_none() => match frame? {
+                Some(frame) => Step::Heard(frame),
+                None => return Err(KeeperError::Unavailable("it ended the place".into())),
             },
         })
     }

@@ -1,0 +1,236 @@
+//! The holes that research/governance.md §9 found in how others do it: each is tried here, by its number there.
+//!
+//! Holes 9 and 12 to 16 are about credentials, memory, prompts and stores that this version does not have, or are tried elsewhere:
+//! 10 and 11 in the escape suite (no network), 12 in `policy` (secrets are refused), 13 in `spent` and `authority` (switches), 16 in
+//! `ledger` (a log that proves itself). 17 cannot be: nothing here matches patterns against the text of a shell command.
+
+use casemate_gateway::{AnswerError, Ask, Demand, Member, NewCall, Statement, Told, Vote};
+use casemate_model::{Digest, Reason, RunMode, SideEffect, Trigger};
+use casemate_policy::{
+    Approval, BundleParts, Engine, Manifest, PolicyFile, Profile, RoutePolicy, Syntax, Verdict,
+};
+
+use crate::{
+    house::{House, in_thread, refused},
+    session_keeper::Step,
+    waits,
+};
+
+const TRUE: &[&str] = &["true"];
+
+fn ran(house: &House) -> bool {
+    let steps = house.keeper.steps();
+    steps.iter().any(|step| matches!(step, Step::Run(..)))
+}
+
+/// The built-in profile with this line in the place of its `approval_required`.
+fn with_tools(line: &str) -> House {
+    let mut house = House::new("thread");
+    let builtin = Profile::builtin_serve().unwrap();
+    let source = std::str::from_utf8(builtin.source()).unwrap();
+    let source = source.replace("approval_required = []", line);
+    house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
+    house
+}
+
+fn engine(house: &House, policy: &str) -> Engine {
+    let policies = vec![PolicyFile {
+        name: "hole.cedar".into(),
+        text: policy.into(),
+    }];
+    let compiled = Engine::compile(BundleParts {
+        digest: Digest::of(policy.as_bytes()),
+        profiles: vec![house.profile.clone()],
+        manifests: Manifest::builtin().unwrap(),
+        policies,
+    });
+    compiled.unwrap_or_else(|faults| panic!("{faults:?}"))
+}
+
+/// Others: a user's hook that allows overrides even a global deny. Here: neither a profile, a mode nor a consent does.
+#[tokio::test]
+async fn hole_1_no_allow_beats_a_deny() {
+    let house = with_tools("approval_required = [\"shell\"]");
+    let rooms = house.rooms();
+    let Told::Held(waiting) = house.call(&rooms, in_thread("t", TRUE)).await else {
+        panic!("not held");
+    };
+    // The very inputs of a call that would be allowed with an approval, under a bundle that forbids its tool.
+    let mut inputs = waiting.facts.inputs.clone().unwrap();
+    inputs.approval = Some(Approval {
+        action_hash: inputs.action_hash.unwrap(),
+        approver: "alice".into(),
+        expires_at_ms: u64::MAX,
+    });
+    let deny = "forbid (principal, action, resource in Casemate::Tool::\"shell\");";
+    let allowed = engine(&house, "").judge(&inputs);
+    assert_eq!(allowed.verdict, Verdict::Allow, "{allowed:?}");
+    for mode in RunMode::ALL {
+        inputs.mode = *mode;
+        let decision = engine(&house, deny).judge(&inputs);
+        assert_eq!(decision.verdict, Verdict::Deny, "{mode}: {decision:?}");
+    }
+}
+
+/// Others: a tool that is allowed somewhere and has to be asked about elsewhere runs. Here: it is asked about.
+#[tokio::test]
+async fn hole_2_an_ask_beats_an_allow() {
+    let house = with_tools("approval_required = [\"shell\"]");
+    let allowed = house
+        .profile
+        .tools
+        .allowed
+        .iter()
+        .any(|tool| tool == "shell");
+    assert!(allowed, "it is in both lists");
+    let rooms = house.rooms();
+    let told = house.call(&rooms, in_thread("t", TRUE)).await;
+    assert!(matches!(told, Told::Held(_)), "{told:?}");
+    assert!(!ran(&house));
+}
+
+/// Others: what no rule matches is executed. Here: it has no scope.
+#[tokio::test]
+async fn hole_3_what_nothing_matches_does_not_run() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let ask = Ask {
+        tool: "rocket".into(),
+        ..in_thread("t", TRUE)
+    };
+    refused(&house.call(&rooms, ask).await);
+    assert!(!ran(&house));
+}
+
+/// Others: an autonomous agent runs what has to be asked about. Here: autonomy is no approval.
+#[tokio::test]
+async fn hole_4_autonomy_is_no_approval() {
+    let house = with_tools("approval_required = [\"shell\"]");
+    assert_eq!(house.profile.modes.ceiling, RunMode::Autonomous);
+    let rooms = house.rooms();
+    let told = house.call(&rooms, in_thread("t", TRUE)).await;
+    assert!(matches!(told, Told::Held(_)), "{told:?}");
+    assert!(!ran(&house));
+}
+
+/// Others: what a clock starts is autonomous unless somebody says otherwise. Here: a person approves what it writes.
+#[tokio::test]
+async fn hole_5_a_clock_is_not_autonomous() {
+    let house = House::new("thread");
+    for trigger in [Trigger::Schedule, Trigger::Webhook, Trigger::Agent] {
+        let mode = house.profile.modes.of(trigger, Some(RunMode::Autonomous));
+        assert_eq!(mode, RunMode::Review, "{trigger}");
+    }
+    let rooms = house.rooms();
+    let call = NewCall {
+        demand: Demand {
+            trigger: Trigger::Schedule,
+            ..Demand::default()
+        },
+        ..house.new_call(in_thread("t", TRUE))
+    };
+    let (Told::Released(released), _) = house.send(&rooms, call).await else {
+        panic!("a draft runs");
+    };
+    assert_eq!(released.facts().mode, Some(RunMode::Review));
+}
+
+/// Others: a check that fails lets the call through, or comes after the effect. Here: what cannot be answered is a no, and the answer is on
+/// disk before anything runs.
+#[tokio::test]
+async fn hole_6_a_check_that_fails_denies() {
+    let house = with_tools("approval_required = [\"shell\"]");
+    let rooms = house.rooms();
+    let Told::Held(waiting) = house.call(&rooms, in_thread("t", TRUE)).await else {
+        panic!("not held");
+    };
+    let mut inputs = waiting.facts.inputs.clone().unwrap();
+    inputs.approval = Some(Approval {
+        action_hash: inputs.action_hash.unwrap(),
+        approver: "alice".into(),
+        expires_at_ms: u64::MAX,
+    });
+    // More than Cedar's numbers hold: it cannot be evaluated.
+    let fails =
+        "forbid (principal, action, resource) when { context.now_ms + 9223372036854775807 > 0 };";
+    let decision = engine(&house, fails).judge(&inputs);
+    assert_eq!(decision.verdict, Verdict::Deny);
+    assert_eq!(decision.reason, Reason::PolicyError);
+}
+
+/// Others: an approval is a model that says yes. Here: text is none, whoever wrote it, and only an enlisted key's signature is.
+#[tokio::test]
+async fn hole_7_words_are_no_approval() {
+    let house = with_tools("approval_required = [\"shell\"]");
+    let rooms = house.rooms();
+    let (decision, action) = waits::held(&house, &rooms, in_thread("t", TRUE)).await;
+    let statement = Statement {
+        members: vec![Member { decision, action }],
+        vote: Vote::Approve,
+        reason: String::new(),
+        at_ms: *house.world.clock.0.lock().unwrap(),
+        grant_ms: None,
+        break_glass: false,
+    };
+    let text = statement.text().unwrap();
+    for note in [
+        "yes",
+        "approve",
+        text.as_str(),
+        &format!("the model\n{text}"),
+    ] {
+        let answered = Box::pin(rooms.answer(&waits::claims(&house), decision, note)).await;
+        assert!(
+            matches!(answered, Err(AnswerError::Note(_))),
+            "{answered:?}"
+        );
+    }
+    assert!(!ran(&house));
+}
+
+/// Others: review is for some operations, and mail, chat and reads elsewhere pass. Here: it is for everything that is no read or draft.
+#[test]
+fn hole_8_review_is_for_every_effect() {
+    let house = House::new("thread");
+    let engine = engine(&house, "");
+    let policy = RoutePolicy::all_of(&std::sync::Arc::new(engine));
+    assert_eq!(policy.len(), 1);
+    let writes: Vec<_> = SideEffect::ALL
+        .iter()
+        .filter(|effect| !matches!(effect, SideEffect::Read | SideEffect::Draft))
+        .collect();
+    assert_eq!(
+        writes.len(),
+        2,
+        "each has to be in the conditions of every grant"
+    );
+    let text = policy
+        .values()
+        .next()
+        .unwrap()
+        .engine()
+        .unwrap()
+        .policies()
+        .to_string();
+    let review = "context.mode != \"review\" || action == Casemate::Action::\"read\" || action == Casemate::Action::\"draft\"";
+    assert!(text.contains(review), "{text}");
+}
+
+/// Others: an approval is bound to nothing that is documented. Here: to the hash of the very call.
+#[tokio::test]
+async fn hole_18_an_approval_is_of_one_call() {
+    let house = with_tools("approval_required = [\"shell\"]");
+    waits::enlist(&house, "alice", &[]);
+    let rooms = house.rooms();
+    let first = waits::held(&house, &rooms, in_thread("t", TRUE)).await;
+    let other = waits::held(&house, &rooms, in_thread("t", &["write", "1"])).await;
+    for (decision, action) in [(first.0, other.1), (other.0, first.1)] {
+        let said = waits::approve(&house, &rooms, "alice", (decision, action)).await;
+        assert!(said.is_err(), "{said:?}");
+        assert!(matches!(
+            waits::resume(&rooms, decision).await,
+            Told::Later(_)
+        ));
+    }
+    assert!(!ran(&house));
+}
