@@ -81,7 +81,12 @@ impl<S> Allowed<S> {
         let store = match claim(&self.facts, self.action, journal, stores).await {
             Standing::Free => None,
             Standing::Claimed(store) => Some(store),
-            Standing::Done(stored) => return replay(self.facts, stored, journal),
+            Standing::Done(stored) => {
+                return match replay(self.facts, stored, journal) {
+                    Ok(released) => Recording::Replayed(released),
+                    Err(refused) => Recording::Refused(refused),
+                };
+            }
             Standing::Denied(reason, detail) => {
                 let denied = Denied::new(self.facts, reason, detail);
                 return Recording::Refused(denied.record(journal));

@@ -16,7 +16,7 @@ pub use self::{
     tally::{BREAK_GLASS, CastVote, VoteError},
 };
 pub(crate) use self::{
-    kept::{Kept, Originals},
+    kept::{Kept, Originals, ToKeep},
     tally::{Question, cast},
 };
 

@@ -91,14 +91,12 @@ impl Journal {
         Ok(open.iter().any(|open| open.decision == decision))
     }
 
-    /// Which of these calls were ever about to run.
-    pub(crate) fn allowed_among(
+    /// What the log says of these calls.
+    pub(crate) fn said_of(
         &self,
         decisions: &HashSet<DecisionId>,
-    ) -> Result<HashSet<DecisionId>, RecordError> {
-        self.ledger
-            .allowed_among(decisions)
-            .map_err(RecordError::Read)
+    ) -> Result<HashSet<(DecisionId, Kind)>, RecordError> {
+        self.ledger.said_of(decisions).map_err(RecordError::Read)
     }
 
     /// Records what was decided.

@@ -7,6 +7,7 @@ mod contexts;
 mod error;
 mod files;
 mod hold;
+mod left;
 mod live;
 mod lodge;
 mod manage;
@@ -32,10 +33,11 @@ use casemate_store::{ApprovalStore, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 pub use self::{
-    answers::{AnswerError, Answered, ApprovalCase, ApprovalView, LeftWaiting, VoteView},
+    answers::{AnswerError, Answered, ApprovalCase, ApprovalView, VoteView},
     call::{NewCall, Told},
     error::{Ending, Room, SessionError},
     hold::{Demand, Waiting},
+    left::LeftWaiting,
     manage::SessionView,
     reconcile::Reconciled,
 };

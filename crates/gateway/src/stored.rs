@@ -6,8 +6,8 @@ use casemate_store::MAX_SEALED_BYTES;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Facts, Journal, Output, RecordError, Recording, Refused, Released, entry::Observed,
-    error::chain, journal::aad,
+    Facts, Journal, Output, RecordError, Refused, Released, entry::Observed, error::chain,
+    journal::aad,
 };
 
 /// What the content of a stored result is bound to, beside its decision.
@@ -74,18 +74,18 @@ impl Stored {
 }
 
 /// Answers a repeat from the stored result; the answer is recorded as a call of its own, and nothing runs.
-pub(crate) fn replay<'j, S, I>(
+pub(crate) fn replay(
     mut facts: Box<Facts>,
     stored: Stored,
-    journal: &'j Journal,
-) -> Recording<'j, S, I> {
+    journal: &Journal,
+) -> Result<Released, Refused> {
     facts.replay_of = Some(stored.of);
     let Content { outcome, output } = stored.result;
     let recorded = journal
         .decided(&facts, Kind::Allowed, None)
         .and_then(|_| journal.ended(&facts, &outcome, &Observed::default()));
     match recorded {
-        Ok(receipt) => Recording::Replayed(Released::from_store(facts, outcome, output, receipt)),
-        Err(error) => Recording::Refused(Refused::unrecorded(facts, chain(&error))),
+        Ok(receipt) => Ok(Released::from_store(facts, outcome, output, receipt)),
+        Err(error) => Err(Refused::unrecorded(facts, chain(&error))),
     }
 }

@@ -149,19 +149,19 @@ impl Ledger {
         Ok(writer.current()?.open.decisions().cloned().collect())
     }
 
-    /// Those of `decisions` that were ever allowed: reads the whole log.
+    /// What the log says of `decisions`: reads all of it.
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn allowed_among(
+    pub fn said_of(
         &self,
         decisions: &HashSet<DecisionId>,
-    ) -> Result<HashSet<DecisionId>, ReadError> {
+    ) -> Result<HashSet<(DecisionId, Kind)>, ReadError> {
         let mut found = HashSet::new();
         for record in crate::read(&self.dir) {
             let entry = record?.entry;
-            if entry.kind == Kind::Allowed && decisions.contains(&entry.decision) {
-                found.insert(entry.decision);
+            if decisions.contains(&entry.decision) {
+                found.insert((entry.decision, entry.kind));
             }
         }
         Ok(found)

@@ -7,13 +7,14 @@ use std::{
     os::unix::fs::FileExt as _,
 };
 
+use casemate_authority::Epoch;
 use casemate_model::{Call, DecisionId, Digest, Limits, Reason, RunMode, Text, Trigger, Within};
 use casemate_policy::{Authenticator, Check, Claims, Decision, Token, Verdict};
 use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use crate::{Ask, Code, Facts, Key, Terms};
+use crate::{Ask, Code, Demand, Facts, Key, Terms, limits::MAX_KEPT_INPUT_BYTES};
 
 /// A call that waits.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,16 +103,18 @@ impl Originals {
     }
 }
 
+/// What it takes to keep a call, beside what is known of it when it is held.
+pub(crate) struct ToKeep {
+    pub(crate) originals: Originals,
+    pub(crate) demand: Demand,
+    /// When it began, by the switches.
+    pub(crate) since: Epoch,
+    pub(crate) by: Authenticator,
+}
+
 impl Kept {
     /// What is to be kept of a call that is held; nothing of one that was not decided.
-    pub(crate) fn new(
-        facts: &Facts,
-        by: Authenticator,
-        trigger: Trigger,
-        epoch: u64,
-        originals: &Originals,
-        most: usize,
-    ) -> io::Result<Option<Self>> {
+    pub(crate) fn new(facts: &Facts, keep: &ToKeep) -> io::Result<Option<Self>> {
         let (Some(call), Some(claims), Some(terms), Some(mode), Some(ruling)) = (
             &facts.call,
             &facts.claims,
@@ -128,10 +131,10 @@ impl Kept {
             route: terms.route.clone(),
             terms: terms.clone(),
             mode,
-            trigger,
-            epoch,
+            trigger: keep.demand.trigger,
+            epoch: keep.since.get(),
             token: Token::from(claims),
-            by,
+            by: keep.by,
             call: call.clone(),
             detail: ruling.detail.clone(),
             checks: ruling.checks.clone(),
@@ -150,7 +153,7 @@ impl Kept {
             within: ask.within.clone(),
             destination: ask.destination.clone(),
             key: ask.key.clone(),
-            files: originals.read(most)?,
+            files: keep.originals.read(MAX_KEPT_INPUT_BYTES)?,
         }))
     }
 

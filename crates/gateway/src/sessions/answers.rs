@@ -1,9 +1,6 @@
 //! What people answer about calls that wait, and what becomes of those that nobody answers.
 
-use std::{
-    collections::HashSet,
-    sync::{MutexGuard, PoisonError, atomic::Ordering},
-};
+use std::sync::{MutexGuard, PoisonError, atomic::Ordering};
 
 use casemate_model::{ApprovalState, DecisionId, Digest, Reason, Text};
 use casemate_policy::{ApprovalRules, Check, Claims, Verified};
@@ -13,12 +10,12 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{SessionError, SessionStores, Sessions, waits::Waits};
+use super::{SessionStores, Sessions, waits::Waits};
 use crate::{
     CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, Vote, VoteError,
     approval::{Kept, Question, cast},
     error::chain,
-    limits::{APPROVAL_MEMORY_MS, MAX_LISTED, RETRY_AFTER_MS},
+    limits::{MAX_LISTED, RETRY_AFTER_MS},
 };
 
 /// How often a change is tried again that another one came before.
@@ -145,17 +142,6 @@ impl AnswerError {
             Self::Content(_) | Self::Store(_) | Self::Record(_) => Reason::RecordUnavailable,
         }
     }
-}
-
-/// A call that an earlier process left waiting.
-#[derive(Clone, Debug)]
-pub struct LeftWaiting {
-    /// The call.
-    pub decision: DecisionId,
-    /// Whose.
-    pub owner: Owner,
-    /// Whether it was approved, and can run.
-    pub approved: bool,
 }
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
@@ -552,63 +538,6 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         })
     }
 
-    /// Finds the calls that earlier processes left waiting. One that was about to run, and of which no record says that it
-    /// did, can run still. Call it once, before the first call and after [`Journal::recover`](crate::Journal::recover).
-    ///
-    /// # Errors
-    /// When a store or the log cannot be read.
-    pub async fn take_up_waiting(&self) -> Result<Vec<LeftWaiting>, SessionError> {
-        let mut found = Vec::new();
-        let mut used = HashSet::new();
-        for agent in self.stores.agents().await? {
-            let Some(store) = self.stores.find(&agent).await? else {
-                continue;
-            };
-            let long_ago = self.clock.now_ms().saturating_sub(APPROVAL_MEMORY_MS);
-            store.forget_approvals(long_ago).await?;
-            for record in store.open_approvals().await? {
-                self.approval_time(record.changed_at_ms);
-                if record.state == ApprovalState::Consumed {
-                    used.insert(record.decision);
-                }
-                let tenant = record.tenant.clone();
-                let agent = agent.clone();
-                found.push((record, Owner { tenant, agent }));
-            }
-        }
-        let ran = match used.is_empty() {
-            true => HashSet::new(),
-            false => self.journal.allowed_among(&used)?,
-        };
-        let mut left = Vec::new();
-        for (record, owner) in found {
-            let decision = record.decision;
-            self.waits(decision, owner.clone(), record.expires_at_ms);
-            if ran.contains(&decision) {
-                self.change_waiting(decision, |record| {
-                    record.ended = true;
-                    true
-                })
-                .await?;
-                self.waiting().remove(decision);
-                continue;
-            }
-            if used.contains(&decision) {
-                self.change_waiting(decision, |record| {
-                    record.state = ApprovalState::Approved;
-                    true
-                })
-                .await?;
-            }
-            left.push(LeftWaiting {
-                decision,
-                owner,
-                approved: record.state != ApprovalState::Pending,
-            });
-        }
-        Ok(left)
-    }
-
     /// Whose a call is that waits, or was approved and has not ended.
     #[must_use]
     pub fn waiting_owner(&self, decision: DecisionId) -> Option<Owner> {
@@ -637,7 +566,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         self.approval_time(self.clock.now_ms())
     }
 
-    fn approval_time(&self, now_ms: u64) -> u64 {
+    pub(super) fn approval_time(&self, now_ms: u64) -> u64 {
         let before = self.latest_ms.fetch_max(now_ms, Ordering::Relaxed);
         before.max(now_ms)
     }

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     Demand, SessionError, SessionStores, Sessions, Waiting,
-    hold::{Approved, ToKeep},
+    hold::Approved,
     lodge::{Lodged, Stay, Wish},
     opening::Noted,
     place::Places,
@@ -23,7 +23,10 @@ use super::{
 use crate::{
     Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
     Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose,
-    approval::Originals, error::chain, limits::RETRY_AFTER_MS, meter::Meter,
+    approval::{Originals, ToKeep},
+    error::chain,
+    limits::RETRY_AFTER_MS,
+    meter::Meter,
 };
 
 /// A call to be run in a session.
@@ -447,7 +450,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
             Ruling::Denied(denied) => self.refuse(denied),
             Ruling::Held(held) => match &caller.keep {
-                Ok(keep) => lodged.noted.during(self.hold(held, keep, policy)).await,
+                Ok(keep) => {
+                    // Few calls wait: the future of those that do not is smaller without it.
+                    let hold = Box::pin(self.hold(held, keep, policy));
+                    lodged.noted.during(hold).await
+                }
                 Err(error) => {
                     let why = format!("its input files cannot be kept: {error}");
                     self.refuse(Denied::new(

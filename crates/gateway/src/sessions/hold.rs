@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use casemate_authority::Epoch;
 use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Sealed, Trigger};
-use casemate_policy::{Approval, Authenticator, RoutePolicy};
+use casemate_policy::{Approval, RoutePolicy};
 use casemate_ports::{CallIo, Owner, SessionKeeper};
-use casemate_store::{ApprovalRecord, ApprovalStore as _, MAX_SEALED_BYTES, StoreError};
+use casemate_store::{
+    ApprovalRecord, ApprovalStore as _, Idempotency as _, MAX_SEALED_BYTES, StoreError,
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -14,11 +16,13 @@ use super::{
     answers::{Ballot, Questions as _},
 };
 use crate::{
-    Denied, Held, Progress, Proposed, Refused,
-    approval::{Kept, Originals},
+    Denied, Facts, Held, Progress, Proposed, Refused,
+    approval::{Kept, ToKeep},
+    claim::{Standing, claim},
     error::chain,
     journal::aad,
-    limits::{MAX_KEPT_INPUT_BYTES, MAX_WAITING},
+    limits::MAX_WAITING,
+    stored::replay,
 };
 
 /// What the content of a waiting call, and of its votes, is bound to beside its decision.
@@ -29,7 +33,7 @@ const VOTES: &str = "votes";
 #[derive(Debug)]
 pub struct Waiting {
     /// What is known of it.
-    pub facts: Box<crate::Facts>,
+    pub facts: Box<Facts>,
     /// Until when it waits, in milliseconds since 1970.
     pub expires_at_ms: u64,
 }
@@ -63,18 +67,28 @@ pub(super) struct Approved {
     pub(super) since: Epoch,
 }
 
-/// What it takes to keep a call.
-pub(super) struct ToKeep {
-    pub(super) originals: Originals,
-    pub(super) demand: Demand,
-    /// When it began, by the switches.
-    pub(super) since: Epoch,
-    pub(super) by: Authenticator,
-}
-
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Keeps a call until a person has answered. It uses nothing meanwhile.
     pub(super) async fn hold(&self, held: Held, keep: &ToKeep, policy: &RoutePolicy) -> Told {
+        let facts = held.facts();
+        if let Some(action) = facts.action_hash {
+            let decision = facts.decision;
+            // What ran under its key, or cannot, is nothing to ask a person about.
+            match claim(facts, action, &self.journal, &self.stores).await {
+                Standing::Free => {}
+                Standing::Claimed(store) => drop(store.release(decision).await),
+                Standing::Done(stored) => {
+                    return match replay(held.into_facts(), stored, &self.journal) {
+                        Ok(released) => Told::Released(released),
+                        Err(refused) => Told::Refused(refused),
+                    };
+                }
+                Standing::Denied(reason, why) => {
+                    let denied = Denied::new(held.into_facts(), reason, why);
+                    return Told::Refused(denied.record(&self.journal));
+                }
+            }
+        }
         match self.keep(held, keep, policy).await {
             Ok(waiting) => Told::Held(Box::new(waiting)),
             Err(refused) => Told::Refused(refused),
@@ -87,78 +101,89 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         keep: &ToKeep,
         policy: &RoutePolicy,
     ) -> Result<Waiting, Refused> {
-        let deny = |held: Held, reason, why: String| {
-            Err(Denied::new(held.into_facts(), reason, why).record(&self.journal))
-        };
         let facts = held.facts();
         let owner = Owner {
             tenant: facts.tenant().to_owned(),
             agent: facts.ask.agent.clone(),
         };
-        let decision = facts.decision;
+        let deny = |held: Held, reason, why: String| {
+            Err(Denied::new(held.into_facts(), reason, why).record(&self.journal))
+        };
+        let (store, mut record) = match self.prepare(facts, &owner, keep, policy).await {
+            Ok(prepared) => prepared,
+            Err((reason, why)) => return deny(held, reason, why),
+        };
+        if let Err(error) = store.add_approval(&record).await {
+            return deny(held, Reason::RecordUnavailable, chain(&error));
+        }
+        // Nobody is asked before that is on disk. Whoever dies in between has kept the call: the next start records it.
+        let pending = match held.record(&self.journal) {
+            Ok(pending) => pending,
+            Err(refused) => {
+                record.state = ApprovalState::Superseded;
+                record.version = 1;
+                // If that cannot be either, the next start has it recorded, and it waits.
+                drop(store.change_approval(&record).await);
+                return Err(refused);
+            }
+        };
+        self.waits(record.decision, owner, record.expires_at_ms);
+        Ok(Waiting {
+            facts: pending.into_facts(),
+            expires_at_ms: record.expires_at_ms,
+        })
+    }
+
+    /// Everything that is kept of a call that can wait.
+    async fn prepare(
+        &self,
+        facts: &Facts,
+        owner: &Owner,
+        keep: &ToKeep,
+        policy: &RoutePolicy,
+    ) -> Result<(P::Store, ApprovalRecord), (Reason, String)> {
         if self.waiting().len() >= MAX_WAITING {
             let why = format!("{MAX_WAITING} calls wait for approval, and there may not be more");
-            return deny(held, Reason::Overloaded, why);
+            return Err((Reason::Overloaded, why));
         }
         if keep.demand.has_stdin || facts.ask.command.terminal.is_some() {
             let why = "the call needs approval, and what it would read from a person or a pipe cannot be approved: send it as a file";
-            return deny(held, Reason::InvalidCall, why.to_owned());
+            return Err((Reason::InvalidCall, why.to_owned()));
         }
-        if let Err(why) = self.spend_approval(facts, policy) {
-            return deny(held, Reason::BudgetExhausted, why);
+        let spent = self.spend_approval(facts, policy);
+        spent.map_err(|why| (Reason::BudgetExhausted, why))?;
+        let too_large = || {
+            let why = "the call needs approval, and its input files are too large to wait for it";
+            (Reason::InvalidCall, why.to_owned())
+        };
+        let kept = Kept::new(facts, keep).map_err(|_| too_large())?;
+        let json = kept.as_ref().map(serde_json::to_vec);
+        let (Some(kept), Some(Ok(json)), Some(action)) = (kept, json, facts.action_hash) else {
+            let why = "the call cannot be put into the form in which it would wait";
+            return Err((Reason::RecordUnavailable, why.to_owned()));
+        };
+        if json.len() > MAX_SEALED_BYTES {
+            return Err(too_large());
         }
-        let (originals, by) = (&keep.originals, keep.by);
-        let kept = Kept::new(
-            facts,
-            by,
-            keep.demand.trigger,
-            keep.since.get(),
-            originals,
-            MAX_KEPT_INPUT_BYTES,
-        );
-        let (kept, json) = match kept.map(|kept| kept.map(|kept| (serde_json::to_vec(&kept), kept)))
-        {
-            Ok(Some((Ok(json), kept))) if json.len() <= MAX_SEALED_BYTES => (kept, json),
-            Ok(None | Some((Err(_), _))) => {
-                let why = "the call cannot be put into the form in which it would wait";
-                return deny(held, Reason::RecordUnavailable, why.to_owned());
-            }
-            Ok(Some(_)) | Err(_) => {
-                let why =
-                    "the call needs approval, and its input files are too large to wait for it";
-                return deny(held, Reason::InvalidCall, why.to_owned());
-            }
-        };
-        let Some(action) = facts.action_hash else {
-            let why = "the call has no canonical form".to_owned();
-            return deny(held, Reason::RecordUnavailable, why);
-        };
-        let store = match self.stores.open(&owner.agent).await {
-            Ok(store) => store,
-            Err(error) => return deny(held, Reason::RecordUnavailable, chain(&error)),
-        };
+        let failed = |error: StoreError| (Reason::RecordUnavailable, chain(&error));
+        let store = self.stores.open(&owner.agent).await.map_err(failed)?;
         let (tenant, tool) = (owner.tenant.clone(), facts.ask.tool.clone());
         let key = facts.ask.given_key().cloned();
+        let decision = facts.decision;
         if let Some(key) = &key {
-            match store.approval_of_key(&tenant, &tool, key).await {
-                Ok(None) => {}
-                Ok(Some(other)) if other.action == action => {
+            let other = store.approval_of_key(&tenant, &tool, key).await;
+            match other.map_err(failed)? {
+                None => {}
+                Some(other) if other.action == action => {
                     let why = format!("{} waits for approval", other.decision);
-                    return deny(held, Reason::CallInFlight, why);
+                    return Err((Reason::CallInFlight, why));
                 }
-                Ok(Some(other)) => self.supersede(other.decision, decision).await,
-                Err(error) => return deny(held, Reason::RecordUnavailable, chain(&error)),
+                Some(other) => self.supersede(other.decision, decision).await,
             }
         }
         let now_ms = self.approval_now_ms();
-        let last_ms = self.renewal.until_ms(&kept.token, by);
-        let expires_at_ms = now_ms.saturating_add(policy.approvals.wait_ms).min(last_ms);
-        let request = match self.sealed(&owner, decision, REQUEST, &json) {
-            Ok(sealed) => sealed,
-            Err(error) => return deny(held, Reason::RecordUnavailable, chain(&error)),
-        };
-        // Nobody is asked before that is on disk.
-        let pending = held.record(&self.journal)?;
+        let last_ms = self.renewal.until_ms(&kept.token, keep.by);
+        let request = self.sealed(owner, decision, REQUEST, &json);
         let record = ApprovalRecord {
             decision,
             tenant,
@@ -167,21 +192,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             action,
             state: ApprovalState::Pending,
             held_at_ms: now_ms,
-            expires_at_ms,
+            expires_at_ms: now_ms.saturating_add(policy.approvals.wait_ms).min(last_ms),
             changed_at_ms: now_ms,
             ended: false,
             version: 0,
-            request: Some(request),
+            request: Some(request.map_err(failed)?),
             votes: None,
         };
-        if let Err(error) = store.add_approval(&record).await {
-            return Err(Refused::unrecorded(pending.into_facts(), chain(&error)));
-        }
-        self.waits(decision, owner, expires_at_ms);
-        Ok(Waiting {
-            facts: pending.into_facts(),
-            expires_at_ms,
-        })
+        Ok((store, record))
     }
 
     /// Runs a call that was approved. `told` is [`Told::Later`] when it cannot run yet, and is approved still.

@@ -7,7 +7,7 @@
 use casemate_gateway::{AnswerError, Ask, Demand, Member, NewCall, Statement, Told, Vote};
 use casemate_model::{Digest, Reason, RunMode, SideEffect, Trigger};
 use casemate_policy::{
-    Approval, BundleParts, Engine, Manifest, PolicyFile, Profile, RoutePolicy, Syntax, Verdict,
+    Approval, BundleParts, Engine, PolicyFile, Profile, RoutePolicy, Syntax, Verdict,
 };
 
 use crate::{
@@ -34,14 +34,16 @@ fn with_tools(line: &str) -> House {
 }
 
 fn engine(house: &House, policy: &str) -> Engine {
+    let source = std::str::from_utf8(house.profile.source()).unwrap();
+    let source = source.replacen("\nroute", "\ntier = \"code\"\nroute", 1);
     let policies = vec![PolicyFile {
         name: "hole.cedar".into(),
         text: policy.into(),
     }];
     let compiled = Engine::compile(BundleParts {
         digest: Digest::of(policy.as_bytes()),
-        profiles: vec![house.profile.clone()],
-        manifests: Manifest::builtin().unwrap(),
+        profiles: vec![Profile::parse(source.as_bytes(), Syntax::Toml).unwrap()],
+        manifests: Vec::new(),
         policies,
     });
     compiled.unwrap_or_else(|faults| panic!("{faults:?}"))

@@ -524,6 +524,15 @@ async fn a_call_is_taken_back_or_replaced() {
     approve(&house, &rooms, "alice", third).await.unwrap();
     assert!(matches!(resume(&rooms, third.0).await, Told::Released(_)));
     assert_eq!(runs(&house), 1);
+    // It ran: a repeat gets its result, and nobody is asked again.
+    let told = house.call(&rooms, keyed(&["write", "1"])).await;
+    let Told::Released(released) = told else {
+        panic!("{told:?}");
+    };
+    assert!(released.replayed().is_some());
+    let (reason, _) = refused(&house.call(&rooms, keyed(TRUE)).await);
+    assert_eq!(reason, Reason::IdempotencyConflict);
+    assert_eq!(runs(&house), 1);
 }
 
 /// Every mode of a run is a ceiling: with review, a write waits; a call cannot raise its own, and a clock's is lower.
