@@ -305,13 +305,9 @@ mod tests {
         let (text, hidden) = page(true, long.as_bytes());
         assert_eq!(hidden, 0);
         assert_eq!(text.matches("x = 1").count(), 40_000);
-        let line = "y".repeat(200_000);
+        let line = "q".repeat(200_000);
         let (text, hidden) = page(false, line.as_bytes());
-        assert_eq!(
-            text.matches('y').count() - 1 + hidden,
-            200_000,
-            "one `y` in `bytes`"
-        );
+        assert_eq!(text.matches('q').count() + hidden, 200_000);
         // Every line of it is marked.
         assert!(text.lines().all(|line| line.starts_with(UNTRUSTED)));
     }
