@@ -571,7 +571,7 @@ impl OfferMaker<'_> {
         let entity = Entity::new(uid.clone(), attributes, parents.into_iter().collect())
             .map_err(|error| CedarError::new(&id, error))?;
         self.entities.push(entity);
-        let conditions = conditions(self.profile, self.tools, offered);
+        let conditions = conditions(self.profile, self.tools, offered, side_effect);
         if !matches!(offered, Offered::Unlisted) {
             let text = grant(&id, side_effect, &conditions);
             let policy = Policy::parse(Some(PolicyId::new(&id)), &text)

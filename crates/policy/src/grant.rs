@@ -22,6 +22,8 @@ pub(crate) const APPROVED: &str = "(context has approval \
     && context.approval.approver != principal)";
 /// Whether the call only looks.
 const READS: &str = "action == Casemate::Action::\"read\"";
+/// What always holds.
+const ALWAYS: &str = "true";
 /// What never holds.
 const NEVER: &str = "false";
 
@@ -42,10 +44,14 @@ pub(crate) enum Offered<'a> {
 }
 
 /// What has to hold of a call, or of an access, in the order of the questions.
+///
+/// `only` is the one thing that the grant lets it do to the world, if it is known: what depends on that is answered here, and not again
+/// for each call.
 pub(crate) fn conditions(
     profile: &Profile,
     tools: &BTreeMap<String, ToolFacts>,
     offered: Offered<'_>,
+    only: Option<SideEffect>,
 ) -> Vec<Condition> {
     let mut all = Vec::new();
     let mut add = |check, text: String| all.push(Condition { check, text });
@@ -67,10 +73,7 @@ pub(crate) fn conditions(
     if let Offered::Tool(_, tool) = offered {
         add(CheckName::Tier, tier(profile, tool));
     }
-    add(
-        CheckName::Mode,
-        format!("{READS} || context.mode != \"read_only\""),
-    );
+    add(CheckName::Mode, mode(only));
     if matches!(offered, Offered::Access(_)) {
         // Nothing of it goes anywhere.
         add(
@@ -79,21 +82,15 @@ pub(crate) fn conditions(
         );
         return all;
     }
-    add(CheckName::Idempotency, idempotency(offered));
+    add(CheckName::Idempotency, idempotency(offered, only));
     add(CheckName::Destination, destination(profile, offered));
-    add(
-        CheckName::Flow,
-        format!(
-            "action != Casemate::Action::\"external_send\" || {APPROVED} \
-             || (if context has labels then !(context.labels.private && context.labels.untrusted) else true)"
-        ),
-    );
+    add(CheckName::Flow, flow(only));
     add(
         CheckName::Budget,
         "if context has budget then context.budget.left > 0 else true".to_owned(),
     );
     add(CheckName::Isolation, isolation(profile));
-    add(CheckName::Approval, approval(profile, offered));
+    add(CheckName::Approval, approval(profile, offered, only));
     all
 }
 
@@ -201,12 +198,34 @@ fn tier(profile: &Profile, tool: &ToolFacts) -> String {
     fits.to_string()
 }
 
+/// With the mode `read_only`, nothing but reads.
+fn mode(only: Option<SideEffect>) -> String {
+    let writes = "context.mode != \"read_only\"";
+    match only {
+        Some(SideEffect::Read) => ALWAYS.to_owned(),
+        Some(_) => writes.to_owned(),
+        None => format!("{READS} || {writes}"),
+    }
+}
+
 /// What has a side effect needs a key, and what its manifest says.
-fn idempotency(offered: Offered<'_>) -> String {
+fn idempotency(offered: Offered<'_>, only: Option<SideEffect>) -> String {
     let key = "context.idempotency_key";
-    match offered {
-        Offered::Tool(_, tool) if tool.idempotency => key.to_owned(),
-        _ => format!("{READS} || {key}"),
+    match (offered, only) {
+        (Offered::Tool(_, tool), _) if tool.idempotency => key.to_owned(),
+        (_, Some(SideEffect::Read)) => ALWAYS.to_owned(),
+        (_, Some(_)) => key.to_owned(),
+        (_, None) => format!("{READS} || {key}"),
+    }
+}
+
+/// Something private does not leave because of something untrusted, unless a person says so.
+fn flow(only: Option<SideEffect>) -> String {
+    let apart = "(if context has labels then !(context.labels.private && context.labels.untrusted) else true)";
+    match only {
+        Some(SideEffect::ExternalSend) => format!("{APPROVED} || {apart}"),
+        Some(_) => ALWAYS.to_owned(),
+        None => format!("action != Casemate::Action::\"external_send\" || {APPROVED} || {apart}"),
     }
 }
 
@@ -269,10 +288,14 @@ pub(crate) const fn tier_rank(tier: Tier) -> u64 {
     }
 }
 
-fn approval(profile: &Profile, offered: Offered<'_>) -> String {
-    match offered {
-        Offered::Tool(name, tool) if needs_approval(profile, name, tool) => APPROVED.to_owned(),
-        _ => format!(
+fn approval(profile: &Profile, offered: Offered<'_>, only: Option<SideEffect>) -> String {
+    match (offered, only) {
+        (Offered::Tool(name, tool), _) if needs_approval(profile, name, tool) => {
+            APPROVED.to_owned()
+        }
+        (_, Some(SideEffect::Read | SideEffect::Draft)) => ALWAYS.to_owned(),
+        (_, Some(_)) => format!("context.mode != \"review\" || {APPROVED}"),
+        (_, None) => format!(
             "context.mode != \"review\" || {READS} || action == Casemate::Action::\"draft\" || {APPROVED}"
         ),
     }

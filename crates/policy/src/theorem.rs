@@ -128,7 +128,7 @@ impl Engine {
             }
         }
         self.each_tool(|profile, name, facts| {
-            let holds: Vec<_> = conditions(profile, self.tools(), Offered::Tool(name, facts))
+            let holds: Vec<_> = conditions(profile, self.tools(), Offered::Tool(name, facts), None)
                 .into_iter()
                 .filter(|condition| {
                     !matches!(

@@ -7,7 +7,7 @@
 use casemate_gateway::{AnswerError, Ask, Demand, Member, NewCall, Statement, Told, Vote};
 use casemate_model::{Digest, Reason, RunMode, SideEffect, Trigger};
 use casemate_policy::{
-    Approval, BundleParts, Engine, PolicyFile, Profile, RoutePolicy, Syntax, Verdict,
+    Approval, BundleParts, Engine, Manifest, PolicyFile, Profile, Syntax, Verdict, Wish,
 };
 
 use crate::{
@@ -190,32 +190,54 @@ async fn hole_7_words_are_no_approval() {
     assert!(!ran(&house));
 }
 
-/// Others: review is for some operations, and mail, chat and reads elsewhere pass. Here: it is for everything that is no read or draft.
-#[test]
-fn hole_8_review_is_for_every_effect() {
-    let house = House::new("thread");
-    let engine = engine(&house, "");
-    let policy = RoutePolicy::all_of(&std::sync::Arc::new(engine));
-    assert_eq!(policy.len(), 1);
-    let writes: Vec<_> = SideEffect::ALL
-        .iter()
-        .filter(|effect| !matches!(effect, SideEffect::Read | SideEffect::Draft))
-        .collect();
-    assert_eq!(
-        writes.len(),
-        2,
-        "each has to be in the conditions of every grant"
-    );
-    let text = policy
-        .values()
-        .next()
-        .unwrap()
-        .engine()
-        .unwrap()
-        .policies()
-        .to_string();
-    let review = "context.mode != \"review\" || action == Casemate::Action::\"read\" || action == Casemate::Action::\"draft\"";
-    assert!(text.contains(review), "{text}");
+/// Others: review is for some operations, and mail, chat and payments elsewhere pass. Here: it is for every effect.
+#[tokio::test]
+async fn hole_8_review_is_for_every_effect() {
+    let mut house = House::new("thread");
+    let source = std::str::from_utf8(house.profile.source()).unwrap();
+    let source = source.replace("\"shell\"]", "\"shell\", \"pay\", \"mail\"]");
+    house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
+    let rooms = house.rooms();
+    let call = NewCall {
+        demand: Demand {
+            mode: Some(RunMode::Review),
+            ..Demand::default()
+        },
+        ..house.new_call(in_thread("t", TRUE))
+    };
+    let (Told::Released(released), _) = house.send(&rooms, call).await else {
+        panic!("a draft runs");
+    };
+    let tool = |name: &str, effect: SideEffect| {
+        let text = format!(
+            "name = \"{name}\"\nversion = \"1\"\ndescription = \"A tool.\"\nside_effect = \"{effect}\"\ntier = \"tool_limited\"\n\
+             scopes = [\"code:execute\"]\napproval = \"profile\"\ntimeout_ms = 1_000\nidempotency = \"required\"\n[input]\ntype = \"object\"\n"
+        );
+        Manifest::parse(text.as_bytes(), Syntax::Toml).unwrap_or_else(|faults| panic!("{faults:?}"))
+    };
+    let tools = [
+        ("pay", SideEffect::Write),
+        ("mail", SideEffect::ExternalSend),
+    ];
+    let source = std::str::from_utf8(house.profile.source()).unwrap();
+    let source = source.replacen("\nroute", "\ntier = \"code\"\nroute", 1);
+    let engine = Engine::compile(BundleParts {
+        digest: Digest::of(b"review"),
+        profiles: vec![Profile::parse(source.as_bytes(), Syntax::Toml).unwrap()],
+        manifests: tools.map(|(name, effect)| tool(name, effect)).into(),
+        policies: Vec::new(),
+    });
+    let engine = engine.unwrap_or_else(|faults| panic!("{faults:?}"));
+    for (name, effect) in tools {
+        let mut inputs = released.facts().inputs.clone().unwrap();
+        inputs.wish = Wish::Tool(name.into());
+        inputs.side_effect = effect;
+        assert_eq!(inputs.mode, RunMode::Review);
+        let decision = engine.judge(&inputs);
+        assert_eq!(decision.verdict, Verdict::Hold, "{name}: {decision:?}");
+        inputs.mode = RunMode::Autonomous;
+        assert_eq!(engine.judge(&inputs).verdict, Verdict::Allow, "{name}");
+    }
 }
 
 /// Others: an approval is bound to nothing that is documented. Here: to the hash of the very call.
