@@ -10,7 +10,11 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{SessionStores, Sessions, waits::Waits};
+use super::{
+    SessionStores, Sessions,
+    hold::{REQUEST, VOTES},
+    waits::Waits,
+};
 use crate::{
     CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, Vote, VoteError,
     approval::{Kept, Question, cast},
@@ -216,7 +220,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             record.version += 1;
             let json = serde_json::to_vec(&votes);
             let json = json.map_err(|error| AnswerError::Content(error.to_string()))?;
-            record.votes = Some(self.sealed(&owner, decision, Self::votes_word(), &json)?);
+            record.votes = Some(self.sealed(&owner, decision, VOTES, &json)?);
             let open = self.journal.operate(
                 Operation {
                     what: "approval.answer",
@@ -436,7 +440,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let request = record.request.as_ref();
         let request = request.ok_or_else(|| AnswerError::Content("it was not kept".to_owned()))?;
         let kept = self
-            .unsealed(&owner, decision, Self::request_word(), request)
+            .unsealed(&owner, decision, REQUEST, request)
             .map_err(AnswerError::Content)?;
         let votes = self.votes(&record, &owner)?;
         Ok(Ballot {
@@ -451,7 +455,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         match &record.votes {
             None => Ok(Vec::new()),
             Some(sealed) => self
-                .unsealed(owner, record.decision, Self::votes_word(), sealed)
+                .unsealed(owner, record.decision, VOTES, sealed)
                 .map_err(AnswerError::Content),
         }
     }

@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// What the content of a waiting call, and of its votes, is bound to beside its decision.
-const REQUEST: &str = "approval";
-const VOTES: &str = "votes";
+pub(super) const REQUEST: &str = "approval";
+pub(super) const VOTES: &str = "votes";
 
 /// A call that waits for a person, for whoever asked for it.
 #[derive(Debug)]
@@ -375,13 +375,5 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let json = self.journal.keys.unseal(&owner.agent, &aad, sealed);
         let json = json.map_err(|error| chain(&error))?;
         serde_json::from_slice(&json).map_err(|error| error.to_string())
-    }
-
-    pub(super) const fn request_word() -> &'static str {
-        REQUEST
-    }
-
-    pub(super) const fn votes_word() -> &'static str {
-        VOTES
     }
 }
