@@ -6,7 +6,7 @@ use super::world::Victim;
 use crate::served::Answer;
 
 /// The codes of problems, each with its status.
-const CODES: [(&str, u16); 46] = [
+const CODES: [(&str, u16); 55] = [
     ("invalid_call", 400),
     ("invalid_profile", 400),
     ("limit_exceeded", 400),
@@ -21,6 +21,14 @@ const CODES: [(&str, u16); 46] = [
     ("secret_in_environment", 403),
     ("approval_required", 403),
     ("approval_invalid", 403),
+    ("approval_denied", 403),
+    ("changes_requested", 403),
+    ("approval_expired", 403),
+    ("approval_cancelled", 409),
+    ("budget_exhausted", 429),
+    ("loop_detected", 429),
+    ("policy_error", 503),
+    ("gate_closed", 503),
     ("idempotency_conflict", 409),
     ("call_in_flight", 409),
     ("outcome_unknown", 409),
@@ -34,6 +42,7 @@ const CODES: [(&str, u16); 46] = [
     ("record_unavailable", 503),
     ("no_such_path", 404),
     ("call_unknown", 404),
+    ("approval_unknown", 404),
     ("withdrawn", 409),
     ("failed", 500),
     ("bad_path", 400),

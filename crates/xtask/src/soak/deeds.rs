@@ -515,10 +515,13 @@ async fn late(actor: &mut Actor) {
     let call = json!({
         "route": "thread", "thread": thread, "tool": "python", "code": code, "timeout_ms": 150,
     });
-    if let Some(told) = actor.call("late", call, &[]).await {
+    if let Some(told) = actor.call("late", call, &LOOPS).await {
         actor.expect(&told, told.text("cause") == "timed_out", "timed out");
     }
 }
+
+/// Whoever does nothing else in a thread but what fails is stopped.
+const LOOPS: [&str; 1] = ["loop_detected"];
 
 /// Calls that die.
 async fn crashes(actor: &mut Actor) {
@@ -530,7 +533,7 @@ async fn crashes(actor: &mut Actor) {
         _ => "import os\nif os.fork() == 0:\n    import time; time.sleep(60)",
     };
     let call = json!({ "route": "thread", "thread": thread, "tool": "python", "code": code });
-    if let Some(told) = actor.call("crashes", call, &[]).await {
+    if let Some(told) = actor.call("crashes", call, &LOOPS).await {
         actor.expect(&told, told.text("cause") == "completed", "ended by itself");
         // Its session is as before.
         let call = json!({ "route": "thread", "session": told.text("session"), "tool": "shell", "argv": ["true"] });
