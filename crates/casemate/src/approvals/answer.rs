@@ -147,6 +147,19 @@ fn make_sure(cases: &[Case], consent: &Consent) -> Result<(), Failure> {
                 .hint("--action HASH signs without asking, if the call has that hash"),
         );
     }
+    // What was shown may have been long: once more, what it is about.
+    for case in cases {
+        let (call, action) = (&case.call, &case.action);
+        let about = format!(
+            "{} of {}, asked by {}, action hash {action}",
+            call.tool, call.agent, call.user
+        );
+        report::write(format_args!(
+            "{}: {}\n",
+            case.decision,
+            view::visible(&about)
+        ));
+    }
     // The digits are of what is shown: whoever clicks through does not have them.
     let digits: Vec<_> = cases
         .iter()
