@@ -1,8 +1,7 @@
 //! How much of what.
 
+use casemate_model::words;
 use serde::{Deserialize, Serialize};
-
-use crate::words::words;
 
 words! {
     /// What can be spent.

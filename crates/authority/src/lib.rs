@@ -61,7 +61,6 @@ mod switch_error;
 mod switchboard;
 mod switches;
 mod watch;
-mod words;
 
 pub use self::{
     amounts::{Amounts, Resource},

@@ -1,8 +1,9 @@
 //! What may be spent, by whom, and why it may not.
 
+use casemate_model::words;
 use serde::{Deserialize, Serialize};
 
-use crate::{Resource, words::words};
+use crate::Resource;
 
 words! {
     /// Whose spending a rule limits.

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use casemate_model::words;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     SwitchError, host::normal_pattern, limits::MAX_REASON_BYTES, name::is_name, name::is_text,
-    words::words,
 };
 
 words! {

@@ -1,6 +1,6 @@
 //! The algorithms by which tokens may be signed: asymmetric ones only.
 
-use crate::words::words;
+use casemate_model::words;
 
 words! {
     /// An algorithm of JSON web signatures. `none` and those with shared secrets are not among them.

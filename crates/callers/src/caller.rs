@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use casemate_model::words;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Permission, Refusal, Role,
     limits::{MAX_BOUND_NAMES, MAX_SCOPES},
     names::{is_name, is_scope},
-    words::words,
 };
 
 words! {

@@ -45,7 +45,6 @@ mod revocations;
 mod role;
 mod signing_key;
 mod source;
-mod words;
 
 pub use self::{
     algorithm::Algorithm,

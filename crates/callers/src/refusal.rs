@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{FileError, KeySourceError, Permission, words::words};
+use casemate_model::words;
+
+use crate::{FileError, KeySourceError, Permission};
 
 words! {
     /// The stable names of refusals.

@@ -168,12 +168,12 @@ mod tests {
         let latest = proof(1, restart - 1 + PROOF_SKEW_MS);
         before.admit(&latest, restart - 1).unwrap();
         let after = MemoryReplayGuard::new(restart);
-        for now in [
+        for at_ms in [
             restart,
             restart + PROOF_SKEW_MS,
             latest.issued_ms + PROOF_SKEW_MS,
         ] {
-            let again = after.admit(&latest, now);
+            let again = after.admit(&latest, at_ms);
             assert!(matches!(again, Err(Refusal::StaleProof)), "{again:?}");
         }
     }

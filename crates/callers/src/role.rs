@@ -1,6 +1,6 @@
 //! What people and services may do, by role.
 
-use crate::words::words;
+use casemate_model::words;
 
 words! {
     /// What a caller is to this gateway.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContextId, Digest, Limits, SessionId, SideEffect, Text, words::words};
+use crate::{ContextId, Digest, Limits, SessionId, SideEffect, Text, words};
 
 words! {
     /// What an interpreter of a session does with a cell of source.

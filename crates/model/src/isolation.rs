@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IsolationTier, words::words};
+use crate::{IsolationTier, words};
 
 words! {
     /// Something a sandbox can enforce. A profile may require any of them by name.

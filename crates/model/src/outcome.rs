@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Text, words::words};
+use crate::{Digest, Text, words};
 
 words! {
     /// One of a program's output streams.

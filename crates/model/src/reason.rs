@@ -1,6 +1,6 @@
 //! Why a call was allowed, held or refused.
 
-use crate::words::words;
+use crate::words;
 
 words! {
     /// A closed set of machine-readable reasons. The seeds' names (seed 002) stay.

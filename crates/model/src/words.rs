@@ -1,5 +1,21 @@
 //! The field's words as closed sets. The text forms are the seeds'.
 
+/// A closed set of words: an enum that is written, read and listed as its texts. Whoever uses it needs `serde`.
+///
+/// ```
+/// casemate_model::words! {
+///     /// Where something is.
+///     Side {
+///         /// Here.
+///         Left = "left",
+///         /// There.
+///         Right = "right",
+///     }
+/// }
+/// assert_eq!(Side::from_word("right"), Some(Side::Right));
+/// assert_eq!(Side::ALL.len(), 2);
+/// ```
+#[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -33,7 +49,6 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
 
 words! {
     /// What a tool does to the world.

@@ -265,8 +265,8 @@ proptest! {
     fn the_books_are_what_was_spent(steps in steps()) {
         let (_temp, dir, budgets) = open();
         let (mut model, mut budgets) = (Model::default(), Some(budgets));
-        for now in &steps {
-            step(now, &dir, &mut model, &mut budgets);
+        for each in &steps {
+            step(each, &dir, &mut model, &mut budgets);
             compare(&model, budgets.as_ref().unwrap());
         }
         let (before, after) = books(&dir, budgets.unwrap());

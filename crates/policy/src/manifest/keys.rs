@@ -21,7 +21,7 @@ const MAX_DESCRIPTION_BYTES: usize = 4 << 10;
 const TIMEOUT_MS: u64 = 30_000;
 
 impl Subject for Manifest {
-    const KEYS: &'static [Key<Self>] = KEYS;
+    const KEYS: &'static [&'static [Key<Self>]] = &[KEYS];
 
     fn assume(&mut self, path: &'static str) {
         self.assumed.push(path);
