@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    str::FromStr as _,
     sync::Arc,
 };
 
-use casemate_model::{Digest, Reason, SideEffect};
+use casemate_model::{Digest, Reason};
 use cedar_policy::{
-    Authorizer, Context, Decision as Answer, Entities, Entity, EntityUid, Expression, Policy,
-    PolicyId, PolicySet, Request as CedarRequest, RestrictedExpression, Schema,
+    Authorizer, Context, Decision as Answer, Entities, EntityUid, Policy, PolicyId, PolicySet,
+    Request as CedarRequest, Schema,
 };
 
 use crate::{
@@ -19,10 +18,11 @@ use crate::{
     },
     decide::{Access, Check, CheckName, Decision, Verdict},
     explain::explain,
-    grant::{Condition, Offered, conditions, grant, tier_rank},
+    grant::Offered,
     index::{Index, Key},
     inputs::{Inputs, Wish},
     manifest::Manifest,
+    offer::{Offer, OfferMaker},
     profile::Profile,
     tool::ToolFacts,
     visible::quoted,
@@ -48,16 +48,6 @@ struct Route {
     uid: EntityUid,
     profile: Arc<Profile>,
     offers: HashMap<String, Offer>,
-}
-
-/// Something that a route offers.
-struct Offer {
-    uid: EntityUid,
-    tool: Option<EntityUid>,
-    /// The only thing that its grant lets it do to the world, if that is known.
-    side_effect: Option<SideEffect>,
-    /// What its grant demands, in the order of the questions.
-    demands: Vec<(CheckName, Expression)>,
 }
 
 /// What an engine is made of.
@@ -455,34 +445,6 @@ struct Asked {
     request: CedarRequest,
 }
 
-impl Offer {
-    /// Whether it is what is asked for, and not something else of the same name.
-    fn is(&self, wish: &Wish) -> bool {
-        matches!(wish, Wish::Tool(_)) == self.tool.is_some()
-    }
-
-    /// The questions that were asked, up to the one that failed.
-    fn checks(&self, wish: &Wish, failed: Option<CheckName>) -> Vec<Check> {
-        let asked = |check: CheckName| match wish {
-            Wish::Tool(_) => true,
-            Wish::Access(_) => {
-                check == CheckName::Inputs
-                    || check == CheckName::Policy
-                    || self.demands.iter().any(|(demand, _)| *demand == check)
-            }
-        };
-        let mut checks = Vec::with_capacity(CheckName::ALL.len());
-        for name in CheckName::ALL.iter().copied().filter(|name| asked(*name)) {
-            let passed = failed != Some(name);
-            checks.push(Check { name, passed });
-            if !passed {
-                break;
-            }
-        }
-        checks
-    }
-}
-
 fn allowed(inputs: &Inputs) -> String {
     let route = quoted(&inputs.route);
     match &inputs.wish {
@@ -516,93 +478,6 @@ fn no_route(inputs: &Inputs) -> Decision {
             passed: false,
         }],
         policies: Vec::new(),
-    }
-}
-
-/// Makes the offers of a profile.
-struct OfferMaker<'a> {
-    vocabulary: &'a Vocabulary,
-    profile: &'a Profile,
-    tools: &'a BTreeMap<String, ToolFacts>,
-    entities: &'a mut Vec<Entity>,
-    grants: &'a mut Vec<Policy>,
-    /// Conditions by their text: most offers share most of them.
-    parsed: &'a mut HashMap<String, Expression>,
-}
-
-impl OfferMaker<'_> {
-    fn make(
-        &mut self,
-        name: &str,
-        offered: Offered<'_>,
-        side_effect: Option<SideEffect>,
-    ) -> Result<Offer, CedarError> {
-        let route = &self.profile.route;
-        let id = format!("{route}/{name}");
-        let uid = self.vocabulary.uid(Type::Offer, &id)?;
-        let tool = match offered {
-            Offered::Access(_) => None,
-            Offered::Tool(..) | Offered::Unlisted => Some(self.vocabulary.uid(Type::Tool, name)?),
-        };
-        let mut parents = vec![self.vocabulary.uid(Type::Route, route)?];
-        parents.extend(tool.clone());
-        let (tier, private, untrusted) = match offered {
-            Offered::Tool(_, facts) => (tier_rank(facts.tier), facts.private, facts.untrusted),
-            Offered::Unlisted | Offered::Access(_) => (0, true, true),
-        };
-        let attributes = HashMap::from([
-            (
-                "call".to_owned(),
-                RestrictedExpression::new_bool(tool.is_some()),
-            ),
-            (
-                "tier".to_owned(),
-                RestrictedExpression::new_long(i64::try_from(tier).unwrap_or(i64::MAX)),
-            ),
-            (
-                "private".to_owned(),
-                RestrictedExpression::new_bool(private),
-            ),
-            (
-                "untrusted".to_owned(),
-                RestrictedExpression::new_bool(untrusted),
-            ),
-        ]);
-        let entity = Entity::new(uid.clone(), attributes, parents.into_iter().collect())
-            .map_err(|error| CedarError::new(&id, error))?;
-        self.entities.push(entity);
-        let conditions = conditions(self.profile, self.tools, offered, side_effect);
-        if !matches!(offered, Offered::Unlisted) {
-            let text = grant(&id, side_effect, &conditions);
-            let policy = Policy::parse(Some(PolicyId::new(&id)), &text)
-                .map_err(|error| CedarError::new(&id, error))?;
-            self.grants.push(policy);
-        }
-        let mut demands = Vec::with_capacity(conditions.len());
-        for Condition { check, text } in conditions {
-            demands.push((check, self.parse(&id, check, text)?));
-        }
-        Ok(Offer {
-            uid,
-            tool,
-            side_effect,
-            demands,
-        })
-    }
-
-    fn parse(
-        &mut self,
-        id: &str,
-        check: CheckName,
-        text: String,
-    ) -> Result<Expression, CedarError> {
-        if let Some(known) = self.parsed.get(&text) {
-            return Ok(known.clone());
-        }
-        let expression = Expression::from_str(&text)
-            .map_err(|error| CedarError::new(format!("{id}: {}", check.as_str()), error))?;
-        self.parsed.insert(text, expression.clone());
-        Ok(expression)
     }
 }
 

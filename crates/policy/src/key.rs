@@ -12,8 +12,8 @@ pub(crate) const MAX_TEXT_BYTES: usize = 256;
 
 /// A file of keys: what is read into, and the keys.
 pub(crate) trait Subject: Sized + 'static {
-    /// Every key. A section stands before its keys, and a key before those that refer to it.
-    const KEYS: &'static [Key<Self>];
+    /// Every key, in groups. A section stands before its keys, and a key before those that refer to it.
+    const KEYS: &'static [&'static [Key<Self>]];
 
     /// Told of each key that was left out and reads as what is riskier.
     fn assume(&mut self, _path: &'static str) {}
@@ -177,9 +177,14 @@ impl<T> Key<T> {
     }
 }
 
+/// Every key, in order.
+pub(crate) fn all_keys<T: Subject>() -> impl Iterator<Item = &'static Key<T>> {
+    T::KEYS.iter().copied().flatten()
+}
+
 /// The keys of a section.
 pub(crate) fn keys_of<T: Subject>(section: &str) -> impl Iterator<Item = &'static Key<T>> {
-    T::KEYS.iter().filter(move |key| key.parent() == section)
+    all_keys::<T>().filter(move |key| key.parent() == section)
 }
 
 pub(crate) fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
@@ -217,7 +222,7 @@ mod tests {
     fn check<T: Subject>() {
         let mut paths = BTreeSet::new();
         let mut sections = BTreeSet::from([""]);
-        for key in T::KEYS {
+        for key in all_keys::<T>() {
             assert!(paths.insert(key.path), "{} twice", key.path);
             assert!(
                 sections.contains(key.parent()),

@@ -35,6 +35,7 @@ mod index;
 mod inputs;
 mod key;
 mod manifest;
+mod offer;
 mod profile;
 mod reference;
 mod route;

@@ -4,7 +4,7 @@ use casemate_model::{Limits, MAX_LIMITS};
 
 use crate::{
     arguments::{MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS},
-    key::{Absent, Key, Kind, Subject, keys_of},
+    key::{Absent, Key, Kind, Subject, all_keys, keys_of},
     manifest::{
         MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH, MAX_MANIFEST_BYTES, Manifest,
         keywords::keywords,
@@ -70,7 +70,7 @@ fn arguments() -> String {
 
 fn tables<T: Subject>(page: &mut String) {
     table::<T>(page, "Top level", "", "");
-    for key in T::KEYS {
+    for key in all_keys::<T>() {
         if matches!(key.kind, Kind::Section) {
             table::<T>(page, &format!("`{}`", key.path), key.path, key.meaning);
         }
@@ -127,7 +127,7 @@ mod tests {
 
     /// The page and the reader have one source, so what is shown here is that no key is lost on the way.
     fn check<T: Subject>(page: &str) {
-        for key in T::KEYS {
+        for key in all_keys::<T>() {
             assert!(
                 page.contains(&format!("| `{}` |", key.name())),
                 "{}",

@@ -1,8 +1,10 @@
-//! The schema of a profile, as data: the reader walks this table and the reference page is made from it.
+//! The schema of a profile, as data: the reader walks these tables and the reference page is made from them.
 
-use casemate_model::{
-    ControlName, DestinationClass, IsolationTier, Limits, RiskClass, RunMode, Tier,
-};
+mod budgets;
+mod oversight;
+mod quotas;
+
+use casemate_model::{ControlName, DestinationClass, IsolationTier, Limits, RiskClass, Tier};
 
 use crate::{
     diagnostic::Fault,
@@ -11,7 +13,7 @@ use crate::{
         Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, optional, put,
         section, text,
     },
-    profile::{Filesystem, Profile, ToolRules, UNLIMITED},
+    profile::{Filesystem, Profile, ToolRules},
     rules::{file_type, nearest, route, token, variable, word, workspace},
     session::{SessionMode, image, pool_min},
     visible::quoted,
@@ -51,10 +53,25 @@ const REQUIRED_CONTROLS: &[&str] = &[
 ];
 
 impl Subject for Profile {
-    const KEYS: &'static [Key<Self>] = KEYS;
+    const KEYS: &'static [&'static [Key<Self>]] = &[
+        CALLERS_AND_SANDBOX,
+        quotas::HEAD,
+        quotas::SESSION,
+        quotas::AGENT,
+        quotas::TENANT,
+        TOOLS,
+        oversight::APPROVALS,
+        budgets::HEAD,
+        budgets::THREAD,
+        budgets::AGENT_DAY,
+        budgets::TENANT_DAY,
+        budgets::FAILURES,
+        oversight::MODES,
+        OBSERVABILITY,
+    ];
 }
 
-const KEYS: &[Key<Profile>] = &[
+const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
     text(
         "route",
         Form::Free("name of letters, digits, `_`, `-` and `.`"),
@@ -332,139 +349,9 @@ const KEYS: &[Key<Profile>] = &[
         |limits| &mut limits.disk_files,
         "Files and directories in `/workspace`.",
     ),
-    optional(
-        "quotas",
-        "What calls may use together, beside `sandbox.limits`, which is for each call.",
-    ),
-    optional("quotas.session", "Those of one session."),
-    number(
-        "quotas.session.memory_bytes",
-        "bytes",
-        (1 << 20, 4 << 30, 1 << 44),
-        |profile, number| put(&mut profile.quotas.session.memory_bytes, number),
-        "Memory of all processes and of all files in sandboxes.",
-    ),
-    number(
-        "quotas.session.processes",
-        "processes",
-        (1, 1_024, 4_194_304),
-        |profile, number| put(&mut profile.quotas.session.processes, number),
-        "Processes and threads alive at once.",
-    ),
-    number(
-        "quotas.session.cpu_milli",
-        "thousandths of a core",
-        (1, 4_000, 1_024_000),
-        |profile, number| put(&mut profile.quotas.session.cpu_milli, number),
-        "CPU.",
-    ),
-    number(
-        "quotas.session.calls",
-        "calls",
-        (1, 8, 65_536),
-        |profile, number| put(&mut profile.quotas.session.calls, number),
-        "Calls that run at once; more wait for their turn.",
-    ),
-    number(
-        "quotas.session.output_bytes",
-        "bytes",
-        (1, 1 << 30, 1 << 50),
-        |profile, number| put(&mut profile.quotas.session.output_bytes, number),
-        "Output given back in its life; what is beyond is dropped.",
-    ),
-    number(
-        "quotas.session.queued",
-        "calls",
-        (0, 256, 1_048_576),
-        |profile, number| put(&mut profile.quotas.session.queued, number),
-        "Calls that wait for their turn; more are refused.",
-    ),
-    optional("quotas.agent", "Those of all sessions of an agent."),
-    number(
-        "quotas.agent.memory_bytes",
-        "bytes",
-        (1 << 20, 32 << 30, 1 << 44),
-        |profile, number| put(&mut profile.quotas.agent.memory_bytes, number),
-        "Memory of all processes and of all files in sandboxes.",
-    ),
-    number(
-        "quotas.agent.processes",
-        "processes",
-        (1, 8_192, 4_194_304),
-        |profile, number| put(&mut profile.quotas.agent.processes, number),
-        "Processes and threads alive at once.",
-    ),
-    number(
-        "quotas.agent.cpu_milli",
-        "thousandths of a core",
-        (1, 16_000, 1_024_000),
-        |profile, number| put(&mut profile.quotas.agent.cpu_milli, number),
-        "CPU.",
-    ),
-    number(
-        "quotas.agent.calls",
-        "calls",
-        (1, 64, 65_536),
-        |profile, number| put(&mut profile.quotas.agent.calls, number),
-        "Calls that run at once; more wait for their turn.",
-    ),
-    number(
-        "quotas.agent.output_bytes",
-        "bytes",
-        (1, 64 << 30, 1 << 50),
-        |profile, number| put(&mut profile.quotas.agent.output_bytes, number),
-        "Output given back in a day; what is beyond is dropped.",
-    ),
-    number(
-        "quotas.agent.queued",
-        "calls",
-        (0, 4_096, 1_048_576),
-        |profile, number| put(&mut profile.quotas.agent.queued, number),
-        "Calls that wait for their turn; more are refused.",
-    ),
-    optional("quotas.tenant", "Those of all sessions of a tenant."),
-    number(
-        "quotas.tenant.memory_bytes",
-        "bytes",
-        (1 << 20, 128 << 30, 1 << 44),
-        |profile, number| put(&mut profile.quotas.tenant.memory_bytes, number),
-        "Memory of all processes and of all files in sandboxes.",
-    ),
-    number(
-        "quotas.tenant.processes",
-        "processes",
-        (1, 32_768, 4_194_304),
-        |profile, number| put(&mut profile.quotas.tenant.processes, number),
-        "Processes and threads alive at once.",
-    ),
-    number(
-        "quotas.tenant.cpu_milli",
-        "thousandths of a core",
-        (1, 64_000, 1_024_000),
-        |profile, number| put(&mut profile.quotas.tenant.cpu_milli, number),
-        "CPU.",
-    ),
-    number(
-        "quotas.tenant.calls",
-        "calls",
-        (1, 256, 65_536),
-        |profile, number| put(&mut profile.quotas.tenant.calls, number),
-        "Calls that run at once; more wait for their turn.",
-    ),
-    number(
-        "quotas.tenant.output_bytes",
-        "bytes",
-        (1, 1 << 40, 1 << 50),
-        |profile, number| put(&mut profile.quotas.tenant.output_bytes, number),
-        "Output given back in a day; what is beyond is dropped.",
-    ),
-    number(
-        "quotas.tenant.queued",
-        "calls",
-        (0, 16_384, 1_048_576),
-        |profile, number| put(&mut profile.quotas.tenant.queued, number),
-        "Calls that wait for their turn; more are refused.",
-    ),
+];
+
+const TOOLS: &[Key<Profile>] = &[
     section("tools", "What may be called. Any other tool is refused."),
     list(
         "tools.allowed",
@@ -489,175 +376,9 @@ const KEYS: &[Key<Profile>] = &[
         Absent::Open("none beside `identity.required_scopes`"),
         "The scope that a tool needs beside `identity.required_scopes`.",
     ),
-    optional("approvals", "How calls are approved that need it."),
-    number(
-        "approvals.needed",
-        "people",
-        (1, 1, 10),
-        |profile, number| put(&mut profile.approvals.needed, number),
-        "Different people who have to consent.",
-    ),
-    list(
-        "approvals.roles",
-        Form::Free("role"),
-        |profile, entries| each(entries, token, &mut profile.approvals.roles),
-        Absent::Open("any"),
-        "Each of them has to have one of these roles.",
-    ),
-    number(
-        "approvals.wait_ms",
-        "milliseconds",
-        (1_000, DAY_MS, 30 * DAY_MS),
-        |profile, number| put(&mut profile.approvals.wait_ms, number),
-        "How long a call waits for them. Then it is over, as `approval_expired`.",
-    ),
-    number(
-        "approvals.grant_ms",
-        "milliseconds",
-        (1_000, 10 * MINUTE_MS, DAY_MS),
-        |profile, number| put(&mut profile.approvals.grant_ms, number),
-        "How long their consent counts at most, if the call cannot run at once.",
-    ),
-    optional(
-        "budgets",
-        "What calls may spend: set aside before they run, counted after it. 9007199254740992 (2^53) stands for no limit.",
-    ),
-    optional("budgets.thread", "Those of a thread, from its beginning."),
-    number(
-        "budgets.thread.calls",
-        "calls",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.thread.calls, number),
-        "Calls that run.",
-    ),
-    number(
-        "budgets.thread.time_ms",
-        "milliseconds",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.thread.time_ms, number),
-        "The time that they run.",
-    ),
-    number(
-        "budgets.thread.output_bytes",
-        "bytes",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.thread.output_bytes, number),
-        "What they write.",
-    ),
-    number(
-        "budgets.thread.approvals",
-        "calls",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.thread.approvals, number),
-        "Calls that people are asked about.",
-    ),
-    optional("budgets.agent_day", "Those of an agent, in a day (UTC)."),
-    number(
-        "budgets.agent_day.calls",
-        "calls",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.agent_day.calls, number),
-        "Calls that run.",
-    ),
-    number(
-        "budgets.agent_day.time_ms",
-        "milliseconds",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.agent_day.time_ms, number),
-        "The time that they run.",
-    ),
-    number(
-        "budgets.agent_day.output_bytes",
-        "bytes",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.agent_day.output_bytes, number),
-        "What they write.",
-    ),
-    number(
-        "budgets.agent_day.approvals",
-        "calls",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.agent_day.approvals, number),
-        "Calls that people are asked about.",
-    ),
-    optional("budgets.tenant_day", "Those of a tenant, in a day (UTC)."),
-    number(
-        "budgets.tenant_day.calls",
-        "calls",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.tenant_day.calls, number),
-        "Calls that run.",
-    ),
-    number(
-        "budgets.tenant_day.time_ms",
-        "milliseconds",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.tenant_day.time_ms, number),
-        "The time that they run.",
-    ),
-    number(
-        "budgets.tenant_day.output_bytes",
-        "bytes",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.tenant_day.output_bytes, number),
-        "What they write.",
-    ),
-    number(
-        "budgets.tenant_day.approvals",
-        "calls",
-        (0, UNLIMITED, UNLIMITED),
-        |profile, number| put(&mut profile.budgets.tenant_day.approvals, number),
-        "Calls that people are asked about.",
-    ),
-    number(
-        "budgets.equal_failures",
-        "failures",
-        (2, 3, 100),
-        |profile, number| put(&mut profile.budgets.equal_failures, number),
-        "How often in a row the same call may fail, or be refused, for the same reason in a thread. Whatever succeeds in the thread \
-         begins the count anew.",
-    ),
-    optional(
-        "modes",
-        "How much may happen without a person, by what made the agent act: `read_only` only reads, `review` has a person \
-         approve every write, `autonomous` acts. A call can ask for less.",
-    ),
-    text(
-        "modes.ceiling",
-        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
-        |profile, text| {
-            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.ceiling = mode)
-        },
-        Absent::Words(&["autonomous"]),
-        "The most, whatever made the agent act.",
-    ),
-    text(
-        "modes.schedule",
-        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
-        |profile, text| {
-            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.schedule = mode)
-        },
-        Absent::Words(&["review"]),
-        "When a clock made it act.",
-    ),
-    text(
-        "modes.webhook",
-        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
-        |profile, text| {
-            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.webhook = mode)
-        },
-        Absent::Words(&["review"]),
-        "When a message from outside made it act.",
-    ),
-    text(
-        "modes.agent",
-        Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
-        |profile, text| {
-            word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.agent = mode)
-        },
-        Absent::Words(&["review"]),
-        "When another agent made it act.",
-    ),
+];
+
+const OBSERVABILITY: &[Key<Profile>] = &[
     section("observability", "What is recorded, and what is not."),
     list(
         "observability.required_trace_fields",

@@ -4,7 +4,7 @@ use casemate_model::MAX_LIMITS;
 
 use crate::{
     diagnostic::{Fault, Report},
-    key::{Absent, Faults, Form, Key, Kind, MAX_TEXT_BYTES, Subject, keys_of},
+    key::{Absent, Faults, Form, Key, Kind, MAX_TEXT_BYTES, Subject, all_keys, keys_of},
     rules::{listed, nearest},
     tree::{Member, Node, Placed, Value},
     visible::{quoted, shown},
@@ -285,7 +285,7 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 
 fn unknown<T: Subject>(section: &str, name: &str) -> Fault {
     let here = || keys_of::<T>(section).map(Key::name);
-    let elsewhere = || T::KEYS.iter().find(|key| key.name() == name);
+    let elsewhere = || all_keys::<T>().find(|key| key.name() == name);
     let hint = match (elsewhere(), nearest(name, here())) {
         (Some(key), _) if key.parent().is_empty() => "it belongs outside of all sections".into(),
         (Some(key), _) => format!("it belongs in `{}`", key.parent()),
