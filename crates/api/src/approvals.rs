@@ -151,9 +151,6 @@ pub(crate) async fn events<K: Keeps, P: Remembers>(
 
 impl<K: Keeps, P: Remembers> Api<K, P> {
     /// Looks after calls that wait, those of earlier processes too, for as long as it is polled.
-    ///
-    /// # Errors
-    /// When what earlier processes left cannot be read.
     pub async fn look_after_waiting(
         self: &Arc<Self>,
         left: Vec<LeftWaiting>,

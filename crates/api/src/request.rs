@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_gateway::{Ask, Code, Demand, Key, in_memory};
+use casemate_gateway::{Ask, Code, Demand, Key};
 use casemate_model::{ContextId, Limits, RunMode, SessionId, Text, Trigger, Within};
 use casemate_policy::Profile;
 use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
@@ -154,9 +154,10 @@ impl CallRequest {
             if inputs.iter().any(|input: &InputFile| input.name == name) {
                 return Err(Problem::invalid(format!("two files are called `{name}`")));
             }
-            let file = in_memory(&content)
-                .map_err(|error| Problem::failed(format!("cannot keep `{name}`: {error}")))?;
-            inputs.push(InputFile { name, file });
+            let shown = name.clone();
+            let input = InputFile::in_memory(name, &content)
+                .map_err(|error| Problem::failed(format!("cannot keep `{shown}`: {error}")))?;
+            inputs.push(input);
         }
         let ceiling = profile.map(|profile| profile.sandbox.limits);
         let standard = Limits::default();

@@ -10,14 +10,13 @@ use std::{collections::BTreeSet, fmt};
 
 use casemate_policy::{Authenticator, Claims, Token, Verified};
 
-pub use self::{
-    kept::in_memory,
-    statement::{MAX_MEMBERS, Member, Statement, StatementError, Vote},
-    tally::{BREAK_GLASS, CastVote, VoteError},
-};
 pub(crate) use self::{
     kept::{Kept, Originals, ToKeep},
     tally::{Question, cast},
+};
+pub use self::{
+    statement::{MAX_MEMBERS, Member, Statement, StatementError, Vote},
+    tally::{BREAK_GLASS, CastVote, VoteError},
 };
 
 /// A person who may approve calls.

@@ -68,7 +68,7 @@ pub use self::{
     answer::Answer,
     approval::{
         Approver, Approvers, BREAK_GLASS, CastVote, MAX_MEMBERS, Member, Renewal, Statement,
-        StatementError, Vote, VoteError, in_memory,
+        StatementError, Vote, VoteError,
     },
     ask::{Ask, Code, Key},
     checked::{Checked, Ruling},

@@ -2,7 +2,9 @@
 
 mod access;
 mod answers;
+mod ballots;
 mod call;
+mod cases;
 mod contexts;
 mod error;
 mod files;
@@ -33,8 +35,9 @@ use casemate_store::{ApprovalStore, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 pub use self::{
-    answers::{AnswerError, Answered, ApprovalCase, ApprovalView, VoteView},
+    answers::{AnswerError, Answered},
     call::{NewCall, Told},
+    cases::{ApprovalCase, ApprovalView, VoteView},
     error::{Ending, Room, SessionError},
     hold::{Demand, Waiting},
     left::LeftWaiting,

@@ -1,11 +1,17 @@
 //! The keeper: makes sandboxes, runs one program in each, destroys them.
 
-use std::{collections::BTreeMap, fs::File, future::Future, io};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    future::Future,
+    io::{self, Seek as _, Write as _},
+};
 
 use casemate_model::{
     Artefact, Cause, ContextId, DeniedAttempt, Exit, InputDigest, Isolation, Limits, SandboxId,
     SessionId, Stream, Text, Usage,
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -35,6 +41,19 @@ pub struct InputFile {
     pub name: Text,
     /// The file, open for reading at its start.
     pub file: File,
+}
+
+impl InputFile {
+    /// A file in memory.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn in_memory(name: Text, content: &[u8]) -> io::Result<Self> {
+        let mut file = File::from(memfd_create("casemate-input", MemfdFlags::CLOEXEC)?);
+        file.write_all(content)?;
+        file.rewind()?;
+        Ok(Self { name, file })
+    }
 }
 
 /// What is known of a sandbox when it is complete and has run nothing.

@@ -1,17 +1,11 @@
 //! A call that waits, as it is kept: everything that it takes to run it later, sealed.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Seek as _, Write as _},
-    os::unix::fs::FileExt as _,
-};
+use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt as _};
 
 use casemate_authority::Epoch;
 use casemate_model::{Call, DecisionId, Digest, Limits, Reason, RunMode, Text, Trigger, Within};
 use casemate_policy::{Authenticator, Check, Claims, Decision, Token, Verdict};
 use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
-use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ask, Code, Demand, Facts, Key, Terms, limits::MAX_KEPT_INPUT_BYTES};
@@ -209,11 +203,10 @@ impl Kept {
     pub(crate) fn into_ask(self) -> io::Result<(Ask, Vec<InputFile>)> {
         let source = |code: &KeptCode| code.source.as_bytes().to_vec();
         let cell = self.cell.zip(self.code.as_ref());
-        let inputs = self.files.iter().map(|file| {
-            let name = file.name.clone();
-            let file = in_memory(file.content.as_bytes())?;
-            Ok(InputFile { name, file })
-        });
+        let inputs = self
+            .files
+            .iter()
+            .map(|file| InputFile::in_memory(file.name.clone(), file.content.as_bytes()));
         let inputs = inputs.collect::<io::Result<_>>()?;
         let ask = Ask {
             agent: self.agent,
@@ -239,15 +232,4 @@ impl Kept {
         };
         Ok((ask, inputs))
     }
-}
-
-/// A file in memory with this content, open at its start.
-///
-/// # Errors
-/// When there is no memory for it.
-pub fn in_memory(content: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("casemate-input", MemfdFlags::CLOEXEC)?);
-    file.write_all(content)?;
-    file.rewind()?;
-    Ok(file)
 }

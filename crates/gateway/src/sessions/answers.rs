@@ -1,101 +1,24 @@
 //! What people answer about calls that wait, and what becomes of those that nobody answers.
 
-use std::sync::{MutexGuard, PoisonError, atomic::Ordering};
+use std::sync::PoisonError;
 
-use casemate_model::{ApprovalState, DecisionId, Digest, Reason, Text};
-use casemate_policy::{ApprovalRules, Check, Claims, Verified};
-use casemate_ports::{Owner, SessionKeeper};
+use casemate_model::{ApprovalState, DecisionId, Reason};
+use casemate_policy::{Claims, Verified};
+use casemate_ports::SessionKeeper;
 use casemate_store::{ApprovalRecord, ApprovalStore as _, StoreError};
-use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
     SessionStores, Sessions,
-    hold::{REQUEST, VOTES},
-    waits::Waits,
+    ballots::{Ballot, MAX_TRIES, VOTES, question},
 };
 use crate::{
-    CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, Vote, VoteError,
-    approval::{Kept, Question, cast},
+    CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, VoteError,
+    approval::{Kept, cast},
     error::chain,
-    limits::{MAX_LISTED, RETRY_AFTER_MS},
+    limits::RETRY_AFTER_MS,
 };
-
-/// How often a change is tried again that another one came before.
-const MAX_TRIES: usize = 64;
-
-/// A waiting call with everything that was said about it.
-pub(super) struct Ballot {
-    pub(super) record: ApprovalRecord,
-    pub(super) owner: Owner,
-    pub(super) kept: Kept,
-    pub(super) votes: Vec<CastVote>,
-}
-
-/// An approval for people, without the call.
-#[derive(Debug, Serialize)]
-pub struct ApprovalView {
-    /// The call.
-    pub decision: DecisionId,
-    /// The agent that asked.
-    pub agent: String,
-    /// Its tool.
-    pub tool: String,
-    /// How far it has come.
-    pub state: ApprovalState,
-    /// The hash of the canonical call.
-    pub action: Digest,
-    /// When it was held, in milliseconds since 1970.
-    pub held_at_ms: u64,
-    /// When the wait ends, or the consent, in milliseconds since 1970.
-    pub expires_at_ms: u64,
-    /// What was answered.
-    pub votes: Vec<VoteView>,
-}
-
-/// A vote for people.
-#[derive(Debug, Serialize)]
-pub struct VoteView {
-    /// Whose.
-    pub user: String,
-    /// What.
-    pub vote: Vote,
-    /// Why.
-    pub reason: String,
-    /// When, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// The signed note.
-    pub note: String,
-}
-
-/// An approval with the call: what an approver is shown is made from this, and its hash is what is signed.
-#[derive(Debug, Serialize)]
-pub struct ApprovalCase {
-    /// How far it has come.
-    #[serde(flatten)]
-    pub view: ApprovalView,
-    /// Who asked.
-    pub user: String,
-    /// On which route.
-    pub route: String,
-    /// How many have to consent, and in which roles.
-    pub needed: u64,
-    /// The roles; any if there is none.
-    pub roles: Vec<String>,
-    /// Why it waits.
-    pub detail: String,
-    /// The questions that the policy asked.
-    pub checks: Vec<Check>,
-    /// The policies that made it so.
-    pub policies: Vec<String>,
-    /// The canonical call (RFC 8785): the action hash is the SHA-256 of these bytes.
-    pub canonical: Text,
-    /// The program's source, whose digest is in the canonical call.
-    pub code: Option<Text>,
-    /// The input files, whose digests are in the canonical call.
-    pub files: Vec<(Text, Text)>,
-}
 
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +128,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
             let approvers = self.approvers.all().map_err(AnswerError::Note)?;
             let excluded = [kept.token.subject.clone()];
-            let question = record.question(&excluded, &policy.approvals, now_ms);
+            let question = question(&record, &excluded, &policy.approvals, now_ms);
             let vote = cast(&question, &votes, &statement, &approver, note)?;
             let break_glass = vote.break_glass;
             votes.push(vote);
@@ -388,252 +311,5 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         self.over(decision, refused, "");
         true
-    }
-
-    /// Changes a record as `change` does, if that says that it may, and tries again while others come before.
-    pub(super) async fn change_waiting(
-        &self,
-        decision: DecisionId,
-        change: impl Fn(&mut ApprovalRecord) -> bool,
-    ) -> Result<bool, StoreError> {
-        for _ in 0..MAX_TRIES {
-            let Some((mut record, owner)) = self.approval_record(decision).await? else {
-                return Ok(false);
-            };
-            if !change(&mut record) {
-                return Ok(false);
-            }
-            record.version += 1;
-            record.changed_at_ms = self.approval_now_ms();
-            let store = self.stores.open(&owner.agent).await?;
-            if store.change_approval(&record).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    pub(super) async fn approval_record(
-        &self,
-        decision: DecisionId,
-    ) -> Result<Option<(ApprovalRecord, Owner)>, StoreError> {
-        let known = self.waiting_owner(decision).map(|owner| owner.agent);
-        let agents = match known {
-            Some(agent) => vec![agent],
-            None => self.stores.agents().await?,
-        };
-        for agent in agents {
-            let Some(store) = self.stores.find(&agent).await? else {
-                continue;
-            };
-            if let Some(record) = store.approval(decision).await? {
-                let tenant = record.tenant.clone();
-                return Ok(Some((record, Owner { tenant, agent })));
-            }
-        }
-        Ok(None)
-    }
-
-    pub(super) async fn ballot(&self, decision: DecisionId) -> Result<Ballot, AnswerError> {
-        let found = self.approval_record(decision).await?;
-        let (record, owner) = found.ok_or(AnswerError::Unknown(decision))?;
-        let request = record.request.as_ref();
-        let request = request.ok_or_else(|| AnswerError::Content("it was not kept".to_owned()))?;
-        let kept = self
-            .unsealed(&owner, decision, REQUEST, request)
-            .map_err(AnswerError::Content)?;
-        let votes = self.votes(&record, &owner)?;
-        Ok(Ballot {
-            record,
-            owner,
-            kept,
-            votes,
-        })
-    }
-
-    fn votes(&self, record: &ApprovalRecord, owner: &Owner) -> Result<Vec<CastVote>, AnswerError> {
-        match &record.votes {
-            None => Ok(Vec::new()),
-            Some(sealed) => self
-                .unsealed(owner, record.decision, VOTES, sealed)
-                .map_err(AnswerError::Content),
-        }
-    }
-
-    /// As long as it is of the caller's tenant: another's is as unknown as one that never was.
-    async fn ballot_for(
-        &self,
-        claims: &Verified<Claims>,
-        decision: DecisionId,
-    ) -> Result<Ballot, AnswerError> {
-        let ballot = self.ballot(decision).await?;
-        match ballot.owner.tenant == claims.get().tenant {
-            true => Ok(ballot),
-            false => Err(AnswerError::Unknown(decision)),
-        }
-    }
-
-    /// The newest approvals of a tenant.
-    ///
-    /// # Errors
-    /// When a store cannot be read.
-    pub async fn approvals(
-        &self,
-        claims: &Verified<Claims>,
-        state: Option<ApprovalState>,
-    ) -> Result<Vec<ApprovalView>, AnswerError> {
-        let tenant = &claims.get().tenant;
-        let mut all = Vec::new();
-        for agent in self.stores.agents().await? {
-            let Some(store) = self.stores.find(&agent).await? else {
-                continue;
-            };
-            let owner = Owner {
-                tenant: tenant.clone(),
-                agent,
-            };
-            for record in store.approvals(tenant, state, MAX_LISTED).await? {
-                let votes = self.votes(&record, &owner)?;
-                all.push(view(&record, &owner, votes));
-            }
-        }
-        all.sort_by_key(|view| std::cmp::Reverse((view.held_at_ms, view.decision)));
-        all.truncate(MAX_LISTED as usize);
-        Ok(all)
-    }
-
-    /// An approval with the call.
-    ///
-    /// # Errors
-    /// When there is none that the caller could know of, or it cannot be read.
-    pub async fn approval(
-        &self,
-        claims: &Verified<Claims>,
-        decision: DecisionId,
-    ) -> Result<ApprovalCase, AnswerError> {
-        let Ballot {
-            record,
-            owner,
-            kept,
-            votes,
-        } = self.ballot_for(claims, decision).await?;
-        let canonical = kept.call.canonical();
-        let canonical = canonical.map_err(|error| AnswerError::Content(error.to_string()))?;
-        let rules = self
-            .policy(Some(&kept.route))
-            .map(|policy| policy.approvals.clone())
-            .unwrap_or_default();
-        Ok(ApprovalCase {
-            view: view(&record, &owner, votes),
-            user: kept.token.subject,
-            route: kept.route,
-            needed: rules.needed,
-            roles: rules.roles,
-            detail: kept.detail,
-            checks: kept.checks,
-            policies: kept.policies,
-            canonical: canonical.into(),
-            code: kept.code.map(|code| code.source),
-            files: kept
-                .files
-                .into_iter()
-                .map(|file| (file.name, file.content))
-                .collect(),
-        })
-    }
-
-    /// Whose a call is that waits, or was approved and has not ended.
-    #[must_use]
-    pub fn waiting_owner(&self, decision: DecisionId) -> Option<Owner> {
-        self.waiting().owner(decision)
-    }
-
-    /// How many calls wait for a person, or were approved and have not ended.
-    #[must_use]
-    pub fn waiting_count(&self) -> usize {
-        self.waiting().len()
-    }
-
-    /// The next call whose time will be over, and when, in milliseconds since 1970.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<(DecisionId, u64)> {
-        self.waiting().next()
-    }
-
-    /// Waits until [`Sessions::next_expiry`] may be another.
-    pub async fn waiting_changed(&self) {
-        self.waiting_changed.notified().await;
-    }
-
-    /// The time, as far as approvals are concerned: it never goes back, so that no consent lives longer.
-    pub(super) fn approval_now_ms(&self) -> u64 {
-        self.approval_time(self.clock.now_ms())
-    }
-
-    pub(super) fn approval_time(&self, now_ms: u64) -> u64 {
-        let before = self.latest_ms.fetch_max(now_ms, Ordering::Relaxed);
-        before.max(now_ms)
-    }
-
-    pub(super) fn waits(&self, decision: DecisionId, owner: Owner, expires_at_ms: u64) {
-        self.waiting().add(decision, owner, expires_at_ms);
-        self.waiting_changed.notify_one();
-    }
-
-    pub(super) fn expires(&self, decision: DecisionId, at_ms: u64) {
-        self.waiting().expires(decision, at_ms);
-        self.waiting_changed.notify_one();
-    }
-
-    pub(super) fn waiting(&self) -> MutexGuard<'_, Waits> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What is asked about a record.
-pub(super) trait Questions {
-    fn question<'a>(
-        &self,
-        excluded: &'a [String],
-        rules: &'a ApprovalRules,
-        now_ms: u64,
-    ) -> Question<'a>;
-}
-
-impl Questions for ApprovalRecord {
-    fn question<'a>(
-        &self,
-        excluded: &'a [String],
-        rules: &'a ApprovalRules,
-        now_ms: u64,
-    ) -> Question<'a> {
-        Question {
-            decision: self.decision,
-            action: self.action,
-            held_at_ms: self.held_at_ms,
-            now_ms,
-            excluded,
-            rules,
-        }
-    }
-}
-
-fn view(record: &ApprovalRecord, owner: &Owner, votes: Vec<CastVote>) -> ApprovalView {
-    let shown = |vote: CastVote| VoteView {
-        user: vote.user,
-        vote: vote.vote,
-        reason: vote.reason,
-        at_ms: vote.at_ms,
-        note: vote.note,
-    };
-    ApprovalView {
-        decision: record.decision,
-        agent: owner.agent.clone(),
-        tool: record.tool.clone(),
-        state: record.state,
-        action: record.action,
-        held_at_ms: record.held_at_ms,
-        expires_at_ms: record.expires_at_ms,
-        votes: votes.into_iter().map(shown).collect(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use casemate_authority::Epoch;
-use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Sealed, Trigger};
+use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Trigger};
 use casemate_policy::{Approval, RoutePolicy};
 use casemate_ports::{CallIo, Owner, SessionKeeper};
 use casemate_store::{
@@ -13,21 +13,16 @@ use tokio::sync::oneshot;
 
 use super::{
     NewCall, SessionStores, Sessions, Told,
-    answers::{Ballot, Questions as _},
+    ballots::{Ballot, REQUEST, question},
 };
 use crate::{
     Denied, Facts, Held, Progress, Proposed, Refused,
     approval::{Kept, ToKeep},
     claim::{Standing, claim},
     error::chain,
-    journal::aad,
     limits::MAX_WAITING,
     stored::replay,
 };
-
-/// What the content of a waiting call, and of its votes, is bound to beside its decision.
-pub(super) const REQUEST: &str = "approval";
-pub(super) const VOTES: &str = "votes";
 
 /// A call that waits for a person, for whoever asked for it.
 #[derive(Debug)]
@@ -253,7 +248,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let policy = self.policy(Some(&kept.route))?;
         let approvers = self.approvers.all().ok()?;
         let excluded = [kept.token.subject.clone()];
-        let question = record.question(&excluded, &policy.approvals, now_ms);
+        let question = question(&record, &excluded, &policy.approvals, now_ms);
         let valid = question.valid(&votes, &approvers);
         let first = valid.first().map(|vote| vote.user.clone());
         let until_ms = valid.iter().map(|vote| vote.until_ms).min();
@@ -351,29 +346,5 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         });
         drop(changed.await);
         self.expires(record.decision, until_ms);
-    }
-
-    pub(super) fn sealed(
-        &self,
-        owner: &Owner,
-        decision: DecisionId,
-        what: &str,
-        content: &[u8],
-    ) -> Result<Sealed, StoreError> {
-        let aad = aad(decision, what);
-        self.journal.keys.seal(&owner.agent, &aad, content)
-    }
-
-    pub(super) fn unsealed<T: serde::de::DeserializeOwned>(
-        &self,
-        owner: &Owner,
-        decision: DecisionId,
-        what: &str,
-        sealed: &Sealed,
-    ) -> Result<T, String> {
-        let aad = aad(decision, what);
-        let json = self.journal.keys.unseal(&owner.agent, &aad, sealed);
-        let json = json.map_err(|error| chain(&error))?;
-        serde_json::from_slice(&json).map_err(|error| error.to_string())
     }
 }
