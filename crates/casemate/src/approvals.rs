@@ -8,17 +8,16 @@ mod view;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use http_body_util::BodyExt as _;
-use serde_json::Value;
 
-pub(crate) use self::people::{LocalRenewal, People};
+pub(crate) use self::people::People;
 use self::{
     answer::{Answering, answer},
     case::{Case, fetch},
 };
 use crate::{
-    client::{GatewayArgs, block_on, print, request},
+    client::{Events, GatewayArgs, block_on, encoded, print, request},
     exit::Exit,
+    policy,
     report::{self, Failure},
 };
 
@@ -177,7 +176,7 @@ pub(crate) fn run(command: ApprovalsCommand) -> Result<Exit, Failure> {
         }),
         ApprovalsCommand::Watch { gateway, json } => watch(&gateway, json),
         ApprovalsCommand::People => people::list(),
-        ApprovalsCommand::NewKey { file, name } => people::new_key(&file, &name),
+        ApprovalsCommand::NewKey { file, name } => policy::new_key(&file, &name),
         ApprovalsCommand::Enlist { user, key, roles } => people::enlist(&user, &key, roles),
         ApprovalsCommand::Dismiss { user } => people::dismiss(&user),
     }
@@ -190,7 +189,7 @@ fn list(
     json: bool,
 ) -> Result<Exit, Failure> {
     let path = match state {
-        Some(state) => format!("/v1/approvals?state={}", crate::client::encoded(state)),
+        Some(state) => format!("/v1/approvals?state={}", encoded(state)),
         None if all => "/v1/approvals".to_owned(),
         None => "/v1/approvals?state=pending".to_owned(),
     };
@@ -223,28 +222,15 @@ fn watch(gateway: &GatewayArgs, json: bool) -> Result<Exit, Failure> {
         let response = gateway
             .send(request("GET", "/v1/approvals/events", None)?)
             .await?;
-        let mut body = response.into_body();
-        let mut buffer = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(Failure::failed)?;
-            let Ok(data) = frame.into_data() else {
-                continue;
+        let mut events = Events::of(response);
+        while let Some(event) = events.next().await? {
+            let waiting = event.data;
+            let delivered = match json {
+                true => report::deliver(format_args!("{waiting}\n"))?,
+                false => report::deliver(format_args!("{}\n", view::table(&waiting)))?,
             };
-            buffer.extend_from_slice(&data);
-            while let Some(end) = buffer.windows(2).position(|two| two == b"\n\n") {
-                let rest = buffer.split_off(end + 2);
-                let event = std::mem::replace(&mut buffer, rest);
-                let event = String::from_utf8_lossy(&event).into_owned();
-                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
-                let found: Value =
-                    serde_json::from_str(data.unwrap_or("null")).map_err(Failure::failed)?;
-                let delivered = match json {
-                    true => report::deliver(format_args!("{found}\n"))?,
-                    false => report::deliver(format_args!("{}\n", view::table(&found)))?,
-                };
-                if delivered == report::Delivery::Unwanted {
-                    return Ok(Exit::Success);
-                }
+            if delivered == report::Delivery::Unwanted {
+                return Ok(Exit::Success);
             }
         }
         Err(Failure::failed(anyhow::anyhow!("the gateway went away")))

@@ -2,6 +2,7 @@
 
 mod call;
 mod connection;
+mod events;
 mod session;
 mod shell;
 mod upload;
@@ -9,5 +10,6 @@ mod upload;
 pub(crate) use self::{
     call::{CallArgs, run as call},
     connection::{Gateway as GatewayArgs, block_on, encoded, print, request},
+    events::Events,
     session::{SessionCommand, run as session},
 };

@@ -9,7 +9,11 @@ mod keys;
 mod list;
 mod proofs;
 
-pub(crate) use self::{activate::operate, bundle::ActivePolicies};
+pub(crate) use self::{
+    activate::operate,
+    bundle::{ActivePolicies, store},
+    keys::new as new_key,
+};
 use crate::{cli::PolicyCommand, exit::Exit, report::Failure};
 
 pub(crate) fn run(command: PolicyCommand) -> Result<Exit, Failure> {

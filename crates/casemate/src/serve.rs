@@ -28,7 +28,7 @@ use tokio::{
 
 use self::drivers::{CachedStores, LocalUser, StoredImages};
 use crate::{
-    approvals::{LocalRenewal, People},
+    approvals::People,
     exit::Exit,
     gate,
     keeper::connect_or_start,
@@ -166,7 +166,7 @@ async fn serve(
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
-        renewal: Box::new(LocalRenewal),
+        renewal: Box::new(LocalUser),
         capacity: Capacity {
             bounds: Bounds {
                 calls: calls as u64,

@@ -1,21 +1,16 @@
-//! Who may approve calls, and who may still call when a call had to wait.
+//! Who may approve calls.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use casemate_bundle::{Approver as Enlisted, PolicyKey, PolicyStore};
-use casemate_gateway::{Approver, Approvers, Operation, Renewal};
+use casemate_bundle::{Approver as Enlisted, PolicyStore};
+use casemate_gateway::{Approver, Approvers, Operation};
 use casemate_model::Reason;
-use casemate_policy::{Authenticator, Claims, Token, Verified};
 use serde_json::{Value, json};
 
 use crate::{
     exit::Exit,
-    policy::operate,
+    policy::{operate, store},
     report::{self, Failure, one_line},
-    run::local_claims,
     state,
 };
 
@@ -60,46 +55,9 @@ impl Approvers for People {
     }
 }
 
-/// A local user may call for as long as they may connect.
-#[derive(Debug)]
-pub(crate) struct LocalRenewal;
-
-impl Renewal for LocalRenewal {
-    fn until_ms(&self, _: &Token, by: Authenticator) -> u64 {
-        match by {
-            Authenticator::LocalUser => u64::MAX,
-        }
-    }
-
-    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
-        match by {
-            Authenticator::LocalUser => {
-                let now = local_claims();
-                let scopes: BTreeSet<_> = now.scopes.intersection(&token.scopes).cloned().collect();
-                let same = now.subject == token.subject && now.tenant == token.tenant;
-                let claims = Claims { scopes, ..now };
-                same.then(|| Verified::vouch(claims, Authenticator::LocalUser))
-            }
-        }
-    }
-}
-
-fn store() -> Result<PolicyStore, Failure> {
-    let root = state::path()?;
-    casemate_store::StateDir::open(&root).map_err(Failure::failed)?;
-    PolicyStore::open(&state::policy_in(&root)).map_err(Failure::failed)
-}
-
 pub(super) fn list() -> Result<Exit, Failure> {
     let list = store()?.approvers().map_err(Failure::failed)?;
     report::print(format_args!("{list}"))?;
-    Ok(Exit::Success)
-}
-
-pub(super) fn new_key(file: &Path, name: &str) -> Result<Exit, Failure> {
-    let key = PolicyKey::generate(name).map_err(Failure::usage)?;
-    key.save(file).map_err(Failure::failed)?;
-    report::print(format_args!("{}\n", key.public()))?;
     Ok(Exit::Success)
 }
 

@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, ffi::OsString, io::Read as _, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use casemate_model::{Cause, Exit as ProgramExit, Stream, Text};
-use http_body_util::BodyExt as _;
 use hyper::{Response, body::Incoming, header};
 use serde_json::{Value, json};
 
-use super::connection::{Gateway, block_on, exit_of, problem, read, request};
+use super::{
+    connection::{Gateway, block_on, exit_of, problem, read, request},
+    events::{Event, Events},
+};
 use crate::{
     cli::{Form, Language},
     exit::Exit,
@@ -192,21 +194,10 @@ fn script_of(name: &OsString, language: Option<Language>) -> anyhow::Result<(&'s
 
 /// Passes on what a call gives back, as it comes.
 async fn follow(response: Response<Incoming>) -> Result<Exit, Failure> {
-    let mut body = response.into_body();
-    let mut buffer = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|error| Failure::failed(error).context("the gateway's answer was cut off"))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        buffer.extend_from_slice(&data);
-        while let Some(end) = buffer.windows(2).position(|two| two == b"\n\n") {
-            let rest = buffer.split_off(end + 2);
-            let event = std::mem::replace(&mut buffer, rest);
-            if let Some(exit) = heard(&String::from_utf8_lossy(&event))? {
-                return Ok(exit);
-            }
+    let mut events = Events::of(response);
+    while let Some(event) = events.next().await? {
+        if let Some(exit) = heard(event)? {
+            return Ok(exit);
         }
     }
     Err(Failure::failed(anyhow!(
@@ -215,12 +206,8 @@ async fn follow(response: Response<Incoming>) -> Result<Exit, Failure> {
 }
 
 /// One event: shown, and at the end how to exit.
-fn heard(event: &str) -> Result<Option<Exit>, Failure> {
-    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
-    let name = field("event: ").unwrap_or_default();
-    let data: Value = serde_json::from_str(field("data: ").unwrap_or("null"))
-        .map_err(|error| Failure::failed(error).context("the gateway's answer is not JSON"))?;
-    match name {
+fn heard(Event { name, data }: Event) -> Result<Option<Exit>, Failure> {
+    match name.as_str() {
         "output" => {
             let stream = match data.get("stream").and_then(Value::as_str) {
                 Some("stderr") => Stream::Stderr,

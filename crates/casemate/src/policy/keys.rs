@@ -20,11 +20,7 @@ const OPERATOR: &str = "operator";
 
 pub(crate) fn run(command: PolicyKeyCommand) -> Result<Exit, Failure> {
     match command {
-        PolicyKeyCommand::New { file, name } => {
-            let key = PolicyKey::generate(&name).map_err(Failure::usage)?;
-            key.save(&file).map_err(Failure::failed)?;
-            report::print(format_args!("{}\n", key.public()))?;
-        }
+        PolicyKeyCommand::New { file, name } => return new(&file, &name),
         PolicyKeyCommand::Show => {
             let store = store()?;
             report::print(format_args!("publisher {}\n", operator(&store)?.public()))?;
@@ -50,6 +46,14 @@ pub(crate) fn run(command: PolicyKeyCommand) -> Result<Exit, Failure> {
             ))?;
         }
     }
+    Ok(Exit::Success)
+}
+
+/// Makes a key, and prints its public form.
+pub(crate) fn new(file: &Path, name: &str) -> Result<Exit, Failure> {
+    let key = PolicyKey::generate(name).map_err(Failure::usage)?;
+    key.save(file).map_err(Failure::failed)?;
+    report::print(format_args!("{}\n", key.public()))?;
     Ok(Exit::Success)
 }
 

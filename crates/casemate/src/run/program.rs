@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read, Seek as _, Write as _},
+    io::{self, Read, Seek as _},
     path::Path,
 };
 
@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use casemate_gateway::Code;
 use casemate_model::Text;
 use casemate_ports::InputFile;
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
+use rustix::fs::{Mode, OFlags, open};
 
 use crate::cli::{Form, Language, RunArgs};
 
@@ -150,9 +150,10 @@ impl Script {
             Language::Python => "program.py",
             Language::Bash => "program.sh",
         };
-        let file = in_memory(&source).context("cannot keep the program in memory")?;
+        let kept = InputFile::in_memory(name.into(), &source);
+        let InputFile { name, file } = kept.context("cannot keep the program in memory")?;
         Ok(Self {
-            name: name.into(),
+            name,
             source,
             file,
             language,
@@ -168,13 +169,6 @@ fn read_script(from: impl Read) -> anyhow::Result<Vec<u8>> {
         bail!("it has more than {} MiB", MAX_SCRIPT_BYTES >> 20);
     }
     Ok(source)
-}
-
-fn in_memory(content: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("casemate-program", MemfdFlags::CLOEXEC)?);
-    file.write_all(content)?;
-    file.rewind()?;
-    Ok(file)
 }
 
 /// Opens a regular file; anything else is refused without waiting for it.

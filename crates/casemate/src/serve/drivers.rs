@@ -1,12 +1,16 @@
 //! What the gateway is given: stores that stay open, images, and who calls.
 
-use std::{collections::HashMap, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use casemate_api::Callers;
-use casemate_gateway::{Images, SessionStores, Stores};
+use casemate_gateway::{Images, Renewal, SessionStores, Stores};
 use casemate_images::ImageStore;
 use casemate_model::Digest;
-use casemate_policy::{Authenticator, Claims, Verified};
+use casemate_policy::{Authenticator, Claims, Token, Verified};
 use casemate_store::{SqliteStore, StateDir, StoreError};
 use tokio::sync::Mutex;
 
@@ -91,5 +95,26 @@ pub(super) struct LocalUser;
 impl Callers for LocalUser {
     fn claims(&self) -> Verified<Claims> {
         Verified::vouch(local_claims(), Authenticator::LocalUser)
+    }
+}
+
+/// They may call for as long as they may connect.
+impl Renewal for LocalUser {
+    fn until_ms(&self, _: &Token, by: Authenticator) -> u64 {
+        match by {
+            Authenticator::LocalUser => u64::MAX,
+        }
+    }
+
+    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
+        match by {
+            Authenticator::LocalUser => {
+                let now = local_claims();
+                let scopes: BTreeSet<_> = now.scopes.intersection(&token.scopes).cloned().collect();
+                let same = now.subject == token.subject && now.tenant == token.tenant;
+                let claims = Claims { scopes, ..now };
+                same.then(|| Verified::vouch(claims, Authenticator::LocalUser))
+            }
+        }
     }
 }

@@ -12,49 +12,19 @@ use serde_json::Value;
 use crate::{
     home::{Home, Ran},
     keeper::{Keepers, until},
+    route::Route,
     serve::Gateway,
 };
 
 /// The profile of a route on which every program waits for this many people.
 fn profile(home: &Home, needed: u64) -> &'static str {
-    let text = format!(
-        r#"
-route = "work"
-risk_class = "medium"
-tier = "code"
-
-[identity]
-allowed_issuers = ["casemate:local"]
-required_audience = "casemate-run"
-required_scopes = ["code:execute"]
-
-[sandbox]
-filesystem = "workspace"
-workspace = "/workspace"
-session = "thread"
-
-[sandbox.network]
-allowed_domains = []
-block_private_networks = true
-require_tls = true
-
-[sandbox.limits]
-max_runtime_ms = 600_000
-max_output_bytes = 67_108_864
-
-[tools]
-allowed = ["python"]
-approval_required = ["shell"]
-
-[approvals]
-needed = {needed}
-
-[observability]
-required_trace_fields = ["trace_id", "actor", "tool", "policy_decision", "stop_reason"]
-redact = ["access_token"]
-"#
-    );
-    home.write("work.toml", text);
+    let route = Route {
+        allowed: "\"python\"",
+        approval_required: "\"shell\"",
+        more: &format!("[approvals]\nneeded = {needed}\n"),
+        ..Route::default()
+    };
+    home.write("work.toml", route.profile());
     "work.toml"
 }
 
@@ -142,7 +112,7 @@ fn a_call_goes_on_when_enough_people_consent() {
     assert_eq!(output.stdout, b"ran\n");
     assert!(said(&output).contains("waits for approval"));
     approve(&home, &held, "bob").exits(120).says("consumed");
-    let again = call(&home, "t", "cat log").wait_timeout_held(&home);
+    let again = call(&home, "t", "cat log").when_it_waits(&home);
     approve(&home, &again.1, "alice").exits(0);
     approve(&home, &again.1, "bob").exits(0);
     let output = again.0.wait_with_output().unwrap();
@@ -151,12 +121,12 @@ fn a_call_goes_on_when_enough_people_consent() {
 }
 
 trait Held {
-    fn wait_timeout_held(self, home: &Home) -> (Child, Value);
+    fn when_it_waits(self, home: &Home) -> (Child, Value);
 }
 
 impl Held for Child {
     /// The call, when it waits.
-    fn wait_timeout_held(self, home: &Home) -> (Child, Value) {
+    fn when_it_waits(self, home: &Home) -> (Child, Value) {
         (self, waits(home, 1).remove(0))
     }
 }
@@ -170,7 +140,7 @@ fn a_refusal_says_why_and_strangers_do_not_count() {
     enlist(&home, "alice", &[]);
     let made = home.run(["approvals", "new-key", "mallory.key", "--name", "alice"]);
     made.exits(0);
-    let (waiting, held) = call(&home, "t", "touch ran").wait_timeout_held(&home);
+    let (waiting, held) = call(&home, "t", "touch ran").when_it_waits(&home);
     let decision = text(&held, "decision");
     approve(&home, &held, "mallory")
         .exits(120)
@@ -211,7 +181,7 @@ fn a_refusal_says_why_and_strangers_do_not_count() {
     );
     home.run(["approvals", "dismiss", "alice"]).exits(0);
     home.run(["approvals", "dismiss", "alice"]).exits(1);
-    let (waiting, held) = call(&home, "t", "touch ran").wait_timeout_held(&home);
+    let (waiting, held) = call(&home, "t", "touch ran").when_it_waits(&home);
     approve(&home, &held, "alice")
         .exits(120)
         .says("approval_invalid");
@@ -223,6 +193,12 @@ fn a_refusal_says_why_and_strangers_do_not_count() {
         "{}",
         said(&output)
     );
+    // Nothing of it has run.
+    enlist(&home, "bob", &[]);
+    let (looks, held) = call(&home, "t", "ls").when_it_waits(&home);
+    approve(&home, &held, "bob").exits(0);
+    let listed = String::from_utf8(looks.wait_with_output().unwrap().stdout).unwrap();
+    assert!(listed.lines().all(|name| name != "ran"), "{listed}");
     home.run(["audit", "verify"]).exits(0);
 }
 
@@ -245,7 +221,7 @@ fn nothing_is_hidden_from_an_approver() {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let (waiting, held) = waiting.spawn().unwrap().wait_timeout_held(&home);
+    let (waiting, held) = waiting.spawn().unwrap().when_it_waits(&home);
     let decision = text(&held, "decision");
     let cut = home.run(["approvals", "show", &decision]).exits(0).stdout();
     assert!(cut.contains("more bytes are NOT shown") && cut.contains("--full shows all of it"));
@@ -295,7 +271,7 @@ fn waiting_calls_survive_the_gateway() {
         approve(&home, call, "alice").exits(0);
     }
     until("all have run", || listed(&home, "consumed").len() == 4);
-    let last = call(&home, "t", "cat log").wait_timeout_held(&home);
+    let last = call(&home, "t", "cat log").when_it_waits(&home);
     approve(&home, &last.1, "alice").exits(0);
     let output = last.0.wait_with_output().unwrap();
     let mut lines: Vec<_> = String::from_utf8(output.stdout)

@@ -20,6 +20,7 @@ mod keeper;
 mod policy;
 mod profiles;
 mod refused;
+mod route;
 mod serve;
 mod signals;
 mod streams;

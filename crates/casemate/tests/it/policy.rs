@@ -18,7 +18,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::home::{Home, Ran};
+use crate::{
+    home::{Home, Ran},
+    route::Route,
+};
 
 /// A policy that takes the shell away again.
 const NO_SHELL: &str =
@@ -75,41 +78,11 @@ impl Sketch {
             sandbox,
             files,
         } = self;
-        let profile = format!(
-            r#"
-route = "work"
-risk_class = "medium"
-tier = "code"
-
-[identity]
-allowed_issuers = ["casemate:local"]
-required_audience = "casemate-run"
-required_scopes = ["code:execute"]
-
-[sandbox]
-filesystem = "workspace"
-workspace = "/workspace"
-session = "thread"
-{sandbox}
-
-[sandbox.network]
-allowed_domains = []
-block_private_networks = true
-require_tls = true
-
-[sandbox.limits]
-max_runtime_ms = 600_000
-max_output_bytes = 67_108_864
-
-[tools]
-allowed = [{tools}]
-approval_required = []
-
-[observability]
-required_trace_fields = ["trace_id", "actor", "tool", "policy_decision", "stop_reason"]
-redact = ["access_token"]
-"#
-        );
+        let route = Route {
+            allowed: tools,
+            sandbox,
+            ..Route::default()
+        };
         let root = home.path(dir);
         let put = |path: &str, text: &str| {
             let path = root.join(path);
@@ -120,7 +93,7 @@ redact = ["access_token"]
             "bundle.toml",
             &format!("name = \"small\"\nversion = {version}\n"),
         );
-        put("profiles/work.toml", &profile);
+        put("profiles/work.toml", &route.profile());
         files.iter().for_each(|(path, text)| put(path, text));
         root
     }

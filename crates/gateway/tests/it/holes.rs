@@ -7,7 +7,7 @@
 use casemate_gateway::{AnswerError, Ask, Demand, Member, NewCall, Statement, Told, Vote};
 use casemate_model::{Digest, Reason, RunMode, SideEffect, Trigger};
 use casemate_policy::{
-    Approval, BundleParts, Engine, Manifest, PolicyFile, Profile, Syntax, Verdict, Wish,
+    Approval, BundleParts, Engine, Inputs, Manifest, PolicyFile, Profile, Syntax, Verdict, Wish,
 };
 
 use crate::{
@@ -33,43 +33,49 @@ fn with_tools(line: &str) -> House {
     house
 }
 
-fn engine(house: &House, policy: &str) -> Engine {
+/// The engine of a bundle with the house's profile, these manifests and this policy.
+fn engine(house: &House, manifests: Vec<Manifest>, policy: &str) -> Engine {
     let source = std::str::from_utf8(house.profile.source()).unwrap();
     let source = source.replacen("\nroute", "\ntier = \"code\"\nroute", 1);
-    let policies = vec![PolicyFile {
-        name: "hole.cedar".into(),
-        text: policy.into(),
-    }];
     let compiled = Engine::compile(BundleParts {
         digest: Digest::of(policy.as_bytes()),
         profiles: vec![Profile::parse(source.as_bytes(), Syntax::Toml).unwrap()],
-        manifests: Vec::new(),
-        policies,
+        manifests,
+        policies: vec![PolicyFile {
+            name: "hole.cedar".into(),
+            text: policy.into(),
+        }],
     });
     compiled.unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
-/// Others: a user's hook that allows overrides even a global deny. Here: neither a profile, a mode nor a consent does.
-#[tokio::test]
-async fn hole_1_no_allow_beats_a_deny() {
-    let house = with_tools("approval_required = [\"shell\"]");
+/// What a call that waits was decided from, and an approval of it.
+async fn approved_inputs(house: &House) -> Inputs {
     let rooms = house.rooms();
     let Told::Held(waiting) = house.call(&rooms, in_thread("t", TRUE)).await else {
         panic!("not held");
     };
-    // The very inputs of a call that would be allowed with an approval, under a bundle that forbids its tool.
     let mut inputs = waiting.facts.inputs.clone().unwrap();
     inputs.approval = Some(Approval {
         action_hash: inputs.action_hash.unwrap(),
         approver: "alice".into(),
         expires_at_ms: u64::MAX,
     });
+    inputs
+}
+
+/// Others: a user's hook that allows overrides even a global deny. Here: neither a profile, a mode nor a consent does.
+#[tokio::test]
+async fn hole_1_no_allow_beats_a_deny() {
+    let house = with_tools("approval_required = [\"shell\"]");
+    // A call that would be allowed with its approval, under a bundle that forbids its tool.
+    let mut inputs = approved_inputs(&house).await;
     let deny = "forbid (principal, action, resource in Casemate::Tool::\"shell\");";
-    let allowed = engine(&house, "").judge(&inputs);
+    let allowed = engine(&house, Vec::new(), "").judge(&inputs);
     assert_eq!(allowed.verdict, Verdict::Allow, "{allowed:?}");
     for mode in RunMode::ALL {
         inputs.mode = *mode;
-        let decision = engine(&house, deny).judge(&inputs);
+        let decision = engine(&house, Vec::new(), deny).judge(&inputs);
         assert_eq!(decision.verdict, Verdict::Deny, "{mode}: {decision:?}");
     }
 }
@@ -142,20 +148,11 @@ async fn hole_5_a_clock_is_not_autonomous() {
 #[tokio::test]
 async fn hole_6_a_check_that_fails_denies() {
     let house = with_tools("approval_required = [\"shell\"]");
-    let rooms = house.rooms();
-    let Told::Held(waiting) = house.call(&rooms, in_thread("t", TRUE)).await else {
-        panic!("not held");
-    };
-    let mut inputs = waiting.facts.inputs.clone().unwrap();
-    inputs.approval = Some(Approval {
-        action_hash: inputs.action_hash.unwrap(),
-        approver: "alice".into(),
-        expires_at_ms: u64::MAX,
-    });
+    let inputs = approved_inputs(&house).await;
     // More than Cedar's numbers hold: it cannot be evaluated.
     let fails =
         "forbid (principal, action, resource) when { context.now_ms + 9223372036854775807 > 0 };";
-    let decision = engine(&house, fails).judge(&inputs);
+    let decision = engine(&house, Vec::new(), fails).judge(&inputs);
     assert_eq!(decision.verdict, Verdict::Deny);
     assert_eq!(decision.reason, Reason::PolicyError);
 }
@@ -219,15 +216,8 @@ async fn hole_8_review_is_for_every_effect() {
         ("pay", SideEffect::Write),
         ("mail", SideEffect::ExternalSend),
     ];
-    let source = std::str::from_utf8(house.profile.source()).unwrap();
-    let source = source.replacen("\nroute", "\ntier = \"code\"\nroute", 1);
-    let engine = Engine::compile(BundleParts {
-        digest: Digest::of(b"review"),
-        profiles: vec![Profile::parse(source.as_bytes(), Syntax::Toml).unwrap()],
-        manifests: tools.map(|(name, effect)| tool(name, effect)).into(),
-        policies: Vec::new(),
-    });
-    let engine = engine.unwrap_or_else(|faults| panic!("{faults:?}"));
+    let manifests = tools.map(|(name, effect)| tool(name, effect)).into();
+    let engine = engine(&house, manifests, "");
     for (name, effect) in tools {
         let mut inputs = released.facts().inputs.clone().unwrap();
         inputs.wish = Wish::Tool(name.into());

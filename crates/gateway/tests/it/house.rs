@@ -11,7 +11,7 @@ use std::{
 use casemate_authority::{Budgets, Switchboard};
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Code, Demand, Images, Key, NewCall, Parts,
-    Proposed, Renewal, SessionStores, Sessions, Stores, Told,
+    Policies, Proposed, Renewal, SessionStores, Sessions, Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{
@@ -133,6 +133,31 @@ pub(crate) struct House {
     pub(crate) approvers: FakeApprovers,
     pub(crate) barred: Arc<Mutex<Vec<String>>>,
     gateways: AtomicUsize,
+    /// Done whenever the policies are asked for.
+    pub(crate) when_asked: WhenAsked,
+}
+
+pub(crate) type WhenAsked = Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>;
+
+/// Policies that never change, and that something is done when they are asked for.
+struct Asked {
+    governing: Arc<Governing>,
+    asked: WhenAsked,
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asked")
+    }
+}
+
+impl Policies for Asked {
+    fn current(&self) -> Result<Arc<Governing>, String> {
+        if let Some(asked) = self.asked.lock().unwrap().as_mut() {
+            asked();
+        }
+        Ok(Arc::clone(&self.governing))
+    }
 }
 
 impl House {
@@ -152,6 +177,7 @@ impl House {
             approvers: FakeApprovers::default(),
             barred: Arc::default(),
             gateways: AtomicUsize::new(0),
+            when_asked: WhenAsked::default(),
             capacity: Capacity {
                 bounds: Bounds {
                     calls: 64,
@@ -177,7 +203,10 @@ impl House {
             journal: self.world.journal(),
             clock: Box::new(self.world.clock.clone()),
             entropy: Box::new(self.world.entropy.clone()),
-            policies: Box::new(Arc::new(self.governing())),
+            policies: Box::new(Asked {
+                governing: Arc::new(self.governing()),
+                asked: Arc::clone(&self.when_asked),
+            }),
             images: Box::new(OneImage),
             board: Arc::clone(self.switches.board()),
             budgets: Budgets::open(&budgets).unwrap(),

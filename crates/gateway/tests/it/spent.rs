@@ -1,12 +1,12 @@
 //! Budgets, loops and switches: what stops a call that nothing else would stop.
 
-use casemate_authority::{Position, SwitchKind, Throw};
+use casemate_authority::{Position, SwitchKind, Switchboard, Throw};
 use casemate_gateway::Told;
 use casemate_ledger::Kind;
 use casemate_model::Reason;
 
 use crate::{
-    house::{House, ends, in_thread, ran, refused},
+    house::{House, in_thread, ran, refused},
     session_keeper::Step,
 };
 
@@ -100,32 +100,30 @@ async fn equal_denials_are_a_loop() {
     assert_eq!(reason, Reason::LoopDetected);
 }
 
-/// R258: a switch that is thrown between any two steps of a call stops it: waiting, decided, or running.
+fn throw(switches: &Switchboard, to: Position) {
+    let thrown = switches.throw(Throw {
+        kind: SwitchKind::Tool,
+        name: "shell".into(),
+        tenant: None,
+        to,
+        who: "an operator".into(),
+        reason: "an incident".into(),
+        at_ms: 1,
+    });
+    thrown.unwrap();
+}
+
+/// R258: what runs when a switch is thrown is killed, and does not come back with the switch.
 #[tokio::test]
-async fn a_switch_stops_a_call_between_any_two_steps() {
-    let throw = |house: &House, to| {
-        house
-            .switches
-            .throw(Throw {
-                kind: SwitchKind::Tool,
-                name: "shell".into(),
-                tenant: None,
-                to,
-                who: "an operator".into(),
-                reason: "an incident".into(),
-                at_ms: 1,
-            })
-            .unwrap()
-    };
-    // While it runs, and off and on again at once: it does not go on.
+async fn a_switch_stops_what_runs() {
     let house = House::new("thread");
     let rooms = house.rooms();
     let thrown = async {
         while house.keeper.running() < 1 {
             tokio::task::yield_now().await;
         }
-        throw(&house, Position::Off);
-        throw(&house, Position::On);
+        throw(&house.switches, Position::Off);
+        throw(&house.switches, Position::On);
         rooms.switches_thrown();
     };
     let call = house.call(&rooms, in_thread("t", &["wait"]));
@@ -136,13 +134,50 @@ async fn a_switch_stops_a_call_between_any_two_steps() {
     assert_eq!(released.outcome().cause.as_str(), "cancelled");
     let trouble = released.trouble().unwrap();
     assert!(trouble.contains("tool `shell`"), "{trouble}");
-    // While it waits in line behind another of its lane.
-    let (_ends, _io) = ends();
-    throw(&house, Position::Off);
-    let (reason, detail) = refused(&house.call(&rooms, in_thread("t", &["true"])).await);
-    assert_eq!(reason, Reason::KillSwitch);
-    assert!(detail.contains("shell"), "{detail}");
-    assert_eq!(runs(&house), 1);
-    throw(&house, Position::On);
     ran(&house.call(&rooms, in_thread("t", &["true"])).await);
+}
+
+/// R258: what waits in line when a switch is thrown does not run when its turn comes, whether or not it is on again by then.
+#[tokio::test]
+async fn a_switch_stops_what_waits_in_line() {
+    let house = House::with("thread", "\n[quotas.session]\ncalls = 1\n");
+    let rooms = house.rooms();
+    let thrown = async {
+        while rooms.load() != (1, 1) || house.keeper.running() < 1 {
+            tokio::task::yield_now().await;
+        }
+        throw(&house.switches, Position::Off);
+        throw(&house.switches, Position::On);
+        // The first is not told: only its end lets the second have its turn.
+        house.keeper.release(1);
+    };
+    let first = house.call(&rooms, in_thread("t", &["wait"]));
+    let second = house.call(&rooms, in_thread("t", &["true"]));
+    let (_, second, ()) = tokio::join!(first, second, thrown);
+    let (reason, detail) = refused(&second);
+    assert_eq!(reason, Reason::KillSwitch, "{detail}");
+    assert_eq!(runs(&house), 1, "only the first");
+}
+
+/// R258: a switch that is thrown while a call is between any two steps stops it: nothing runs, and the refusal is on record.
+#[tokio::test]
+async fn a_switch_stops_a_call_between_any_two_steps() {
+    // The policies are asked for at the beginning of a call and again before its decision.
+    for step in 1..=2 {
+        let house = House::new("thread");
+        let rooms = house.rooms();
+        let switches = Switchboard::open(&house.world.dir.path().join("switches")).unwrap();
+        let mut left = step;
+        *house.when_asked.lock().unwrap() = Some(Box::new(move || {
+            left -= 1;
+            if left == 0 {
+                throw(&switches, Position::Off);
+            }
+        }));
+        let told = house.call(&rooms, in_thread("t", &["true"])).await;
+        let (reason, detail) = refused(&told);
+        assert_eq!(reason, Reason::KillSwitch, "step {step}: {detail}");
+        assert_eq!(runs(&house), 0, "step {step}");
+        assert_eq!(house.world.kinds().last(), Some(&Kind::Denied));
+    }
 }
