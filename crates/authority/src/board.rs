@@ -1,18 +1,17 @@
 //! Asking the switches, before each decision, at the cost of one system call.
 
 use std::{
-    fs::{self, File, Metadata},
-    os::unix::fs::MetadataExt as _,
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use casemate_files::{Dir, Pinned, Privacy};
 use casemate_model::Digest;
 
 use crate::{
     Epoch, Stopped, Subject, Switch, Switches, Unreadable,
     board_file::{self, BOARD, Found},
-    dir::Dir,
 };
 
 /// What a [`Board`] answers with: the switches, or why it is closed.
@@ -39,23 +38,8 @@ struct Now {
 /// A board that was read and is still there, as far as its stamp tells.
 #[derive(Debug)]
 struct Seen {
-    stamp: Stamp,
+    file: Pinned,
     switches: Arc<Switches>,
-    /// While it is open no other file has its number.
-    _file: File,
-}
-
-/// What of a file changes when it does. One that is edited in place, within one tick of the file system's clock, may
-/// keep it; a throw never does that.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    owner: u32,
-    mode: u32,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl Board {
@@ -101,8 +85,8 @@ impl Board {
     /// # Errors
     /// The board cannot be read. Nothing may run then.
     pub fn switches(&self) -> Readable {
-        let found = fs::symlink_metadata(&self.file).map(|found| Stamp::of(&found));
-        let same = |seen: &&Seen| found.as_ref().is_ok_and(|found| *found == seen.stamp);
+        let found = fs::symlink_metadata(&self.file);
+        let same = |seen: &&Seen| found.as_ref().is_ok_and(|found| seen.file.is(found));
         if let Some(seen) = self.read_now().seen.as_ref().filter(same) {
             return Ok(Arc::clone(&seen.switches));
         }
@@ -125,12 +109,12 @@ impl Board {
     }
 
     fn is_there(&self, seen: &Seen) -> bool {
-        fs::symlink_metadata(&self.file).is_ok_and(|found| Stamp::of(&found) == seen.stamp)
+        fs::symlink_metadata(&self.file).is_ok_and(|found| seen.file.is(&found))
     }
 
     fn look(&self, now: &mut Now) -> Readable {
         now.seen = None;
-        let found = Dir::open(&self.dir)
+        let found = Dir::open(&self.dir, Privacy::Secret)
             .map_err(Unreadable::from)
             .and_then(|dir| board_file::find(&dir))
             .and_then(|found| self.not_before(now.newest, found))
@@ -138,9 +122,8 @@ impl Board {
         now.newest = Some((found.content.epoch, found.digest));
         let switches = Arc::new(Switches::new(found.content));
         now.seen = Some(Seen {
-            stamp: Stamp::of(&found.read.opened),
+            file: found.file,
             switches: Arc::clone(&switches),
-            _file: found.read.file,
         });
         Ok(switches)
     }
@@ -176,19 +159,5 @@ impl Board {
 
     fn write_now(&self) -> RwLockWriteGuard<'_, Now> {
         self.now.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Stamp {
-    fn of(found: &Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            owner: found.uid(),
-            mode: found.mode(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
+use casemate_files::{Dir, FileError, Held, Pinned, Privacy};
 use casemate_model::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Damage, Epoch, Switch, Unreadable,
-    dir::{Dir, Held, ReadFile},
-    file_error::FileError,
     limits::{MAX_BOARD_BYTES, MAX_SWITCHES},
 };
 
@@ -35,7 +34,7 @@ pub(crate) struct Content {
 pub(crate) struct Found {
     pub(crate) content: Content,
     pub(crate) digest: Digest,
-    pub(crate) read: ReadFile,
+    pub(crate) file: Pinned,
 }
 
 /// The bytes of a board.
@@ -92,13 +91,14 @@ pub(crate) fn find(dir: &Dir) -> Result<Option<Found>, Unreadable> {
     // The mark first: it is written after the board.
     let mark = find_mark(dir)?;
     let path = || dir.path(BOARD);
-    let Some(read) = dir.read(BOARD, MAX_BOARD_BYTES)? else {
+    let Some(read) = dir.read(BOARD, MAX_BOARD_BYTES, Privacy::Secret)? else {
         return match mark {
             None => Ok(None),
             Some(_) => Err(Unreadable::Missing { path: path() }),
         };
     };
-    let (content, digest) = decode(&read.content).map_err(damaged(&path()))?;
+    let (file, bytes) = read.pin();
+    let (content, digest) = decode(&bytes).map_err(damaged(&path()))?;
     match mark {
         Some(newest) if newest > content.epoch => Err(Unreadable::WentBack {
             path: path(),
@@ -110,14 +110,14 @@ pub(crate) fn find(dir: &Dir) -> Result<Option<Found>, Unreadable> {
         _ => Ok(Some(Found {
             content,
             digest,
-            read,
+            file,
         })),
     }
 }
 
 /// The newest epoch that the board is known to have had. Nothing if it never had one.
 pub(crate) fn find_mark(dir: &Dir) -> Result<Option<Epoch>, Unreadable> {
-    let Some(mark) = dir.read(MARK, MAX_MARK_BYTES)? else {
+    let Some(mark) = dir.read(MARK, MAX_MARK_BYTES, Privacy::Secret)? else {
         return Ok(None);
     };
     let text = std::str::from_utf8(&mark.content).ok();
@@ -134,7 +134,7 @@ pub(crate) fn find_mark(dir: &Dir) -> Result<Option<Epoch>, Unreadable> {
 /// Puts the mark at `epoch`, unless it is there.
 pub(crate) fn mark(dir: &Dir, held: &Held, epoch: Epoch) -> Result<(), FileError> {
     let text = format!("{epoch}\n");
-    let now = dir.read(MARK, MAX_MARK_BYTES)?;
+    let now = dir.read(MARK, MAX_MARK_BYTES, Privacy::Secret)?;
     match now.is_some_and(|now| now.content == text.as_bytes()) {
         true => Ok(()),
         false => dir.replace(held, MARK, text.as_bytes()),

@@ -2,8 +2,10 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use casemate_files::FileError;
+
 use crate::{
-    Exhausted, FileError, ReservationId, Resource,
+    Exhausted, ReservationId, Resource,
     limits::{
         MAX_ACCOUNTS, MAX_AMOUNT, MAX_BUDGET_BYTES, MAX_NAME_BYTES, MAX_OPEN_RESERVATIONS,
         MAX_RULES,

@@ -7,12 +7,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use casemate_files::{Dir, Held, Privacy};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Amounts, BudgetError, BudgetRule, Period, Scope, Spender, Usage,
     books::{Books, Misfit, Open, names, scope_key, spender_key},
-    dir::{Access, Dir, Held, read_all},
     journal::Journal,
     limits::{BUDGET_LOCK_WAIT_MS, MAX_AMOUNT, MAX_BUDGET_BYTES, MAX_RULES},
     name::is_name,
@@ -103,7 +103,11 @@ impl Budgets {
     /// # Errors
     /// They cannot be read, are damaged or were lost, or another process has them. Nothing may be spent then.
     pub fn open(dir: &Path) -> Result<Self, BudgetError> {
-        let dir = Dir::open_or_make(dir)?;
+        casemate_files::make(dir)?;
+        Self::open_in(Dir::open(dir, Privacy::Secret)?)
+    }
+
+    fn open_in(dir: Dir) -> Result<Self, BudgetError> {
         let held = dir.lock(BUDGET_LOCK_WAIT_MS)?;
         let inner = load(&dir, &held)?;
         let shared = Arc::new(Shared {
@@ -325,7 +329,7 @@ impl OpenReservation {
 /// Reads what was spent before, or begins.
 fn load(dir: &Dir, held: &Held) -> Result<Inner, BudgetError> {
     let path = dir.path(FILE);
-    if !dir.path(MADE).exists() && dir.open_file(FILE, Access::Read)?.is_none() {
+    if !dir.has(MADE)? && !dir.has(FILE)? {
         let mut first = Vec::new();
         for record in record::snapshot(&Books::default()) {
             record::line(
@@ -336,13 +340,12 @@ fn load(dir: &Dir, held: &Held) -> Result<Inner, BudgetError> {
         }
         dir.replace(held, FILE, &first)?;
     }
-    let file = dir
-        .open_file(FILE, Access::Write)?
+    let read = dir
+        .read_to_change(FILE, MAX_BUDGET_BYTES)?
         .ok_or_else(|| BudgetError::Lost { path: path.clone() })?;
-    if !dir.path(MADE).exists() {
+    if !dir.has(MADE)? {
         dir.replace(held, MADE, b"")?;
     }
-    let read = read_all(file, &path, MAX_BUDGET_BYTES)?;
     let sum = record::sum(&read.content).map_err(|(at, source)| BudgetError::Damaged {
         path: path.clone(),
         at,

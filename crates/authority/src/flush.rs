@@ -88,7 +88,7 @@ impl Shared {
                 .append(&json)
                 .map_err(|_| BudgetError::Full { path: self.path() })?;
         }
-        self.dir.publish(&self.held, FILE)?;
+        self.dir.publish(&self.held, &self.dir, FILE)?;
         inner.journal = journal;
         inner.compact_len = inner.journal.len;
         drop(inner);

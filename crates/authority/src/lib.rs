@@ -44,8 +44,6 @@ mod board_file;
 mod books;
 mod budget_error;
 mod budgets;
-mod dir;
-mod file_error;
 mod flush;
 mod host;
 mod journal;
@@ -68,7 +66,6 @@ pub use self::{
     books::Usage,
     budget_error::{BudgetDamage, BudgetError, BudgetFailure},
     budgets::{Budgets, OpenReservation, Reservation, ReservationId},
-    file_error::FileError,
     limits::{
         BUDGET_LOCK_WAIT_MS, COMPACT_BYTES, LOCK_WAIT_MS, LOOP_LIMIT, MAX_ACCOUNTS, MAX_AMOUNT,
         MAX_BOARD_BYTES, MAX_BUDGET_BYTES, MAX_CAUSE_BYTES, MAX_LOOP_LIMIT, MAX_LOOPS,

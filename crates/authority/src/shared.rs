@@ -5,10 +5,11 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+use casemate_files::{Dir, Held};
+
 use crate::{
     BudgetError, BudgetFailure,
     books::Books,
-    dir::{Dir, Held},
     journal::{AppendError, Journal},
     limits::MAX_BUDGET_BYTES,
     record::{self, Record},

@@ -2,10 +2,11 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use casemate_files::FileError;
 use casemate_model::Digest;
 
 use crate::{
-    Epoch, FileError, Switch, SwitchKind,
+    Epoch, Switch, SwitchKind,
     limits::{MAX_NAME_BYTES, MAX_REASON_BYTES, MAX_SWITCHES},
 };
 

@@ -2,10 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
+use casemate_files::{Dir, FileError, Held, Privacy};
+
 use crate::{
-    Board, Epoch, FileError, Switch, SwitchError, Throw, Unreadable,
+    Board, Epoch, Switch, SwitchError, Throw, Unreadable,
     board_file::{self, BOARD, Content},
-    dir::{Dir, Held},
     limits::{LOCK_WAIT_MS, MAX_SWITCHES},
 };
 
@@ -21,7 +22,8 @@ impl Switchboard {
     /// # Errors
     /// The board cannot be read or made. One that was lost is not made anew: what was off would be on.
     pub fn open(dir: &Path) -> Result<Self, SwitchError> {
-        let opened = Dir::open_or_make(dir)?;
+        casemate_files::make(dir)?;
+        let opened = Dir::open(dir, Privacy::Secret)?;
         let held = opened.lock(LOCK_WAIT_MS)?;
         let found = board_file::find(&opened).map_err(Arc::new)?;
         if found.is_none() {
@@ -43,7 +45,7 @@ impl Switchboard {
         if throws.len() > MAX_SWITCHES {
             return Err(SwitchError::Full);
         }
-        let opened = Dir::open(dir)?;
+        let opened = Dir::open(dir, Privacy::Secret)?;
         let held = opened.lock(LOCK_WAIT_MS)?;
         if board_file::find(&opened).is_ok() {
             return Err(SwitchError::NotLost);
@@ -83,7 +85,7 @@ impl Switchboard {
     /// What is thrown has no proper name, the board is full or cannot be read, or writing it failed.
     pub fn throw(&self, throw: Throw) -> Result<Switch, SwitchError> {
         let throw = throw.checked()?;
-        let dir = Dir::open(self.board.dir())?;
+        let dir = Dir::open(self.board.dir(), Privacy::Secret)?;
         let held = dir.lock(LOCK_WAIT_MS)?;
         // Against what this process has seen, too.
         self.board.switches()?;

@@ -1,11 +1,11 @@
 //! Bringing a bundle into force.
 
+use casemate_files::{Dir, Held};
 use casemate_model::Digest;
 
 use crate::{
     Activation, ActivationKind, Bundle, PolicyStore, PolicyStoreError,
-    dir::{Dir, Held},
-    limits::MAX_ACTIVATIONS,
+    limits::{LOCK_WAIT_MS, MAX_ACTIVATIONS},
     store::{CURRENT, Found, history},
 };
 
@@ -80,7 +80,7 @@ impl PolicyStore {
         act: impl FnOnce(&Turn<'_>) -> Result<T, PolicyStoreError>,
     ) -> Result<T, PolicyStoreError> {
         let root = self.root()?;
-        let held = root.lock()?;
+        let held = root.lock(LOCK_WAIT_MS)?;
         let found = self.find_expected(expected)?;
         act(&Turn {
             store: self,

@@ -2,10 +2,11 @@
 
 use std::{io, path::PathBuf};
 
+use casemate_files::FileError;
 use casemate_model::{Digest, Text};
 
 use crate::{
-    Activation, ApproverError, FileError, KeyError, NoteError, TrustedError,
+    Activation, ApproverError, KeyError, NoteError, TrustedError,
     limits::{MAX_DESCRIPTION_BYTES, MAX_FILE_NAME_BYTES, MAX_FILES, MAX_NAME_BYTES, MAX_VERSION},
     place::{MANIFEST, README, SIGNATURE},
 };

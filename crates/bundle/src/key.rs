@@ -4,16 +4,13 @@ use std::{fmt, path::Path, str::FromStr};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use casemate_files::{FileError, Privacy, create_file, read_file};
 use casemate_model::Hasher;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
-use crate::{
-    FileError,
-    dir::{self, Privacy},
-    limits::{MAX_KEY_FILE_BYTES, MAX_KEY_NAME_BYTES},
-};
+use crate::limits::{MAX_KEY_FILE_BYTES, MAX_KEY_NAME_BYTES};
 
 /// The C2SP signature type of Ed25519.
 const ED25519_TYPE: u8 = 1;
@@ -95,7 +92,7 @@ impl PolicyKey {
     /// # Errors
     /// When it cannot be read, others have access to it, or it holds no key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let bytes = Zeroizing::new(dir::read_file(path, MAX_KEY_FILE_BYTES, Privacy::Secret)?);
+        let bytes = Zeroizing::new(read_file(path, MAX_KEY_FILE_BYTES, Privacy::Secret)?);
         Self::from_file(&bytes)
     }
 
@@ -104,7 +101,7 @@ impl PolicyKey {
     /// # Errors
     /// When there is such a file, or it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), KeyError> {
-        Ok(dir::create_file(path, self.to_file().as_bytes())?)
+        Ok(create_file(path, self.to_file().as_bytes())?)
     }
 
     /// The key that verifies what this one signs.

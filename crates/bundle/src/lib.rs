@@ -44,9 +44,7 @@ mod activation;
 mod approval;
 mod approver;
 mod bundle;
-mod dir;
 mod error;
-mod file_error;
 mod key;
 mod limits;
 mod list;
@@ -63,7 +61,6 @@ pub use self::{
     approver::{Approver, ApproverError, ApproverList},
     bundle::Bundle,
     error::{BundleError, PolicyStoreError},
-    file_error::FileError,
     key::{KeyError, PolicyKey, PublicKey},
     limits::{
         LOCK_WAIT_MS, MAX_ACTIVATIONS, MAX_BUNDLE_BYTES, MAX_DESCRIPTION_BYTES, MAX_FILE_BYTES,

@@ -2,18 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, Metadata},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use casemate_files::{Dir, FileError, Held, Pinned, Privacy, Steps, UNFINISHED};
 use casemate_model::Digest;
 
 use crate::{
-    Activation, Approver, ApproverError, ApproverList, Bundle, FileError, PolicyKey,
-    PolicyStoreError, PublicKey, Role, Trusted, TrustedError,
-    dir::{self, Dir, Held, Privacy, Steps, UNFINISHED, Unseen},
-    limits::{MAX_KEY_FILE_BYTES, MAX_NOTE_BYTES, MAX_TRUSTED_BYTES, MAX_TRUSTED_KEYS},
+    Activation, Approver, ApproverError, ApproverList, Bundle, PolicyKey, PolicyStoreError,
+    PublicKey, Role, Trusted, TrustedError,
+    limits::{
+        LOCK_WAIT_MS, MAX_KEY_FILE_BYTES, MAX_NOTE_BYTES, MAX_TRUSTED_BYTES, MAX_TRUSTED_KEYS,
+    },
     place::SIGNATURE,
     read, trusted,
 };
@@ -35,7 +36,7 @@ const DIGEST_PREFIX: &str = "sha256:";
 pub struct PolicyStore {
     path: PathBuf,
     public: PublicKey,
-    steps: Arc<dyn Steps>,
+    steps: Option<Arc<dyn Steps>>,
 }
 
 /// The record in force, and the file that it was read from.
@@ -43,9 +44,7 @@ pub struct PolicyStore {
 pub(crate) struct Found {
     pub(crate) activation: Activation,
     pub(crate) note: Vec<u8>,
-    pub(crate) file: File,
-    /// How the file was before it was read.
-    pub(crate) opened: Metadata,
+    pub(crate) file: Pinned,
 }
 
 impl PolicyStore {
@@ -54,11 +53,15 @@ impl PolicyStore {
     /// # Errors
     /// When it, or something in it, cannot be made, belongs to another user, others can write to it, or its key is lost.
     pub fn open(dir: &Path) -> Result<Self, PolicyStoreError> {
-        Self::open_with(dir, Arc::new(Unseen))
+        Self::open_with(dir, None)
     }
 
-    pub(crate) fn open_with(dir: &Path, steps: Arc<dyn Steps>) -> Result<Self, PolicyStoreError> {
-        let root = Dir::open_or_make(dir, Arc::clone(&steps))?;
+    pub(crate) fn open_with(
+        dir: &Path,
+        steps: Option<Arc<dyn Steps>>,
+    ) -> Result<Self, PolicyStoreError> {
+        casemate_files::make(dir)?;
+        let root = Dir::find(dir, Privacy::Readable)?.with_steps(steps.clone());
         root.sub_or_make(BUNDLES)?;
         root.sub_or_make(HISTORY)?;
         let key = match read_key(&root)? {
@@ -86,7 +89,7 @@ impl PolicyStore {
 
     /// Opened anew each time: the directory at the path counts, whatever became of an older one.
     pub(crate) fn root(&self) -> Result<Dir, FileError> {
-        Dir::open(&self.path, Arc::clone(&self.steps))
+        Ok(Dir::open(&self.path, Privacy::Readable)?.with_steps(self.steps.clone()))
     }
 
     pub(crate) fn bundles(&self) -> Result<Dir, FileError> {
@@ -149,7 +152,7 @@ impl PolicyStore {
         change: impl FnOnce(String, &Trusted) -> Result<String, PolicyStoreError>,
     ) -> Result<(), PolicyStoreError> {
         let root = self.root()?;
-        let held = root.lock()?;
+        let held = root.lock(LOCK_WAIT_MS)?;
         let text = read_trusted(&root)?;
         let trusted = parse_trusted(&root, &text)?;
         let changed = change(text.clone(), &trusted)?;
@@ -173,7 +176,7 @@ impl PolicyStore {
     /// When the list cannot be read or written, or is full.
     pub fn enlist(&self, approver: Approver) -> Result<(), PolicyStoreError> {
         let root = self.root()?;
-        let held = root.lock()?;
+        let held = root.lock(LOCK_WAIT_MS)?;
         let list = read_approvers(&root)?.with(approver);
         let keys = list.all().len();
         if keys > MAX_TRUSTED_KEYS {
@@ -188,7 +191,7 @@ impl PolicyStore {
     /// When the list cannot be read or written.
     pub fn dismiss(&self, user: &str) -> Result<bool, PolicyStoreError> {
         let root = self.root()?;
-        let held = root.lock()?;
+        let held = root.lock(LOCK_WAIT_MS)?;
         let (list, found) = read_approvers(&root)?.without(user);
         if found {
             root.replace(&held, APPROVERS, list.to_string().as_bytes())?;
@@ -207,7 +210,7 @@ impl PolicyStore {
             self.publisher(bundle)?;
         }
         let bundles = self.bundles()?;
-        let held = bundles.lock()?;
+        let held = bundles.lock(LOCK_WAIT_MS)?;
         let name = directory_of(&bundle.digest());
         let Some(place) = bundles.sub(&name)? else {
             write_bundle(&bundles, &held, bundle)?;
@@ -284,18 +287,15 @@ impl PolicyStore {
     }
 
     fn read_current(&self, root: &Dir) -> Result<Option<Found>, PolicyStoreError> {
-        let Some(file) = root.open_file(CURRENT, Privacy::Readable)? else {
+        let Some(read) = root.read(CURRENT, MAX_NOTE_BYTES, Privacy::Readable)? else {
             return Ok(None);
         };
-        let path = root.path(CURRENT);
-        let opened = file.metadata().map_err(FileError::io("look at", &path))?;
-        let note = dir::content(&file, &path, MAX_NOTE_BYTES)?;
-        let activation = self.open_record(&note, path)?;
+        let (file, note) = read.pin();
+        let activation = self.open_record(&note, root.path(CURRENT))?;
         Ok(Some(Found {
             activation,
             note,
             file,
-            opened,
         }))
     }
 
@@ -314,7 +314,7 @@ impl PolicyStore {
         let path = history.path(&name);
         let note = history.read(&name, MAX_NOTE_BYTES, Privacy::Readable)?;
         let note = note.ok_or_else(|| PolicyStoreError::HistoryLost { path: path.clone() })?;
-        let activation = self.open_record(&note, path.clone())?;
+        let activation = self.open_record(&note.content, path.clone())?;
         match activation.sequence {
             found if found == sequence => Ok(activation),
             found => Err(PolicyStoreError::Misplaced { path, found }),
@@ -329,13 +329,13 @@ pub(crate) fn history(root: &Dir) -> Result<Dir, FileError> {
 
 fn read_key(root: &Dir) -> Result<Option<PolicyKey>, PolicyStoreError> {
     let text = root.read(KEY, MAX_KEY_FILE_BYTES, Privacy::Secret)?;
-    let text = text.map(zeroize::Zeroizing::new);
+    let text = text.map(|text| zeroize::Zeroizing::new(text.content));
     let key = text.map(|text| PolicyKey::from_file(&text));
     Ok(key.transpose()?)
 }
 
 fn make_key(root: &Dir) -> Result<PolicyKey, PolicyStoreError> {
-    let held = root.lock()?;
+    let held = root.lock(LOCK_WAIT_MS)?;
     // Another process may have made it while this one waited.
     if let Some(key) = read_key(root)? {
         return Ok(key);
@@ -352,7 +352,7 @@ fn make_key(root: &Dir) -> Result<PolicyKey, PolicyStoreError> {
 
 fn read_trusted(root: &Dir) -> Result<String, PolicyStoreError> {
     let text = root.read(TRUSTED, MAX_TRUSTED_BYTES, Privacy::Readable)?;
-    let text = text.unwrap_or_default();
+    let text = text.map(|text| text.content).unwrap_or_default();
     String::from_utf8(text).map_err(|_| PolicyStoreError::Trusted {
         path: root.path(TRUSTED),
         source: TrustedError::NotText,
@@ -365,7 +365,8 @@ fn read_approvers(root: &Dir) -> Result<ApproverList, PolicyStoreError> {
         source,
     };
     let text = root.read(APPROVERS, MAX_TRUSTED_BYTES, Privacy::Readable)?;
-    let text = String::from_utf8(text.unwrap_or_default());
+    let text = text.map(|text| text.content).unwrap_or_default();
+    let text = String::from_utf8(text);
     let text = text.map_err(|_| wrong(ApproverError::NotText))?;
     text.parse().map_err(wrong)
 }

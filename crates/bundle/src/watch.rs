@@ -1,11 +1,8 @@
 //! Noticing that something else came into force, before each decision, at the cost of one system call.
 
-use std::{
-    fs::{self, File, Metadata},
-    io,
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
-};
+use std::{fs, io, path::PathBuf};
+
+use casemate_files::Pinned;
 
 use crate::{Activation, PolicyStore, PolicyStoreError, store::CURRENT};
 
@@ -15,25 +12,7 @@ pub struct Watch {
     store: PolicyStore,
     path: PathBuf,
     current: Option<Activation>,
-    seen: Option<Seen>,
-}
-
-/// The file that the record was read from.
-#[derive(Debug)]
-struct Seen {
-    stamp: Stamp,
-    /// While it is open no other file has its number.
-    _file: File,
-}
-
-/// What of a file changes when it does.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    seen: Option<Pinned>,
 }
 
 impl PolicyStore {
@@ -65,7 +44,7 @@ impl Watch {
     #[must_use]
     pub fn changed(&self) -> bool {
         match (fs::symlink_metadata(&self.path), &self.seen) {
-            (Ok(found), Some(seen)) => Stamp::of(&found) != seen.stamp,
+            (Ok(found), Some(seen)) => !seen.is(&found),
             (Err(error), None) => error.kind() != io::ErrorKind::NotFound,
             _ => true,
         }
@@ -100,25 +79,10 @@ impl Watch {
                 newest,
             });
         }
-        self.seen = Some(Seen {
-            stamp: Stamp::of(&found.opened),
-            _file: found.file,
-        });
+        self.seen = Some(found.file);
         let now = Some(found.activation);
         let changed = self.current != now;
         self.current = now;
         Ok(changed)
-    }
-}
-
-impl Stamp {
-    fn of(found: &Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
     }
 }

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    Authority, Bounds, Caller, FileError, Refusal, Role, api_key,
+    Authority, Bounds, Caller, KeptError, Refusal, Role, api_key,
     api_key::Presented,
     caller::{check_names, check_scopes},
-    file::{BadLine, Kept},
+    kept::{BadLine, Kept},
     limits::{EXPIRED_KEPT_MS, MAX_API_KEY_FILE_BYTES, MAX_API_KEY_TTL_MS, MAX_API_KEYS},
     lines,
 };
@@ -75,7 +75,7 @@ impl ApiKeys {
     ///
     /// # Errors
     /// When the file cannot be made or read, or others have access to it.
-    pub fn open(path: &Path, audience: &str) -> Result<Self, FileError> {
+    pub fn open(path: &Path, audience: &str) -> Result<Self, KeptError> {
         Ok(Self {
             file: Kept::open(path, MAX_API_KEY_FILE_BYTES, parse)?,
             audience: audience.to_owned(),
@@ -112,7 +112,7 @@ impl ApiKeys {
             keys.retain(|_, key| key.expires_ms.saturating_add(EXPIRED_KEPT_MS) > now_ms);
             if keys.len() >= MAX_API_KEYS {
                 let (path, max) = (self.file.path().to_owned(), MAX_API_KEYS);
-                return Err(FileError::Full { path, max }.into());
+                return Err(KeptError::Full { path, max }.into());
             }
             keys.insert(id, key.clone());
             Ok((lines::render(keys.values())?, (key, text)))

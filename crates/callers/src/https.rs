@@ -9,8 +9,10 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
+use casemate_files::{Privacy, read_file};
+
 use crate::{
-    KeySource, KeySourceError, file,
+    KeySource, KeySourceError,
     limits::{FETCH_TIMEOUT_MS, MAX_CA_FILE_BYTES, MAX_JWKS_BYTES},
 };
 
@@ -97,7 +99,7 @@ fn roots(authorities: Option<&Path>) -> Result<Vec<Certificate<'static>>, KeySou
             .find(|path| path.exists())
             .unwrap_or_default(),
     };
-    let pem = file::read(&path, MAX_CA_FILE_BYTES, file::Privacy::Public)?;
+    let pem = read_file(&path, MAX_CA_FILE_BYTES, Privacy::Configured)?;
     let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem)
         .map(|der| der.map(|der| Certificate::from_der(&der).to_owned()))
         .collect();

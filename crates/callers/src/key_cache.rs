@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use casemate_files::Stamp;
+
 use crate::{
-    FileStamp, KeySource, KeySourceError, Refusal,
+    KeySource, KeySourceError, Refusal,
     jwks::{Key, KeySet},
     limits::{KEYS_KEPT_MS, REFRESH_AFTER_MS, REFRESH_INTERVAL_MS},
 };
@@ -30,7 +32,7 @@ struct State {
 struct Kept {
     keys: Arc<KeySet>,
     fetched_ms: u64,
-    stamp: Option<FileStamp>,
+    stamp: Option<Stamp>,
 }
 
 impl Kept {
@@ -60,7 +62,7 @@ impl KeyCache {
     }
 
     /// The keys of a source that tells when it changes.
-    fn stamped(&self, stamp: FileStamp) -> Result<Arc<KeySet>, Refusal> {
+    fn stamped(&self, stamp: Stamp) -> Result<Arc<KeySet>, Refusal> {
         let current = |state: &State| {
             let kept = state.kept.as_ref()?;
             (kept.stamp == Some(stamp)).then(|| Arc::clone(&kept.keys))

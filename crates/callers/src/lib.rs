@@ -26,13 +26,13 @@ mod caller;
 mod certificate;
 mod envelope;
 mod envelopes;
-mod file;
 mod https;
 mod issuer;
 mod json;
 mod jwks;
 mod jws;
 mod jwt;
+mod kept;
 mod key_cache;
 mod limits;
 mod lines;
@@ -53,11 +53,11 @@ pub use self::{
     caller::{Authority, Bounds, Caller, Delegator, LocalUser},
     certificate::{CertRule, CertRules, from_certificate},
     envelopes::{Envelopes, Issued, Wanted},
-    file::{FileError, FileStamp},
     https::HttpsSource,
     issuer::{ConfigError, IssuerConfig},
     jwks::JwksError,
     jwt::JwtVerifier,
+    kept::KeptError,
     limits::{
         DEFAULT_LEEWAY_S, EXPIRED_KEPT_MS, FETCH_TIMEOUT_MS, KEYS_KEPT_MS, LOCK_WAIT_MS,
         MAX_API_KEY_FILE_BYTES, MAX_API_KEY_TTL_MS, MAX_API_KEYS, MAX_AUDIENCES, MAX_BOUND_NAMES,

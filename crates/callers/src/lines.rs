@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Refusal, file::BadLine};
+use crate::{Refusal, kept::BadLine};
 
 /// The records in the lines of `content`. A last line without its end was cut off.
 pub(crate) fn parse<T: DeserializeOwned>(content: &[u8], max: usize) -> Result<Vec<T>, BadLine> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use casemate_model::words;
 
-use crate::{FileError, KeySourceError, Permission};
+use crate::{KeptError, KeySourceError, Permission};
 
 words! {
     /// The stable names of refusals.
@@ -144,7 +144,7 @@ pub enum Refusal {
     Revoked,
     /// A file that must be read cannot be.
     #[error("what is known of credentials cannot be read or written")]
-    Store(#[source] Arc<FileError>),
+    Store(#[source] Arc<KeptError>),
     /// No rule says who this certificate is.
     #[error("no rule names a name in this certificate")]
     NoRule,
@@ -232,8 +232,8 @@ impl Refusal {
     }
 }
 
-impl From<FileError> for Refusal {
-    fn from(error: FileError) -> Self {
+impl From<KeptError> for Refusal {
+    fn from(error: KeptError) -> Self {
         Self::Store(Arc::new(error))
     }
 }

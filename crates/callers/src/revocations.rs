@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FileError, Refusal,
+    KeptError, Refusal,
     caller::check_names,
-    file::{BadLine, Kept},
+    kept::{BadLine, Kept},
     limits::{MAX_ENVELOPE_TTL_MS, MAX_REVOCATION_FILE_BYTES, MAX_REVOCATIONS},
     lines,
 };
@@ -24,7 +24,7 @@ struct Entry {
 }
 
 impl Revocations {
-    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, KeptError> {
         Kept::open(path, MAX_REVOCATION_FILE_BYTES, parse).map(Self)
     }
 
@@ -38,7 +38,7 @@ impl Revocations {
             entries.retain(|_, entry| entry.at_ms.saturating_add(2 * MAX_ENVELOPE_TTL_MS) > now_ms);
             if entries.len() >= MAX_REVOCATIONS {
                 let (path, max) = (self.0.path().to_owned(), MAX_REVOCATIONS);
-                return Err(FileError::Full { path, max }.into());
+                return Err(KeptError::Full { path, max }.into());
             }
             let at_ms = now_ms;
             entries.insert(id.clone(), Entry { id, at_ms });

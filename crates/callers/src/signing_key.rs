@@ -7,8 +7,7 @@ use casemate_model::Digest;
 use zeroize::Zeroizing;
 
 use crate::{
-    FileError, Refusal,
-    file::{self, Privacy},
+    KeptError, Refusal, kept,
     limits::MAX_KEY_FILE_BYTES,
     random::{self, from_hex, hex},
 };
@@ -28,13 +27,12 @@ pub(crate) struct SigningKey {
 impl SigningKey {
     /// The key in the file at `path`, made if there is none. Nobody else may have access to it.
     pub(crate) fn open(path: &Path) -> Result<Self, Refusal> {
-        file::create(path, || {
+        let content = kept::read_or_make(path, MAX_KEY_FILE_BYTES, || {
             let seed = Zeroizing::new(random::bytes::<SEED_BYTES>()?);
             let digits = Zeroizing::new(hex(seed.as_slice()));
             let text = format!("{PREFIX}{}\n", *digits);
             Ok::<_, Refusal>(Zeroizing::new(text.into_bytes()))
         })?;
-        let content = Zeroizing::new(file::read(path, MAX_KEY_FILE_BYTES, Privacy::Secret)?);
         let seed = std::str::from_utf8(&content)
             .ok()
             .and_then(|text| text.strip_prefix(PREFIX)?.strip_suffix('\n'))
@@ -42,7 +40,7 @@ impl SigningKey {
             .map(Zeroizing::new);
         seed.and_then(|seed| Self::from_seed(&seed)).ok_or_else(|| {
             let path = path.to_owned();
-            FileError::Corrupt { path, line: 1 }.into()
+            KeptError::Corrupt { path, line: 1 }.into()
         })
     }
 

@@ -1,11 +1,13 @@
 //! Where the keys of an issuer come from.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
-use crate::{FileError, FileStamp, JwksError, file, limits::MAX_JWKS_BYTES};
+use casemate_files::{FileError, Privacy, Stamp, read_file};
+
+use crate::{JwksError, limits::MAX_JWKS_BYTES};
 
 /// Where the key set of an issuer comes from.
 pub trait KeySource: fmt::Debug + Send + Sync {
@@ -19,7 +21,7 @@ pub trait KeySource: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the key set is gone: its keys no longer count then.
-    fn stamp(&self) -> Result<Option<FileStamp>, KeySourceError> {
+    fn stamp(&self) -> Result<Option<Stamp>, KeySourceError> {
         Ok(None)
     }
 }
@@ -83,14 +85,11 @@ impl FileSource {
 
 impl KeySource for FileSource {
     fn fetch(&self) -> Result<Vec<u8>, KeySourceError> {
-        Ok(file::read(
-            &self.path,
-            MAX_JWKS_BYTES,
-            file::Privacy::Readable,
-        )?)
+        Ok(read_file(&self.path, MAX_JWKS_BYTES, Privacy::Configured)?)
     }
 
-    fn stamp(&self) -> Result<Option<FileStamp>, KeySourceError> {
-        Ok(Some(FileStamp::of(&self.path)?))
+    fn stamp(&self) -> Result<Option<Stamp>, KeySourceError> {
+        let found = fs::metadata(&self.path).map_err(FileError::io("look at", &self.path))?;
+        Ok(Some(Stamp::from(&found)))
     }
 }

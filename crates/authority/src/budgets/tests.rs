@@ -1,5 +1,6 @@
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
+use casemate_files::Steps;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tempfile::TempDir;
 
@@ -323,16 +324,37 @@ fn a_file_that_has_grown_is_written_anew() {
     assert_eq!(before, after);
 }
 
+/// Refuses the step that is named last.
+#[derive(Debug, Default)]
+struct Refuse(Mutex<&'static str>);
+
+impl Steps for Refuse {
+    fn before(&self, step: &'static str, _: &Path) -> io::Result<()> {
+        match step == *self.0.lock().unwrap() {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
 #[test]
 fn a_file_that_cannot_be_written_anew_stays_and_is_used() {
     let (_temp, dir, budgets) = open();
-    fs::create_dir(dir.join(".new")).unwrap();
-    drop(budgets.reserve(&ADA, &[], &amounts(1, 0), 0).unwrap());
-    assert!(matches!(budgets.compact(), Err(BudgetError::File(_))));
-    drop(budgets.reserve(&ADA, &[], &amounts(1, 0), 0).unwrap());
+    drop(budgets);
+    let refuse = Arc::new(Refuse::default());
+    let opened = Dir::open(&dir, Privacy::Secret).unwrap();
+    let budgets = Budgets::open_in(opened.with_steps(Some(Arc::clone(&refuse) as _))).unwrap();
+    for step in ["create", "write", "sync", "rename"] {
+        *refuse.0.lock().unwrap() = step;
+        drop(budgets.reserve(&ADA, &[], &amounts(1, 0), 0).unwrap());
+        let failed = budgets.compact();
+        assert!(matches!(failed, Err(BudgetError::File(_))), "{failed:?}");
+        drop(budgets.reserve(&ADA, &[], &amounts(1, 0), 0).unwrap());
+    }
+    *refuse.0.lock().unwrap() = "";
     let (before, after) = books(&dir, budgets);
     assert_eq!(before, after);
-    assert_eq!(before.next, 2);
+    assert_eq!(before.next, 8);
 }
 
 /// I1: after the disk has failed nothing is spent and nothing is answered.

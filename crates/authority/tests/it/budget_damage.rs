@@ -7,8 +7,9 @@ use std::{
 };
 
 use casemate_authority::{
-    Amounts, BudgetDamage, BudgetError, Budgets, FileError, OpenReservation, Period, Scope, Usage,
+    Amounts, BudgetDamage, BudgetError, Budgets, OpenReservation, Period, Scope, Usage,
 };
+use casemate_files::FileError;
 
 use crate::budgets::{ADA, Fixture, NOON, calls, rule};
 

@@ -10,9 +10,10 @@ use std::{
 };
 
 use casemate_authority::{
-    Amounts, BudgetError, BudgetRule, Budgets, FileError, MAX_AMOUNT, MAX_OPEN_RESERVATIONS,
-    MAX_RULES, Period, Reservation, ReservationId, Resource, Scope, Spender,
+    Amounts, BudgetError, BudgetRule, Budgets, MAX_AMOUNT, MAX_OPEN_RESERVATIONS, MAX_RULES,
+    Period, Reservation, ReservationId, Resource, Scope, Spender,
 };
+use casemate_files::FileError;
 use tempfile::TempDir;
 
 pub(crate) const DAY_MS: u64 = 86_400_000;

@@ -8,9 +8,9 @@ use std::{
 };
 
 use casemate_authority::{
-    Board, Damage, FileError, Position, Stopped, Subject, SwitchError, SwitchKind, Switchboard,
-    Unreadable,
+    Board, Damage, Position, Stopped, Subject, SwitchError, SwitchKind, Switchboard, Unreadable,
 };
+use casemate_files::FileError;
 
 use crate::switches::{Fixture, SUBJECT, throw};
 

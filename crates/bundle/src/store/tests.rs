@@ -218,7 +218,7 @@ fn tried(deed: Deed, at: At) -> (TempDir, Arc<Script>, Result<(), PolicyStoreErr
     let dir = prepared();
     let script = Script::new(at);
     let steps: Arc<dyn Steps> = Arc::clone(&script) as _;
-    let store = PolicyStore::open_with(&dir.path().join("policy"), steps).unwrap();
+    let store = PolicyStore::open_with(&dir.path().join("policy"), Some(steps)).unwrap();
     let done = (deed.run)(&store);
     (dir, script, done)
 }
@@ -313,13 +313,13 @@ fn child() {
         write_forever(&path);
     }
     let step = env::var(STEP).unwrap().parse().unwrap();
-    let store = PolicyStore::open_with(&path, Script::new(At::Die(step))).unwrap();
+    let store = PolicyStore::open_with(&path, Some(Script::new(At::Die(step)))).unwrap();
     (DEEDS[role.parse::<usize>().unwrap()].run)(&store).unwrap();
 }
 
 /// Says each step before it, each activation before and after it.
 fn write_forever(path: &Path) -> ! {
-    let store = PolicyStore::open_with(path, Script::new(At::Say)).unwrap();
+    let store = PolicyStore::open_with(path, Some(Script::new(At::Say))).unwrap();
     loop {
         let seen = store.current().unwrap();
         let past = store.history().unwrap();

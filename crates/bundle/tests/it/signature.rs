@@ -3,9 +3,9 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use casemate_bundle::{
-    ActivationKind, Approval, FileError, KeyError, NoteError, PolicyKey, PolicyStoreError,
-    PublicKey, Role,
+    ActivationKind, Approval, KeyError, NoteError, PolicyKey, PolicyStoreError, PublicKey, Role,
 };
+use casemate_files::FileError;
 use casemate_model::Digest;
 
 use crate::support::{Fixture, bundle, key, unsigned};

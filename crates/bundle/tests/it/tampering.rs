@@ -6,9 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_bundle::{
-    ActivationKind, FileError, PolicyKey, PolicyStore, PolicyStoreError, Role, SIGNATURE,
-};
+use casemate_bundle::{ActivationKind, PolicyKey, PolicyStore, PolicyStoreError, Role, SIGNATURE};
+use casemate_files::FileError;
 
 use crate::support::{Fixture, bundle, key};
 

@@ -7,9 +7,10 @@ use std::{
 };
 
 use casemate_callers::{
-    API_KEY_PREFIX, ApiKeys, Authority, EXPIRED_KEPT_MS, FileError, MAX_API_KEY_TTL_MS,
+    API_KEY_PREFIX, ApiKeys, Authority, EXPIRED_KEPT_MS, KeptError, MAX_API_KEY_TTL_MS,
     MAX_API_KEYS, NewApiKey, Permission, RefusalCode as Code, Role,
 };
+use casemate_files::FileError;
 use tempfile::TempDir;
 
 use crate::support::{AUDIENCE, NOW, refused, set};
@@ -241,7 +242,12 @@ fn a_file_that_cannot_be_read_lets_nobody_in() {
         refused(store.keys.verify(&text, NOW), Code::Store);
         let opened = ApiKeys::open(&store.path(), AUDIENCE);
         assert!(
-            matches!(opened, Err(FileError::OpenToOthers { .. })),
+            matches!(
+                opened,
+                Err(KeptError::File(
+                    FileError::OpenToOthers { .. } | FileError::WritableByOthers { .. }
+                ))
+            ),
             "{opened:?}"
         );
     }
@@ -269,7 +275,12 @@ fn a_directory_of_others_is_no_place_for_keys() {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
         let opened = ApiKeys::open(&dir.path().join("keys"), AUDIENCE);
         assert!(
-            matches!(opened, Err(FileError::OpenToOthers { .. })),
+            matches!(
+                opened,
+                Err(KeptError::File(
+                    FileError::OpenToOthers { .. } | FileError::WritableByOthers { .. }
+                ))
+            ),
             "{opened:?}"
         );
     }

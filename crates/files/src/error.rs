@@ -24,7 +24,9 @@ pub enum FileError {
         path: PathBuf,
     },
     /// A link, a directory, a pipe or a device stands where a file should be.
-    #[error("{path:?} is not a regular file: remove it and restore the file from a backup")]
+    #[error(
+        "{path:?} is not a regular file: find out who put it there, and restore the file from a backup"
+    )]
     NotAFile {
         /// Where.
         path: PathBuf,
@@ -49,9 +51,9 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Others can read a secret.
+    /// Others can read what only this user may.
     #[error(
-        "others have access to {path:?} (mode {mode:04o}): treat the key in it as known to them and make a new one"
+        "others have access to {path:?} (mode {mode:04o}): treat what is in it as known to them, renew the keys among it, then run `chmod go-rwx` on it"
     )]
     OpenToOthers {
         /// The file.
@@ -79,7 +81,7 @@ pub enum FileError {
 
 impl FileError {
     /// The error of a step on a path, from the system's answer.
-    pub(crate) fn io<E: Into<io::Error>>(
+    pub fn io<E: Into<io::Error>>(
         step: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(E) -> Self {
