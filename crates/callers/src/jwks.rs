@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use casemate_model::{JsonFault, strict_json};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use crate::{
     algorithm::{Algorithm, Family},
-    json::{self, JsonFault},
-    limits::{MAX_JWKS_BYTES, MAX_JWKS_KEYS, MAX_KID_BYTES},
+    limits::{JSON_BOUNDS, MAX_JWKS_BYTES, MAX_JWKS_KEYS, MAX_KID_BYTES},
 };
 
 /// Moduli of fewer bytes are too weak, of more too slow.
@@ -85,18 +85,18 @@ impl KeySet {
         if bytes.len() as u64 > MAX_JWKS_BYTES {
             return Err(JwksError::TooLarge);
         }
-        let mut set = json::object(bytes).map_err(|fault| match fault {
-            JsonFault::Malformed => JwksError::Malformed,
-            JsonFault::Duplicate => JwksError::Duplicate,
-        })?;
-        let Some(Value::Array(listed)) = set.remove("keys") else {
-            return Err(JwksError::Malformed);
+        let set = match strict_json(bytes, JSON_BOUNDS) {
+            Ok(set) => set,
+            Err(JsonFault::Duplicate { .. }) => return Err(JwksError::Duplicate),
+            Err(_) => return Err(JwksError::Malformed),
         };
+        let listed = set.get("keys").and_then(Value::as_array);
+        let listed = listed.ok_or(JwksError::Malformed)?;
         if listed.len() > MAX_JWKS_KEYS {
             return Err(JwksError::TooMany);
         }
         let mut keys = BTreeMap::new();
-        for key in &listed {
+        for key in listed {
             let key = key.as_object().ok_or(JwksError::Malformed)?;
             if PRIVATE.iter().any(|member| key.contains_key(*member)) {
                 return Err(JwksError::Private);

@@ -1,15 +1,15 @@
 //! Compact JSON web signatures, read strictly (RFC 7515).
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use casemate_model::{JsonFault, strict_json};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
     Refusal,
     algorithm::{Algorithm, Family},
-    json::{self, JsonFault},
     jwks::Key,
-    limits::MAX_KID_BYTES,
+    limits::{JSON_BOUNDS, MAX_KID_BYTES},
 };
 
 /// Headers by which a token would bring its own key or change how it is read.
@@ -102,10 +102,11 @@ fn part(text: &str, name: &'static str) -> Result<Map<String, Value>, Refusal> {
     let bytes = BASE64_URL_SAFE_NO_PAD
         .decode(text)
         .map_err(|_| Refusal::Malformed(name))?;
-    json::object(&bytes).map_err(|fault| match fault {
-        JsonFault::Malformed => Refusal::Malformed(name),
-        JsonFault::Duplicate => Refusal::Duplicate(name),
-    })
+    match strict_json(&bytes, JSON_BOUNDS) {
+        Ok(Value::Object(object)) => Ok(object),
+        Err(JsonFault::Duplicate { .. }) => Err(Refusal::Duplicate(name)),
+        _ => Err(Refusal::Malformed(name)),
+    }
 }
 
 /// A token of ours, signed by an Ed25519 key.

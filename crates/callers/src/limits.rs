@@ -1,10 +1,20 @@
 //! Every bound of callers and what proves them, by name (I15).
 
+use casemate_model::JsonBounds;
+
 /// Bytes of one compact token.
 pub const MAX_TOKEN_BYTES: usize = 16 << 10;
 
 /// Objects and arrays of a token within each other.
 pub const MAX_JSON_DEPTH: usize = 16;
+
+/// Members and elements of a token or a key set.
+pub const MAX_JSON_MEMBERS: usize = 10_000;
+
+pub(crate) const JSON_BOUNDS: JsonBounds = JsonBounds {
+    depth: MAX_JSON_DEPTH,
+    members: MAX_JSON_MEMBERS,
+};
 
 /// Issuers that one gateway believes.
 pub const MAX_ISSUERS: usize = 16;

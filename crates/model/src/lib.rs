@@ -16,6 +16,7 @@ mod limits;
 mod outcome;
 mod reason;
 mod sealed;
+mod strict;
 mod text;
 mod words;
 
@@ -28,6 +29,7 @@ pub use self::{
     outcome::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Stream, Usage},
     reason::Reason,
     sealed::Sealed,
+    strict::{JsonBounds, JsonFault, strict_json},
     text::Text,
     words::{
         ApprovalState, DestinationClass, IsolationTier, Reach, RiskClass, RunMode, SideEffect,

@@ -2,11 +2,10 @@
 
 mod fault;
 mod number;
-mod read;
 
 use std::fmt;
 
-use casemate_model::Digest;
+use casemate_model::{Digest, JsonBounds, strict_json};
 use serde_json::Value;
 
 pub use self::fault::ArgumentFault;
@@ -18,6 +17,11 @@ pub const MAX_ARGUMENT_BYTES: usize = 16 << 20;
 pub const MAX_ARGUMENT_DEPTH: usize = 32;
 /// The most members of all objects and elements of all arrays together.
 pub const MAX_ARGUMENT_MEMBERS: usize = 10_000;
+
+const BOUNDS: JsonBounds = JsonBounds {
+    depth: MAX_ARGUMENT_DEPTH,
+    members: MAX_ARGUMENT_MEMBERS,
+};
 
 /// The arguments of a call: a JSON object.
 ///
@@ -38,7 +42,7 @@ impl Arguments {
         if bytes.len() > MAX_ARGUMENT_BYTES {
             return Err(ArgumentFault::TooLarge);
         }
-        let value = read::value(bytes)?;
+        let value = strict_json(bytes, BOUNDS).map_err(ArgumentFault::not_json)?;
         if !value.is_object() {
             return Err(ArgumentFault::NotAnObject);
         }

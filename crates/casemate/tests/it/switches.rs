@@ -1,6 +1,6 @@
 //! `casemate switch`: what is off does not begin, and what runs ends at once.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Instant};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 
 use serde_json::Value;
 
@@ -108,11 +108,8 @@ fn what_runs_ends() {
             .stdout
     };
     until("it runs", || begun() == b"begun\n");
-    let thrown = Instant::now();
     off(&home, "tool", "shell").exits(0);
     let output = call.wait_with_output().unwrap();
-    // No timed assertion: only that it was not its own end.
-    assert!(thrown.elapsed().as_secs() < 200);
     assert!(!output.status.success(), "{output:?}");
     on(&home, "tool", "shell").exits(0);
     assert_eq!(begun(), b"begun\n", "it did not go on");

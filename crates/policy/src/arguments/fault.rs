@@ -1,5 +1,8 @@
 //! What is wrong with arguments, in one line without any of their values.
 
+use casemate_model::JsonFault;
+use serde_json::error::Category;
+
 use super::{MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS};
 use crate::{manifest::keywords::escaped, visible::shown};
 
@@ -71,6 +74,38 @@ pub enum ArgumentFault {
 }
 
 impl ArgumentFault {
+    /// They are not strict JSON.
+    pub(super) fn not_json(fault: JsonFault) -> Self {
+        let at = |path: Vec<String>| {
+            let steps = path.iter().map(|step| format!("/{}", escaped(step)));
+            pointer(&steps.collect::<String>())
+        };
+        match fault {
+            JsonFault::TooDeep { path } => Self::TooDeep { pointer: at(path) },
+            JsonFault::Duplicate { path } => Self::Duplicate { pointer: at(path) },
+            JsonFault::TooMany => Self::TooMany,
+            JsonFault::Syntax(error) => Self::syntax(&error),
+        }
+    }
+
+    /// The parser's own message: a fixed text that holds nothing of what was read.
+    fn syntax(error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        let text = text
+            .strip_suffix(&format!(" at line {line} column {column}"))
+            .unwrap_or(&text);
+        let what = match error.classify() {
+            Category::Eof | Category::Syntax => text,
+            Category::Data | Category::Io => "something that it does not have",
+        };
+        Self::Syntax {
+            what: what.to_owned(),
+            line,
+            column,
+        }
+    }
+
     /// The field `name` of what is at the pointer `at` is not there.
     pub(crate) fn missing(at: &str, name: &str) -> Self {
         Self::Missing {
