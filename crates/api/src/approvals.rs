@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{State, rejection::JsonRejection},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    answer::Signed,
     extract::{Asked, Named},
     limits::RESUME_PAUSE_MS,
     problem::Problem,
@@ -30,13 +31,6 @@ use crate::{
 #[derive(Debug, Deserialize)]
 pub(crate) struct Which {
     state: Option<ApprovalState>,
-}
-
-/// A signed answer.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Answer {
-    note: String,
 }
 
 fn named(id: &str) -> Result<DecisionId, Problem> {
@@ -81,12 +75,11 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 pub(crate) async fn answer<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     Named(id): Named<String>,
-    request: Result<Json<Answer>, JsonRejection>,
+    Signed(answer): Signed,
 ) -> Result<Response, Problem> {
-    let Json(Answer { note }) = request?;
     let (id, claims) = (named(&id)?, api.claims());
     let answered = api
-        .with(move |sessions| async move { Box::pin(sessions.answer(&claims, id, &note)).await });
+        .with(move |sessions| async move { Box::pin(sessions.answer(&claims, id, &answer)).await });
     let answered = answered.await?;
     let answered = answered.map_err(|error| Problem::of_answer(&error, Some(id)))?;
     api.news.send_modify(|news| *news += 1);

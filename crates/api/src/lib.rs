@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: decisions, SQL, sandboxes, TCP. It knows the gateway, and nothing behind it.
 
+mod answer;
 mod approvals;
 mod body;
 mod calls;
@@ -17,6 +18,7 @@ mod files;
 pub mod limits;
 mod listener;
 mod owner;
+mod page;
 mod pipe;
 mod ports;
 mod problem;

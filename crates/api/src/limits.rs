@@ -29,3 +29,6 @@ pub const MAX_RESUMING: usize = 64;
 
 /// How long an approved call that cannot run waits before it is tried again, in milliseconds.
 pub const RESUME_PAUSE_MS: u64 = 500;
+
+/// The largest answer to a call that waits, in bytes: a statement, with what a passkey or JSON adds.
+pub const MAX_ANSWER_BYTES: usize = 64 << 10;

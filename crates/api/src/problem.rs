@@ -89,6 +89,16 @@ impl Problem {
         Self::of_reason(Reason::InvalidCall, detail)
     }
 
+    /// A request that is larger than it may be.
+    pub(crate) fn too_large(most: usize) -> Self {
+        let detail = format!("a request has at most {most} bytes");
+        Details {
+            status: StatusCode::PAYLOAD_TOO_LARGE.as_u16(),
+            ..Details::of_reason(Reason::InvalidCall, detail)
+        }
+        .boxed()
+    }
+
     /// An answer to a call that waits, which does not count.
     pub(crate) fn of_answer(error: &AnswerError, decision: Option<DecisionId>) -> Self {
         let reason = error.reason();
@@ -350,14 +360,12 @@ impl From<casemate_gateway::Stopped> for Problem {
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         let status = rejection.status();
-        let detail = if status == StatusCode::PAYLOAD_TOO_LARGE {
-            format!("a request has at most {MAX_CALL_BYTES} bytes")
-        } else {
-            rejection.body_text()
-        };
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            return Self::too_large(MAX_CALL_BYTES);
+        }
         Details {
             status: status.as_u16(),
-            ..Details::of_reason(Reason::InvalidCall, detail)
+            ..Details::of_reason(Reason::InvalidCall, rejection.body_text())
         }
         .boxed()
     }

@@ -11,8 +11,13 @@ use casemate_gateway::SessionStores;
 use casemate_ports::SessionKeeper;
 
 use crate::{
-    approvals, calls, contexts, files, limits::MAX_CALL_BYTES, ports, problem::Problem, sessions,
-    state::Api, terminal,
+    approvals, calls, contexts, files,
+    limits::{MAX_ANSWER_BYTES, MAX_CALL_BYTES},
+    page, ports,
+    problem::Problem,
+    sessions,
+    state::Api,
+    terminal,
 };
 
 /// A keeper that any thread may use.
@@ -32,6 +37,7 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>) -> Router {
         .put(files::write::<K, P>)
         .layer(DefaultBodyLimit::disable())
         .delete(files::remove::<K, P>);
+    let answer = post(approvals::answer::<K, P>).layer(DefaultBodyLimit::max(MAX_ANSWER_BYTES));
     Router::new()
         .route("/v1/calls", post(calls::create::<K, P>))
         .route("/v1/calls/{id}", get(calls::show::<K, P>))
@@ -48,7 +54,7 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>) -> Router {
         .route("/v1/approvals", get(approvals::list::<K, P>))
         .route("/v1/approvals/events", get(approvals::events::<K, P>))
         .route("/v1/approvals/{id}", get(approvals::show::<K, P>))
-        .route("/v1/approvals/{id}/answer", post(approvals::answer::<K, P>))
+        .route("/v1/approvals/{id}/answer", answer)
         .route("/v1/approvals/{id}/cancel", post(approvals::cancel::<K, P>))
         .route("/v1/sessions/{id}/contexts", post(contexts::open::<K, P>))
         .route("/v1/contexts/{id}", delete(contexts::close::<K, P>))
@@ -61,6 +67,7 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>) -> Router {
         .route("/v1/sessions/{id}/terminal", get(terminal::open::<K, P>))
         .route("/v1/pools", get(sessions::pools::<K, P>))
         .route("/v1/load", get(sessions::load::<K, P>))
+        .route("/approvals", get(page::approvals))
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_CALL_BYTES))
         .with_state(api)

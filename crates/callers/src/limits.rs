@@ -120,6 +120,3 @@ pub const MAX_HOLDER_PROOFS: usize = 10_000;
 
 /// Bytes of a file with a key.
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = 512;
-
-/// Bytes of a file with certificates of authorities.
-pub(crate) const MAX_CA_FILE_BYTES: u64 = 4 << 20;

@@ -3,6 +3,7 @@
 //! The keeper is another process, which outlives this one: what lives there is found again after a restart.
 
 mod drivers;
+mod webhooks;
 
 use std::{
     collections::HashSet,
@@ -20,6 +21,7 @@ use casemate_policy::{Governing, Profile, RoutePolicy};
 use casemate_ports::Signal;
 use casemate_store::StateDir;
 use casemate_transport::RemoteKeeper;
+use casemate_webhooks::Webhooks;
 use tokio::{
     runtime::Builder,
     sync::watch,
@@ -27,6 +29,7 @@ use tokio::{
 };
 
 use self::drivers::{CachedStores, LocalUser, StoredImages};
+pub(crate) use self::webhooks::new_key as new_webhook_key;
 use crate::{
     approvals::People,
     exit::Exit,
@@ -74,6 +77,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
+    /// Tell the services that this file (.toml) names about calls that wait, and about alerts
+    #[arg(long, value_name = "FILE")]
+    webhooks: Option<PathBuf>,
+
     /// Say in answers to calls how long each step took
     #[arg(long, hide = true)]
     timings: bool,
@@ -87,10 +94,12 @@ pub(crate) fn socket_in(root: &Path) -> PathBuf {
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let root = state::path()?;
     let policies = policies(&root, &args.profiles)?;
+    let webhooks = args.webhooks.as_deref().map(Webhooks::load).transpose();
+    let webhooks = webhooks.map_err(Failure::invalid)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, args)));
+    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, webhooks, args)));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
 }
@@ -143,6 +152,7 @@ async fn serve(
     root: &Path,
     socket: &Path,
     policies: Box<dyn Policies>,
+    webhooks: Option<Webhooks>,
     args: &ServeArgs,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -188,6 +198,9 @@ async fn serve(
             left.len()
         ));
     }
+    let _couriers = webhooks
+        .map(|webhooks| self::webhooks::start(webhooks, root))
+        .transpose()?;
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
     let watched = Arc::clone(&sessions);
     // Also when they cannot be read: then everything stops.

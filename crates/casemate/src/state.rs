@@ -57,6 +57,11 @@ pub(crate) fn policy_in(root: &Path) -> PathBuf {
     root.join("policy")
 }
 
+/// The directory of how far each webhook has come in a state directory.
+pub(crate) fn webhooks_in(root: &Path) -> PathBuf {
+    root.join("webhooks")
+}
+
 /// The state directory, open.
 #[derive(Debug)]
 pub(crate) struct State {

@@ -62,6 +62,8 @@ mod stored;
 mod stores;
 mod tee;
 
+pub use casemate_answers::{Assertion, Message as WebhookMessage, SignedAnswer};
+
 pub use self::{
     admission::{Admission, Bounds, Full, Line, Turn, Whose},
     allowed::{Allowed, Recording},
@@ -80,7 +82,7 @@ pub use self::{
     ended::Ended,
     erase::{EraseError, Erased},
     error::{RecordError, RecoverError, ReleaseError},
-    facts::{Facts, Terms},
+    facts::{Facts, Terms, Wait},
     held::{Held, Pending},
     identified::Identified,
     journal::{Journal, content_aad},

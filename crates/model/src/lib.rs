@@ -10,6 +10,7 @@
 
 mod call;
 mod digest;
+mod hidden;
 mod ids;
 mod isolation;
 mod limits;
@@ -23,6 +24,7 @@ mod words;
 pub use self::{
     call::{Call, CellForm, InputDigest, Program, Within},
     digest::{Digest, Hasher, ParseDigestError},
+    hidden::{HIDDEN, is_hidden},
     ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},
     isolation::{Control, ControlName, Isolation, Strength},
     limits::{Limits, MAX_LIMITS},

@@ -18,7 +18,9 @@ mod session_keeper;
 #[path = "../../../gateway/tests/it/world.rs"]
 mod world;
 
+mod answers;
 mod calls;
 mod client;
 mod files;
+mod page;
 mod sockets;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The profile of a route on which every program waits for this many people.
-fn profile(home: &Home, needed: u64) -> &'static str {
+pub(crate) fn profile(home: &Home, needed: u64) -> &'static str {
     let route = Route {
         allowed: "\"python\"",
         approval_required: "\"shell\"",
@@ -29,7 +29,7 @@ fn profile(home: &Home, needed: u64) -> &'static str {
 }
 
 /// Somebody with a key who may approve.
-fn enlist(home: &Home, name: &str, roles: &[&str]) {
+pub(crate) fn enlist(home: &Home, name: &str, roles: &[&str]) {
     let file = format!("{name}.key");
     let made = home.run(["approvals", "new-key", &file, "--name", name]);
     let key = made.exits(0).stdout();
@@ -39,29 +39,29 @@ fn enlist(home: &Home, name: &str, roles: &[&str]) {
 }
 
 /// The calls in a state.
-fn listed(home: &Home, state: &str) -> Vec<Value> {
+pub(crate) fn listed(home: &Home, state: &str) -> Vec<Value> {
     let ran = home.run(["approvals", "list", "--json", "--state", state]);
     let found = ran.exits(0).json();
     found["approvals"].as_array().unwrap().clone()
 }
 
-fn call(home: &Home, thread: &str, script: &str) -> Child {
+pub(crate) fn call(home: &Home, thread: &str, script: &str) -> Child {
     let words = ["call", "--thread", thread, "--", "sh", "-c", script];
     let mut call = home.casemate(words);
     let call = call.stdin(Stdio::null()).stdout(Stdio::piped());
     call.stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn waits(home: &Home, count: usize) -> Vec<Value> {
+pub(crate) fn waits(home: &Home, count: usize) -> Vec<Value> {
     until("the calls wait", || listed(home, "pending").len() == count);
     listed(home, "pending")
 }
 
-fn text(value: &Value, key: &str) -> String {
+pub(crate) fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap().to_owned()
 }
 
-fn approve(home: &Home, call: &Value, by: &str) -> Ran {
+pub(crate) fn approve(home: &Home, call: &Value, by: &str) -> Ran {
     let (decision, action) = (text(call, "decision"), text(call, "action"));
     let key = format!("{by}.key");
     home.run([
@@ -75,7 +75,7 @@ fn approve(home: &Home, call: &Value, by: &str) -> Ran {
     ])
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -120,7 +120,7 @@ fn a_call_goes_on_when_enough_people_consent() {
     home.run(["audit", "verify"]).exits(0);
 }
 
-trait Held {
+pub(crate) trait Held {
     fn when_it_waits(self, home: &Home) -> (Child, Value);
 }
 

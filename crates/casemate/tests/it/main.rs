@@ -9,6 +9,7 @@
 
 mod approvals;
 mod audit;
+mod browser;
 mod crash;
 mod exits;
 mod files;
@@ -26,3 +27,5 @@ mod signals;
 mod streams;
 mod switches;
 mod usage;
+mod webdriver;
+mod webhooks;

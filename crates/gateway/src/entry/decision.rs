@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{ENGINE, Engine, Trace};
 use crate::{
-    Code, Facts, Lodging, QuotaUse,
+    Code, Facts, Lodging, QuotaUse, Wait,
     limits::{MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES},
     redact::{REDACTED, digest_env, redact, redact_argv},
 };
@@ -30,6 +30,8 @@ struct DecisionSummary<'a> {
     idempotency_key_given: bool,
     limits: Limits,
     isolation: Option<&'a Isolation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait: Option<Wait>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a Approval>,
     /// The digest of the action token.
@@ -65,6 +67,7 @@ pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Resul
         idempotency_key_given: facts.ask.given_key().is_some(),
         limits: facts.ask.limits,
         isolation: facts.isolation.as_ref(),
+        wait: facts.wait,
         approval: facts.approval.as_ref(),
         token,
         lodging: facts.lodging,

@@ -1,5 +1,6 @@
 //! Approvals for people: lists of them, and one with its call.
 
+use casemate_answers::SignedAnswer;
 use casemate_model::{ApprovalState, DecisionId, Digest, Text};
 use casemate_policy::{Check, Claims, Verified};
 use casemate_ports::{Owner, SessionKeeper};
@@ -41,8 +42,9 @@ pub struct VoteView {
     pub reason: String,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
-    /// The signed note.
-    pub note: String,
+    /// The answer as it came.
+    #[serde(flatten)]
+    pub signed: SignedAnswer,
 }
 
 /// An approval with the call: what an approver is shown is made from this, and its hash is what is signed.
@@ -153,7 +155,7 @@ fn view(record: &ApprovalRecord, owner: &Owner, votes: Vec<CastVote>) -> Approva
         vote: vote.vote,
         reason: vote.reason,
         at_ms: vote.at_ms,
-        note: vote.note,
+        signed: vote.signed,
     };
     ApprovalView {
         decision: record.decision,

@@ -16,7 +16,7 @@ use super::{
     ballots::{Ballot, REQUEST, question},
 };
 use crate::{
-    Denied, Facts, Held, Progress, Proposed, Refused,
+    Denied, Facts, Held, Progress, Proposed, Refused, Wait,
     approval::{Kept, ToKeep},
     claim::{Standing, claim},
     error::chain,
@@ -92,7 +92,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
 
     async fn keep(
         &self,
-        held: Held,
+        mut held: Held,
         keep: &ToKeep,
         policy: &RoutePolicy,
     ) -> Result<Waiting, Refused> {
@@ -111,6 +111,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if let Err(error) = store.add_approval(&record).await {
             return deny(held, Reason::RecordUnavailable, chain(&error));
         }
+        held.waits(Wait {
+            action: record.action,
+            until_ms: record.expires_at_ms,
+            trigger: keep.demand.trigger,
+        });
         // Nobody is asked before that is on disk. Whoever dies in between has kept the call: the next start records it.
         let pending = match held.record(&self.journal) {
             Ok(pending) => pending,
@@ -273,11 +278,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             mode: Some(kept.mode),
             has_stdin: false,
         };
-        let (at_ms, route) = (kept.at_ms, kept.route.clone());
+        let (at_ms, wait, route) = (kept.at_ms, kept.wait(&record), kept.route.clone());
         let (ask, inputs) = kept.into_ask().ok()?;
         let (clock, entropy) = (self.clock.as_ref(), self.entropy.as_ref());
         let call = NewCall {
-            proposed: Proposed::again(decision, at_ms, ask, inputs, clock, entropy).ok()?,
+            proposed: Proposed::again((decision, at_ms), wait, ask, inputs, clock, entropy).ok()?,
             claims,
             route: Some(route),
             demand,

@@ -4,7 +4,9 @@
 //! 10 and 11 in the escape suite (no network), 12 in `policy` (secrets are refused), 13 in `spent` and `authority` (switches), 16 in
 //! `ledger` (a log that proves itself). 17 cannot be: nothing here matches patterns against the text of a shell command.
 
-use casemate_gateway::{AnswerError, Ask, Demand, Member, NewCall, Statement, Told, Vote};
+use casemate_gateway::{
+    AnswerError, Ask, Demand, Member, NewCall, SignedAnswer, Statement, Told, Vote,
+};
 use casemate_model::{Digest, Reason, RunMode, SideEffect, Trigger};
 use casemate_policy::{
     Approval, BundleParts, Engine, Inputs, Manifest, PolicyFile, Profile, Syntax, Verdict, Wish,
@@ -178,9 +180,11 @@ async fn hole_7_words_are_no_approval() {
         text.as_str(),
         &format!("the model\n{text}"),
     ] {
-        let answered = Box::pin(rooms.answer(&waits::claims(&house), decision, note)).await;
+        let answered =
+            Box::pin(rooms.answer(&waits::claims(&house), decision, &SignedAnswer::note(note)))
+                .await;
         assert!(
-            matches!(answered, Err(AnswerError::Note(_))),
+            matches!(answered, Err(AnswerError::Signature(_))),
             "{answered:?}"
         );
     }

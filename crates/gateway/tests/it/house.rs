@@ -9,9 +9,10 @@ use std::{
 };
 
 use casemate_authority::{Budgets, Switchboard};
+use casemate_bundle::PolicyStore;
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Code, Demand, Images, Key, NewCall, Parts,
-    Policies, Proposed, Renewal, SessionStores, Sessions, Stores, Told,
+    Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer, Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{
@@ -75,12 +76,31 @@ impl Images for OneImage {
     }
 }
 
-/// Whose notes are a name, a newline and a text: signatures are checked elsewhere.
+/// Whose notes are a name, a newline and a text. With a store, those in it, and real signatures.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FakeApprovers(pub(crate) Arc<Mutex<Vec<Approver>>>);
+pub(crate) struct FakeApprovers(
+    pub(crate) Arc<Mutex<Vec<Approver>>>,
+    pub(crate) Option<PolicyStore>,
+);
+
+fn enlisted(approver: &casemate_bundle::Approver) -> Approver {
+    Approver {
+        user: approver.user.clone(),
+        roles: approver.roles.clone(),
+        key: approver.key.to_string(),
+    }
+}
 
 impl Approvers for FakeApprovers {
-    fn open(&self, note: &str) -> Result<(String, Approver), String> {
+    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String> {
+        if let Some(store) = &self.1 {
+            let opened = store.open_answer(answer, now_ms);
+            let (text, approver) = opened.map_err(|error| error.to_string())?;
+            return Ok((text, enlisted(&approver)));
+        }
+        let SignedAnswer::Note { note } = answer else {
+            return Err("it is no note".to_owned());
+        };
         let (user, text) = note.split_once('\n').ok_or("it is no note")?;
         let all = self.0.lock().unwrap();
         let found = all.iter().find(|approver| approver.user == user);
@@ -89,6 +109,10 @@ impl Approvers for FakeApprovers {
     }
 
     fn all(&self) -> Result<Vec<Approver>, String> {
+        if let Some(store) = &self.1 {
+            let list = store.approvers().map_err(|error| error.to_string())?;
+            return Ok(list.all().iter().map(enlisted).collect());
+        }
         Ok(self.0.lock().unwrap().clone())
     }
 }

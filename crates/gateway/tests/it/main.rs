@@ -8,10 +8,13 @@
 )]
 
 mod approval;
+#[path = "../../../answers/tests/it/authenticator.rs"]
+mod authenticator;
 mod crash;
 mod deeds;
 mod fair;
 mod fake;
+mod forms;
 mod holes;
 mod house;
 mod idempotency;

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use casemate_gateway::Stores as _;
 use casemate_gateway::{
-    AnswerError, Answered, Approver, Ask, Key, Member, Statement, Told, Vote, VoteError,
+    AnswerError, Answered, Approver, Ask, Key, Member, SignedAnswer, Statement, Told, Vote,
+    VoteError,
 };
 use casemate_ledger::Kind;
 use casemate_model::{ApprovalState, DecisionId, Digest, Reason};
@@ -21,7 +22,7 @@ use crate::{
 const TRUE: &[&str] = &["true"];
 
 /// A house in which `shell` needs approval, and in which these people may approve.
-fn house(rules: &str, people: &[(&str, &[&str])]) -> House {
+pub(crate) fn house(rules: &str, people: &[(&str, &[&str])]) -> House {
     let builtin = Profile::builtin_serve().unwrap();
     let source = std::str::from_utf8(builtin.source()).unwrap();
     let source = source.replace("approval_required = []", "approval_required = [\"shell\"]");
@@ -48,7 +49,7 @@ pub(crate) fn enlist(house: &House, user: &str, roles: &[&str]) {
     });
 }
 
-fn now(house: &House) -> u64 {
+pub(crate) fn now(house: &House) -> u64 {
     *house.world.clock.0.lock().unwrap()
 }
 
@@ -60,7 +61,12 @@ pub(crate) async fn held(house: &House, rooms: &Rooms, ask: Ask) -> (DecisionId,
     }
 }
 
-fn statement(house: &House, decision: DecisionId, action: Digest, vote: Vote) -> Statement {
+pub(crate) fn statement(
+    house: &House,
+    decision: DecisionId,
+    action: Digest,
+    vote: Vote,
+) -> Statement {
     let reason = match vote {
         Vote::Approve => "",
         Vote::Deny | Vote::RequestChanges => "not today",
@@ -87,7 +93,7 @@ async fn answer(
     statement: &Statement,
 ) -> Result<Answered, AnswerError> {
     let note = format!("{user}\n{}", statement.text().unwrap());
-    Box::pin(rooms.answer(&claims(house), decision, &note)).await
+    Box::pin(rooms.answer(&claims(house), decision, &SignedAnswer::note(note))).await
 }
 
 pub(crate) async fn approve(
@@ -115,7 +121,7 @@ pub(crate) async fn resume(rooms: &Rooms, decision: DecisionId) -> Told {
     told.await.unwrap()
 }
 
-fn runs(house: &House) -> usize {
+pub(crate) fn runs(house: &House) -> usize {
     let steps = house.keeper.steps();
     steps
         .iter()
@@ -123,12 +129,12 @@ fn runs(house: &House) -> usize {
         .count()
 }
 
-async fn state(house: &House, rooms: &Rooms, decision: DecisionId) -> ApprovalState {
+pub(crate) async fn state(house: &House, rooms: &Rooms, decision: DecisionId) -> ApprovalState {
     let found = rooms.approval(&claims(house), decision).await.unwrap();
     found.view.state
 }
 
-fn kinds_of(house: &House, decision: DecisionId) -> Vec<Kind> {
+pub(crate) fn kinds_of(house: &House, decision: DecisionId) -> Vec<Kind> {
     let records = house.world.records().into_iter();
     let records = records.filter(|record| record.entry.decision == decision);
     records.map(|record| record.entry.kind).collect()
@@ -346,7 +352,7 @@ async fn an_approval_is_of_its_tenant() {
             .text()
             .unwrap()
     );
-    let answered = Box::pin(rooms.answer(&strangers, decision, &note)).await;
+    let answered = Box::pin(rooms.answer(&strangers, decision, &SignedAnswer::note(note))).await;
     assert!(matches!(answered, Err(AnswerError::Unknown(_))));
     assert!(matches!(
         rooms.approval(&strangers, decision).await,
