@@ -29,7 +29,7 @@ async fn served() -> (Served, PolicyStore) {
 /// A call that waits, and a statement that lets it run.
 async fn waiting(served: &Served) -> (String, String) {
     let mut call = in_thread("t", &["true"]);
-    call["detach"] = json!(true);
+    call["wait"] = json!(false);
     let answer = served.post("/v1/calls", &call).await;
     let id = answer.json()["decision"].as_str().unwrap().to_owned();
     let case = loop {
