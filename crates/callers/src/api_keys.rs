@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    Authority, Bounds, Caller, KeptError, Refusal, Role, api_key,
+    Authenticator, Bounds, Caller, KeptError, Refusal, Role, api_key,
     api_key::Presented,
     caller::{check_names, check_scopes},
     kept::{BadLine, Kept},
@@ -165,7 +165,7 @@ impl ApiKeys {
             scopes: key.scopes.clone(),
             roles: key.roles.clone(),
             expires_at_ms: key.expires_ms,
-            authority: Authority::ApiKey,
+            authority: Authenticator::ApiKey,
             credential: key.id.clone(),
             behalf: Vec::new(),
             bounds: Bounds::default(),

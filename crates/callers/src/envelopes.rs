@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, path::Path};
 
 use crate::{
-    Authority, Bounds, Caller, HolderPublic, Permission, Refusal, ReplayGuard, Role, Target,
-    caller::{check_names, check_scopes},
+    Authenticator, Bounds, Caller, HolderPublic, Permission, Refusal, ReplayGuard, Role, Target,
+    caller::{check_bounds, check_names, check_scopes},
     envelope::{Chain, Confirmation, Link, Payload, Principal, SEPARATOR, TYPE, root_id},
     jws,
     limits::{MAX_ENVELOPE_BYTES, MAX_ENVELOPE_DEPTH, MAX_ENVELOPE_TTL_MS, MAX_TOKEN_BYTES},
@@ -79,7 +79,7 @@ impl Envelopes {
         }
         check_names("sub", [&wanted.subject])?;
         check_scopes(&wanted.scopes)?;
-        wanted.bounds.check()?;
+        check_bounds(&wanted.bounds)?;
         is_narrower(parent, wanted, now_ms)?;
         let id = format!("env_{}", random::hex(&random::bytes::<16>()?));
         let payload = Payload {
@@ -147,7 +147,7 @@ impl Envelopes {
     /// When the file cannot be written.
     pub fn revoke_all_of(
         &self,
-        authority: Authority,
+        authority: Authenticator,
         credential: &str,
         now_ms: u64,
     ) -> Result<(), Refusal> {

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use crate::{
-    Authority, Bounds, Caller, ConfigError, IssuerConfig, KeySource, Refusal, Role,
+    Authenticator, Bounds, Caller, ConfigError, IssuerConfig, KeySource, Refusal, Role,
     caller::check_scopes,
     jws::Unverified,
     key_cache::KeyCache,
@@ -140,7 +140,7 @@ impl IssuerConfig {
             scopes,
             roles: self.roles(claims)?,
             expires_at_ms,
-            authority: Authority::Jwt,
+            authority: Authenticator::Jwt,
             credential,
             behalf: Vec::new(),
             bounds: Bounds::default(),

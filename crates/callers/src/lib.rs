@@ -45,11 +45,13 @@ mod role;
 mod signing_key;
 mod source;
 
+pub use casemate_model::{Authenticator, Bounds, Delegator};
+
 pub use self::{
     algorithm::Algorithm,
     api_key::API_KEY_PREFIX,
     api_keys::{ApiKey, ApiKeys, NewApiKey},
-    caller::{Authority, Bounds, Caller, Delegator, LocalUser},
+    caller::{Caller, LocalUser},
     certificate::{CertRule, CertRules, from_certificate},
     envelopes::{Envelopes, Issued, Wanted},
     https::HttpsSource,

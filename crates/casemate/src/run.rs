@@ -164,6 +164,9 @@ pub(crate) fn local_claims() -> Claims {
         audience: "casemate-run".into(),
         scopes: ["code:execute".to_owned()].into(),
         expires_at_ms: System.now_ms().saturating_add(CLAIMS_TTL_MS),
+        credential: format!("uid:{uid}"),
+        behalf: Vec::new(),
+        bounds: Default::default(),
     }
 }
 
