@@ -127,6 +127,14 @@ impl ApiKeys {
         Ok(self.file.get()?.values().cloned().collect())
     }
 
+    /// A key that counts at `now_ms`, by its name.
+    pub(crate) fn alive(&self, id: &str, now_ms: u64) -> Result<ApiKey, Refusal> {
+        let keys = self.file.get()?;
+        let key = keys.get(id).ok_or(Refusal::UnknownKey)?;
+        key.is_alive(now_ms)?;
+        Ok(key.clone())
+    }
+
     /// Takes a key back, for good.
     ///
     /// # Errors
@@ -151,12 +159,7 @@ impl ApiKeys {
         if !presented.matches(&key.secret) {
             return Err(Refusal::UnknownKey);
         }
-        if key.revoked_ms.is_some() {
-            return Err(Refusal::Revoked);
-        }
-        if now_ms >= key.expires_ms {
-            return Err(Refusal::Expired);
-        }
+        key.is_alive(now_ms)?;
         Ok(Caller {
             issuer: ISSUER.to_owned(),
             subject: key.subject.clone(),
@@ -175,6 +178,16 @@ impl ApiKeys {
 }
 
 impl ApiKey {
+    fn is_alive(&self, now_ms: u64) -> Result<(), Refusal> {
+        if self.revoked_ms.is_some() {
+            return Err(Refusal::Revoked);
+        }
+        match now_ms >= self.expires_ms {
+            true => Err(Refusal::Expired),
+            false => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         check_names("subject", [&self.subject])?;
         check_names("tenant", [&self.tenant])?;

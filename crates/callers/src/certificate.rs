@@ -142,6 +142,12 @@ pub fn from_certificate(der: &[u8], rules: &CertRules, now_ms: u64) -> Result<Ca
 }
 
 impl CertRules {
+    /// A rule that says of somebody that they are this subject.
+    pub(crate) fn rule_of(&self, subject: &str, tenant: &str) -> Option<&CertRule> {
+        let mut rules = self.uris.values().chain(self.hosts.values());
+        rules.find(|rule| rule.subject == subject && rule.tenant == tenant)
+    }
+
     /// The one rule that names one of `names`.
     fn of(&self, names: &[GeneralName]) -> Result<&CertRule, Refusal> {
         if names.len() > MAX_CERTIFICATE_NAMES {

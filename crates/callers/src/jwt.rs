@@ -70,6 +70,11 @@ impl JwtVerifier {
         Ok(Self { issuers: by_name })
     }
 
+    /// Whether tokens of this issuer count.
+    pub(crate) fn believes(&self, issuer: &str) -> bool {
+        self.issuers.contains_key(issuer)
+    }
+
     /// The caller whom `token` proves at `now_ms`.
     ///
     /// May wait for a key set, up to [`FETCH_TIMEOUT_MS`](crate::FETCH_TIMEOUT_MS): call it where that does no harm.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use casemate_model::{Bounds, Delegator, DestinationClass, Digest, Isolation, Reach, Reason, RunMode, SideEffect};
+use casemate_model::{
+    Bounds, Delegator, DestinationClass, Digest, Isolation, Reach, Reason, RunMode, SideEffect,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{claims::Claims, decide::CheckName};
@@ -113,7 +115,10 @@ impl Token {
     #[must_use]
     pub fn people(&self) -> Vec<String> {
         let behalf = self.behalf.iter().map(|delegator| &delegator.subject);
-        std::iter::once(&self.subject).chain(behalf).cloned().collect()
+        std::iter::once(&self.subject)
+            .chain(behalf)
+            .cloned()
+            .collect()
     }
 }
 
