@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeSet, fmt, path::Path};
 
+use casemate_files::{Privacy, read_file};
 use zeroize::Zeroizing;
 
 use crate::{
     ApiKey, ApiKeys, Authenticator, Caller, CertRules, ConfigFault, Delegator, Envelopes, Issued,
-    JwtVerifier, MemoryReplayGuard, NewApiKey, Permission, Refusal, ReplayGuard, Target, Wanted,
+    JwtVerifier, KeptError, MemoryReplayGuard, NewApiKey, Permission, Refusal, ReplayGuard, Target, Wanted,
     config::{Config, Parts},
     envelopes::Revoker,
     from_certificate,
+    limits::MAX_CONFIG_BYTES,
 };
 
 /// The file of the API keys, in the directory of the callers.
@@ -98,7 +100,7 @@ impl Callers {
         Config::read(text).map(|_| ())
     }
 
-    /// Those whom the text of a file names. What is kept of them is in the directory `dir`, which is there. A gateway that
+    /// Those whom the text of a file names. What is kept of them is in the directory `dir`. A gateway that
     /// starts at `started_ms` does not know which proofs were used before.
     ///
     /// # Errors
@@ -112,6 +114,7 @@ impl Callers {
             envelopes,
             takes_certificates,
         } = Config::read(text).map_err(CallersError::Config)?;
+        make(dir).map_err(|error| CallersError::Kept(error.into()))?;
         let keys = match api_keys {
             true => Some(keys_in(dir, &audience).map_err(CallersError::Kept)?),
             false => None,
@@ -318,12 +321,33 @@ impl Callers {
     }
 }
 
-/// The API keys in the directory of the callers.
+/// The API keys in the directory of the callers, which is made if there is none.
 ///
 /// # Errors
 /// When the file cannot be used.
 pub fn keys_in(dir: &Path, audience: &str) -> Result<ApiKeys, Refusal> {
+    make(dir)?;
     Ok(ApiKeys::open(&dir.join(KEYS_FILE), audience)?)
+}
+
+fn make(dir: &Path) -> Result<(), KeptError> {
+    Ok(casemate_files::make(dir)?)
+}
+
+/// The text of a file that says who may call, which nobody else can write.
+///
+/// # Errors
+/// When it cannot be read, or others could have written it.
+pub fn read_config(path: &Path) -> Result<String, KeptError> {
+    let bytes = read_file(path, MAX_CONFIG_BYTES as u64, Privacy::Configured)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to());
+        let lines = before.map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count());
+        KeptError::Corrupt {
+            path: path.to_owned(),
+            line: lines + 1,
+        }
+    })
 }
 
 fn narrowed(had: &BTreeSet<String>, now: Option<BTreeSet<String>>) -> BTreeSet<String> {

@@ -54,7 +54,7 @@ pub use self::{
     api_key::API_KEY_PREFIX,
     api_keys::{ApiKey, ApiKeys, NewApiKey},
     caller::{Caller, LocalUser},
-    callers::{Callers, CallersError, Credential, Remembered, keys_in},
+    callers::{Callers, CallersError, Credential, Remembered, keys_in, read_config},
     certificate::{CertRule, CertRules, from_certificate},
     config::ConfigFault,
     envelopes::{Envelopes, Issued, Wanted},
