@@ -4,7 +4,7 @@ use axum::{
     Json,
     body::{Bytes, to_bytes},
     extract::{FromRequest, Request},
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
 };
 use casemate_gateway::{Assertion, SignedAnswer, WebhookMessage};
 use serde::Deserialize;
@@ -30,20 +30,14 @@ impl<S: Send + Sync> FromRequest<S> for Signed {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if HEADERS
-            .iter()
-            .any(|name| request.headers().contains_key(*name))
-        {
-            let (parts, body) = request.into_parts();
-            let body = to_bytes(body, MAX_ANSWER_BYTES).await;
-            let body = body.map_err(|_| Problem::too_large(MAX_ANSWER_BYTES))?;
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, MAX_ANSWER_BYTES).await;
+        let body = body.map_err(|_| Problem::too_large(MAX_ANSWER_BYTES))?;
+        if HEADERS.iter().any(|name| parts.headers.contains_key(*name)) {
             return Ok(Self(message(&parts.headers, &body)));
         }
-        let body = Json::from_request(request, state).await;
-        let Json(body) = body.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(MAX_ANSWER_BYTES),
-            _ => Problem::from(rejection),
-        })?;
+        let request = Request::from_parts(parts, body.into());
+        let Json(body) = Json::from_request(request, state).await?;
         match body {
             Body {
                 note: Some(note),

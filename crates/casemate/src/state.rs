@@ -62,6 +62,11 @@ pub(crate) fn webhooks_in(root: &Path) -> PathBuf {
     root.join("webhooks")
 }
 
+/// The directory of those who may call over a network, in a state directory.
+pub(crate) fn callers_in(root: &Path) -> PathBuf {
+    root.join("callers")
+}
+
 /// The state directory, open.
 #[derive(Debug)]
 pub(crate) struct State {

@@ -61,6 +61,7 @@ mod sessions;
 mod stored;
 mod stores;
 mod tee;
+mod throw;
 
 pub use casemate_answers::{Assertion, Message as WebhookMessage, SignedAnswer};
 
@@ -109,4 +110,5 @@ pub use self::{
     },
     stores::Stores,
     tee::Output,
+    throw::ThrowError,
 };

@@ -9,6 +9,7 @@
 //! Deliberately absent: I/O, clocks, randomness. Everything here is a value.
 
 mod call;
+mod delegation;
 mod digest;
 mod hidden;
 mod ids;
@@ -23,6 +24,7 @@ mod words;
 
 pub use self::{
     call::{Call, CellForm, InputDigest, Program, Within},
+    delegation::{Authenticator, Bounds, Delegator},
     digest::{Digest, Hasher, ParseDigestError},
     hidden::{HIDDEN, is_hidden},
     ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},

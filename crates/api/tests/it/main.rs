@@ -15,6 +15,8 @@ mod fake;
 mod house;
 #[path = "../../../gateway/tests/it/session_keeper.rs"]
 mod session_keeper;
+#[path = "../../../callers/tests/it/support.rs"]
+mod support;
 #[path = "../../../gateway/tests/it/world.rs"]
 mod world;
 
@@ -23,4 +25,7 @@ mod calls;
 mod client;
 mod files;
 mod page;
+mod remote;
+mod roles;
 mod sockets;
+mod strangers;
