@@ -62,10 +62,11 @@ impl Subject for Profile {
         TOOLS,
         oversight::APPROVALS,
         budgets::HEAD,
+        budgets::CALL,
         budgets::THREAD,
         budgets::AGENT_DAY,
         budgets::TENANT_DAY,
-        budgets::FAILURES,
+        budgets::COST_AND_FAILURES,
         oversight::MODES,
         OBSERVABILITY,
     ];

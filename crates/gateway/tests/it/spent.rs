@@ -181,3 +181,36 @@ async fn a_switch_stops_a_call_between_any_two_steps() {
         assert_eq!(house.world.kinds().last(), Some(&Kind::Denied));
     }
 }
+
+/// R159: tokens and money are set aside before a call and counted after it; a call that might cost more than one may does not begin.
+#[tokio::test]
+async fn tokens_and_money_are_spent() {
+    let costs = |tokens: u64| {
+        House::with(
+            "thread",
+            &format!(
+                "\n[budgets.cost]\ntokens = {tokens}\nmoney_micros = 20\n\
+                 [budgets.call]\ntokens = 100\n[budgets.thread]\nmoney_micros = 50\n"
+            ),
+        )
+    };
+    let dear = costs(101);
+    let told = dear.call(&dear.rooms(), in_thread("t", &["true"])).await;
+    let (reason, detail) = refused(&told);
+    assert_eq!(reason, Reason::BudgetExhausted, "{detail}");
+    assert!(detail.contains("100 tokens for each call"), "{detail}");
+    assert_eq!(runs(&dear), 0);
+    let house = costs(100);
+    let rooms = house.rooms();
+    for _ in 0..2 {
+        ran(&house.call(&rooms, in_thread("t", &["true"])).await);
+    }
+    let (reason, detail) = refused(&house.call(&rooms, in_thread("t", &["true"])).await);
+    assert_eq!(reason, Reason::BudgetExhausted, "{detail}");
+    assert!(
+        detail.contains("50 money_micros for each thread"),
+        "{detail}"
+    );
+    assert_eq!(runs(&house), 2);
+    assert_eq!(house.world.kinds().last(), Some(&Kind::Denied));
+}
