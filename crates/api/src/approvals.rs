@@ -25,6 +25,7 @@ use crate::{
     routes::{Keeps, Remembers},
     sse,
     state::Api,
+    who::Who,
 };
 
 #[derive(Debug, Deserialize)]
@@ -47,16 +48,18 @@ fn named(id: &str) -> Result<DecisionId, Problem> {
 /// `GET /v1/approvals`
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Asked(Which { state }): Asked<Which>,
 ) -> Result<Response, Problem> {
-    Ok(Json(listed(&api, state).await?).into_response())
+    Ok(Json(listed(&api, &who, state).await?).into_response())
 }
 
 async fn listed<K: Keeps, P: Remembers>(
     api: &Api<K, P>,
+    who: &Who,
     state: Option<ApprovalState>,
 ) -> Result<Value, Problem> {
-    let claims = api.claims();
+    let claims = who.claims();
     let all = api.with(move |sessions| async move { sessions.approvals(&claims, state).await });
     let all = all
         .await?
@@ -67,9 +70,10 @@ async fn listed<K: Keeps, P: Remembers>(
 /// `GET /v1/approvals/{id}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    let (id, claims) = (named(&id)?, api.claims());
+    let (id, claims) = (named(&id)?, who.claims());
     let found = api.with(move |sessions| async move { sessions.approval(&claims, id).await });
     let found = found
         .await?
@@ -80,11 +84,12 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 /// `POST /v1/approvals/{id}/answer`
 pub(crate) async fn answer<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     request: Result<Json<Answer>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(Answer { note }) = request?;
-    let (id, claims) = (named(&id)?, api.claims());
+    let (id, claims) = (named(&id)?, who.claims());
     let answered = api
         .with(move |sessions| async move { Box::pin(sessions.answer(&claims, id, &note)).await });
     let answered = answered.await?;
@@ -100,17 +105,19 @@ pub(crate) async fn answer<K: Keeps, P: Remembers>(
 /// `POST /v1/approvals/{id}/cancel`
 pub(crate) async fn cancel<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    take_back(&api, named(&id)?).await
+    take_back(&api, &who, named(&id)?).await
 }
 
 /// Takes a call back that waits.
 pub(crate) async fn take_back<K: Keeps, P: Remembers>(
     api: &Arc<Api<K, P>>,
+    who: &Who,
     id: DecisionId,
 ) -> Result<Response, Problem> {
-    let claims = api.claims();
+    let claims = who.claims();
     let taken = api.with(move |sessions| async move { sessions.cancel_waiting(&claims, id).await });
     taken
         .await?
@@ -122,13 +129,15 @@ pub(crate) async fn take_back<K: Keeps, P: Remembers>(
 /// `GET /v1/approvals/events`: those that wait, now and whenever that changes.
 pub(crate) async fn events<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
 ) -> Result<Response, Problem> {
     let mut news = api.news.subscribe();
     let (sender, response) = sse::response();
     tokio::spawn(async move {
-        loop {
+        // Whoever looks on is believed for no longer than what proved it.
+        while api.sessions.clock().now_ms() < who.get().expires_at_ms() {
             news.mark_unchanged();
-            let Ok(waiting) = listed(&api, Some(ApprovalState::Pending)).await else {
+            let Ok(waiting) = listed(&api, &who, Some(ApprovalState::Pending)).await else {
                 return;
             };
             if sender

@@ -16,6 +16,9 @@ pub(crate) const JSON_BOUNDS: JsonBounds = JsonBounds {
     members: MAX_JSON_MEMBERS,
 };
 
+/// Bytes of the file that says who may call.
+pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
 /// Issuers that one gateway believes.
 pub const MAX_ISSUERS: usize = 16;
 

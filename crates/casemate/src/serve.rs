@@ -3,6 +3,7 @@
 //! The keeper is another process, which outlives this one: what lives there is found again after a restart.
 
 mod drivers;
+mod network;
 
 use std::{
     collections::HashSet,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use casemate_api::{Api, Listener, router};
+use casemate_api::{Api, Door, Listener, router};
 use casemate_authority::Budgets;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_policy::{Governing, Profile, RoutePolicy};
@@ -26,7 +27,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::drivers::{CachedStores, LocalUser, StoredImages};
+use self::{
+    drivers::{CachedStores, Renews, StoredImages},
+    network::{Front, NetworkArgs},
+};
 use crate::{
     approvals::People,
     exit::Exit,
@@ -35,7 +39,7 @@ use crate::{
     policy::ActivePolicies,
     profile::explain,
     report::{self, Failure, one_line},
-    run::Signals,
+    run::{Signals, local_user},
     state::{self, State},
     switch,
     system::System,
@@ -62,7 +66,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
-/// Serve sessions and calls over HTTP on a Unix socket of this user's.
+/// Serve sessions and calls over HTTP on a Unix socket of this user's, and over a network for those whom a file names.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Decide by this profile (.json or .toml) on its route, instead of the bundle in force or the built-in one; can be
@@ -73,6 +77,9 @@ pub(crate) struct ServeArgs {
     /// Listen here instead of in the state directory
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 
     /// Say in answers to calls how long each step took
     #[arg(long, hide = true)]
@@ -86,11 +93,12 @@ pub(crate) fn socket_in(root: &Path) -> PathBuf {
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let root = state::path()?;
+    let front = Front::of(&args.network, &root)?;
     let policies = policies(&root, &args.profiles)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, args)));
+    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, front, args)));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
 }
@@ -143,6 +151,7 @@ async fn serve(
     root: &Path,
     socket: &Path,
     policies: Box<dyn Policies>,
+    front: Option<Front>,
     args: &ServeArgs,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -152,7 +161,13 @@ async fn serve(
     let keeper = connect_or_start(root).await?;
     // First, as it is the lock: only one gateway says which sessions nobody remembers.
     let listener = Listener::bind(socket).await?;
-    let board = Arc::clone(switch::board(root)?.board());
+    let network = match &front {
+        Some(front) => Some(front.bind().await?),
+        None => None,
+    };
+    let callers = front.map(|front| front.callers);
+    let switchboard = switch::board(root)?;
+    let board = Arc::clone(switchboard.board());
     let cores = available_parallelism().map_or(1, usize::from);
     let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS);
     let sessions = Arc::new(Gateway::new(Parts {
@@ -166,7 +181,7 @@ async fn serve(
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
-        renewal: Box::new(LocalUser),
+        renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {
             bounds: Bounds {
                 calls: calls as u64,
@@ -192,10 +207,15 @@ async fn serve(
     let watched = Arc::clone(&sessions);
     // Also when they cannot be read: then everything stops.
     let _watch = board.watch(move |_| watched.switches_thrown())?;
-    let api = Api::new(sessions, crew, Box::new(LocalUser));
+    let api = Api::new(sessions, crew, switchboard, callers.clone());
     let api = Arc::new(if args.timings { api.timed() } else { api });
     let (stop, mut stopped) = watch::channel(());
-    let service = axum::serve(listener, router(Arc::clone(&api)));
+    let remote = network.zip(callers).map(|(network, callers)| {
+        let router = router(Arc::clone(&api), Door::Network(callers));
+        tokio::spawn(network.serve(Arc::clone(&api), router, stopped.clone()))
+    });
+    let local = router(Arc::clone(&api), Door::Local(local_user()));
+    let service = axum::serve(listener, local);
     let serving = service.with_graceful_shutdown(async move {
         // An error is as good: whoever would say it is gone.
         drop(stopped.changed().await);
@@ -205,6 +225,7 @@ async fn serve(
     tokio::select! {
         served = &mut serving => served.context("cannot serve any more")?,
         never = api.look_after_waiting(left) => match never {},
+        never = api.look_after_refusals() => match never {},
         signal = signals.next() => report::line(&format!("stopping: {}", of(signal))),
     }
     stop.send(()).unwrap_or_default();
@@ -218,6 +239,10 @@ async fn serve(
         // Whoever asks twice is in a hurry.
         _ = signals.next() => {}
     }
+    if let Some(remote) = remote {
+        remote.abort();
+    }
+    api.write_refusals();
     Ok(())
 }
 

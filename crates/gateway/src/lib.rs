@@ -61,6 +61,7 @@ mod sessions;
 mod stored;
 mod stores;
 mod tee;
+mod throw;
 
 pub use self::{
     admission::{Admission, Bounds, Full, Line, Turn, Whose},
@@ -107,4 +108,5 @@ pub use self::{
     },
     stores::Stores,
     tee::Output,
+    throw::ThrowError,
 };

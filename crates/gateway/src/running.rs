@@ -5,7 +5,7 @@ mod steps;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -102,6 +102,8 @@ pub struct RunningCall {
     pub owner: Owner,
     /// How far it has come.
     pub progress: Arc<Progress>,
+    /// Its tool and its thread, where they are known.
+    about: OnceLock<(String, Option<String>)>,
     /// To the program; another one when the call had to wait for a person.
     control: Mutex<mpsc::Sender<Control>>,
     /// To whoever takes its output, until it has ended.
@@ -142,6 +144,23 @@ pub struct Pieces {
 }
 
 impl RunningCall {
+    /// Notes its tool and its thread. The first note stays.
+    pub fn is_about(&self, tool: String, thread: Option<String>) {
+        let _ = self.about.set((tool, thread));
+    }
+
+    /// Whether somebody with these bounds may know of it. What is not known of it is out of bounds.
+    #[must_use]
+    pub fn is_within(&self, bounds: &casemate_model::Bounds) -> bool {
+        let (tool, thread) = match self.about.get() {
+            Some((tool, thread)) => (Some(tool.as_str()), thread.as_deref()),
+            None => (None, None),
+        };
+        bounds.has_agent(&self.owner.agent)
+            && tool.map_or(bounds.tools.is_none(), |tool| bounds.has_tool(tool))
+            && bounds.has_thread(thread)
+    }
+
     /// How far it has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -337,6 +356,7 @@ impl RunningCalls {
                 Timing::Off => Arc::default(),
                 Timing::On => Arc::new(Progress::timed()),
             },
+            about: OnceLock::new(),
             control: Mutex::new(control),
             output: Mutex::new(output),
             seen: Mutex::default(),

@@ -9,6 +9,7 @@
 //! Deliberately absent: I/O, clocks, randomness. Everything here is a value.
 
 mod call;
+mod delegation;
 mod digest;
 mod ids;
 mod isolation;
@@ -22,6 +23,7 @@ mod words;
 
 pub use self::{
     call::{Call, CellForm, InputDigest, Program, Within},
+    delegation::{Authenticator, Bounds, Delegator},
     digest::{Digest, Hasher, ParseDigestError},
     ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},
     isolation::{Control, ControlName, Isolation, Strength},

@@ -178,7 +178,7 @@ impl Engine {
             user: call.user.clone(),
             agent: call.agent.clone(),
             token: Token::from(claims),
-            delegated: None,
+            delegated: claims.delegated(),
             mode: request.mode,
             now_ms: request.now_ms,
             idempotency_key: call

@@ -51,13 +51,15 @@ mod trial;
 mod visible;
 mod walk;
 
+pub use casemate_model::Authenticator;
+
 pub use self::{
     arguments::{
         ArgumentFault, Arguments, MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS,
     },
     bundle::{BundleFault, BundleParts, MAX_POLICIES, MAX_POLICY_BYTES, PolicyFile},
     cedar::CedarError,
-    claims::{Authenticator, Claims, Verified},
+    claims::{Claims, Verified},
     decide::{Access, AccessRequest, Check, CheckName, Decision, Request, Verdict},
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     difference::{Change, Difference, Direction, Example},

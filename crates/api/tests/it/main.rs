@@ -13,6 +13,8 @@
 mod fake;
 #[path = "../../../gateway/tests/it/house.rs"]
 mod house;
+#[path = "../../../callers/tests/it/support.rs"]
+mod support;
 #[path = "../../../gateway/tests/it/session_keeper.rs"]
 mod session_keeper;
 #[path = "../../../gateway/tests/it/world.rs"]
@@ -21,4 +23,7 @@ mod world;
 mod calls;
 mod client;
 mod files;
+mod remote;
+mod roles;
 mod sockets;
+mod strangers;

@@ -153,15 +153,7 @@ impl Kept {
 
     /// What is known of the call, to record that it does not run.
     pub(crate) fn into_facts(self, decision: DecisionId, action: Digest) -> Option<Box<Facts>> {
-        let token = &self.token;
-        let claims = Claims {
-            issuer: token.issuer.clone(),
-            subject: token.subject.clone(),
-            tenant: token.tenant.clone(),
-            audience: token.audience.clone(),
-            scopes: token.scopes.clone(),
-            expires_at_ms: token.expires_at_ms,
-        };
+        let claims = Claims::from(&self.token);
         let terms = self.terms.clone();
         let (at_ms, trace_id, mode) = (self.at_ms, self.trace_id.clone(), self.mode);
         let (call, checks, policies) = (

@@ -1,6 +1,8 @@
 //! What is recorded of a decision.
 
-use casemate_model::{Call, DecisionId, Digest, Isolation, Limits, Reason, RunMode, Text};
+use casemate_model::{
+    Call, DecisionId, Delegator, Digest, Isolation, Limits, Reason, RunMode, Text,
+};
 use casemate_policy::{Approval, Check, Inputs, Verdict};
 use serde::Serialize;
 use serde_json::Value;
@@ -38,6 +40,10 @@ struct DecisionSummary<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     lodging: Option<Lodging>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    behalf: &'a [Delegator],
+    #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<&'a QuotaUse>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<DecisionId>,
@@ -61,6 +67,8 @@ pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Resul
         issuer: claims.map(|claims| claims.issuer.as_str()),
         audience: claims.map(|claims| claims.audience.as_str()),
         scopes: claims.map(|claims| claims.scopes.iter().map(String::as_str).collect()),
+        credential: claims.map(|claims| claims.credential.as_str()),
+        behalf: claims.map_or(&[], |claims| &claims.behalf),
         mode: facts.mode,
         idempotency_key_given: facts.ask.given_key().is_some(),
         limits: facts.ask.limits,

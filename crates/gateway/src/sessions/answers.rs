@@ -127,7 +127,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let policy =
                 policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
             let approvers = self.approvers.all().map_err(AnswerError::Note)?;
-            let excluded = [kept.token.subject.clone()];
+            let excluded = kept.token.people();
             let question = question(&record, &excluded, &policy.approvals, now_ms);
             let vote = cast(&question, &votes, &statement, &approver, note)?;
             let break_glass = vote.break_glass;

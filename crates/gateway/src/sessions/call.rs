@@ -142,6 +142,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Err(denied) => return tell(told, self.refuse(denied)),
         };
         let owner = owner_of(identified.facts());
+        if let Err((reason, why)) = self.call_is_within(&owner, identified.facts()) {
+            let denied = identified.refuse(reason, &why, None);
+            return tell(told, self.refuse(denied));
+        }
         let within = identified.facts().ask.within.as_ref();
         let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
             let (reason, why) = self.no_policy(route.as_deref());

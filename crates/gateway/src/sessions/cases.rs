@@ -83,9 +83,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         claims: &Verified<Claims>,
         state: Option<ApprovalState>,
     ) -> Result<Vec<ApprovalView>, AnswerError> {
-        let tenant = &claims.get().tenant;
+        let (tenant, bounds) = (&claims.get().tenant, &claims.get().bounds);
         let mut all = Vec::new();
         for agent in self.stores.agents().await? {
+            if !bounds.has_agent(&agent) {
+                continue;
+            }
             let Some(store) = self.stores.find(&agent).await? else {
                 continue;
             };
@@ -94,7 +97,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 agent,
             };
             for record in store.approvals(tenant, state, MAX_LISTED).await? {
-                if !self.is_asked(&record) {
+                if !self.is_asked(&record) || !bounds.has_tool(&record.tool) {
+                    continue;
+                }
+                // Its thread is sealed with it.
+                if bounds.threads.is_some()
+                    && self.ballot_for(claims, record.decision).await.is_err()
+                {
                     continue;
                 }
                 let votes = self.votes(&record, &owner)?;

@@ -247,7 +247,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let policy = self.policy(Some(&kept.route))?;
         let approvers = self.approvers.all().ok()?;
-        let excluded = [kept.token.subject.clone()];
+        let excluded = kept.token.people();
         let question = question(&record, &excluded, &policy.approvals, now_ms);
         let valid = question.valid(&votes, &approvers);
         let first = valid.first().map(|vote| vote.user.clone());

@@ -162,6 +162,9 @@ impl World {
             audience: "casemate-run".into(),
             scopes: ["code:execute".to_owned()].into(),
             expires_at_ms: *self.clock.0.lock().unwrap() + 60_000,
+            credential: "uid:1000".into(),
+            behalf: Vec::new(),
+            bounds: Default::default(),
         }
     }
 
