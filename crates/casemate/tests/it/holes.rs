@@ -354,9 +354,10 @@ fn hole_16_the_log_holds_no_output_and_shows_every_edit() {
         }),
         ("the end gone", genuine[..genuine.len() * 2 / 3].to_vec()),
         ("the beginning gone", genuine[genuine.len() / 3..].to_vec()),
-        (
-            "something twice",
-            [&genuine[..], &genuine[genuine.len() / 2..]].concat(),
+        ("something twice", {
+            let (third, half) = (genuine.len() / 3, genuine.len() / 2);
+            [&genuine[..half], &genuine[third..]].concat()
+        }),
         ),
         ("all gone", Vec::new()),
     ];
