@@ -358,7 +358,6 @@ fn hole_16_the_log_holds_no_output_and_shows_every_edit() {
             let (third, half) = (genuine.len() / 3, genuine.len() / 2);
             [&genuine[..half], &genuine[third..]].concat()
         }),
-        ),
         ("all gone", Vec::new()),
     ];
     for (what, edited) in edits {
