@@ -29,7 +29,7 @@ fn ran(house: &House) -> bool {
 }
 
 /// The built-in profile with this line in the place of its `approval_required`.
-fn with_tools(line: &str) -> House {
+pub(crate) fn with_tools(line: &str) -> House {
     let mut house = House::new("thread");
     let builtin = Profile::builtin_serve().unwrap();
     let source = std::str::from_utf8(builtin.source()).unwrap();
