@@ -12,6 +12,7 @@ mod audit;
 mod crash;
 mod exits;
 mod files;
+mod holes;
 mod home;
 mod idempotency;
 mod images;

@@ -8,6 +8,7 @@
 )]
 
 mod approval;
+mod between;
 mod crash;
 mod deeds;
 mod fair;
