@@ -368,10 +368,7 @@ impl<'c> Compare<'c> {
                 self.add(Direction::Wider, format!("{tool} {what}"));
             }
         };
-        same(
-            "takes other arguments",
-            then.input().to_string() == now.input().to_string(),
-        );
+        same("takes other arguments", then.input() == now.input());
         same("uses another credential", then.credential == now.credential);
         // Models read it.
         same(
