@@ -193,7 +193,8 @@ fn revoke(name: &str) -> Result<Exit, Failure> {
     let keys = keys()?;
     let known = keys.list().map_err(Failure::failed)?;
     if !known.iter().any(|key| key.id == name) {
-        return Err(Failure::invalid(Refusal::UnknownKey).hint("`casemate callers keys list` prints their names"));
+        return Err(Failure::invalid(Refusal::UnknownKey)
+            .hint("`casemate callers keys list` prints their names"));
     }
     operate(operation("api_key.revoke", json!({ "name": name })), || {
         keys.revoke(name, System.now_ms()).map_err(Failure::failed)

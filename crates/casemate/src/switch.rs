@@ -91,10 +91,12 @@ fn throw(what: What, to: Position) -> Result<Exit, Failure> {
     };
     let (journal, _) = journal()?;
     let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
-    let switch = journal.throw(&board, throw, &claims).map_err(|error| match error {
-        ThrowError::Switch(error) => Failure::usage(error),
-        error => Failure::failed(error),
-    })?;
+    let switch = journal
+        .throw(&board, throw, &claims)
+        .map_err(|error| match error {
+            ThrowError::Switch(error) => Failure::usage(error),
+            error => Failure::failed(error),
+        })?;
     let word = match to {
         Position::Off => "off",
         Position::On => "on",

@@ -78,7 +78,9 @@ impl Front {
             error => Failure::failed(error),
         })?;
         if callers.takes_certificates() && args.client_ca.is_none() {
-            let unheard = anyhow!("the callers file has rules for certificates, and no client is asked for one");
+            let unheard = anyhow!(
+                "the callers file has rules for certificates, and no client is asked for one"
+            );
             return Err(Failure::usage(unheard).hint("name their authorities with --client-ca"));
         }
         Ok(Some(Self {
