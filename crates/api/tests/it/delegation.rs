@@ -140,7 +140,7 @@ async fn an_envelope_is_taken_back_by_those_whose_it_is() {
     remote.is_refused(&remote.get("/v1/load", &load).await, 401, "revoked");
 }
 
-/// R138: what is out of the bounds of an envelope is not found, whatever names it; what is asked for out of them does not run.
+/// R138, R158: what is out of the bounds of an envelope is not found, whatever names it; what is asked for out of them does not run.
 #[tokio::test]
 async fn bounds_hold_everywhere() {
     let remote = Remote::new().await;
