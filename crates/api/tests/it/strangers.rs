@@ -289,7 +289,8 @@ async fn a_flood_of_strangers_is_counted() {
         remote.get("/v1/load", &Vec::new()).await;
     }
     remote.api.write_refusals();
-    let last = &remote.refusals().last().unwrap().entry.summary["subject"];
+    let records = remote.refusals();
+    let last = &records.last().unwrap().entry.summary["subject"];
     assert_eq!(last["total"], 11);
 }
 
