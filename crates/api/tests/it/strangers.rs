@@ -40,7 +40,18 @@ async fn tokens_that_are_not_believed() {
     };
     let cases: Vec<(&str, Headers, u16, &str)> = vec![
         ("nothing", Vec::new(), 401, "missing_credential"),
-        ("alg none", bearer(&none), 401, "algorithm_not_allowed"),
+        (
+            "alg none",
+            bearer(&format!("{none}c2ln")),
+            401,
+            "algorithm_not_allowed",
+        ),
+        (
+            "alg none, unsigned",
+            bearer(&none),
+            401,
+            "malformed_credential",
+        ),
         (
             "another's key under our kid",
             bearer(&stranger.token(&good)),
