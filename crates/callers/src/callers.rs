@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     ApiKey, ApiKeys, Authenticator, Caller, CertRules, ConfigFault, Delegator, Envelopes, Issued,
-    JwtVerifier, KeptError, MemoryReplayGuard, NewApiKey, Permission, Refusal, ReplayGuard, Target, Wanted,
+    JwtVerifier, KeptError, MemoryReplayGuard, NewApiKey, Permission, Refusal, ReplayGuard, Target,
+    Wanted,
     config::{Config, Parts},
     envelopes::Revoker,
     from_certificate,
@@ -342,7 +343,9 @@ pub fn read_config(path: &Path) -> Result<String, KeptError> {
     let bytes = read_file(path, MAX_CONFIG_BYTES as u64, Privacy::Configured)?;
     String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().get(..error.utf8_error().valid_up_to());
-        let lines = before.map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count());
+        let lines = before.map_or(0, |bytes| {
+            bytes.iter().filter(|byte| **byte == b'\n').count()
+        });
         KeptError::Corrupt {
             path: path.to_owned(),
             line: lines + 1,

@@ -13,17 +13,19 @@
 mod fake;
 #[path = "../../../gateway/tests/it/house.rs"]
 mod house;
-#[path = "../../../callers/tests/it/support.rs"]
-mod support;
 #[path = "../../../gateway/tests/it/session_keeper.rs"]
 mod session_keeper;
+#[path = "../../../callers/tests/it/support.rs"]
+mod support;
 #[path = "../../../gateway/tests/it/world.rs"]
 mod world;
 
 mod calls;
 mod client;
+mod delegation;
 mod files;
 mod remote;
 mod roles;
 mod sockets;
 mod strangers;
+mod tls;

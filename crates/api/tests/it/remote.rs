@@ -67,7 +67,10 @@ pub(crate) fn house() -> House {
         .replace("[\"casemate:local\"]", &issuers)
         .replace("\"casemate-run\"", &format!("\"{AUDIENCE}\""))
         .replace("\"code:execute\"", "\"calls:run\"")
-        .replace("allowed = [\"python\", \"shell\"]", "allowed = [\"python\"]")
+        .replace(
+            "allowed = [\"python\", \"shell\"]",
+            "allowed = [\"python\"]",
+        )
         .replace("approval_required = []", "approval_required = [\"shell\"]");
     house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
     house
@@ -75,7 +78,10 @@ pub(crate) fn house() -> House {
 
 /// Everybody who may call: each role of the issuer is named as ours.
 pub(crate) fn callers_file(jwks: &std::path::Path) -> String {
-    let roles: String = Role::ALL.iter().map(|role| format!("{role} = \"{role}\"\n")).collect();
+    let roles: String = Role::ALL
+        .iter()
+        .map(|role| format!("{role} = \"{role}\"\n"))
+        .collect();
     let jwks = jwks.display();
     format!(
         "audience = \"{AUDIENCE}\"\n\
@@ -115,7 +121,9 @@ impl Remote {
         let crew = Crew::start(2).unwrap();
         let api = Api::new(rooms, crew, switchboard(&house), Some(Arc::clone(&callers)));
         let api = Arc::new(api);
-        let network = Network::bind("127.0.0.1:0".parse().unwrap(), tls).await.unwrap();
+        let network = Network::bind("127.0.0.1:0".parse().unwrap(), tls)
+            .await
+            .unwrap();
         let address = network.address().unwrap();
         let (stop, stopped) = watch::channel(());
         let door = Door::Network(Arc::clone(&callers));
@@ -166,7 +174,13 @@ impl Remote {
         (key.id, text.to_string())
     }
 
-    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &Headers, body: &Value) -> Answered {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &Headers,
+        body: &Value,
+    ) -> Answered {
         let stream = TcpStream::connect(self.address).await.unwrap();
         ask_over(stream, method, path, headers, body).await
     }
@@ -186,8 +200,16 @@ impl Remote {
     /// A request must be refused with this status and this code, and be on record with it.
     #[track_caller]
     pub(crate) fn is_refused(&self, answer: &Answered, status: u16, code: &str) {
-        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.json());
-        assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{}",
+            answer.json()
+        );
+        assert_eq!(
+            answer.headers.contains_key("www-authenticate"),
+            status == 401
+        );
         let refused = self.refusals();
         let last = &refused.last().unwrap().entry.summary;
         assert_eq!(last["subject"]["code"], code);
@@ -208,7 +230,11 @@ impl Remote {
     }
 
     /// An envelope of somebody's, by the interface.
-    pub(crate) async fn delegate(&self, by: &Headers, change: impl FnOnce(&mut Value)) -> Result<Held, Answered> {
+    pub(crate) async fn delegate(
+        &self,
+        by: &Headers,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Held, Answered> {
         let key = HolderKey::generate().unwrap();
         let mut wanted = json!({
             "subject": "agent:researcher",
@@ -232,7 +258,11 @@ impl Remote {
     }
 
     /// A call that waits for a person.
-    pub(crate) async fn held(&self, by: impl AsyncFn(&str, &str) -> Headers, body: &Value) -> String {
+    pub(crate) async fn held(
+        &self,
+        by: impl AsyncFn(&str, &str) -> Headers,
+        body: &Value,
+    ) -> String {
         let headers = by("POST", "/v1/calls").await;
         let answer = self.post("/v1/calls", &headers, body).await;
         assert_eq!(answer.status, 202, "{}", answer.json());
@@ -277,13 +307,22 @@ pub(crate) fn names(names: &[&str]) -> BTreeSet<String> {
 }
 
 /// One request over a connection of its own.
-pub(crate) async fn ask_over<S>(stream: S, method: &str, path: &str, headers: &Headers, body: &Value) -> Answered
+pub(crate) async fn ask_over<S>(
+    stream: S,
+    method: &str,
+    path: &str,
+    headers: &Headers,
+    body: &Value,
+) -> Answered
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", "casemate");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "casemate");
     if !body.is_null() {
         request = request.header("content-type", "application/json");
     }
@@ -294,9 +333,15 @@ where
         Value::Null => Bytes::new(),
         body => Bytes::from(body.to_string()),
     };
-    let response = sender.send_request(request.body(Full::new(body)).unwrap()).await.unwrap();
+    let response = sender
+        .send_request(request.body(Full::new(body)).unwrap())
+        .await
+        .unwrap();
     let (head, body) = response.into_parts();
-    let is_endless = head.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+    let is_endless = head
+        .headers
+        .get("content-type")
+        .is_some_and(|kind| kind == "text/event-stream");
     let body = match is_endless {
         true => Vec::new(),
         false => body.collect().await.unwrap().to_bytes().to_vec(),

@@ -41,7 +41,12 @@ impl Targets {
             context: text(&opened.json()["context"]),
             waiting,
             key: remote.new_key("acme", &[Role::Reader]).0,
-            envelope: remote.delegate(&operator, |_| ()).await.map_err(|_| ()).unwrap().id,
+            envelope: remote
+                .delegate(&operator, |_| ())
+                .await
+                .map_err(|_| ())
+                .unwrap()
+                .id,
             session,
         }
     }
@@ -102,8 +107,21 @@ fn state(remote: &Remote) -> State {
         runs: keeper.runs(),
         opened: keeper.opened(),
         alive: keeper.alive().len(),
-        keys: remote.callers.list_keys("acme").unwrap().iter().filter(|key| key.revoked_ms.is_none()).count(),
-        epoch: remote.house.switches.board().switches().unwrap().epoch().get(),
+        keys: remote
+            .callers
+            .list_keys("acme")
+            .unwrap()
+            .iter()
+            .filter(|key| key.revoked_ms.is_none())
+            .count(),
+        epoch: remote
+            .house
+            .switches
+            .board()
+            .switches()
+            .unwrap()
+            .epoch()
+            .get(),
     }
 }
 
@@ -113,7 +131,10 @@ fn state(remote: &Remote) -> State {
 async fn every_role_at_every_endpoint() {
     let remote = Remote::new().await;
     let real = Targets::new(&remote).await;
-    let roles: Vec<Option<Role>> = [None].into_iter().chain(Role::ALL.iter().copied().map(Some)).collect();
+    let roles: Vec<Option<Role>> = [None]
+        .into_iter()
+        .chain(Role::ALL.iter().copied().map(Some))
+        .collect();
     let mut refused = 0;
     for endpoint in ENDPOINTS {
         // Each minute has room for so many records of refusals.
@@ -127,7 +148,11 @@ async fn every_role_at_every_endpoint() {
             let before = state(&remote);
             let answer = remote.ask(endpoint.method, &path, &headers, &body).await;
             let what = format!("{role:?}: {} {path}", endpoint.method);
-            assert_eq!((answer.status, answer.code().as_str()), (403, "missing_scope"), "{what}");
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (403, "missing_scope"),
+                "{what}"
+            );
             assert_eq!(state(&remote), before, "{what}");
             refused += 1;
             let records = remote.refusals();
@@ -146,8 +171,18 @@ async fn every_role_at_every_endpoint() {
                 continue;
             }
             let (path, body) = NEVER.request(endpoint);
-            let answer = remote.ask(endpoint.method, &path, &headers(&remote, Some(*role)), &body).await;
-            let problem = answer.headers.get("content-type").is_some_and(|kind| kind == "application/problem+json");
+            let answer = remote
+                .ask(
+                    endpoint.method,
+                    &path,
+                    &headers(&remote, Some(*role)),
+                    &body,
+                )
+                .await;
+            let problem = answer
+                .headers
+                .get("content-type")
+                .is_some_and(|kind| kind == "application/problem+json");
             let code = problem.then(|| answer.code());
             let code = code.as_deref();
             assert!(
@@ -179,29 +214,44 @@ async fn a_switch_is_thrown_by_many_and_lifted_by_few() {
         ("administrator", "on", 200),
         ("administrator", "off", 200),
     ] {
-        let answer = remote.post("/v1/switches", &remote.somebody(&[role]), &throw(to)).await;
+        let answer = remote
+            .post("/v1/switches", &remote.somebody(&[role]), &throw(to))
+            .await;
         assert_eq!(answer.status, status, "{role} {to}: {}", answer.json());
     }
     let off = remote.house.switches.board().switches().unwrap();
-    let off: Vec<_> = off.all().iter().filter(|switch| switch.is_off()).cloned().collect();
+    let off: Vec<_> = off
+        .all()
+        .iter()
+        .filter(|switch| switch.is_off())
+        .cloned()
+        .collect();
     assert_eq!(off.len(), 1);
     assert_eq!(off[0].tenant.as_deref(), Some("acme"));
     let other = json!({ "kind": "tenant", "name": "other", "to": "off", "reason": "a test" });
-    let answer = remote.post("/v1/switches", &remote.somebody(&["operator"]), &other).await;
-    assert_eq!((answer.status, answer.code().as_str()), (403, "tenant_boundary"));
+    let answer = remote
+        .post("/v1/switches", &remote.somebody(&["operator"]), &other)
+        .await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (403, "tenant_boundary")
+    );
     let strangers = remote.token(&remote.claims("eve", "other", &["reader"]));
     let listed = remote.get("/v1/switches", &strangers).await.json();
     assert_eq!(listed["switches"], json!([]));
 }
 
-/// R14, R153: what is another tenant's is as unknown as what never was, also to those who have every role.
+/// R153, R158: what is another tenant's is as unknown as what never was, also to those who have every role.
 #[tokio::test]
 async fn another_tenant_finds_nothing() {
     let remote = Remote::new().await;
     let real = Targets::new(&remote).await;
     let all: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
     let before = state(&remote);
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.path.contains('{')) {
+    for endpoint in ENDPOINTS
+        .iter()
+        .filter(|endpoint| endpoint.path.contains('{'))
+    {
         let strangers = remote.token(&remote.claims("eve", "other", &all));
         let (path, body) = real.request(endpoint);
         let is_socket = endpoint.path.ends_with("/terminal") || endpoint.path.ends_with("{port}");
@@ -210,10 +260,19 @@ async fn another_tenant_finds_nothing() {
         let status = if is_socket { 400 } else { 404 };
         let answers = endpoint.path.ends_with("/answer");
         let fine = answer.status == status || answers && answer.code() == "approval_invalid";
-        assert!(fine, "{} {path}: {} {}", endpoint.method, answer.status, answer.json());
+        assert!(
+            fine,
+            "{} {path}: {} {}",
+            endpoint.method,
+            answer.status,
+            answer.json()
+        );
     }
     let after = state(&remote);
-    assert_eq!((after.runs, after.alive, after.keys), (before.runs, before.alive, before.keys));
+    assert_eq!(
+        (after.runs, after.alive, after.keys),
+        (before.runs, before.alive, before.keys)
+    );
     let strangers = remote.token(&remote.claims("eve", "other", &all));
     for (path, name) in [
         ("/v1/sessions", "sessions"),
@@ -224,6 +283,37 @@ async fn another_tenant_finds_nothing() {
         let listed = remote.get(path, &strangers).await.json();
         assert_eq!(listed[name], json!([]), "{path}");
     }
-    let mine = remote.get(&format!("/v1/calls/{}", real.waiting), &remote.somebody(&["reader"])).await;
+    let mine = remote
+        .get(
+            &format!("/v1/calls/{}", real.waiting),
+            &remote.somebody(&["reader"]),
+        )
+        .await;
     assert_eq!(mine.status, 200);
+}
+
+/// The page that says what each endpoint takes is the router's table.
+#[test]
+fn the_page_names_every_endpoint() {
+    let page = include_str!("../../../../docs/callers.md");
+    let (_, table) = page.split_once("<!-- endpoints -->\n").unwrap();
+    let (table, _) = table.split_once("<!-- /endpoints -->").unwrap();
+    let rows = ENDPOINTS.iter().map(|endpoint| {
+        let needs: Vec<_> = endpoint
+            .needs
+            .iter()
+            .map(|one| format!("`{one}`"))
+            .collect();
+        format!(
+            "| `{} {}` | {} |\n",
+            endpoint.method,
+            endpoint.path,
+            needs.join(" or ")
+        )
+    });
+    let expected: String = ["| endpoint | permission |\n|---|---|\n".to_owned()]
+        .into_iter()
+        .chain(rows)
+        .collect();
+    assert_eq!(table, expected);
 }

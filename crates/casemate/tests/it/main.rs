@@ -9,6 +9,7 @@
 
 mod approvals;
 mod audit;
+mod callers;
 mod crash;
 mod exits;
 mod files;
