@@ -25,6 +25,7 @@ mod refused;
 mod route;
 mod serve;
 mod signals;
+mod storm;
 mod streams;
 mod switches;
 mod usage;
