@@ -208,9 +208,8 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         if let Some(call) = self.calls.get(&owner.tenant, decision) {
             return call;
         }
-        let (control, _) = mpsc::channel(1);
-        let call = self.calls.begin(decision, owner, control, None);
-        call.progress.waits_for_person();
+        let call = self.calls.begin(decision, owner, None, None);
+        call.waits_for_person();
         call
     }
 
@@ -284,7 +283,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         };
         let told = told?;
         if matches!(told, Told::Later(_)) {
-            call.progress.waits_for_person();
+            call.waits_for_person();
         }
         Some((call, told))
     }

@@ -85,6 +85,7 @@ fn detached(begun: Begun) -> Response {
     drop(stdin);
     let id = call.id;
     call.will_see();
+    call.goes_unattended();
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             call.see(event);

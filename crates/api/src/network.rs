@@ -102,7 +102,7 @@ impl Network {
         self.listener.local_addr()
     }
 
-    /// Serves `router` until `stop` says so; then connections end when their requests have.
+    /// Serves `router` until `stop` says so; then connections end when their requests have, and this with the last of them.
     pub async fn serve<K: Keeps, P: Remembers>(
         self,
         api: Arc<Api<K, P>>,
@@ -117,7 +117,7 @@ impl Network {
             };
             let (room, accepted) = tokio::select! {
                 accepted = accepted => accepted,
-                _ = stop.changed() => return,
+                _ = stop.changed() => break,
             };
             let (Ok(room), Ok((stream, address))) = (room, accepted) else {
                 sleep(ACCEPT_PAUSE).await;
@@ -137,6 +137,9 @@ impl Network {
             // Nobody waits for a handshake but its own connection.
             tokio::spawn(connection.run(stream, self.tls.clone()));
         }
+        // Until every connection has given its place back.
+        let all = u32::try_from(MAX_NETWORK_CONNECTIONS).unwrap_or(u32::MAX);
+        drop(self.room.acquire_many(all).await);
     }
 }
 

@@ -128,7 +128,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         let call = self.calls.begin(
             id,
             owner,
-            control_sender.clone(),
+            Some(control_sender.clone()),
             Some(events_sender.clone()),
         );
         call.is_about(tool, thread);
@@ -178,8 +178,7 @@ impl<K: Keeps, P: Remembers> Unanswered<K, P> {
             match told.await {
                 Ok(Told::Held(_)) => {
                     self.waits = true;
-                    self.call.progress.waits_for_person();
-                    self.call.notice();
+                    self.call.waits_for_person();
                 }
                 Ok(mut told) => {
                     told.forget_program();

@@ -258,7 +258,8 @@ async fn serve(
         // Whoever asks twice is in a hurry.
         _ = signals.next() => {}
     }
-    if let Some(remote) = remote {
+    if let Some(mut remote) = remote {
+        drop(timeout(FLUSH_TIMEOUT, &mut remote).await);
         remote.abort();
     }
     api.write_refusals();

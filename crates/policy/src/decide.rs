@@ -24,6 +24,8 @@ pub struct Request<'a> {
     pub call: &'a Call,
     /// Its hash, which an approval is bound to.
     pub action: Digest,
+    /// The source that an interpreter would run, if there is one: of that, the call has the digest.
+    pub source: Option<&'a [u8]>,
     /// Who asks.
     pub claims: &'a Verified<Claims>,
     /// What the sandbox that would run it enforces, measured.

@@ -68,7 +68,7 @@ pub use self::{
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},
     inputs::{Approval, Budget, Destination, Flaw, Inputs, Labels, Token, Wish},
     manifest::{
-        ApprovalRule, Flows, Idempotency, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
+        ApprovalRule, Cost, Flows, Idempotency, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
         MAX_MANIFEST_BYTES, Manifest, ManifestError, Reads, Redaction, Returns,
     },
     profile::{

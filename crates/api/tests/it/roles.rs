@@ -241,7 +241,7 @@ async fn a_switch_is_thrown_by_many_and_lifted_by_few() {
     assert_eq!(listed["switches"], json!([]));
 }
 
-/// R14, R153: what is another tenant's is as unknown as what never was, also to those who have every role.
+/// R153, R158: what is another tenant's is as unknown as what never was, also to those who have every role.
 #[tokio::test]
 async fn another_tenant_finds_nothing() {
     let remote = Remote::new().await;
@@ -290,4 +290,30 @@ async fn another_tenant_finds_nothing() {
         )
         .await;
     assert_eq!(mine.status, 200);
+}
+
+/// The page that says what each endpoint takes is the router's table.
+#[test]
+fn the_page_names_every_endpoint() {
+    let page = include_str!("../../../../docs/callers.md");
+    let (_, table) = page.split_once("<!-- endpoints -->\n").unwrap();
+    let (table, _) = table.split_once("<!-- /endpoints -->").unwrap();
+    let rows = ENDPOINTS.iter().map(|endpoint| {
+        let needs: Vec<_> = endpoint
+            .needs
+            .iter()
+            .map(|one| format!("`{one}`"))
+            .collect();
+        format!(
+            "| `{} {}` | {} |\n",
+            endpoint.method,
+            endpoint.path,
+            needs.join(" or ")
+        )
+    });
+    let expected: String = ["| endpoint | permission |\n|---|---|\n".to_owned()]
+        .into_iter()
+        .chain(rows)
+        .collect();
+    assert_eq!(table, expected);
 }

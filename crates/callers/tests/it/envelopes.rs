@@ -139,7 +139,7 @@ fn a_delegate_acts_for_others() {
         .collect();
     assert_eq!(behalf, ["uid:1000", "agent:researcher"]);
     assert_eq!(caller.principal(), user().principal());
-    assert_eq!(user().principal(), ("local", "uid:1000"));
+    assert_eq!(user().principal(), ("casemate:local", "uid:1000"));
     assert_eq!(caller.behalf()[0].authority, Authenticator::LocalUser);
     assert_eq!(caller.behalf()[1].credential, first.issued.id);
     // Who has no role that may give authority on, cannot.

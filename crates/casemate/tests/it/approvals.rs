@@ -3,8 +3,6 @@
 use std::{
     fs,
     process::{Child, Output, Stdio},
-    thread,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -291,85 +289,4 @@ fn waiting_calls_survive_the_gateway() {
     }
     home.run(["audit", "verify"]).exits(0);
     assert!(fs::exists(home.path("state/policy/approvers")).unwrap());
-}
-
-/// Now and then kills the gateway, and starts another.
-fn storm<'h>(
-    home: &'h Home,
-    profile: &str,
-    gateway: Gateway<'h>,
-    random: &mut fastrand::Rng,
-) -> Gateway<'h> {
-    if random.u8(0..4) > 0 {
-        return gateway;
-    }
-    thread::sleep(Duration::from_millis(random.u64(0..30)));
-    drop(gateway);
-    Gateway::under(home, &[profile])
-}
-
-/// kill -9 of the gateway at random moments while calls are asked for, approved and run: none is lost, and none runs twice.
-#[test]
-fn a_storm_of_restarts_loses_nothing_and_runs_nothing_twice() {
-    const CALLS: usize = 24;
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let home = Home::new();
-    let _keepers = Keepers(&home);
-    let name = profile(&home, 1);
-    let mut gateway = Gateway::under(&home, &[name]);
-    enlist(&home, "alice", &[]);
-    let mut asked = Vec::new();
-    for number in 0..CALLS {
-        let script = format!("echo {number} >> log-{number}; cat log-{number}");
-        let words = ["call", "--detach", "--thread", "t", "--", "sh", "-c"];
-        let ran = home.run(words.iter().copied().chain([script.as_str()]));
-        // Whoever got no answer asks again: that is another call, of which nothing ran.
-        if ran.0.status.success() {
-            asked.push(text(&ran.json(), "decision"));
-        }
-        gateway = storm(&home, name, gateway, &mut random);
-    }
-    let mut rounds = 0;
-    loop {
-        let pending = listed(&home, "pending");
-        for call in &pending {
-            // It may die in the middle of the answer.
-            approve(&home, call, "alice");
-            gateway = storm(&home, name, gateway, &mut random);
-        }
-        if pending.is_empty() {
-            break;
-        }
-        rounds += 1;
-        assert!(rounds < 100, "{pending:?}");
-    }
-    until("all that was approved has run", || {
-        listed(&home, "approved").is_empty() && listed(&home, "pending").is_empty()
-    });
-    drop(gateway);
-    // Closes what the last death left open.
-    let gateway = Gateway::under(&home, &[name]);
-    let log = home.log();
-    for decision in &asked {
-        let of = |kind: &str| {
-            let records = log
-                .iter()
-                .filter(|record| record["decision"] == decision.as_str());
-            records.filter(|record| record["kind"] == kind).count()
-        };
-        // A call that had not come to be held when the gateway died was never on record, and its caller can see that.
-        if of("held") == 0 {
-            assert_eq!(of("allowed"), 0, "{decision}");
-            continue;
-        }
-        assert_eq!(
-            (of("held"), of("allowed"), of("outcome")),
-            (1, 1, 1),
-            "{decision}"
-        );
-    }
-    drop(gateway);
-    home.run(["audit", "verify"]).exits(0);
 }

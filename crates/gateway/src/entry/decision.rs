@@ -132,12 +132,16 @@ pub(crate) fn content(facts: &Facts, salt: &[u8]) -> serde_json::Result<Option<V
         return Ok(None);
     };
     let code = facts.ask.code.as_ref();
+    let source = |code| match facts.reason() {
+        Reason::SecretInEnvironment => CodeContent::digest(code),
+        _ => CodeContent::text(code, &terms.redact),
+    };
     let mut content = CallContent {
         action_hash: facts.action_hash,
         inputs: facts.inputs.as_ref(),
         call: Some(recorded(call, facts.reason(), &terms.redact, salt)),
         env_salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
-        code: code.map(|code| CodeContent::text(code, &terms.redact)),
+        code: code.map(source),
         idempotency_key: facts.ask.given_key(),
     };
     let json = serde_json::to_vec(&content)?;

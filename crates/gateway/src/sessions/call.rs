@@ -174,12 +174,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let kind = Kind::of(identified.facts(), &policy);
         // What was approved is no loop.
         let again = kind.as_ref().filter(|_| approved.is_none());
-        let facts = identified.facts();
-        let reservation = self
+        let let_in = self
             .still_on(&about, since)
             .map_err(|why| (Reason::KillSwitch, why))
-            .and_then(|()| self.let_in(facts, again, &policy));
-        let reservation = match reservation {
+            .and_then(|()| self.let_in(identified.facts(), again, &policy));
+        let reservation = match let_in {
             Ok(reservation) => reservation,
             Err((Reason::BudgetExhausted, _)) if approved.is_some() => {
                 return tell(told, Told::Later(decision));
@@ -233,11 +232,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             self.remember_end(kind, &answer);
         }
         tell(told, answer);
+        self.leave(lodged, owner).await;
+        drop(turn);
+    }
+
+    /// Ends a session that was only for one call. If the keeper does not answer, it ends when it has been idle for too long.
+    async fn leave(&self, lodged: Lodged<'_>, owner: Owner) {
         if lodged.stay == Stay::Once {
-            // If the keeper does not answer, the session ends when it has been idle for too long.
             drop(self.keeper.close(lodged.live.id, owner).await);
         }
-        drop(turn);
     }
 
     /// Why a call has no policy.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use casemate_authority::Epoch;
 use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Trigger};
-use casemate_policy::{Approval, RoutePolicy};
+use casemate_policy::{Approval, Claims, RoutePolicy, Verified};
 use casemate_ports::{CallIo, Owner, SessionKeeper};
 use casemate_store::{
     ApprovalRecord, ApprovalStore as _, Idempotency as _, MAX_SEALED_BYTES, StoreError,
 };
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     ballots::{Ballot, REQUEST, question},
 };
 use crate::{
-    Denied, Facts, Held, Progress, Proposed, Refused, Wait,
+    Denied, Facts, Held, Operation, Progress, Proposed, Refused, Wait,
     approval::{Kept, ToKeep},
     claim::{Standing, claim},
     error::chain,
@@ -261,7 +262,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             (first, until_ms, question.count(&votes, &approvers))
         else {
             // Somebody who consented may not approve any more: others have to.
-            self.reopen(&record, policy.approvals.wait_ms).await;
+            self.reopen(&record, policy.approvals.wait_ms, &claims)
+                .await;
             return None;
         };
         let approved = Approved {
@@ -341,7 +343,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// Whoever consented may not any more: the call waits again.
-    async fn reopen(&self, record: &ApprovalRecord, wait_ms: u64) {
+    async fn reopen(&self, record: &ApprovalRecord, wait_ms: u64, claims: &Verified<Claims>) {
+        let operation = Operation {
+            what: "approval.reopen",
+            reason: Reason::ApprovalInvalid,
+            detail: "somebody who consented may not approve any more: the call waits again"
+                .to_owned(),
+            alert: false,
+            subject: json!({ "decision": record.decision, "action": record.action }),
+        };
+        if self.journal.refuse_operation(operation, claims).is_err() {
+            // It is tried again, and until then it does not run.
+            return;
+        }
         let until_ms = record.held_at_ms.saturating_add(wait_ms);
         let changed = self.change_waiting(record.decision, |record| {
             let was = record.state == ApprovalState::Approved;

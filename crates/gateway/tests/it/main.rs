@@ -10,6 +10,7 @@
 mod approval;
 #[path = "../../../answers/tests/it/authenticator.rs"]
 mod authenticator;
+mod between;
 mod crash;
 mod deeds;
 mod fair;

@@ -381,8 +381,14 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     let call = held(&of_two, &rooms, in_thread("t", TRUE)).await;
     approve(&of_two, &rooms, "alice", call).await.unwrap();
     enlist(&of_two, "alice", &["sales"]);
+    let records = of_two.world.records().len();
     assert!(matches!(resume(&rooms, call.0).await, Told::Later(_)));
     assert_eq!(state(&of_two, &rooms, call.0).await, ApprovalState::Pending);
+    let all = of_two.world.records();
+    assert_eq!(all.len(), records + 1, "it is on record, once");
+    let last = &all.last().unwrap().entry;
+    assert_eq!(last.kind, Kind::Denied);
+    assert_eq!(last.summary["reason"], "approval_invalid");
     enlist(&of_two, "bob", &["security"]);
     assert_eq!(
         approve(&of_two, &rooms, "bob", call).await.unwrap(),
@@ -419,11 +425,19 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     assert_eq!(reason, Reason::ExpiredToken);
     assert_eq!(runs(&barred), 0);
 
-    // The policy is another one.
+    // The policy is another one, since before the consent or after it.
+    for consent_before in [true, false] {
+        another_policy(consent_before).await;
+    }
+}
+
+async fn another_policy(consent_before: bool) {
     let mut changed = house("", &[("alice", &[])]);
     let rooms = changed.rooms();
     let call = held(&changed, &rooms, in_thread("t", TRUE)).await;
-    approve(&changed, &rooms, "alice", call).await.unwrap();
+    if consent_before {
+        approve(&changed, &rooms, "alice", call).await.unwrap();
+    }
     drop(rooms);
     changed.profile = {
         let source = std::str::from_utf8(changed.profile.source()).unwrap();
@@ -433,6 +447,9 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     let rooms = changed.rooms();
     rooms.reconcile().await.unwrap();
     rooms.take_up_waiting().await.unwrap();
+    if !consent_before {
+        approve(&changed, &rooms, "alice", call).await.unwrap();
+    }
     let told = resume(&rooms, call.0).await;
     let (reason, detail) = refused(&told);
     // The session of the old profile is over with it; without one, the approval itself does not count any more.

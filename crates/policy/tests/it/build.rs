@@ -24,6 +24,8 @@ pub(crate) fn seed_profile() -> Profile {
 pub(crate) struct Case {
     pub(crate) profile: Profile,
     pub(crate) call: Call,
+    /// What an interpreter would run.
+    pub(crate) source: Option<Vec<u8>>,
     pub(crate) claims: Claims,
     pub(crate) isolation: Isolation,
     pub(crate) mode: RunMode,
@@ -57,6 +59,7 @@ impl Case {
                 limits: profile.sandbox.limits,
                 policy: profile.digest(),
             },
+            source: None,
             claims: Claims {
                 issuer: "casemate:local".into(),
                 subject: "uid:1000".into(),
@@ -106,6 +109,7 @@ impl Case {
         engine.inputs(&Request {
             call: &self.call,
             action: self.call.action_hash().unwrap(),
+            source: self.source.as_deref(),
             claims: &claims,
             isolation: &self.isolation,
             now_ms: NOW_MS,
