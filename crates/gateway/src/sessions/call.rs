@@ -148,8 +148,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         }
         let within = identified.facts().ask.within.as_ref();
         let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
-            let (reason, why) = self.no_policy(route.as_deref());
-            let denied = identified.without_policy(reason, &why);
+            let denied = self.ungoverned(identified, route.as_deref());
             return tell(told, self.refuse(denied));
         };
         let about = About::of(identified.facts(), &policy.route);
@@ -210,16 +209,18 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
         };
         progress.done("session");
+        let demand = call.demand;
+        let keep = originals.map(|originals| ToKeep {
+            originals,
+            demand,
+            since,
+            by,
+        });
         let caller = Caller {
             io,
             progress,
-            demand: call.demand,
-            keep: originals.map(|originals| ToKeep {
-                originals,
-                demand: call.demand,
-                since,
-                by,
-            }),
+            demand,
+            keep,
             approved,
             about,
             since,
@@ -241,6 +242,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if lodged.stay == Stay::Once {
             drop(self.keeper.close(lodged.live.id, owner).await);
         }
+    }
+
+    fn ungoverned(&self, identified: Identified, route: Option<&str>) -> Denied {
+        let (reason, why) = self.no_policy(route);
+        identified.without_policy(reason, &why)
     }
 
     /// Why a call has no policy.
