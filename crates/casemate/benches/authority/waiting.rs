@@ -19,6 +19,7 @@ const POLL: Duration = Duration::from_millis(2);
 const CALM: Duration = Duration::from_secs(10);
 
 pub(crate) fn measure(server: &mut Server) -> Result<Value, Failure> {
+    server.restart()?;
     let fresh = server.anonymous_kib()?;
     hold(server, FIRST)?;
     let before = server.anonymous_kib()?;
@@ -39,7 +40,7 @@ pub(crate) fn measure(server: &mut Server) -> Result<Value, Failure> {
     }))
 }
 
-/// Has so many calls more wait, of another agent than the ones that are approved.
+/// Has so many calls more wait.
 fn hold(server: &Server, calls: usize) -> Result<(), Failure> {
     let next = &AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -61,7 +62,6 @@ fn hold(server: &Server, calls: usize) -> Result<(), Failure> {
 
 fn hold_one(server: &Server, worker: usize) -> Result<(), Failure> {
     let call = json!({
-        "agent": "waits",
         "tool": "shell",
         "route": "work",
         "thread": format!("t{worker}"),
