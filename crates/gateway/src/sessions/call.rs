@@ -143,22 +143,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let owner = owner_of(identified.facts());
         if let Err((reason, why)) = self.call_is_within(&owner, identified.facts()) {
-            let denied = identified.refuse(reason, &why, None);
-            return tell(told, self.refuse(denied));
+            return self.turn_away(told, identified, reason, &why);
         }
         let within = identified.facts().ask.within.as_ref();
         let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
-            let denied = self.ungoverned(identified, route.as_deref());
+            let (reason, why) = self.no_policy(route.as_deref());
+            let denied = identified.without_policy(reason, &why);
             return tell(told, self.refuse(denied));
         };
         let about = About::of(identified.facts(), &policy.route);
         let before = approved.as_ref().map(|approved| approved.since);
         let since = match self.begins(&about, before) {
             Ok(since) => since,
-            Err(why) => {
-                let denied = identified.refuse(Reason::KillSwitch, &why, None);
-                return tell(told, self.refuse(denied));
-            }
+            Err(why) => return self.turn_away(told, identified, Reason::KillSwitch, &why),
         };
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
@@ -183,8 +180,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return tell(told, Told::Later(decision));
             }
             Err((reason, why)) => {
-                let denied = identified.refuse(reason, &why, None);
-                return tell(told, self.refuse(denied));
+                return self.turn_away(told, identified, reason, &why);
             }
         };
         progress.runs();
@@ -209,18 +205,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
         };
         progress.done("session");
-        let demand = call.demand;
-        let keep = originals.map(|originals| ToKeep {
-            originals,
-            demand,
-            since,
-            by,
-        });
         let caller = Caller {
             io,
             progress,
-            demand,
-            keep,
+            demand: call.demand,
+            keep: originals.map(|originals| ToKeep {
+                originals,
+                demand: call.demand,
+                since,
+                by,
+            }),
             approved,
             about,
             since,
@@ -244,9 +238,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         }
     }
 
-    fn ungoverned(&self, identified: Identified, route: Option<&str>) -> Denied {
-        let (reason, why) = self.no_policy(route);
-        identified.without_policy(reason, &why)
+    fn turn_away(
+        &self,
+        told: oneshot::Sender<Told>,
+        identified: Identified,
+        reason: Reason,
+        why: &str,
+    ) {
+        let denied = identified.refuse(reason, why, None);
+        tell(told, self.refuse(denied));
     }
 
     /// Why a call has no policy.
