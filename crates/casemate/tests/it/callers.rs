@@ -123,7 +123,7 @@ fn a_key_calls_over_the_network_until_it_is_taken_back() {
         "{stranger}"
     );
     // The user of the socket is of another tenant.
-    let mine = home.run(["session", "list", "--json"]);
+    let mine = home.run(["session", "list"]);
     assert!(!mine.exits(0).stdout().contains("ses_"), "{mine:?}");
 
     let listed = home
