@@ -130,7 +130,7 @@ const MIN_JWT_PART_CHARS: usize = 10;
 /// How far from its beginning a secret is looked at, in bytes: what keeps a hostile value cheap.
 const MAX_LOOK_BYTES: usize = 512;
 /// The most places that begin like a secret, and are looked at: a source of many megabytes is not looked at for seconds.
-const MAX_BEGINNINGS: usize = 100_000;
+const MAX_BEGINNINGS: usize = 10_000;
 
 /// Whether a variable of this name usually holds a secret.
 pub(crate) fn is_secret_name(name: &str) -> bool {
