@@ -12,7 +12,8 @@ use casemate_authority::{Budgets, Switchboard};
 use casemate_bundle::PolicyStore;
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Clock, Code, Demand, Entropy, Images, Key,
-    NewCall, Parts, Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer, Stores, Told,
+    NewCall, Parts, Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer, Stores,
+    Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{
