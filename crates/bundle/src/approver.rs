@@ -258,3 +258,94 @@ impl FromStr for ApproverList {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    use casemate_answers::SigningKey;
+
+    use super::*;
+    use crate::PolicyKey;
+
+    fn note() -> String {
+        let key = PolicyKey::generate("key").unwrap();
+        key.public().to_string()
+    }
+
+    fn passkey(credential: &str, origin: &str) -> String {
+        let key = Ed25519KeyPair::generate().unwrap();
+        let key = BASE64_URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+        format!("passkey:EdDSA:localhost:{credential}:{key}:{origin}")
+    }
+
+    fn service() -> String {
+        let key = SigningKey::generate().unwrap();
+        key.public().unwrap().to_string()
+    }
+
+    fn list(lines: &[(&str, &str)]) -> Result<ApproverList, ApproverError> {
+        let lines = lines.iter();
+        let lines: Vec<_> = lines
+            .map(|(user, key)| format!("{user} - {key}\n"))
+            .collect();
+        lines.concat().parse()
+    }
+
+    /// A key of each kind for one user, and no key twice: one credential is one key, from wherever it is used.
+    #[test]
+    fn a_user_has_a_key_of_each_kind_and_a_key_one_user() {
+        let (note_key, service_key) = (note(), service());
+        let one = passkey("AAAA", "https://localhost");
+        let kinds = [
+            ("alice", note_key.as_str()),
+            ("alice", one.as_str()),
+            ("alice", service_key.as_str()),
+        ];
+        let found = list(&kinds).unwrap();
+        assert_eq!(found.all().len(), 3);
+        assert_eq!(found.to_string().parse::<ApproverList>().unwrap(), found);
+        let same = passkey("AAAA", "https://localhost:8443");
+        let other = passkey("BBBB", "https://localhost");
+        for (user, key) in [
+            ("alice", note()),
+            ("alice", other.clone()),
+            ("alice", service()),
+            ("bob", note_key.clone()),
+            ("bob", same.clone()),
+            ("bob", service_key.clone()),
+        ] {
+            let mut lines = kinds.to_vec();
+            lines.push((user, &key));
+            let refused = list(&lines);
+            assert!(
+                matches!(refused, Err(ApproverError::Twice { line: 4 })),
+                "{user} {key}"
+            );
+        }
+        // Whoever is enlisted anew takes the place of what was.
+        let enlist = |list: ApproverList, user: &str, key: &str| {
+            list.with(Approver::new(user, [], key.parse().unwrap()).unwrap())
+        };
+        let found = enlist(enlist(found, "alice", &other), "bob", &service_key);
+        assert_eq!(found.all().len(), 3);
+        assert!(found.has_credential("BBBB") && !found.has_credential("AAAA"));
+        let (left, was) = found.without("alice");
+        assert!(was && left.all().len() == 1 && !left.has_credential("BBBB"));
+    }
+
+    #[test]
+    fn what_is_no_key_of_any_kind_is_not_in_the_list() {
+        for key in [
+            "",
+            "whpk_",
+            "whpk_AAAA",
+            "passkey:",
+            "passkey:x+00000000+AQ==",
+            "x",
+        ] {
+            assert!(list(&[("alice", key)]).is_err(), "{key}");
+        }
+    }
+}

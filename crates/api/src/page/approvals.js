@@ -11,6 +11,7 @@ const P256_HEAD = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
 const ED25519_HEAD = "302a300506032b6570032100";
 
 let token = "";
+let welcome = false;
 let shown = null;
 let full = false;
 
@@ -136,6 +137,8 @@ async function ask(method, path, body) {
 }
 
 async function refresh() {
+  // Who was refused once is not asked about again and again: each refusal is a record.
+  welcome = false;
   const { approvals } = await ask("GET", "/v1/approvals?state=pending");
   const rows = approvals.map((row) => {
     const button = element("button", visible(
@@ -149,6 +152,7 @@ async function refresh() {
   });
   at("waiting").replaceChildren(...rows);
   at("none").hidden = rows.length > 0;
+  welcome = true;
 }
 
 // A call, of which only what belongs to its hash is believed.
@@ -330,6 +334,7 @@ async function enlist() {
 at("access").addEventListener("submit", doing(async () => {
   token = at("token").value.trim();
   at("token").value = "";
+  say("", false);
   at("who").textContent = token === "" ? "" : "kept until this page is closed";
   await refresh();
 }));
@@ -345,7 +350,6 @@ at("enlist").addEventListener("submit", doing(enlist));
 if (!window.isSecureContext || !navigator.credentials) {
   say("A browser signs only on https, or on http://localhost: open this page by that name", true);
 }
-doing(refresh)();
 setInterval(() => {
-  if (!document.hidden) refresh().catch(() => {});
+  if (welcome && !document.hidden) doing(refresh)();
 }, REFRESH_MS);

@@ -33,6 +33,9 @@ fn on_the_page(home: &Home) -> Browser {
     assert!(key.starts_with("passkey:ES256:localhost:"), "{key}");
     home.run(["approvals", "enlist", user, key, "--role", "security"])
         .exits(0);
+    // The socket needs no token, and nothing was asked before.
+    assert_eq!(browser.text("#waiting"), "");
+    browser.click("#access button");
     browser
 }
 
