@@ -27,7 +27,7 @@ const SEED_BYTES: usize = 32;
 pub struct SigningKey(Kind);
 
 enum Kind {
-    Symmetric(hmac::Key),
+    Symmetric(Box<hmac::Key>),
     Asymmetric {
         pair: Ed25519KeyPair,
         seed: Zeroizing<[u8; SEED_BYTES]>,
@@ -114,13 +114,11 @@ impl FromStr for SigningKey {
         let decoded = |text: &str| BASE64_STANDARD.decode(text).map(Zeroizing::new);
         if let Some(secret) = text.strip_prefix(SYMMETRIC_HEAD) {
             let secret = decoded(secret).map_err(|_| malformed)?;
-            return match SECRET_BYTES.contains(&secret.len()) {
-                true => Ok(Self(Kind::Symmetric(hmac::Key::new(
-                    hmac::HMAC_SHA256,
-                    &secret,
-                )))),
-                false => Err(malformed),
-            };
+            if !SECRET_BYTES.contains(&secret.len()) {
+                return Err(malformed);
+            }
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+            return Ok(Self(Kind::Symmetric(Box::new(key))));
         }
         let key = text.strip_prefix(ASYMMETRIC_HEAD).ok_or(malformed)?;
         let key = decoded(key).map_err(|_| malformed)?;
