@@ -3,7 +3,7 @@
 //! What is named and out of bounds is as unknown as what never was; what is asked for anew and out of bounds is refused.
 
 use casemate_model::{Reason, Within};
-use casemate_policy::{Access, Claims};
+use casemate_policy::{Access, Claims, RoutePolicy};
 use casemate_ports::{Owner, SessionKeeper};
 
 use super::{Live, SessionStores, Sessions, access::Intent};
@@ -59,12 +59,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         live.filter(|live| live.owner == *owner)
     }
 
-    /// Whether a call is within the bounds of its caller; otherwise the reason, and why for people.
-    pub(super) fn call_is_within(
+    /// The policy of a call that is within the bounds of its caller; otherwise the reason, and why for people. What is out of
+    /// bounds is not looked at: nobody learns which policy it has.
+    pub(super) fn policy_of(
         &self,
         owner: &Owner,
         facts: &Facts,
-    ) -> Result<(), (Reason, String)> {
+        route: Option<&str>,
+    ) -> Result<RoutePolicy, (Reason, String)> {
+        self.call_is_within(owner, facts)?;
+        let policy = self.policy_for(owner, route, facts.ask.within.as_ref());
+        policy.ok_or_else(|| self.no_policy(route))
+    }
+
+    /// Whether a call is within the bounds of its caller; otherwise the reason, and why for people.
+    fn call_is_within(&self, owner: &Owner, facts: &Facts) -> Result<(), (Reason, String)> {
         let Some(bounds) = facts.claims.as_ref().map(|claims| &claims.bounds) else {
             return Ok(());
         };

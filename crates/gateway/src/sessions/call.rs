@@ -142,20 +142,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Err(denied) => return tell(told, self.refuse(denied)),
         };
         let owner = owner_of(identified.facts());
-        if let Err((reason, why)) = self.call_is_within(&owner, identified.facts()) {
-            return self.turn_away(told, identified, reason, &why);
-        }
-        let within = identified.facts().ask.within.as_ref();
-        let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
-            let (reason, why) = self.no_policy(route.as_deref());
-            let denied = identified.without_policy(reason, &why);
-            return tell(told, self.refuse(denied));
+        let policy = match self.policy_of(&owner, identified.facts(), route.as_deref()) {
+            Ok(policy) => policy,
+            Err((reason, why)) => {
+                let denied = identified.without_policy(reason, &why);
+                return tell(told, self.refuse(denied));
+            }
         };
         let about = About::of(identified.facts(), &policy.route);
-        let before = approved.as_ref().map(|approved| approved.since);
-        let since = match self.begins(&about, before) {
+        let since = match self.begins(&about, approved.as_ref().map(|approved| approved.since)) {
             Ok(since) => since,
-            Err(why) => return self.turn_away(told, identified, Reason::KillSwitch, &why),
+            Err(why) => {
+                let denied = identified.refuse(Reason::KillSwitch, &why, None);
+                return tell(told, self.refuse(denied));
+            }
         };
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
@@ -170,17 +170,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let kind = Kind::of(identified.facts(), &policy);
         // What was approved is no loop.
         let again = kind.as_ref().filter(|_| approved.is_none());
-        let let_in = self
+        let facts = identified.facts();
+        let reservation = self
             .still_on(&about, since)
             .map_err(|why| (Reason::KillSwitch, why))
-            .and_then(|()| self.let_in(identified.facts(), again, &policy));
-        let reservation = match let_in {
+            .and_then(|()| self.let_in(facts, again, &policy));
+        let reservation = match reservation {
             Ok(reservation) => reservation,
             Err((Reason::BudgetExhausted, _)) if approved.is_some() => {
                 return tell(told, Told::Later(decision));
             }
             Err((reason, why)) => {
-                return self.turn_away(told, identified, reason, &why);
+                let denied = identified.refuse(reason, &why, None);
+                return tell(told, self.refuse(denied));
             }
         };
         progress.runs();
@@ -227,26 +229,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             self.remember_end(kind, &answer);
         }
         tell(told, answer);
-        self.leave(lodged, owner).await;
-        drop(turn);
-    }
-
-    /// Ends a session that was only for one call. If the keeper does not answer, it ends when it has been idle for too long.
-    async fn leave(&self, lodged: Lodged<'_>, owner: Owner) {
         if lodged.stay == Stay::Once {
+            // If the keeper does not answer, the session ends when it has been idle for too long.
             drop(self.keeper.close(lodged.live.id, owner).await);
         }
-    }
-
-    fn turn_away(
-        &self,
-        told: oneshot::Sender<Told>,
-        identified: Identified,
-        reason: Reason,
-        why: &str,
-    ) {
-        let denied = identified.refuse(reason, why, None);
-        tell(told, self.refuse(denied));
+        drop(turn);
     }
 
     /// Why a call has no policy.
