@@ -133,7 +133,7 @@ fn the_page_approves_nothing_unseen_and_nothing_that_was_changed() {
     // Somebody between the gateway and the page changes what it shows.
     let lies = [
         (
-            "said.canonical = said.canonical.replace('long.sh', 'ls.sh')",
+            "said.canonical = said.canonical.replace('local', 'other')",
             "does not have the hash",
         ),
         (

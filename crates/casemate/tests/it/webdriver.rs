@@ -8,12 +8,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::keeper::until;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";
@@ -150,9 +149,17 @@ impl Browser {
     }
 
     /// The text of an element, as soon as `holds` says so.
+    #[track_caller]
     pub(crate) fn text_when(&self, css: &str, holds: impl Fn(&str) -> bool) -> String {
-        until(&format!("{css} is right"), || holds(&self.text(css)));
-        self.text(css)
+        let mut last = String::new();
+        for _ in 0..600 {
+            last = self.text(css);
+            if holds(&last) {
+                return last;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{css} has the text {last:?}, and not another");
     }
 
     fn element(&self, css: &str) -> String {
