@@ -49,7 +49,7 @@ fn measure(piece: &Bytes) -> Result<Value, Failure> {
     Ok(json!(rows))
 }
 
-fn scrub(piece: &Bytes, count: usize) -> Result<u64, Failure> {
+fn scrub(piece: &Bytes, count: usize) -> Result<f64, Failure> {
     let secrets = iter::repeat_with(|| Secret::new("name", secret().into_bytes()))
         .take(count)
         .collect::<Result<_, _>>()?;
@@ -62,12 +62,12 @@ fn scrub(piece: &Bytes, count: usize) -> Result<u64, Failure> {
     Ok(rate)
 }
 
-fn memcpy(piece: &Bytes) -> u64 {
+fn memcpy(piece: &Bytes) -> f64 {
     mb_per_s(piece, || drop(black_box(Bytes::copy_from_slice(piece))))
 }
 
 /// Every spelling on its own, as long as the secret.
-fn memmem(piece: &Bytes, count: usize) -> u64 {
+fn memmem(piece: &Bytes, count: usize) -> f64 {
     let finders: Vec<_> = iter::repeat_with(|| Finder::new(&secret()).into_owned())
         .take(count * SPELLINGS)
         .collect();
@@ -78,7 +78,7 @@ fn memmem(piece: &Bytes, count: usize) -> u64 {
     })
 }
 
-fn mb_per_s(piece: &Bytes, mut pass: impl FnMut()) -> u64 {
+fn mb_per_s(piece: &Bytes, mut pass: impl FnMut()) -> f64 {
     pass();
     let began = Instant::now();
     let mut bytes = 0;
@@ -89,7 +89,7 @@ fn mb_per_s(piece: &Bytes, mut pass: impl FnMut()) -> u64 {
             break;
         }
     }
-    (bytes as f64 / began.elapsed().as_secs_f64() / 1e6).round() as u64
+    (bytes as f64 / began.elapsed().as_secs_f64() / 1e6).round()
 }
 
 fn secret() -> String {
