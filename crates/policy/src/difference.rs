@@ -3,6 +3,8 @@
 //! The words come from comparing what both say, and err on one side only: whatever is not known to narrow counts as wider. The examples
 //! are requests that were decided by both engines.
 
+mod egress;
+
 use std::collections::BTreeSet;
 
 use casemate_model::{Digest, Limits, RunMode};
@@ -279,6 +281,7 @@ impl Compare<'_> {
             &was.network.classes,
             &is.network.classes,
         );
+        self.egress(then, now);
         self.limits(&was.limits, &is.limits);
         self.same("quotas", &then.quotas, &now.quotas);
         let (was, is) = (&then.observability, &now.observability);
