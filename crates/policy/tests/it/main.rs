@@ -17,6 +17,7 @@ mod build;
 mod corpus;
 mod decisions;
 mod directory;
+mod egress;
 mod forbids;
 mod gate;
 mod hostile;
