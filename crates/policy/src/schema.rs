@@ -285,7 +285,7 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
             why: "nothing leaves a sandbox in the clear",
         },
         Absent::Refused,
-        "Connections are TLS, and certificates are checked.",
+        "Connections are TLS, and certificates are checked. Only an egress rule can except an `internal` destination.",
     ),
     section(
         "sandbox.limits",

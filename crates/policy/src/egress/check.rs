@@ -194,6 +194,13 @@ impl Check<'_, '_> {
     }
 
     fn kind(&mut self, rule: &EgressRule, profile: &Profile) {
+        if rule.plaintext && rule.class != DestinationClass::Internal {
+            self.fault(
+                "plaintext",
+                format!("`http` to a destination that is `{}`", rule.class),
+                "leave it out: only what stays in networks of your own may be readable on the way",
+            );
+        }
         if rule.plaintext && rule.credential.is_some() {
             self.fault(
                 "plaintext",

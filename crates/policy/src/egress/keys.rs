@@ -18,7 +18,7 @@ use crate::{
         text,
     },
     profile::{Profile, UNLIMITED},
-    rules::{token, word},
+    rules::{self, token, word},
     tree::Node,
     visible::quoted,
     walk::walk_part,
@@ -44,7 +44,7 @@ const WHERE: &[Key<EgressRule>] = &[
     text(
         "name",
         Form::Free("name of letters, digits, `_`, `-` and `.`"),
-        |rule, text| crate::rules::route(text).map(|name| rule.name = name),
+        |rule, text| rules::egress_rule(text).map(|name| rule.name = name),
         Absent::Refused,
         "What records and people call the rule. Each has its own.",
     ),
@@ -165,7 +165,7 @@ const WHAT: &[Key<EgressRule>] = &[
             .map(|word| rule.plaintext = word)
         },
         Absent::Words(&["refused"]),
-        "Requests over `http`. They never get a credential.",
+        "Requests over `http`, which only an `internal` destination can have. They never get a credential.",
     ),
     text(
         "side_effect",

@@ -57,6 +57,14 @@ const HOSTS: &[(&str, Place)] = &[
         "**.s3.dualstack.*.amazonaws.com",
         Place::Before(".s3.dualstack."),
     ),
+    ("s3-*.*.amazonaws.com", Place::Path(1)),
+    ("**.s3-*.*.amazonaws.com", Place::Before(".s3-")),
+    ("s3-*.dualstack.*.amazonaws.com", Place::Path(1)),
+    ("**.s3-*.dualstack.*.amazonaws.com", Place::Before(".s3-")),
+    (
+        "**.s3express-*.*.amazonaws.com",
+        Place::Before(".s3express-"),
+    ),
     // Other services of AWS: whose account it is, the signature says.
     ("**.amazonaws.com", Place::Credential),
     // Google Cloud Storage: bucket.
@@ -247,6 +255,26 @@ mod tests {
             ("acct.blob.core.windows.net", "/", None),
             ("s3.amazonaws.com", "/bucket/key", Some("bucket")),
             ("s3.eu-west-1.amazonaws.com", "/bucket/key", Some("bucket")),
+            (
+                "evil.s3express-use1-az4.us-east-1.amazonaws.com",
+                "/key",
+                Some("evil"),
+            ),
+            (
+                "evil.s3-website.eu-central-1.amazonaws.com",
+                "/key",
+                Some("evil"),
+            ),
+            (
+                "s3-fips.us-east-1.amazonaws.com",
+                "/bucket/key",
+                Some("bucket"),
+            ),
+            (
+                "evil.s3-fips.dualstack.us-east-1.amazonaws.com",
+                "/key",
+                Some("evil"),
+            ),
             ("my.bucket.s3.amazonaws.com", "/key", Some("my.bucket")),
             ("bucket.s3.eu-west-1.amazonaws.com", "/key", Some("bucket")),
             (

@@ -172,6 +172,20 @@ fn what_is_allowed_without_a_rule_may_be_looked_at() {
     );
 }
 
+/// R119: nothing leaves readable, except within networks that the rule names.
+#[test]
+fn plain_text_is_for_internal_destinations() {
+    let plain = RequestFacts {
+        scheme: Scheme::Http,
+        ..GET
+    };
+    let rule = "class = \"internal\"\ncidr = [\"10.0.0.0/8\"]\n";
+    assert_judged(&one(rule), &plain, denied(PlaintextDenied));
+    let policy = one(&format!("{rule}plaintext = \"allowed\""));
+    assert_judged(&policy, &plain, ALLOWED);
+    assert_eq!(policy.judge(&plain).rule.unwrap().cidr.len(), 1);
+}
+
 /// R114: a rule that does not say whom its destination belongs to lets nothing through.
 #[test]
 fn nothing_is_sent_to_somebody_unknown() {

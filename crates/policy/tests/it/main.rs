@@ -18,6 +18,8 @@ mod corpus;
 mod decisions;
 mod directory;
 mod egress;
+mod egress_difference;
+mod egress_properties;
 mod forbids;
 mod gate;
 mod hostile;
