@@ -120,11 +120,6 @@ fn a_rule_that_lets_more_through_is_shown() {
         ),
         (
             "tools =",
-            "plaintext = \"allowed\"\ntools =",
-            "plaintext of the egress rule `api`",
-        ),
-        (
-            "tools =",
             "credential = \"key\"\ntools =",
             "credential of the egress rule `api`",
         ),
