@@ -108,7 +108,10 @@ impl Decider {
             .map_err(|_| Denial::Unavailable)?;
         let mut waiting = self
             .link
-            .ask(|id| Some(permit.send(frame::write(&message(id)?))))
+            .ask(|id| {
+                permit.send(frame::write(&message(id)?));
+                Some(())
+            })
             .ok_or(Denial::Unavailable)?;
         let verdict = match next(&mut waiting).await? {
             Verdict::NeedBody { max } => {

@@ -8,8 +8,8 @@ use casemate_policy::{
     Scheme, Syntax,
 };
 
-/// A profile with these rules, in TOML.
-pub(crate) fn profile(domains: &str, rules: &str) -> Profile {
+/// A profile with these tools, and a network and rules in TOML.
+pub(crate) fn parse(tools: &[&str], rest: &str) -> Profile {
     let text = format!(
         r#"
 route = "egress"
@@ -18,19 +18,23 @@ tier = "tool_limited"
 identity = {{ allowed_issuers = ["i"], required_audience = "a", required_scopes = [] }}
 observability = {{ required_trace_fields = [], redact = [] }}
 [tools]
-allowed = ["fetch", "write"]
+allowed = {tools:?}
 approval_required = []
 [sandbox]
 filesystem = "read_only"
 workspace = "/w"
 limits = {{ max_runtime_ms = 1000, max_output_bytes = 1000 }}
-[sandbox.network]
-allowed_domains = {domains}
-block_private_networks = true
-require_tls = true
-{rules}"#
+{rest}"#
     );
     Profile::parse(text.as_bytes(), Syntax::Toml).unwrap()
+}
+
+/// A profile with these rules, in TOML.
+pub(crate) fn profile(domains: &str, rules: &str) -> Profile {
+    let network = format!(
+        "[sandbox.network]\nallowed_domains = {domains}\nblock_private_networks = true\nrequire_tls = true\n{rules}"
+    );
+    parse(&["fetch", "write"], &network)
 }
 
 pub(crate) fn policy(domains: &str, rules: &str) -> EgressPolicy {

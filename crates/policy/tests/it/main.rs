@@ -19,6 +19,7 @@ mod decisions;
 mod directory;
 mod egress;
 mod egress_difference;
+mod egress_page;
 mod egress_properties;
 mod forbids;
 mod gate;
