@@ -28,6 +28,7 @@ fn main() -> Result<(), Failure> {
     ] {
         report.insert(name, measure(&piece)?);
     }
+    report.insert("hostile", hostile()?);
     #[expect(
         clippy::print_stdout,
         reason = "the report is what this program is for"
@@ -60,6 +61,24 @@ fn scrub(piece: &Bytes, count: usize) -> Result<f64, Failure> {
         return Err("a secret was found where none is".into());
     }
     Ok(rate)
+}
+
+/// A body of nothing but beginnings of the secret, and how long it takes to get ready for one.
+fn hostile() -> Result<Value, Failure> {
+    let secret = secret();
+    let beginning = secret.get(..39).unwrap_or_default();
+    let piece = Bytes::from(beginning.repeat(PIECE_BYTES / 39).into_bytes());
+    let scrubber = |secret: &str| {
+        Scrubber::new(vec![Secret::new("name", secret.as_bytes().to_vec())?]).map_err(Failure::from)
+    };
+    let mut stream = Stream::new(Arc::new(scrubber(&secret)?));
+    let rate = mb_per_s(&piece, || stream.push(&piece, |out| drop(black_box(out))));
+    let began = Instant::now();
+    for _ in 0..100 {
+        black_box(scrubber(&secret)?);
+    }
+    let us = began.elapsed().as_secs_f64() * 1e6 / 100.0;
+    Ok(json!({ "scrub, 1 secret": rate, "making it ready, in us": us.round() }))
 }
 
 fn memcpy(piece: &Bytes) -> f64 {

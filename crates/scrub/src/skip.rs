@@ -8,7 +8,7 @@ use crate::encoding::Spelling;
 const BLOCK_BYTES: usize = 3;
 /// More of a spelling than this is not looked at.
 const MAX_WINDOW_BYTES: usize = 64;
-const MAX_TABLE_BITS: u32 = 16;
+const MAX_TABLE_BITS: u32 = 18;
 /// Beyond one entry in use for each so many, blocks are mistaken for each other too often.
 const SPARSE: usize = 4;
 
