@@ -271,3 +271,20 @@ fn without_secrets_everything_passes() {
     assert_eq!(out, b"anything");
     assert!(hits.is_empty());
 }
+
+/// A secret within the beginning of another is counted once, although what was read may be read again.
+#[test]
+fn what_is_read_again_is_not_found_twice() {
+    let scrubber = scrubber(&[
+        ("before", b"0123456789abcdefghiZ"),
+        ("around", b"abcdefghijklmnop"),
+        ("within", b"bcdefghi"),
+    ]);
+    let (out, hits) = in_pieces(&scrubber, b"0123456789abcdefghij---", &[]);
+    assert_eq!(out, format!("0123456789a{MARK}j---").as_bytes());
+    let found: Vec<_> = hits
+        .iter()
+        .map(|hit| (hit.credential.to_string(), hit.count))
+        .collect();
+    assert_eq!(found, [("within".to_owned(), 1)]);
+}
