@@ -125,6 +125,11 @@ fn a_rule_that_lets_more_through_is_shown() {
         ),
         (
             "tools =",
+            "side_effect = \"read\"\ntools =",
+            "side_effect of the egress rule `api`",
+        ),
+        (
+            "tools =",
             "max_query_bytes = 4000\ntools =",
             "max_query_bytes of the egress rule `api`",
         ),
@@ -149,7 +154,6 @@ fn a_rule_that_lets_less_through_is_no_surprise() {
         ("tools =", "query = [\"a\"]\ntools ="),
         ("= 100", "= 99"),
         ("tools =", "max_requests = 10\ntools ="),
-        ("tools =", "side_effect = \"read\"\ntools ="),
     ] {
         let now = RULE.replace(from, to);
         assert_ne!(now, RULE, "{from}");

@@ -1,8 +1,12 @@
 //! What rules of egress newly let through.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use serde_json::Value;
+
 use super::{Compare, Direction};
 use crate::{
-    egress::{BodyRule, EgressRule, RuleEffect},
+    egress::{BodyRule, EgressRule, GraphqlKind, PathPattern, RuleEffect},
     profile::Profile,
     visible::quoted,
 };
@@ -97,77 +101,126 @@ impl Compare<'_> {
     /// Of rules that only let through.
     fn changed(&mut self, then: &EgressRule, now: &EgressRule) {
         let of = |key: &str| format!("{key} of the egress rule {}", quoted(&now.name));
-        self.same(&of("host"), &then.host, &now.host);
-        self.same(&of("class"), &then.class, &now.class);
-        self.same(&of("credential"), &then.credential, &now.credential);
-        self.same(&of("kind"), &then.kind, &now.kind);
-        self.grants(&of("cidr"), &texts(&then.cidr), &texts(&now.cidr));
-        self.grants(&of("tenants"), &then.tenants, &now.tenants);
+        let EgressRule {
+            name: _,
+            // Neither denies, and neither waits for approval.
+            effect: _,
+            approval: _,
+            host,
+            ports,
+            class,
+            cidr,
+            tenants,
+            methods,
+            paths,
+            query,
+            max_query_bytes,
+            headers,
+            max_body_bytes,
+            export_above_bytes,
+            export,
+            side_effect,
+            credential,
+            kind,
+            tools,
+            max_requests,
+            max_bytes,
+            plaintext,
+            websocket,
+            body,
+        } = then;
+        self.same(&of("host"), host, &now.host);
+        self.same(&of("class"), class, &now.class);
+        self.same(&of("credential"), credential, &now.credential);
+        self.same(&of("kind"), kind, &now.kind);
+        self.grants(&of("cidr"), &texts(cidr), &texts(&now.cidr));
+        self.grants(&of("tenants"), tenants, &now.tenants);
         // What a missing list stands for.
-        let ports = |rule: &EgressRule| texts(rule.ports.as_deref().unwrap_or(&[443]));
-        self.grants(&of("ports"), &ports(then), &ports(now));
-        let methods = |rule: &EgressRule| {
-            rule.methods
-                .clone()
-                .unwrap_or_else(|| ["GET", "HEAD"].map(str::to_owned).to_vec())
+        let all_ports = |ports: &Option<Vec<u16>>| texts(ports.as_deref().unwrap_or(&[443]));
+        self.grants(&of("ports"), &all_ports(ports), &all_ports(&now.ports));
+        let reading = || ["GET", "HEAD"].map(str::to_owned).to_vec();
+        let all_methods = |methods: &Option<Vec<String>>| methods.clone().unwrap_or_else(reading);
+        self.grants(
+            &of("methods"),
+            &all_methods(methods),
+            &all_methods(&now.methods),
+        );
+        let patterns = |paths: &Option<Vec<PathPattern>>| -> Option<Vec<String>> {
+            let paths = paths.as_ref()?.iter();
+            Some(paths.map(|path| path.as_str().to_owned()).collect())
         };
-        self.grants(&of("methods"), &methods(then), &methods(now));
-        let paths = |rule: &EgressRule| -> Option<Vec<String>> {
-            let paths = rule.paths.as_ref()?;
-            Some(paths.iter().map(|path| path.as_str().to_owned()).collect())
-        };
-        self.optional(&of("paths"), paths(then).as_deref(), paths(now).as_deref());
-        self.optional(&of("query"), then.query.as_deref(), now.query.as_deref());
-        self.optional(&of("tools"), then.tools.as_deref(), now.tools.as_deref());
-        let headers = |rule: &EgressRule| -> Vec<String> {
-            rule.headers
-                .iter()
+        self.optional(
+            &of("paths"),
+            patterns(paths).as_deref(),
+            patterns(&now.paths).as_deref(),
+        );
+        self.optional(&of("query"), query.as_deref(), now.query.as_deref());
+        self.optional(&of("tools"), tools.as_deref(), now.tools.as_deref());
+        let lines = |headers: &BTreeMap<String, String>| -> Vec<String> {
+            let headers = headers.iter();
+            headers
                 .map(|(name, value)| format!("{name}: {value}"))
                 .collect()
         };
-        self.demands(&of("headers"), &headers(then), &headers(now));
+        self.demands(&of("headers"), &lines(headers), &lines(&now.headers));
+        for (key, then, now) in [
+            ("max_query_bytes", max_query_bytes, now.max_query_bytes),
+            ("max_body_bytes", max_body_bytes, now.max_body_bytes),
+            (
+                "export_above_bytes",
+                export_above_bytes,
+                now.export_above_bytes,
+            ),
+            ("max_requests", max_requests, now.max_requests),
+            ("max_bytes", max_bytes, now.max_bytes),
+        ] {
+            self.more(&of(key), then, &now);
+        }
+        self.more(&of("export"), export, &now.export);
+        // What is said to do less can be sent by more tools.
         self.more(
-            &of("max_query_bytes"),
-            &then.max_query_bytes,
-            &now.max_query_bytes,
+            &of("side_effect"),
+            &Reverse(*side_effect),
+            &Reverse(now.side_effect),
         );
-        self.more(
-            &of("max_body_bytes"),
-            &then.max_body_bytes,
-            &now.max_body_bytes,
-        );
-        self.more(
-            &of("export_above_bytes"),
-            &then.export_above_bytes,
-            &now.export_above_bytes,
-        );
-        self.more(&of("export"), &then.export, &now.export);
-        self.more(&of("side_effect"), &then.side_effect, &now.side_effect);
-        self.more(&of("max_requests"), &then.max_requests, &now.max_requests);
-        self.more(&of("max_bytes"), &then.max_bytes, &now.max_bytes);
-        self.more(&of("plaintext"), &then.plaintext, &now.plaintext);
-        self.more(&of("websocket"), &then.websocket, &now.websocket);
-        self.bodies(&of("body"), &then.body, &now.body);
+        self.more(&of("plaintext"), plaintext, &now.plaintext);
+        self.more(&of("websocket"), websocket, &now.websocket);
+        self.bodies(&of("body"), body, &now.body);
     }
 
     fn bodies(&mut self, what: &str, then: &BodyRule, now: &BodyRule) {
-        let json = |rule: &BodyRule| -> Vec<String> {
-            rule.json
-                .iter()
-                .map(|(pointer, value)| format!("{pointer} = {value}"))
+        let BodyRule {
+            json,
+            graphql_kinds,
+            graphql_fields,
+            graphql_operations,
+            rpc_methods,
+            rpc_tools,
+        } = then;
+        let values = |json: &BTreeMap<String, Value>| -> Vec<String> {
+            let json = json.iter();
+            json.map(|(pointer, value)| format!("{pointer} = {value}"))
                 .collect()
         };
-        self.demands(&format!("json in {what}"), &json(then), &json(now));
-        let kinds = |rule: &BodyRule| rule.graphql_kinds.as_deref().map(texts);
+        self.demands(
+            &format!("json in {what}"),
+            &values(json),
+            &values(&now.json),
+        );
+        let kinds = |kinds: &Option<Vec<GraphqlKind>>| kinds.as_deref().map(texts);
         for (name, then, now) in [
-            ("graphql.kinds", &kinds(then), &kinds(now)),
-            ("graphql.fields", &then.graphql_fields, &now.graphql_fields),
+            (
+                "graphql.kinds",
+                &kinds(graphql_kinds),
+                &kinds(&now.graphql_kinds),
+            ),
+            ("graphql.fields", graphql_fields, &now.graphql_fields),
             (
                 "graphql.operations",
-                &then.graphql_operations,
+                graphql_operations,
                 &now.graphql_operations,
             ),
-            ("rpc.tools", &then.rpc_tools, &now.rpc_tools),
+            ("rpc.tools", rpc_tools, &now.rpc_tools),
         ] {
             self.optional(
                 &format!("{name} in {what}"),
@@ -178,7 +231,7 @@ impl Compare<'_> {
         // Without methods, tools alone say which messages are meant: only calls.
         self.same(
             &format!("rpc.methods in {what}"),
-            &then.rpc_methods,
+            rpc_methods,
             &now.rpc_methods,
         );
     }
