@@ -1,10 +1,10 @@
 //! The door: nothing behind it is asked before it is known who asks, and whether one of their roles may.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
-    body::Body,
-    extract::{MatchedPath, Request},
+    extract::{FromRequestParts, MatchedPath, Request},
+    http::{Extensions, Method, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -126,16 +126,26 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn of(request: &axum::http::Request<Body>) -> Self {
-        let extensions = request.extensions();
+    fn of(request: &Request) -> Self {
+        Self::new(request.method(), request.extensions())
+    }
+
+    fn new(method: &Method, extensions: &Extensions) -> Self {
         let endpoint = extensions.get::<MatchedPath>();
-        let known = request.method().as_str();
         Self {
-            method: known.chars().take(16).collect(),
+            method: method.as_str().chars().take(16).collect(),
             endpoint: endpoint.map_or_else(String::new, |path| path.as_str().to_owned()),
             peer: extensions
                 .get::<Peer>()
                 .map(|peer| peer.address.ip().to_string()),
         }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::new(&parts.method, &parts.extensions))
     }
 }

@@ -66,13 +66,30 @@ impl Refused {
 
     /// Somebody who is known, and may not do it.
     pub(crate) fn caller(who: &Who, permissions: &[Permission], asked: &Asked) -> Self {
+        let detail = "none of the caller's roles may do it";
+        Self::known(who, Reason::MissingScope, detail, permissions, asked)
+    }
+
+    /// Somebody who is known, and may not do it to what is another tenant's.
+    pub(crate) fn tenant(who: &Who, asked: &Asked) -> Self {
+        let detail = "it is another tenant's";
+        Self::known(who, Reason::TenantBoundary, detail, &[], asked)
+    }
+
+    fn known(
+        who: &Who,
+        reason: Reason,
+        detail: &str,
+        permissions: &[Permission],
+        asked: &Asked,
+    ) -> Self {
         let code = RefusalCode::NotPermitted;
         let caller = who.get();
         Self {
             code: code.as_str(),
             operation: operation(
-                Reason::MissingScope,
-                "none of the caller's roles may do it".to_owned(),
+                reason,
+                detail.to_owned(),
                 json!({
                     "code": code,
                     "needs": permissions,

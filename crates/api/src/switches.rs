@@ -15,7 +15,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
+    door::Asked,
     problem::Problem,
+    refusals::Refused,
     routes::{Keeps, Remembers},
     state::Api,
     who::Who,
@@ -59,6 +61,7 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
 pub(crate) async fn throw<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
+    asked: Asked,
     request: Result<Json<NewThrow>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
@@ -67,6 +70,8 @@ pub(crate) async fn throw<K: Keeps, P: Remembers>(
         Position::On => Permission::LiftSwitches,
     };
     if !who.may_any(&[needs]) {
+        api.note_refusal(Refused::caller(&who, &[needs], &asked))
+            .await;
         let detail = format!("none of the caller's roles may {needs}");
         return Err(Problem::of_reason(Reason::MissingScope, detail));
     }
@@ -74,6 +79,7 @@ pub(crate) async fn throw<K: Keeps, P: Remembers>(
     let tenant = match request.kind {
         SwitchKind::Tenant if request.name == tenant => None,
         SwitchKind::Tenant => {
+            api.note_refusal(Refused::tenant(&who, &asked)).await;
             let detail = "only the caller's own tenant can be switched here";
             return Err(Problem::of_reason(Reason::TenantBoundary, detail));
         }

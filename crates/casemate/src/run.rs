@@ -97,7 +97,7 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
         }
     };
     match enclosed {
-        Ok(enclosed) => decide(enclosed, &terms, &journal, &stores).await,
+        Ok(enclosed) => Box::pin(decide(enclosed, &terms, &journal, &stores)).await,
         Err(denied) => voice.refused(&denied.record(&journal)),
     }
 }

@@ -14,12 +14,15 @@ async fn envelope(remote: &Remote, change: impl FnOnce(&mut Value)) -> Held {
         .unwrap()
 }
 
+/// What somebody wants otherwise of an envelope.
+type Change = fn(&mut Value);
+
 /// R138: nothing that the giver has not is given on, and nothing that cannot be; each attempt is on record.
 #[tokio::test]
 async fn an_envelope_is_never_wider() {
     let remote = Remote::new().await;
     let operator = remote.somebody(&["operator", "approver"]);
-    let changes: [(&str, fn(&mut Value)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("scope", |wanted| {
             wanted["scopes"] = json!(["calls:run", "mail:send"])
         }),

@@ -19,11 +19,11 @@ fn changed(mut claims: Value, name: &str, value: Value) -> Value {
     claims
 }
 
-/// R123, R136: a token that could be believed by mistake is not, says why by a stable code, and leaves a record without itself.
-#[tokio::test]
-async fn tokens_that_are_not_believed() {
-    let remote = Remote::new().await;
-    let good = remote.claims("somebody", "acme", &["operator"]);
+/// What is presented, and how it is refused.
+type Case = (&'static str, Headers, u16, &'static str);
+
+/// Tokens that differ from `good` in one thing, and other things that are none.
+fn not_believed(remote: &Remote, good: &Value) -> Vec<Case> {
     let now_s = remote.now_ms() / 1_000;
     let stranger = TestKey::new("EdDSA", "k1");
     let unknown = TestKey::new("EdDSA", "k9");
@@ -38,7 +38,7 @@ async fn tokens_that_are_not_believed() {
         let key = remote.key.lock().unwrap();
         key.sign_text(&key.header().to_string(), &twice)
     };
-    let cases: Vec<(&str, Headers, u16, &str)> = vec![
+    vec![
         ("nothing", Vec::new(), 401, "missing_credential"),
         (
             "alg none",
@@ -54,13 +54,13 @@ async fn tokens_that_are_not_believed() {
         ),
         (
             "another's key under our kid",
-            bearer(&stranger.token(&good)),
+            bearer(&stranger.token(good)),
             401,
             "bad_signature",
         ),
         (
             "a wrong kid",
-            bearer(&unknown.token(&good)),
+            bearer(&unknown.token(good)),
             401,
             "unknown_key",
         ),
@@ -109,11 +109,19 @@ async fn tokens_that_are_not_believed() {
         ),
         (
             "two",
-            [remote.token(&good), vec![("x-api-key", "cm_x".to_owned())]].concat(),
+            [remote.token(good), vec![("x-api-key", "cm_x".to_owned())]].concat(),
             401,
             "several_credentials",
         ),
-    ];
+    ]
+}
+
+/// R123, R136: a token that could be believed by mistake is not, says why by a stable code, and leaves a record without itself.
+#[tokio::test]
+async fn tokens_that_are_not_believed() {
+    let remote = Remote::new().await;
+    let good = remote.claims("somebody", "acme", &["operator"]);
+    let cases = not_believed(&remote, &good);
     let call = json!({ "tool": "python", "code": "1" });
     for (nth, (what, headers, status, code)) in cases.iter().enumerate() {
         for (method, path) in [

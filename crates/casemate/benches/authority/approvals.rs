@@ -15,6 +15,7 @@ use crate::{Failure, server::Server, summary};
 
 const ROUNDS: usize = 200;
 const POLL: Duration = Duration::from_millis(2);
+const MOST_POLLS: usize = 10_000;
 /// What the program says first.
 const FIRST: &[u8] = b"begun";
 const EVENTS: &str = "text/event-stream";
@@ -27,9 +28,10 @@ pub(crate) fn measure(server: &Server) -> Result<Value, Failure> {
     for _ in 0..ROUNDS {
         approved.push(approve(server, &key)?);
         let begun = Instant::now();
-        let stream = server.send("POST", "/v1/calls", EVENTS, &call("free"))?;
-        wait_for_output(stream)?;
+        let mut stream = server.send("POST", "/v1/calls", EVENTS, &call("free"))?;
+        wait_for_output(&mut stream)?;
         free.push(begun.elapsed());
+        wait_for_end(stream)?;
     }
     Ok(
         json!({ "answer until output": summary(approved), "call without approval until output": summary(free) }),
@@ -41,14 +43,17 @@ fn call(route: &str) -> Value {
 }
 
 fn approve(server: &Server, key: &PolicyKey) -> Result<Duration, Failure> {
-    let stream = server.send("POST", "/v1/calls", EVENTS, &call("work"))?;
+    let mut stream = server.send("POST", "/v1/calls", EVENTS, &call("work"))?;
+    let mut polls = 0;
     let waiting = loop {
         let found = server.ask("GET", "/v1/approvals?state=pending", &Value::Null)?;
         let all = found.get("approvals").and_then(Value::as_array);
         match all.and_then(|all| all.first()) {
             Some(waiting) => break waiting.clone(),
+            None if polls > MOST_POLLS => return Err("the call does not wait".into()),
             None => sleep(POLL),
         }
+        polls += 1;
     };
     let text = |key: &str| {
         waiting
@@ -75,13 +80,20 @@ fn approve(server: &Server, key: &PolicyKey) -> Result<Duration, Failure> {
     let path = format!("/v1/approvals/{decision}/answer");
     let begun = Instant::now();
     let mut answer = server.send("POST", &path, "application/json", &note)?;
-    wait_for_output(stream)?;
+    wait_for_output(&mut stream)?;
     let took = begun.elapsed();
     answer.read_to_end(&mut Vec::new())?;
+    wait_for_end(stream)?;
     Ok(took)
 }
 
-fn wait_for_output(mut stream: UnixStream) -> Result<(), Failure> {
+/// A caller that goes away takes its call along, and that is a failure of it.
+fn wait_for_end(mut stream: UnixStream) -> Result<(), Failure> {
+    stream.read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+fn wait_for_output(stream: &mut UnixStream) -> Result<(), Failure> {
     let (mut all, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         let count = stream.read(&mut piece)?;
