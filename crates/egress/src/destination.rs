@@ -121,6 +121,12 @@ impl Destination {
                 rule: Some(admission.rule),
             });
         }
+        if target.scheme == Scheme::Http && !admission.plaintext {
+            return Err(Denial {
+                code: Code::PlaintextDenied,
+                rule: Some(admission.rule),
+            });
+        }
         Ok(Self {
             target,
             class: admission.class,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect};
 use http::{HeaderMap, Method};
 
-use crate::{Cidr, Code, Destination, Entry, Target};
+use crate::{Cidr, Code, Destination, Entry, Name, Target};
 
 /// An answer that is on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,6 +19,12 @@ pub trait Judge: fmt::Debug + Send + Sync {
     /// # Errors
     /// When no rule is about it.
     fn admit(&self, target: &Target) -> Result<Admission, Denial>;
+
+    /// Whether the sandbox may know an address for `name`: whether any destination of this name could be admitted.
+    ///
+    /// # Errors
+    /// When none could.
+    fn resolves(&self, name: &Name) -> Result<(), Denial>;
 
     /// How many bytes of the body the decision is about, if it is about the body. It is then read whole, or refused.
     fn body_bytes(&self, facts: &Facts) -> Option<usize>;
@@ -54,6 +60,8 @@ pub struct Admission {
     pub pins: Vec<Cidr>,
     /// The rule.
     pub rule: String,
+    /// Whether it may be spoken to without encryption.
+    pub plaintext: bool,
 }
 
 /// No.

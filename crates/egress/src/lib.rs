@@ -4,28 +4,33 @@
 //! Invariants:
 //! - There is one [`Destination`], made by one constructor for all entries; whoever dials takes [`Vetted`] addresses, which
 //!   only [`Vetting`] makes (I5).
+//! - CONNECT host = server name = `Host` or `:authority` = certificate of the destination, and only then is the
+//!   [`Injector`] asked for a credential (I5).
 //! - What could be read in two ways is refused, not mended; unknown bytes close a connection (I6).
-//! - A refusal has a [`Code`] that stays, repeats nothing of what it refuses, and is recorded once.
-//! - Everything is bounded, by the names in [`limits`] (I15).
+//! - Nothing is sent without a durable record. A refusal has a [`Code`] that stays, repeats nothing of what it refuses, and
+//!   is recorded once.
+//! - A connection to a destination serves one client connection.
+//! - Everything is bounded, by the names in [`limits`] (I15). Time and chance are passed in.
 //!
 //! Deliberately absent: rules, secrets, the ledger and sandboxes. They are behind the traits here.
 
 mod address;
-#[allow(dead_code, unused_imports, reason = "the proxy is what uses it")]
 mod authority;
-#[allow(dead_code, unused_imports, reason = "the proxy is what uses it")]
 mod body;
 mod clock;
 mod code;
 mod destination;
-#[allow(dead_code, unused_imports, reason = "the proxy is what uses it")]
+mod dns;
 mod head;
-#[allow(dead_code, unused_imports, reason = "the proxy is what uses it")]
 mod hello;
 mod judge;
 pub mod limits;
 mod name;
-#[allow(dead_code, unused_imports, reason = "the proxy is what uses it")]
+mod pins;
+mod proxy;
+mod recorder;
+mod route;
+mod seams;
 mod trust;
 
 pub use self::{
@@ -36,5 +41,12 @@ pub use self::{
     destination::{Destination, Entry, Scheme, Target},
     judge::{Admission, Allowance, Denial, Facts, Flow, Judge, Messages, Pending, Whole},
     name::{Host, Name, parse_authority},
+    pins::{Pins, PinsError},
+    proxy::{Parts, Proxy},
+    recorder::{Origin, Record, RecordError, Recorder, Stage},
+    route::Route,
+    seams::{
+        Filter, FilterError, Filters, InjectError, Injection, Injector, ResolveError, Resolver,
+    },
     trust::{Trust, TrustError},
 };

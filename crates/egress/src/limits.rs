@@ -46,6 +46,8 @@ pub const BACKDATE: Duration = Duration::from_secs(300);
 pub const MAX_CONNECTIONS: usize = 512;
 /// Connections to destinations that one client connection may have at once.
 pub const MAX_LINKS: usize = 32;
+/// How long a connection that is used again may take to see the end of its last answer.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Requests at once on one connection of HTTP/2.
 pub const MAX_STREAMS: u32 = 100;
 /// Streams that a client may open and reset before we have looked at them (CVE-2023-44487).
@@ -69,7 +71,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a destination may think before its answer begins.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long nothing may move, in either direction.
+/// How long a body may stand still, in either direction.
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a connection may be idle between requests, or a client may not read.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes of a message of a WebSocket.

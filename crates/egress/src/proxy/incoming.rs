@@ -1,0 +1,180 @@
+//! The reading half of a client's connection of HTTP/1.1, and bodies out of it.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead as _, AsyncReadExt as _, ReadBuf, ReadHalf},
+    sync::oneshot,
+};
+
+use super::{reply::BodyError, stream::Io};
+use crate::{
+    Code,
+    body::{Decoder, Piece},
+    head::{Length, Scan},
+    limits::{MAX_HEAD_BYTES, READ_BYTES},
+};
+
+/// The reading half, with what was read and not taken.
+pub(crate) struct Reader {
+    half: ReadHalf<Io>,
+    buffer: BytesMut,
+}
+
+impl Reader {
+    pub(crate) fn new(half: ReadHalf<Io>) -> Self {
+        Self {
+            half,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// The half and what is left in front of it.
+    pub(crate) fn into_parts(self) -> (ReadHalf<Io>, BytesMut) {
+        (self.half, self.buffer)
+    }
+
+    /// The bytes of the next head; `None` when the client has nothing more to say.
+    pub(crate) async fn head(&mut self) -> Result<Option<BytesMut>, Code> {
+        let mut scan = Scan::default();
+        loop {
+            if let Some(end) = scan.end(&self.buffer)? {
+                return Ok(Some(self.buffer.split_to(end)));
+            }
+            match self.fill().await {
+                Ok(1..) => {}
+                _ if self.buffer.is_empty() => return Ok(None),
+                _ => return Err(Code::Framing),
+            }
+        }
+    }
+
+    /// Ends when at least one byte of the next head is there, or none will come.
+    pub(crate) async fn begins(&mut self) -> bool {
+        !self.buffer.is_empty() || matches!(self.fill().await, Ok(1..))
+    }
+
+    /// Ends when the client hangs up. What it sends meanwhile is kept, as far as there is room.
+    pub(crate) async fn hangup(&mut self) {
+        while self.buffer.len() < MAX_HEAD_BYTES {
+            if !matches!(self.fill().await, Ok(1..)) {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.buffer.reserve(READ_BYTES);
+        self.half.read_buf(&mut self.buffer).await
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [0; READ_BYTES];
+        let mut space = ReadBuf::new(&mut space);
+        ready!(Pin::new(&mut self.half).poll_read(context, &mut space))?;
+        self.buffer.extend_from_slice(space.filled());
+        Poll::Ready(Ok(space.filled().len()))
+    }
+}
+
+/// A body that is read as it is asked for. At its end the reader goes back to the connection.
+pub(crate) struct Incoming {
+    reader: Option<Reader>,
+    decoder: Decoder,
+    length: Length,
+    back: Option<oneshot::Sender<Reader>>,
+    wanted: Option<oneshot::Sender<()>>,
+}
+
+/// Where a connection hears of a body that it lent its reader to.
+pub(crate) struct Lent {
+    /// The reader, at the end of the body. Never, if the body was given up before.
+    pub(crate) back: oneshot::Receiver<Reader>,
+    /// When the first byte is asked for.
+    pub(crate) wanted: oneshot::Receiver<()>,
+}
+
+impl Incoming {
+    pub(crate) fn new(reader: Reader, length: Length) -> (Self, Lent) {
+        let (back, back_end) = oneshot::channel();
+        let (wanted, wanted_end) = oneshot::channel();
+        let mut body = Self {
+            reader: Some(reader),
+            decoder: Decoder::new(length),
+            length,
+            back: Some(back),
+            wanted: Some(wanted),
+        };
+        if body.decoder.has_ended() {
+            body.give_back();
+        }
+        (
+            body,
+            Lent {
+                back: back_end,
+                wanted: wanted_end,
+            },
+        )
+    }
+
+    fn give_back(&mut self) {
+        if let (Some(reader), Some(back)) = (self.reader.take(), self.back.take()) {
+            // A connection that is gone needs no reader.
+            drop(back.send(reader));
+        }
+    }
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(wanted) = this.wanted.take() {
+            // The connection may have no use for it.
+            let _ = wanted.send(());
+        }
+        loop {
+            let Some(reader) = &mut this.reader else {
+                return Poll::Ready(None);
+            };
+            let piece = this.decoder.next(&mut reader.buffer).map_err(BodyError)?;
+            let frame = match piece {
+                Piece::Data(bytes) => Some(Frame::data(bytes)),
+                Piece::Trailers(fields) => Some(Frame::trailers(fields)),
+                Piece::End => None,
+                Piece::More => match ready!(reader.poll_fill(context)) {
+                    Ok(1..) => continue,
+                    _ => return Poll::Ready(Some(Err(BodyError(Code::ClientGone)))),
+                },
+            };
+            if this.decoder.has_ended() {
+                this.give_back();
+            }
+            return Poll::Ready(frame.map(Ok));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reader.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.length {
+            Length::Nothing => SizeHint::with_exact(0),
+            Length::Bytes(bytes) => SizeHint::with_exact(bytes),
+            Length::Chunked | Length::Stream => SizeHint::default(),
+        }
+    }
+}
