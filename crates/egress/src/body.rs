@@ -66,15 +66,17 @@ impl Decoder {
         loop {
             match self.0 {
                 State::Ended => return Ok(Piece::End),
-                State::Data { left: 0, chunked } => {
-                    self.0 = if chunked { State::Gap } else { State::Ended };
-                }
+                State::Data { left: 0, .. } => self.0 = State::Gap,
                 State::Data { .. } if buffer.is_empty() => return Ok(Piece::More),
                 State::Data { left, chunked } => {
                     let now =
                         usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
                     let left = left.saturating_sub(u64::try_from(now).unwrap_or(u64::MAX));
-                    self.0 = State::Data { left, chunked };
+                    // Whoever knows the length does not ask again for the end.
+                    self.0 = match (left, chunked) {
+                        (0, false) => State::Ended,
+                        _ => State::Data { left, chunked },
+                    };
                     return Ok(Piece::Data(buffer.split_to(now).freeze()));
                 }
                 State::Gap => match buffer.get(..2) {

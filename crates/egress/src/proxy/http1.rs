@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::{
     io::{AsyncWriteExt as _, WriteHalf},
+    sync::oneshot,
     time::timeout,
 };
 
@@ -128,13 +129,13 @@ impl Connection {
         let (method, persists, continues) = (head.method.clone(), head.persists, head.continues);
         let (body, lent) = Incoming::new(reader, head.length);
         let answering = Box::pin(answer(&leg, Ok(head), body.boxed_unsync()));
-        let Some((reply, mut lent)) = wait(answering, lent, &mut write, continues).await else {
+        let Some((reply, mut waiting)) = wait(answering, lent, &mut write, continues).await else {
             return Next::Nothing;
         };
         let response = match reply {
             Reply::Response(response) => response,
             Reply::Switch(switch) => {
-                let Some(reader) = lent.reader().await else {
+                let Some(reader) = waiting.into_reader().await else {
                     return Next::Nothing;
                 };
                 let head = (StatusCode::SWITCHING_PROTOCOLS, switch.fields());
@@ -147,11 +148,15 @@ impl Connection {
                 return Next::Nothing;
             }
         };
-        if !write_response(&mut write, response, &method, persists).await || !persists {
+        let written = tokio::select! {
+            written = write_response(&mut write, response, &method, persists) => written,
+            () = waiting.hangup() => return Next::Nothing,
+        };
+        if !written || !persists {
             return Next::Nothing;
         }
         // A body that was not read to its end is in the way of another request.
-        match lent.reader().await {
+        match waiting.into_reader().await {
             Some(reader) => Next::Request(Box::new(Self { reader, write, leg })),
             None => Next::Nothing,
         }
@@ -181,17 +186,31 @@ async fn refuse(leg: &Leg, target: Target, denial: Denial) -> http::Response<sup
 /// The reader that a body has, and where it comes back.
 struct Waiting {
     reader: Option<Reader>,
-    lent: Lent,
+    back: oneshot::Receiver<Reader>,
     gone: bool,
 }
 
 impl Waiting {
     /// The reader, if the body was read to its end.
-    async fn reader(&mut self) -> Option<Reader> {
-        match self.reader.take() {
-            Some(reader) => Some(reader),
-            None if self.gone => None,
-            None => timeout(IDLE_TIMEOUT, &mut self.lent.back).await.ok()?.ok(),
+    async fn reader(&mut self) -> Option<&mut Reader> {
+        if self.reader.is_none() && !self.gone {
+            self.reader = (&mut self.back).await.ok();
+            self.gone = self.reader.is_none();
+        }
+        self.reader.as_mut()
+    }
+
+    /// The same, for good.
+    async fn into_reader(mut self) -> Option<Reader> {
+        timeout(IDLE_TIMEOUT, self.reader()).await.ok()??;
+        self.reader
+    }
+
+    /// Ends when the client hangs up.
+    async fn hangup(&mut self) {
+        match self.reader().await {
+            Some(reader) => reader.hangup().await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -203,34 +222,24 @@ async fn wait(
     write: &mut WriteHalf<Io>,
     mut continues: bool,
 ) -> Option<(Reply, Waiting)> {
+    let mut wanted = lent.wanted;
     let mut waiting = Waiting {
         reader: None,
-        lent,
+        back: lent.back,
         gone: false,
     };
     loop {
-        let hungry = waiting.reader.is_none() && !waiting.gone;
         tokio::select! {
             biased;
             reply = &mut answering => return Some((reply, waiting)),
-            wanted = &mut waiting.lent.wanted, if continues => {
+            wanted = &mut wanted, if continues => {
                 continues = false;
-                if wanted.is_ok() && write_head(write, (StatusCode::CONTINUE, HeaderMap::new())).await.is_err() {
+                let go_on = (StatusCode::CONTINUE, HeaderMap::new());
+                if wanted.is_ok() && write_head(write, go_on).await.is_err() {
                     return None;
                 }
             }
-            back = &mut waiting.lent.back, if hungry => match back {
-                Ok(reader) => waiting.reader = Some(reader),
-                Err(_) => waiting.gone = true,
-            },
-            () = hangup(&mut waiting.reader), if waiting.reader.is_some() => return None,
+            () = waiting.hangup() => return None,
         }
-    }
-}
-
-async fn hangup(reader: &mut Option<Reader>) {
-    match reader {
-        Some(reader) => reader.hangup().await,
-        None => std::future::pending().await,
     }
 }

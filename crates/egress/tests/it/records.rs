@@ -1,0 +1,123 @@
+//! Nothing is sent without a record.
+
+use std::{net::SocketAddr, sync::atomic::Ordering};
+
+use casemate_egress::{Code, Entry, limits::MAX_CONNECTIONS};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::{
+    client::{ask, config, is_closed, tls, tunnel},
+    upstream::{Manner, Roots, Upstream},
+    world::{Rule, World},
+};
+
+/// R08, I1: when records cannot be written, nothing is sent.
+#[tokio::test]
+async fn no_record_no_request() {
+    let roots = Roots::new();
+    let upstream = Upstream::tls(roots.server(&["good.test"], &[], |_| {}), Manner::Echo).await;
+    let world = World::new(&roots.pem, Vec::new());
+    world.allow("good.test", Rule::local(upstream.port));
+    world.records.is_down.store(true, Ordering::Relaxed);
+    let authority = format!("good.test:{}", upstream.port);
+    let stream = tunnel(world.connect(), &authority).await;
+    let mut stream = tls(stream, "good.test", config(&world.proxy, &[]))
+        .await
+        .unwrap();
+    let answer = ask(
+        &mut stream,
+        format!("GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+    )
+    .await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (503, Some("record_unavailable"))
+    );
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// R02: an agent has so many connections and no more; each that is refused is recorded.
+#[tokio::test]
+async fn connections_are_bounded() {
+    let world = World::new(&Roots::new().pem, Vec::new());
+    let mut open = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        open.push(world.connect());
+    }
+    while world.proxy.connections() < MAX_CONNECTIONS {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_closed(&mut world.connect()).await);
+    assert!(is_closed(&mut world.connect_to("198.18.0.1:443".parse().unwrap())).await);
+    assert_eq!(world.records(2).await[1].entry, Entry::Transparent);
+    assert_eq!(
+        world.records(2).await[0].stage,
+        casemate_egress::Stage::Denied(Code::TooMany)
+    );
+    drop(open.pop());
+    while world.proxy.connections() == MAX_CONNECTIONS {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        ask(
+            &mut world.connect(),
+            "CONNECT evil.test:443 HTTP/1.1\r\n\r\n"
+        )
+        .await
+        .status,
+        403
+    );
+}
+
+/// R01, T02: slow heads and slow hellos end. Time is the test's.
+#[tokio::test(start_paused = true)]
+async fn slow_clients_are_not_waited_for() {
+    let world = World::new(&Roots::new().pem, Vec::new());
+    world.allow("good.test", Rule::public());
+    // A head that never ends.
+    let answer = ask(&mut world.connect(), "GET / HT").await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (504, Some("timeout"))
+    );
+    // A hello that never ends.
+    let mut stream = tunnel(world.connect(), "good.test:443").await;
+    stream.write_all(&[22, 3, 1]).await.unwrap();
+    assert!(is_closed(&mut stream).await);
+    // Nothing at all where a hello should be.
+    let mut stream = world.connect_to(SocketAddr::from(([8, 8, 8, 8], 443)));
+    assert!(is_closed(&mut stream).await);
+    // Nothing at all where a request should be is no decision.
+    assert!(is_closed(&mut world.connect()).await);
+    let codes: Vec<_> = world
+        .records(3)
+        .await
+        .iter()
+        .map(|record| record.stage)
+        .collect();
+    assert_eq!(
+        codes,
+        [Code::Timeout, Code::HelloTimeout, Code::HelloTimeout].map(casemate_egress::Stage::Denied)
+    );
+}
+
+/// The proxy is nobody's destination.
+#[tokio::test]
+async fn the_proxy_does_not_connect_to_itself() {
+    let own: SocketAddr = "127.0.0.1:3128".parse().unwrap();
+    let world = World::with(&Roots::new().pem, Vec::new(), [own].into());
+    world.allow(
+        "good.test",
+        Rule {
+            plaintext: true,
+            ..Rule::local(3128)
+        },
+    );
+    let answer = ask(
+        &mut world.connect(),
+        "GET http://good.test:3128/ HTTP/1.1\r\nHost: good.test:3128\r\n\r\n",
+    )
+    .await;
+    assert_eq!(answer.code().as_deref(), Some("addr_self"));
+    assert_eq!(world.denied().await, Code::AddrSelf);
+}
