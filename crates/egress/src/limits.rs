@@ -24,6 +24,11 @@ pub const READ_BYTES: usize = 16 << 10;
 /// Bytes of a body that may be held to be judged whole, whatever a judge asks for.
 pub const MAX_JUDGED_BODY_BYTES: usize = 4 << 20;
 
+/// Bytes of a refused request that are read and forgotten, so that its client reads the answer.
+pub const LINGER_BYTES: usize = 1 << 20;
+/// How long that may take.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bytes of a ClientHello with its records.
 pub const MAX_HELLO_BYTES: usize = 32 << 10;
 /// Records that a ClientHello may be spread over.

@@ -15,7 +15,7 @@ use tokio::{
 use self::write::{write_head, write_response};
 use super::{
     exchange::{Leg, answer},
-    incoming::{Incoming, Lent, Reader},
+    incoming::{Incoming, Lent, Reader, Returned},
     reply::{Reply, empty, refusal},
     stream::Io,
     tunnel,
@@ -135,7 +135,11 @@ impl Connection {
         let response = match reply {
             Reply::Response(response) => response,
             Reply::Switch(switch) => {
-                let Some(reader) = waiting.into_reader().await else {
+                let Some(Returned {
+                    reader,
+                    at_end: true,
+                }) = waiting.into_returned().await
+                else {
                     return Next::Nothing;
                 };
                 let head = (StatusCode::SWITCHING_PROTOCOLS, switch.fields());
@@ -152,13 +156,21 @@ impl Connection {
             written = write_response(&mut write, response, &method, persists) => written,
             () = waiting.hangup() => return Next::Nothing,
         };
-        if !written || !persists {
-            return Next::Nothing;
-        }
-        // A body that was not read to its end is in the way of another request.
-        match waiting.into_reader().await {
-            Some(reader) => Next::Request(Box::new(Self { reader, write, leg })),
-            None => Next::Nothing,
+        match waiting.into_returned().await {
+            Some(Returned {
+                reader,
+                at_end: true,
+            }) if written && persists => Next::Request(Box::new(Self { reader, write, leg })),
+            // A body that was not read to its end is in the way of another request.
+            Some(Returned {
+                reader,
+                at_end: false,
+            }) if written => {
+                let _ = timeout(IDLE_TIMEOUT, write.shutdown()).await;
+                reader.linger().await;
+                Next::Nothing
+            }
+            _ => Next::Nothing,
         }
     }
 
@@ -166,6 +178,7 @@ impl Connection {
     async fn finish(mut self, reply: Reply, method: &Method) -> Next {
         if let Reply::Response(response) = reply {
             write_response(&mut self.write, response, method, false).await;
+            self.reader.linger().await;
         }
         Next::Nothing
     }
@@ -185,32 +198,33 @@ async fn refuse(leg: &Leg, target: Target, denial: Denial) -> http::Response<sup
 
 /// The reader that a body has, and where it comes back.
 struct Waiting {
-    reader: Option<Reader>,
-    back: oneshot::Receiver<Reader>,
-    gone: bool,
+    returned: Option<Returned>,
+    back: oneshot::Receiver<Returned>,
 }
 
 impl Waiting {
-    /// The reader, if the body was read to its end.
-    async fn reader(&mut self) -> Option<&mut Reader> {
-        if self.reader.is_none() && !self.gone {
-            self.reader = (&mut self.back).await.ok();
-            self.gone = self.reader.is_none();
+    /// The reader, when the body was read or given up.
+    async fn returned(&mut self) -> Option<&mut Returned> {
+        if self.returned.is_none() {
+            self.returned = (&mut self.back).await.ok();
         }
-        self.reader.as_mut()
+        self.returned.as_mut()
     }
 
     /// The same, for good.
-    async fn into_reader(mut self) -> Option<Reader> {
-        timeout(IDLE_TIMEOUT, self.reader()).await.ok()??;
-        self.reader
+    async fn into_returned(mut self) -> Option<Returned> {
+        timeout(IDLE_TIMEOUT, self.returned()).await.ok()??;
+        self.returned
     }
 
-    /// Ends when the client hangs up.
+    /// Ends when the client hangs up. As long as it sends a body, that is the body's to see.
     async fn hangup(&mut self) {
-        match self.reader().await {
-            Some(reader) => reader.hangup().await,
-            None => std::future::pending().await,
+        match self.returned().await {
+            Some(Returned {
+                reader,
+                at_end: true,
+            }) => reader.hangup().await,
+            _ => std::future::pending().await,
         }
     }
 }
@@ -224,9 +238,8 @@ async fn wait(
 ) -> Option<(Reply, Waiting)> {
     let mut wanted = lent.wanted;
     let mut waiting = Waiting {
-        reader: None,
+        returned: None,
         back: lent.back,
-        gone: false,
     };
     loop {
         tokio::select! {

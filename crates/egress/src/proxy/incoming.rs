@@ -11,6 +11,7 @@ use http_body::{Frame, SizeHint};
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt as _, ReadBuf, ReadHalf},
     sync::oneshot,
+    time::timeout,
 };
 
 use super::{reply::BodyError, stream::Io};
@@ -18,7 +19,7 @@ use crate::{
     Code,
     body::{Decoder, Piece},
     head::{Length, Scan},
-    limits::{MAX_HEAD_BYTES, READ_BYTES},
+    limits::{LINGER_BYTES, LINGER_TIMEOUT, MAX_HEAD_BYTES, READ_BYTES},
 };
 
 /// The reading half, with what was read and not taken.
@@ -70,6 +71,20 @@ impl Reader {
         std::future::pending::<()>().await;
     }
 
+    /// Reads and forgets what the client still sends, within limits: it would not read its answer if it were cut off.
+    pub(crate) async fn linger(mut self) {
+        let forgotten = async {
+            let mut left = LINGER_BYTES;
+            self.buffer.clear();
+            while left > 0 && matches!(self.fill().await, Ok(1..)) {
+                left = left.saturating_sub(self.buffer.len());
+                self.buffer.clear();
+            }
+        };
+        // Whoever is not done by then is cut off.
+        let _ = timeout(LINGER_TIMEOUT, forgotten).await;
+    }
+
     async fn fill(&mut self) -> io::Result<usize> {
         self.buffer.reserve(READ_BYTES);
         self.half.read_buf(&mut self.buffer).await
@@ -89,14 +104,21 @@ pub(crate) struct Incoming {
     reader: Option<Reader>,
     decoder: Decoder,
     length: Length,
-    back: Option<oneshot::Sender<Reader>>,
+    back: Option<oneshot::Sender<Returned>>,
     wanted: Option<oneshot::Sender<()>>,
+}
+
+/// A reader that a body was read from.
+pub(crate) struct Returned {
+    pub(crate) reader: Reader,
+    /// Whether what comes next is another request, and not the rest of this body.
+    pub(crate) at_end: bool,
 }
 
 /// Where a connection hears of a body that it lent its reader to.
 pub(crate) struct Lent {
-    /// The reader, at the end of the body. Never, if the body was given up before.
-    pub(crate) back: oneshot::Receiver<Reader>,
+    /// The reader, at the end of the body or when it was given up.
+    pub(crate) back: oneshot::Receiver<Returned>,
     /// When the first byte is asked for.
     pub(crate) wanted: oneshot::Receiver<()>,
 }
@@ -127,8 +149,15 @@ impl Incoming {
     fn give_back(&mut self) {
         if let (Some(reader), Some(back)) = (self.reader.take(), self.back.take()) {
             // A connection that is gone needs no reader.
-            drop(back.send(reader));
+            let at_end = self.decoder.has_ended();
+            drop(back.send(Returned { reader, at_end }));
         }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
