@@ -162,6 +162,7 @@ impl Head {
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let path = Path::parse(path)?;
         let length = match (ended, length_of(&said, Version::HTTP_2)?) {
+            (true, Length::Bytes(1..)) => return Err(Code::Framing),
             (true, _) => Length::Nothing,
             (false, Length::Nothing) => Length::Stream,
             (false, length) => length,

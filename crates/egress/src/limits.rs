@@ -57,6 +57,8 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(1);
 pub const MAX_STREAMS: u32 = 100;
 /// Streams that a client may open and reset before we have looked at them (CVE-2023-44487).
 pub const MAX_RESETS: usize = 32;
+/// Requests that a client may give up before they are answered, on one connection of HTTP/2.
+pub const MAX_CANCELLED: usize = 100;
 /// Bytes of a header list of HTTP/2.
 pub const MAX_HEADER_LIST_BYTES: u32 = 32 << 10;
 /// Bytes of one stream that are on their way.

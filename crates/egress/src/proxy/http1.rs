@@ -15,7 +15,7 @@ use tokio::{
 use self::write::{write_head, write_response};
 use super::{
     exchange::{Leg, answer},
-    incoming::{Incoming, Lent, Reader, Returned},
+    incoming::{Incoming, Lent, Reader, Returned, Watch},
     reply::{Reply, empty, refusal},
     stream::Io,
     tunnel,
@@ -200,6 +200,7 @@ async fn refuse(leg: &Leg, target: Target, denial: Denial) -> http::Response<sup
 struct Waiting {
     returned: Option<Returned>,
     back: oneshot::Receiver<Returned>,
+    watch: Watch,
 }
 
 impl Waiting {
@@ -217,9 +218,15 @@ impl Waiting {
         self.returned
     }
 
-    /// Ends when the client hangs up. As long as it sends a body, that is the body's to see.
+    /// Ends when the client hangs up. While its body is read, that is the body's to see.
     async fn hangup(&mut self) {
-        match self.returned().await {
+        if self.returned.is_none() {
+            tokio::select! {
+                () = self.watch.hangup() => return,
+                back = &mut self.back => self.returned = back.ok(),
+            }
+        }
+        match &mut self.returned {
             Some(Returned {
                 reader,
                 at_end: true,
@@ -240,6 +247,7 @@ async fn wait(
     let mut waiting = Waiting {
         returned: None,
         back: lent.back,
+        watch: lent.watch,
     };
     loop {
         tokio::select! {

@@ -1,12 +1,20 @@
 //! The client's side of HTTP/2: each stream is a request of its own.
 
-use std::{convert::Infallible, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Notify;
 
 use super::{
     exchange::{Leg, answer},
@@ -17,16 +25,41 @@ use crate::{
     Code,
     head::Head,
     limits::{
-        CONNECTION_WINDOW_BYTES, IDLE_TIMEOUT, MAX_HEADER_LIST_BYTES, MAX_RESETS, MAX_STREAMS,
-        STREAM_WINDOW_BYTES,
+        CONNECTION_WINDOW_BYTES, IDLE_TIMEOUT, MAX_CANCELLED, MAX_HEADER_LIST_BYTES, MAX_RESETS,
+        MAX_STREAMS, STREAM_WINDOW_BYTES,
     },
 };
 
+/// Counts requests that were given up before they were answered: each has cost us more than its client.
+#[derive(Default)]
+struct Cancelled {
+    count: AtomicUsize,
+    too_many: Notify,
+}
+
+/// One request that is not answered yet.
+struct Unanswered<'a>(&'a Cancelled);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.0.count.fetch_add(1, Ordering::Relaxed) >= MAX_CANCELLED {
+            self.0.too_many.notify_one();
+        }
+    }
+}
+
 /// Serves one connection until it ends.
 pub(crate) async fn serve(stream: impl Duplex + 'static, leg: Arc<Leg>) {
+    let cancelled = Arc::new(Cancelled::default());
+    let (requests, counted) = (Arc::clone(&leg), Arc::clone(&cancelled));
     let service = service_fn(move |request| {
-        let leg = Arc::clone(&leg);
-        async move { Ok::<_, Infallible>(stream_of(&leg, request).await) }
+        let (leg, cancelled) = (Arc::clone(&requests), Arc::clone(&counted));
+        async move {
+            let unanswered = Unanswered(&cancelled);
+            let response = stream_of(&leg, request).await;
+            std::mem::forget(unanswered);
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -40,8 +73,16 @@ pub(crate) async fn serve(stream: impl Duplex + 'static, leg: Arc<Leg>) {
         .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
         .keep_alive_interval(IDLE_TIMEOUT)
         .auto_date_header(false);
-    // Why a connection broke is its client's to say.
-    let _ = pin!(builder.serve_connection(TokioIo::new(stream), service)).await;
+    let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        // Why a connection broke is its client's to say.
+        _ = connection => {}
+        () = cancelled.too_many.notified() => {
+            if let Some(mut draft) = leg.draft() {
+                draft.deny(&Code::TooMany.into()).await;
+            }
+        }
+    }
 }
 
 /// Answers one stream.

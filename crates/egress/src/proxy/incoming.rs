@@ -1,8 +1,10 @@
 //! The reading half of a client's connection of HTTP/1.1, and bodies out of it.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -63,12 +65,16 @@ impl Reader {
 
     /// Ends when the client hangs up. What it sends meanwhile is kept, as far as there is room.
     pub(crate) async fn hangup(&mut self) {
+        poll_fn(|context| self.poll_hangup(context)).await;
+    }
+
+    fn poll_hangup(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.buffer.len() < MAX_HEAD_BYTES {
-            if !matches!(self.fill().await, Ok(1..)) {
-                return;
+            if !matches!(ready!(self.poll_fill(context)), Ok(1..)) {
+                return Poll::Ready(());
             }
         }
-        std::future::pending::<()>().await;
+        Poll::Pending
     }
 
     /// Reads and forgets what the client still sends, within limits: it would not read its answer if it were cut off.
@@ -101,11 +107,31 @@ impl Reader {
 
 /// A body that is read as it is asked for. At its end the reader goes back to the connection.
 pub(crate) struct Incoming {
+    /// Where the reader is until the first byte is asked for.
+    slot: Slot,
     reader: Option<Reader>,
     decoder: Decoder,
     length: Length,
     back: Option<oneshot::Sender<Returned>>,
     wanted: Option<oneshot::Sender<()>>,
+}
+
+/// A reader that a body will take, and that somebody else watches until then.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Reader>>>);
+
+impl Slot {
+    fn take(&self) -> Option<Reader> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Ends when the client hangs up while the reader is here.
+    fn poll_hangup(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reader) => reader.poll_hangup(context),
+            None => Poll::Pending,
+        }
+    }
 }
 
 /// A reader that a body was read from.
@@ -121,14 +147,27 @@ pub(crate) struct Lent {
     pub(crate) back: oneshot::Receiver<Returned>,
     /// When the first byte is asked for.
     pub(crate) wanted: oneshot::Receiver<()>,
+    /// Where it sees that the client hangs up before that.
+    pub(crate) watch: Watch,
+}
+
+/// Sees that a client hangs up before its body is asked for.
+pub(crate) struct Watch(Slot);
+
+impl Watch {
+    pub(crate) async fn hangup(&self) {
+        poll_fn(|context| self.0.poll_hangup(context)).await;
+    }
 }
 
 impl Incoming {
     pub(crate) fn new(reader: Reader, length: Length) -> (Self, Lent) {
         let (back, back_end) = oneshot::channel();
         let (wanted, wanted_end) = oneshot::channel();
+        let slot = Slot(Arc::new(Mutex::new(Some(reader))));
         let mut body = Self {
-            reader: Some(reader),
+            slot: slot.clone(),
+            reader: None,
             decoder: Decoder::new(length),
             length,
             back: Some(back),
@@ -142,12 +181,14 @@ impl Incoming {
             Lent {
                 back: back_end,
                 wanted: wanted_end,
+                watch: Watch(slot),
             },
         )
     }
 
     fn give_back(&mut self) {
-        if let (Some(reader), Some(back)) = (self.reader.take(), self.back.take()) {
+        let reader = self.reader.take().or_else(|| self.slot.take());
+        if let (Some(reader), Some(back)) = (reader, self.back.take()) {
             // A connection that is gone needs no reader.
             let at_end = self.decoder.has_ended();
             drop(back.send(Returned { reader, at_end }));
@@ -173,6 +214,7 @@ impl http_body::Body for Incoming {
         if let Some(wanted) = this.wanted.take() {
             // The connection may have no use for it.
             let _ = wanted.send(());
+            this.reader = this.slot.take();
         }
         loop {
             let Some(reader) = &mut this.reader else {
@@ -196,7 +238,7 @@ impl http_body::Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.reader.is_none()
+        self.decoder.has_ended()
     }
 
     fn size_hint(&self) -> SizeHint {

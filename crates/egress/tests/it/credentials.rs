@@ -120,7 +120,7 @@ async fn refused(world: &World, upstream: &Upstream, what: &str) {
     );
 }
 
-/// C02, R09: no credential, no request.
+/// C02: no credential, no request.
 #[tokio::test]
 async fn without_its_credential_nothing_is_sent() {
     for (error, code) in [

@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod abuse;
 mod bodies;
 mod client;
 mod corpus;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::atomic::Ordering};
 
-use casemate_egress::{Code, Entry, limits::MAX_CONNECTIONS};
+use casemate_egress::{Code, Entry, Stage, limits::MAX_CONNECTIONS};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     world::{Rule, World},
 };
 
-/// R08, I1: when records cannot be written, nothing is sent.
+/// I1: when records cannot be written, nothing is sent.
 #[tokio::test]
 async fn no_record_no_request() {
     let roots = Roots::new();
@@ -36,7 +36,7 @@ async fn no_record_no_request() {
     assert_eq!(upstream.requests(), 0);
 }
 
-/// R02: an agent has so many connections and no more; each that is refused is recorded.
+/// An agent has so many connections and no more; each that is refused is recorded.
 #[tokio::test]
 async fn connections_are_bounded() {
     let world = World::new(&Roots::new().pem, Vec::new());
@@ -52,7 +52,7 @@ async fn connections_are_bounded() {
     assert_eq!(world.records(2).await[1].entry, Entry::Transparent);
     assert_eq!(
         world.records(2).await[0].stage,
-        casemate_egress::Stage::Denied(Code::TooMany)
+        Stage::Denied(Code::TooMany)
     );
     drop(open.pop());
     while world.proxy.connections() == MAX_CONNECTIONS {
@@ -69,7 +69,7 @@ async fn connections_are_bounded() {
     );
 }
 
-/// R01, T02: slow heads and slow hellos end. Time is the test's.
+/// T02: slow heads and slow hellos end. Time is the test's.
 #[tokio::test(start_paused = true)]
 async fn slow_clients_are_not_waited_for() {
     let world = World::new(&Roots::new().pem, Vec::new());
@@ -97,7 +97,7 @@ async fn slow_clients_are_not_waited_for() {
         .collect();
     assert_eq!(
         codes,
-        [Code::Timeout, Code::HelloTimeout, Code::HelloTimeout].map(casemate_egress::Stage::Denied)
+        [Code::Timeout, Code::HelloTimeout, Code::HelloTimeout].map(Stage::Denied)
     );
 }
 
@@ -120,4 +120,56 @@ async fn the_proxy_does_not_connect_to_itself() {
     .await;
     assert_eq!(answer.code().as_deref(), Some("addr_self"));
     assert_eq!(world.denied().await, Code::AddrSelf);
+}
+
+/// I1: whoever is silent, at whatever step, nothing is sent; and there is one record when the client gives up.
+#[tokio::test]
+async fn silence_at_any_step_sends_nothing() {
+    for silent in 0..4 {
+        let roots = Roots::new();
+        let upstream = Upstream::tls(roots.server(&["good.test"], &[], |_| {}), Manner::Echo).await;
+        let world = World::new(&roots.pem, Vec::new());
+        let credential = Some("key".to_owned());
+        world.allow(
+            "good.test",
+            Rule {
+                credential,
+                ..Rule::local(upstream.port)
+            },
+        );
+        let step = match silent {
+            0 => &world.addresses.silent,
+            1 => &world.credentials.silent,
+            2 => &world.records.silent,
+            _ => {
+                world.rules.change("good.test", |rule| {
+                    rule.delay = Some(std::sync::Arc::default())
+                });
+                &std::sync::atomic::AtomicBool::new(false)
+            }
+        };
+        step.store(true, Ordering::Relaxed);
+        let authority = format!("good.test:{}", upstream.port);
+        let stream = tunnel(world.connect(), &authority).await;
+        let mut stream = tls(stream, "good.test", config(&world.proxy, &[]))
+            .await
+            .unwrap();
+        let request =
+            format!("POST / HTTP/1.1\r\nHost: {authority}\r\nContent-Length: 2\r\n\r\nhi");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        while step.load(Ordering::Relaxed) && silent < 3
+            || world.rules.judged.lock().unwrap().is_empty()
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        drop(stream);
+        let stage = world.records(1).await[0].stage;
+        // Whether a record was written that was given up, nobody knows; it was not sent.
+        let gone = [
+            Stage::Denied(Code::ClientGone),
+            Stage::Ended(Some(Code::ClientGone)),
+        ];
+        assert!(gone.contains(&stage), "{silent}: {stage:?}");
+        assert_eq!(upstream.requests(), 0, "{silent}");
+    }
 }

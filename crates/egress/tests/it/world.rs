@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -158,6 +158,8 @@ impl Judge for Rules {
 pub(crate) struct Addresses {
     pub(crate) known: Mutex<BTreeMap<String, Vec<IpAddr>>>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// Whether the next question is never answered.
+    pub(crate) silent: AtomicBool,
 }
 
 impl Resolver for Addresses {
@@ -166,6 +168,7 @@ impl Resolver for Addresses {
         let known = self.known.lock().unwrap().get(name.as_str()).cloned();
         let known = known.unwrap_or_else(|| vec![IpAddr::from([127, 0, 0, 1])]);
         Box::pin(async move {
+            silence(&self.silent).await;
             if known.is_empty() {
                 Err(ResolveError)
             } else {
@@ -181,6 +184,7 @@ pub(crate) struct Credentials {
     pub(crate) rendered: AtomicUsize,
     pub(crate) refuses: Mutex<Option<InjectError>>,
     pub(crate) secret: Mutex<String>,
+    pub(crate) silent: AtomicBool,
 }
 
 impl Injector for Credentials {
@@ -191,6 +195,7 @@ impl Injector for Credentials {
     ) -> Pending<'a, Result<Injection, InjectError>> {
         Box::pin(async move {
             self.rendered.fetch_add(1, Ordering::Relaxed);
+            silence(&self.silent).await;
             if let Some(error) = *self.refuses.lock().unwrap() {
                 return Err(error);
             }
@@ -269,16 +274,25 @@ impl Filter for Replace {
     }
 }
 
+/// Never ends, the first time.
+async fn silence(silent: &AtomicBool) {
+    if silent.swap(false, Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
 /// Records in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     pub(crate) all: Mutex<Vec<Record>>,
-    pub(crate) is_down: std::sync::atomic::AtomicBool,
+    pub(crate) is_down: AtomicBool,
+    pub(crate) silent: AtomicBool,
 }
 
 impl Recorder for Records {
     fn record<'a>(&'a self, record: &'a Record) -> Pending<'a, Result<(), RecordError>> {
         Box::pin(async move {
+            silence(&self.silent).await;
             if self.is_down.load(Ordering::Relaxed) {
                 return Err(RecordError);
             }

@@ -25,7 +25,6 @@ pub(super) struct Answer {
     response: Response<Incoming>,
     filter: Option<Box<dyn Filter>>,
     allowance: Allowance,
-    facts: Facts,
     link: Option<Borrowed>,
 }
 
@@ -83,7 +82,6 @@ impl Ready {
             response,
             filter,
             allowance,
-            facts,
             link,
         })
     }
@@ -109,7 +107,6 @@ impl Answer {
             response,
             filter,
             allowance,
-            facts,
             link,
         } = self;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -117,7 +114,6 @@ impl Answer {
             let switch = Switch::new(inner, response, filter, allowance, draft);
             return Reply::Switch(Box::new(switch));
         }
-        let _ = facts;
         let (parts, body) = response.into_parts();
         let body = Answered::new(body, filter, &leg.inner, allowance, draft, link);
         Reply::Response(Response::from_parts(parts, body.boxed_unsync()))
