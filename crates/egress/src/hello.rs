@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(address.server_name, None);
     }
 
-    /// T12: what is not TLS is known by its first bytes.
+    /// What is not TLS is known by its first bytes. (T12)
     #[test]
     fn other_protocols_are_refused_at_once() {
         for bytes in [
@@ -314,7 +314,7 @@ mod tests {
     }
 
     proptest! {
-        /// T01 to T03: however it comes, in records or segments, it says the same; before its end it says nothing.
+        /// However it comes, in records or segments, it says the same; before its end it says nothing. (T01 to T03)
         #[test]
         fn any_splitting_gives_the_same_hello(sizes in prop::collection::vec(1usize..40, 0..20)) {
             let message = message("good.test", &[b"http/1.1"]);

@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// A06, A17, N04, N06 to N11: spellings that some program reads as another host.
+    /// Spellings that some program reads as another host. (A06, A17, N04, N06 to N11)
     #[test]
     fn odd_spellings_are_refused() {
         for number in [

@@ -78,7 +78,7 @@ impl Pins {
 mod tests {
     use super::*;
 
-    /// D12: an address never becomes another name's, and the room ends.
+    /// An address never becomes another name's, and the room ends. (D12)
     #[test]
     fn addresses_are_never_given_twice() {
         let pins = Pins::new("198.18.0.0/29".parse().unwrap()).unwrap();

@@ -94,7 +94,7 @@ fn metadata_services_are_refused_even_when_pinned() {
     }
 }
 
-/// R109, A08, A11 to A16: an address inside an address is judged as what it is.
+/// R109: an address inside an address is judged as what it is. (A08, A11 to A16)
 #[test]
 fn embedded_addresses_are_judged_as_ipv4() {
     let private = [
@@ -156,7 +156,7 @@ fn an_operators_translator_is_looked_through() {
     assert_eq!(Nat64::new("10.0.0.0/8".parse().unwrap()), Err(Nat64Error));
 }
 
-/// A20: a private address needs the class and the pin, each alone is not enough.
+/// A private address needs the class and the pin, each alone is not enough. (A20)
 #[test]
 fn private_addresses_need_an_internal_class_and_a_pin() {
     let address = ["10.1.2.3".parse().unwrap()];
@@ -177,7 +177,7 @@ fn private_addresses_need_an_internal_class_and_a_pin() {
     }
 }
 
-/// A22: one bad address among good ones refuses the whole answer, wherever it stands.
+/// One bad address among good ones refuses the whole answer, wherever it stands. (A22)
 #[test]
 fn mixed_answers_are_refused() {
     let (good, bad) = ("8.8.8.8".parse().unwrap(), "10.0.0.1".parse().unwrap());

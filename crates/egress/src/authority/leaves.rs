@@ -148,7 +148,7 @@ mod tests {
         Ok(())
     }
 
-    /// T21: one agent's authority means nothing to another.
+    /// One agent's authority means nothing to another. (T21)
     #[test]
     fn certificates_are_good_for_their_agent_only() {
         let (ours, theirs) = (leaves(&["good.test"]), leaves(&["good.test"]));
@@ -159,7 +159,7 @@ mod tests {
         assert!(handshake(&ours, "good.test", theirs.authority.certificate(), NOW).is_err());
     }
 
-    /// T23: nor can it vouch for names outside the allowlist, for addresses, or after its time.
+    /// Nor can it vouch for names outside the allowlist, for addresses, or after its time. (T23)
     #[test]
     fn an_authority_vouches_for_its_names_and_its_time_only() {
         let ours = leaves(&["good.test"]);
@@ -173,7 +173,7 @@ mod tests {
         assert!(handshake(&ours, "good.test", root, NOW - 400_000).is_err());
     }
 
-    /// T22: memory stays the same, however many names are asked for, and what is in use stays.
+    /// Memory stays the same, however many names are asked for, and what is in use stays. (T22)
     #[test]
     fn leaves_are_bounded() {
         let leaves = leaves(&["good.test"]);

@@ -19,7 +19,7 @@ fn post(fields: &str) -> Result<Head, Code> {
     ))
 }
 
-/// H01 to H03: two readers must not find two ends.
+/// Two readers must not find two ends. (H01 to H03)
 #[test]
 fn a_length_that_could_be_two_is_refused() {
     for fields in [
@@ -67,7 +67,7 @@ fn a_length_that_could_be_two_is_refused() {
     );
 }
 
-/// H04, H06, H07: lines, `Host`, and a target that says something else.
+/// Lines, `Host`, and a target that says something else. (H04, H06, H07)
 #[test]
 fn odd_request_lines_and_hosts_are_refused() {
     for text in [
@@ -115,7 +115,7 @@ fn odd_request_lines_and_hosts_are_refused() {
     assert!(head("CONNECT good.test:443 HTTP/1.0\r\n\r\n").is_ok());
 }
 
-/// H17, H18: methods that are not forwarded, and fields that hide one.
+/// Methods that are not forwarded, and fields that hide one. (H17, H18)
 #[test]
 fn methods_are_a_closed_list() {
     for method in [
@@ -137,7 +137,7 @@ fn methods_are_a_closed_list() {
     }
 }
 
-/// H11 to H14: nothing may be taken out, expected or upgraded to that we do not know.
+/// Nothing may be taken out, expected or upgraded to that we do not know. (H11 to H14)
 #[test]
 fn connection_expect_and_upgrade_are_closed_lists() {
     for nominated in [
@@ -189,7 +189,7 @@ fn connection_expect_and_upgrade_are_closed_lists() {
     );
 }
 
-/// H20, H22: one spelling for each path.
+/// One spelling for each path. (H20, H22)
 #[test]
 fn ambiguous_paths_are_refused() {
     for path in [
@@ -260,7 +260,7 @@ fn ambiguous_paths_are_refused() {
     }
 }
 
-/// H21: large heads end early.
+/// Large heads end early. (H21)
 #[test]
 fn large_heads_are_refused_before_they_end() {
     let line = format!("GET /{}", "a".repeat(crate::limits::MAX_REQUEST_LINE_BYTES));

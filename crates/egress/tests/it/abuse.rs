@@ -114,7 +114,7 @@ impl Raw {
     }
 }
 
-/// X03, X04: malformed streams never become requests.
+/// Malformed streams never become requests. (X03, X04)
 #[tokio::test]
 async fn malformed_streams_are_never_requests() {
     let good: &[(&str, &str)] = &[(":method", "GET"), (":scheme", "https"), (":path", "/")];
@@ -253,7 +253,7 @@ async fn a_well_formed_stream_is_a_request() {
     assert_eq!(raw.upstream.requests(), 1);
 }
 
-/// X07: requests that are given up at once end the connection before they are many.
+/// Requests that are given up at once end the connection before they are many. (X07)
 #[tokio::test]
 async fn rapid_resets_end_the_connection() {
     let mut raw = start().await;
@@ -302,7 +302,7 @@ async fn rapid_resets_end_the_connection() {
     )));
 }
 
-/// X08: header lists and continuations without end.
+/// Header lists and continuations without end. (X08)
 #[tokio::test]
 async fn endless_header_lists_are_never_requests() {
     let mut raw = start().await;

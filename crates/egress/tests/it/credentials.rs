@@ -40,7 +40,7 @@ async fn get(world: &World, upstream: &Upstream, fields: &str) -> crate::client:
     .await
 }
 
-/// C27, C35, H12: what the client would prove itself with goes, ours comes in its place, and nothing nominates it away.
+/// What the client would prove itself with goes, ours comes in its place, and nothing nominates it away. (C27, C35, H12)
 #[tokio::test]
 async fn our_credential_takes_the_place_of_the_clients() {
     let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
@@ -69,7 +69,7 @@ async fn our_credential_takes_the_place_of_the_clients() {
     assert!(!format!("{records:?}").contains(&secret));
 }
 
-/// T17, I5: a certificate that proves nothing costs no credential, and no request.
+/// I5: a certificate that proves nothing costs no credential, and no request. (T17)
 #[tokio::test]
 async fn a_bad_certificate_never_costs_a_secret() {
     type Change = fn(&mut CertificateParams);
@@ -120,7 +120,7 @@ async fn refused(world: &World, upstream: &Upstream, what: &str) {
     );
 }
 
-/// C02: no credential, no request.
+/// No credential, no request. (C02)
 #[tokio::test]
 async fn without_its_credential_nothing_is_sent() {
     for (error, code) in [
@@ -137,7 +137,7 @@ async fn without_its_credential_nothing_is_sent() {
     }
 }
 
-/// C08: what cannot be looked at does not pass.
+/// What cannot be looked at does not pass. (C08)
 #[tokio::test]
 async fn an_answer_that_cannot_be_checked_is_held_back() {
     let raw = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd";

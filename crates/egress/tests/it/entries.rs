@@ -88,7 +88,7 @@ async fn a_destination_without_a_rule_is_refused_before_anything_is_sent() {
     assert_eq!(upstream.connections(), 0);
 }
 
-/// T24: a whole URL of plain HTTP needs a rule that says so.
+/// A whole URL of plain HTTP needs a rule that says so. (T24)
 #[tokio::test]
 async fn plain_http_is_refused_unless_a_rule_allows_it() {
     let upstream = Upstream::plain(Manner::Echo).await;
@@ -187,7 +187,7 @@ fn question(name: &str, kind: u8) -> Vec<u8> {
     message
 }
 
-/// I3, D06: a program that knows of no proxy gets a made-up address, and meets the same policy at it.
+/// I3: a program that knows of no proxy gets a made-up address, and meets the same policy at it. (D06)
 #[tokio::test]
 async fn a_program_without_a_proxy_meets_the_same_policy() {
     let (world, upstream) = good().await;
@@ -254,7 +254,7 @@ async fn a_program_without_a_proxy_meets_the_same_policy() {
     assert_eq!(upstream.requests(), 1);
 }
 
-/// D06, D09: names that are not allowed do not exist, and nobody is asked about them.
+/// Names that are not allowed do not exist, and nobody is asked about them. (D06, D09)
 #[tokio::test]
 async fn names_that_are_not_allowed_do_not_exist() {
     let (world, _upstream) = good().await;

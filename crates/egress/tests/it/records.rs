@@ -69,7 +69,7 @@ async fn connections_are_bounded() {
     );
 }
 
-/// T02: slow heads and slow hellos end. Time is the test's.
+/// Slow heads and slow hellos end. Time is the test's. (T02)
 #[tokio::test(start_paused = true)]
 async fn slow_clients_are_not_waited_for() {
     let world = World::new(&Roots::new().pem, Vec::new());

@@ -77,7 +77,7 @@ async fn text(response: Response<Incoming>) -> String {
     .unwrap()
 }
 
-/// R119, X02: streams are judged one by one; another authority on the same connection is refused, and the rest goes on.
+/// R119: streams are judged one by one; another authority on the same connection is refused, and the rest goes on. (X02)
 #[tokio::test]
 async fn streams_are_judged_one_by_one() {
     let test = start(&[b"h2", b"http/1.1"]).await;
@@ -191,7 +191,7 @@ async fn trailers_pass_both_ways() {
     assert_eq!(test.world.records(2).await[1].stage, Stage::Ended(None));
 }
 
-/// X09: a stream ends when its rule is withdrawn, and its connection goes on.
+/// A stream ends when its rule is withdrawn, and its connection goes on. (X09)
 #[tokio::test]
 async fn a_withdrawn_rule_resets_streams() {
     let test = start(&[b"h2"]).await;

@@ -120,7 +120,7 @@ mod tests {
         assert_eq!((records[1].bytes_out, records[1].bytes_in), (5, 5));
     }
 
-    /// C24: binary and large messages, whole or in pieces, do not pass.
+    /// Binary and large messages, whole or in pieces, do not pass. (C24)
     #[tokio::test]
     async fn other_messages_end_the_connection() {
         for message in [Message::binary("data"), Message::text("a".repeat(101))] {
@@ -182,7 +182,7 @@ mod tests {
         ask(&mut stream, request).await
     }
 
-    /// H13, H15: only a verified 101 makes a WebSocket.
+    /// Only a verified 101 makes a WebSocket. (H13, H15)
     #[tokio::test]
     async fn an_agreement_that_is_none_is_no_websocket() {
         let good = "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
