@@ -6,7 +6,7 @@ use http::HeaderMap;
 use crate::{
     Code,
     head::{Length, is_trailer, parse_lines},
-    limits::{MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES},
+    limits::{MAX_CHUNK_DIGITS, MAX_TRAILER_BYTES},
 };
 
 /// Where in a body we are.
@@ -117,11 +117,11 @@ fn size(buffer: &mut BytesMut) -> Result<Option<u64>, Code> {
         .iter()
         .take_while(|byte| byte.is_ascii_hexdigit())
         .count();
-    if digits > 15 {
+    if digits > MAX_CHUNK_DIGITS {
         return Err(Code::Framing);
     }
     let line = match buffer.get(digits..).unwrap_or_default() {
-        [] | [b'\r'] if buffer.len() <= MAX_CHUNK_LINE_BYTES => return Ok(None),
+        [] | [b'\r'] => return Ok(None),
         [b'\r', b'\n', ..] if digits > 0 => buffer.split_to(digits),
         _ => return Err(Code::Framing),
     };

@@ -144,7 +144,7 @@ impl Code {
             Self::NotTls => "only TLS is accepted here",
             Self::PinnedClient => "make the client trust the agent's certificate authority",
             Self::TlsHandshake => "use TLS 1.2 or 1.3 with HTTP/2 or HTTP/1.1",
-            Self::PlaintextDenied => "use https",
+            Self::PlaintextDenied => "use https; plain HTTP needs a rule that says so",
             Self::UpstreamCert => "the destination's certificate is not valid for its name",
             Self::UpstreamConnect => "the destination does not accept connections",
             Self::UpstreamProtocol => "the destination's answer is not valid HTTP",
@@ -156,6 +156,40 @@ impl Code {
             Self::TooMany => "too many at once: try again later",
             Self::Revoked => "the right to this destination was taken back",
             Self::ClientGone => "the client closed the connection",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_lists_every_code() {
+        let page = include_str!("../../../docs/egress.md");
+        let listed: Vec<_> = page
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("| `")?
+                    .split_once("` | ")
+                    .map(|(code, _)| code)
+            })
+            .filter_map(Code::from_word)
+            .collect();
+        assert_eq!(listed, Code::ALL);
+    }
+
+    #[test]
+    fn every_refusal_is_an_error_and_says_what_to_do() {
+        for code in Code::ALL {
+            assert!(
+                code.status().is_client_error() || code.status().is_server_error(),
+                "{code}"
+            );
+            assert!(
+                code.hint().len() > 10 && !code.hint().contains(['"', '\\']),
+                "{code}"
+            );
         }
     }
 }

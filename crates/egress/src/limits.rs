@@ -15,8 +15,8 @@ pub const MAX_HEAD_BYTES: usize = 32 << 10;
 pub const MAX_REQUEST_LINE_BYTES: usize = 8 << 10;
 /// Header fields of a request.
 pub const MAX_FIELDS: usize = 100;
-/// Bytes of a line that gives the size of a chunk, or of all trailers.
-pub const MAX_CHUNK_LINE_BYTES: usize = 256;
+/// Digits of the size of a chunk.
+pub const MAX_CHUNK_DIGITS: usize = 15;
 /// Bytes of the trailers of a request.
 pub const MAX_TRAILER_BYTES: usize = 8 << 10;
 /// Bytes of a body that are read at once.

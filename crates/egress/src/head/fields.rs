@@ -50,7 +50,6 @@ const HOP_BY_HOP: &[&str] = &[
     "expect",
     "alt-used",
     "http2-settings",
-    "trailer",
 ];
 
 /// What fields say about their message.

@@ -18,7 +18,7 @@ use super::{
     links::Borrowed,
     reply::{Body, BodyError},
 };
-use crate::{Allowance, Code, Filter, Flow, limits::BODY_IDLE_TIMEOUT};
+use crate::{Allowance, Code, Filter, Flow, head::is_trailer, limits::BODY_IDLE_TIMEOUT};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
@@ -100,6 +100,13 @@ impl http_body::Body for Outgoing {
             Poll::Ready(Some(Err(error))) => this.fail(error.0),
             Poll::Ready(Some(Ok(frame))) => {
                 this.pulse.beat();
+                // Behind a body there is no second chance to say where it ends, or who sends it.
+                if !frame
+                    .trailers_ref()
+                    .is_none_or(|fields| fields.keys().all(is_trailer))
+                {
+                    return this.fail(Code::Framing);
+                }
                 match spend(&this.inner, &this.allowance, Flow::Out, &frame) {
                     Err(code) => this.fail(code),
                     Ok(bytes) => {
@@ -202,6 +209,14 @@ impl Answered {
             Err(frame) => {
                 let mut fields = frame.into_trailers().unwrap_or_default();
                 strip(&mut fields);
+                let odd: Vec<_> = fields
+                    .keys()
+                    .filter(|name| !is_trailer(name))
+                    .cloned()
+                    .collect();
+                for name in odd {
+                    fields.remove(name);
+                }
                 return self.finish(Some(fields));
             }
         };

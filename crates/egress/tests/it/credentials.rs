@@ -69,7 +69,7 @@ async fn our_credential_takes_the_place_of_the_clients() {
     assert!(!format!("{records:?}").contains(&secret));
 }
 
-/// I5: a certificate that proves nothing costs no credential, and no request. (T17)
+/// R111, I5: a certificate that proves nothing costs no credential, and no request. (T17)
 #[tokio::test]
 async fn a_bad_certificate_never_costs_a_secret() {
     type Change = fn(&mut CertificateParams);

@@ -86,6 +86,8 @@ pub(crate) struct Upstream {
     pub(crate) port: u16,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) requests: Arc<AtomicUsize>,
+    /// Connections that have not ended.
+    pub(crate) open: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -104,11 +106,18 @@ impl Upstream {
         let port = listener.local_addr().unwrap().port();
         let (connections, requests) =
             (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counted = (Arc::clone(&connections), Arc::clone(&requests));
+        let open = Arc::new(AtomicUsize::new(0));
+        let counted = (
+            Arc::clone(&connections),
+            Arc::clone(&requests),
+            Arc::clone(&open),
+        );
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 counted.0.fetch_add(1, Ordering::SeqCst);
+                counted.2.fetch_add(1, Ordering::SeqCst);
+                let open = Arc::clone(&counted.2);
                 let (tls, manner, requests) = (tls.clone(), manner.clone(), Arc::clone(&counted.1));
                 tokio::spawn(async move {
                     match tls {
@@ -120,6 +129,7 @@ impl Upstream {
                             }
                         }
                     }
+                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -127,6 +137,7 @@ impl Upstream {
             port,
             connections,
             requests,
+            open,
         }
     }
 

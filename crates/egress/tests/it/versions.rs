@@ -21,6 +21,7 @@ struct H2 {
     upstream: Upstream,
     authority: String,
     sender: SendRequest<Body>,
+    served: tokio::task::JoinHandle<()>,
 }
 
 async fn start(upstream_alpn: &[&[u8]]) -> H2 {
@@ -33,7 +34,8 @@ async fn start(upstream_alpn: &[&[u8]]) -> H2 {
     let world = World::new(&roots.pem, Vec::new());
     world.allow("good.test", Rule::local(upstream.port));
     let authority = format!("good.test:{}", upstream.port);
-    let stream = tunnel(world.connect(), &authority).await;
+    let (stream, served) = world.connect_held();
+    let stream = tunnel(stream, &authority).await;
     let stream = tls(
         stream,
         "good.test",
@@ -52,6 +54,7 @@ async fn start(upstream_alpn: &[&[u8]]) -> H2 {
         upstream,
         authority,
         sender,
+        served,
     }
 }
 
@@ -217,4 +220,26 @@ async fn a_withdrawn_rule_resets_streams() {
             .iter()
             .any(|record| record.stage == Stage::Ended(Some(Code::Revoked)))
     );
+}
+
+/// What a listener served ends with the listener, up to the destination.
+#[tokio::test]
+async fn streams_end_with_their_listener() {
+    let test = start(&[b"h2"]).await;
+    let mut events = test.get(&test.authority, "/events").await.into_body();
+    assert!(events.frame().await.unwrap().is_ok());
+    assert_eq!(
+        test.upstream.open.load(std::sync::atomic::Ordering::SeqCst),
+        1
+    );
+    test.served.abort();
+    while test.upstream.open.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let records = test.world.records(2).await;
+    assert!(matches!(
+        records[1].stage,
+        Stage::Ended(Some(Code::ClientGone | Code::UpstreamProtocol))
+    ));
+    assert_eq!(test.world.proxy.connections(), 0);
 }

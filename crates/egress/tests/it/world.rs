@@ -387,10 +387,15 @@ impl World {
 
     /// A connection to the proxy's own port.
     pub(crate) fn connect(&self) -> DuplexStream {
+        self.connect_held().0
+    }
+
+    /// The same, with what ends when it is aborted.
+    pub(crate) fn connect_held(&self) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let (client, server) = tokio::io::duplex(64 << 10);
         let (proxy, origin) = (self.proxy.clone(), self.origin.clone());
-        tokio::spawn(async move { proxy.serve_proxy(server, origin).await });
-        client
+        let served = tokio::spawn(async move { proxy.serve_proxy(server, origin).await });
+        (client, served)
     }
 
     /// A connection to an address that leads to the proxy.
