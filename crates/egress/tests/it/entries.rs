@@ -306,3 +306,68 @@ async fn pipelined_requests_are_answered_in_order() {
         );
     }
 }
+
+/// A connection to one destination is never used for another, whichever the client asks for in between.
+#[tokio::test]
+async fn connections_are_for_their_destination_only() {
+    let (one, two) = (
+        Upstream::plain(Manner::Echo).await,
+        Upstream::plain(Manner::Echo).await,
+    );
+    let world = World::new(&Roots::new().pem, Vec::new());
+    world.allow(
+        "one.test",
+        Rule {
+            plaintext: true,
+            ..Rule::local(one.port)
+        },
+    );
+    world.allow(
+        "two.test",
+        Rule {
+            plaintext: true,
+            ..Rule::local(two.port)
+        },
+    );
+    let mut stream = world.connect();
+    for (host, port) in [
+        ("one", one.port),
+        ("two", two.port),
+        ("one", one.port),
+        ("one", one.port),
+    ] {
+        let authority = format!("{host}.test:{port}");
+        let request =
+            format!("GET http://{authority}/{host} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        let answer = ask(&mut stream, request).await;
+        assert!(
+            answer.text().contains(&format!("host: {authority}\n")),
+            "{}",
+            answer.text()
+        );
+    }
+    assert_eq!((one.requests(), two.requests()), (3, 1));
+    assert_eq!((one.connections(), two.connections()), (2, 1));
+}
+
+/// R113, R114: a destination that nobody classified is denied, whatever its rule says.
+#[tokio::test]
+async fn a_destination_without_a_class_is_denied() {
+    let (world, upstream) = good().await;
+    world.rules.change("good.test", |rule| {
+        rule.class = casemate_model::DestinationClass::Unknown
+    });
+    let answer = ask(
+        &mut world.connect(),
+        format!("CONNECT good.test:{} HTTP/1.1\r\n\r\n", upstream.port),
+    )
+    .await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (403, Some("class_unknown"))
+    );
+    assert_eq!(
+        (world.denied().await, upstream.connections()),
+        (Code::ClassUnknown, 0)
+    );
+}
