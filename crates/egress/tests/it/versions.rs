@@ -243,3 +243,15 @@ async fn streams_end_with_their_listener() {
     ));
     assert_eq!(test.world.proxy.connections(), 0);
 }
+
+/// Requests that are answered are no reason to end a connection, however many.
+#[tokio::test]
+async fn a_connection_serves_many_requests() {
+    let test = start(&[b"h2"]).await;
+    for _ in 0..=2 * casemate_egress::limits::MAX_CANCELLED {
+        let response = test.get(&test.authority, "/x").await;
+        assert_eq!(response.status(), 200);
+        text(response).await;
+    }
+    assert_eq!(test.upstream.connections(), 1);
+}
