@@ -4,7 +4,7 @@ use std::fmt;
 
 use casemate_model::{DestinationClass, words};
 
-use crate::{Cidr, Code, Denial, Host, Judge, Vetting};
+use crate::{Cidr, Code, Denial, Host, Judge, Origin, Vetting};
 
 words! {
     /// How it is spoken to.
@@ -92,8 +92,13 @@ impl Destination {
     /// # Errors
     /// When no rule is about it, it has no class, is not encrypted without a rule that says so, or is an address that
     /// nobody may connect to.
-    pub fn new(target: Target, judge: &dyn Judge, vetting: &Vetting) -> Result<Self, Denial> {
-        let admitted = judge.admit(&target);
+    pub fn new(
+        target: Target,
+        origin: &Origin,
+        judge: &dyn Judge,
+        vetting: &Vetting,
+    ) -> Result<Self, Denial> {
+        let admitted = judge.admit(&target, origin);
         // An address that is refused anyway is refused by its own name.
         if let Host::Address(address) = target.host {
             let (class, pins) = match &admitted {
@@ -117,14 +122,14 @@ impl Destination {
         })?;
         if admission.class == DestinationClass::Unknown {
             return Err(Denial {
-                code: Code::ClassUnknown,
                 rule: Some(admission.rule),
+                ..Code::ClassUnknown.into()
             });
         }
         if target.scheme == Scheme::Http && !admission.plaintext {
             return Err(Denial {
-                code: Code::PlaintextDenied,
                 rule: Some(admission.rule),
+                ..Code::PlaintextDenied.into()
             });
         }
         Ok(Self {

@@ -6,25 +6,25 @@ use bytes::Bytes;
 use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect};
 use http::{HeaderMap, Method};
 
-use crate::{Cidr, Code, Destination, Entry, Name, Target};
+use crate::{Cidr, Code, Destination, Entry, Name, Origin, Target};
 
 /// An answer that is on its way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Decides. When it cannot, it denies: there is no third answer (I1).
 pub trait Judge: fmt::Debug + Send + Sync {
-    /// What is known of `target`, if there may be a connection to it for anything at all. Asked before a tunnel is
-    /// opened, and again for each request.
+    /// What is known of `target`, if the call of `origin` may connect to it for anything at all. Asked before a tunnel
+    /// is opened, and again for each request.
     ///
     /// # Errors
     /// When no rule is about it.
-    fn admit(&self, target: &Target) -> Result<Admission, Denial>;
+    fn admit(&self, target: &Target, origin: &Origin) -> Result<Admission, Denial>;
 
     /// Whether the sandbox may know an address for `name`: whether any destination of this name could be admitted.
     ///
     /// # Errors
     /// When none could.
-    fn resolves(&self, name: &Name) -> Result<(), Denial>;
+    fn resolves(&self, name: &Name, origin: &Origin) -> Result<(), Denial>;
 
     /// How many bytes of the body the decision is about, if it is about the body. It is then read whole, or refused.
     fn body_bytes(&self, facts: &Facts) -> Option<usize>;
@@ -69,13 +69,19 @@ pub struct Admission {
 pub struct Denial {
     /// Why.
     pub code: Code,
+    /// Why more exactly, in a word of the judge's own that stays.
+    pub because: Option<&'static str>,
     /// The rule, if one says so.
     pub rule: Option<String>,
 }
 
 impl From<Code> for Denial {
     fn from(code: Code) -> Self {
-        Self { code, rule: None }
+        Self {
+            code,
+            because: None,
+            rule: None,
+        }
     }
 }
 
@@ -86,6 +92,8 @@ pub struct Allowance {
     pub rule: String,
     /// What the request does to the world.
     pub side_effect: SideEffect,
+    /// How many bytes its body may have.
+    pub body_bytes: u64,
     /// The handle of the credential that belongs to it. The injector knows what it is.
     pub credential: Option<String>,
     /// Which messages may pass, if it becomes a WebSocket.
@@ -109,6 +117,8 @@ pub struct Messages {
 pub struct Facts {
     /// The name of this decision.
     pub decision: DecisionId,
+    /// Whose it is.
+    pub origin: Origin,
     /// How the request came.
     pub entry: Entry,
     /// Where it goes.
@@ -123,10 +133,23 @@ pub struct Facts {
     pub query: Option<String>,
     /// Its fields, without those that end at this proxy.
     pub fields: HeaderMap,
+    /// How long its body is.
+    pub length: BodyLength,
     /// Its body, if it was asked for.
     pub body: Option<Whole>,
     /// Whether it asks for a WebSocket.
     pub websocket: bool,
+}
+
+/// How long a body is, as far as the head says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none.
+    Empty,
+    /// So many bytes, and no other number.
+    Bytes(u64),
+    /// Nobody knows before its end.
+    Unknown,
 }
 
 /// A body, read whole before the decision.

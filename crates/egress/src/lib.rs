@@ -39,7 +39,9 @@ pub use self::{
     clock::{Clock, Entropy},
     code::Code,
     destination::{Destination, Entry, Scheme, Target},
-    judge::{Admission, Allowance, Denial, Facts, Flow, Judge, Messages, Pending, Whole},
+    judge::{
+        Admission, Allowance, BodyLength, Denial, Facts, Flow, Judge, Messages, Pending, Whole,
+    },
     name::{Host, Name, parse_authority},
     pins::{Pins, PinsError},
     proxy::{Parts, Proxy},

@@ -157,7 +157,7 @@ impl Proxy {
             .clone()
             .map_err(Denial::from)
             .and_then(|name| {
-                self.0.judge.resolves(&name)?;
+                self.0.judge.resolves(&name, origin)?;
                 Ok(name)
             });
         let (answer, denial) = match admitted {

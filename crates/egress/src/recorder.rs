@@ -48,6 +48,8 @@ pub struct Record {
     pub origin: Origin,
     /// How far it came.
     pub stage: Stage,
+    /// Why it was refused more exactly, in a word of the judge's.
+    pub because: Option<&'static str>,
     /// How it came in.
     pub entry: Entry,
     /// Where it was to go, if that could be read.

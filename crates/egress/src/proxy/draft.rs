@@ -37,6 +37,7 @@ impl Draft {
             at_ms,
             origin,
             stage: Stage::Denied(Code::ClientGone),
+            because: None,
             entry,
             target: None,
             server_name: None,
@@ -75,6 +76,7 @@ impl Draft {
 
     /// Writes down that it was refused, or broke if it was sent.
     pub(crate) async fn deny(&mut self, denial: &Denial) {
+        self.record.because = denial.because;
         if denial.rule.is_some() {
             self.record.rule.clone_from(&denial.rule);
         }

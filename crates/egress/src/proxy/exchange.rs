@@ -76,13 +76,13 @@ impl Leg {
 /// Answers one request: with what its destination answers, or with why not. It is recorded either way.
 pub(crate) async fn answer(leg: &Leg, head: Result<Head, Code>, body: Body) -> Reply {
     let Some(mut draft) = leg.draft() else {
-        return Reply::Response(refusal(Code::RecordUnavailable, None));
+        return Reply::Response(refusal(&Code::RecordUnavailable.into(), None));
     };
     match go(leg, head, body, &mut draft).await {
         Ok(answered) => answered.reply(leg, draft),
         Err(denial) => {
             draft.deny(&denial).await;
-            Reply::Response(refusal(denial.code, Some(draft.record.decision)))
+            Reply::Response(refusal(&denial, Some(draft.record.decision)))
         }
     }
 }

@@ -110,7 +110,10 @@ impl http_body::Body for Outgoing {
                 match spend(&this.inner, &this.allowance, Flow::Out, &frame) {
                     Err(code) => this.fail(code),
                     Ok(bytes) => {
-                        this.moved.bytes.fetch_add(bytes, Ordering::Relaxed);
+                        let before = this.moved.bytes.fetch_add(bytes, Ordering::Relaxed);
+                        if before.saturating_add(bytes) > this.allowance.body_bytes {
+                            return this.fail(Code::BodyTooLarge);
+                        }
                         Poll::Ready(Some(Ok(frame)))
                     }
                 }

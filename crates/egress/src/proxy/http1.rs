@@ -98,7 +98,12 @@ impl Connection {
     /// Answers `CONNECT`: the destination is judged before the tunnel is open.
     async fn open(mut self, target: Target) -> Next {
         let inner = &self.leg.inner;
-        let admitted = Destination::new(target.clone(), inner.judge.as_ref(), &inner.vetting);
+        let admitted = Destination::new(
+            target.clone(),
+            &self.leg.origin,
+            inner.judge.as_ref(),
+            &inner.vetting,
+        );
         if let Err(denial) = admitted {
             let response = refuse(&self.leg, target, denial).await;
             return self
@@ -187,13 +192,13 @@ impl Connection {
 /// Refuses what was to be a tunnel.
 async fn refuse(leg: &Leg, target: Target, denial: Denial) -> http::Response<super::reply::Body> {
     let Some(mut draft) = leg.draft() else {
-        return refusal(Code::RecordUnavailable, None);
+        return refusal(&Code::RecordUnavailable.into(), None);
     };
     draft.record.entry = Entry::Connect;
     draft.record.method = Some(Method::CONNECT.to_string());
     draft.record.target = Some(target);
     draft.deny(&denial).await;
-    refusal(denial.code, Some(draft.record.decision))
+    refusal(&denial, Some(draft.record.decision))
 }
 
 /// The reader that a body has, and where it comes back.

@@ -94,6 +94,6 @@ async fn stream_of(leg: &Leg, request: Request<Incoming>) -> Response<Body> {
     match Box::pin(answer(leg, head, body)).await {
         Reply::Response(response) => response,
         // Nobody can ask for it here.
-        Reply::Switch(_) => refusal(Code::UpgradeRefused, None),
+        Reply::Switch(_) => refusal(&Code::UpgradeRefused.into(), None),
     }
 }

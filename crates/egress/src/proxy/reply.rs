@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, header};
 use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
 
 use super::websocket::Switch;
-use crate::Code;
+use crate::{Code, Denial};
 
 /// A body on its way, in either direction.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -34,10 +34,15 @@ pub(crate) fn full(bytes: Bytes) -> Body {
 }
 
 /// The answer to what was refused. Nothing of the request is in it.
-pub(crate) fn refusal(code: Code, decision: Option<DecisionId>) -> Response<Body> {
+pub(crate) fn refusal(denial: &Denial, decision: Option<DecisionId>) -> Response<Body> {
+    let code = denial.code;
+    let because = denial
+        .because
+        .map(|word| format!("\"because\":\"{word}\","));
     let decision = decision.map(|id| id.to_string()).unwrap_or_default();
     let text = format!(
-        "{{\"error\":\"{code}\",\"hint\":\"{}\",\"decision\":\"{decision}\"}}\n",
+        "{{\"error\":\"{code}\",{}\"hint\":\"{}\",\"decision\":\"{decision}\"}}\n",
+        because.unwrap_or_default(),
         code.hint()
     );
     let mut response = Response::new(full(Bytes::from(text)));

@@ -72,7 +72,12 @@ pub(crate) async fn transparent(
     let target = Target { scheme, host, port };
     if is_tls {
         // As for `CONNECT`: the destination is judged before anything is answered.
-        let admitted = Destination::new(target.clone(), inner.judge.as_ref(), &inner.vetting);
+        let admitted = Destination::new(
+            target.clone(),
+            &origin,
+            inner.judge.as_ref(),
+            &inner.vetting,
+        );
         match admitted {
             Ok(_) => Box::pin(intercept(inner, io, Entry::Transparent, target, origin)).await,
             Err(denial) => {

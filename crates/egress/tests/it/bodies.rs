@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use casemate_egress::{Code, Stage};
+use casemate_egress::{BodyLength, Code, Stage};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::client::TlsStream;
 
@@ -142,6 +142,12 @@ async fn a_client_that_waits_is_refused_without_its_body() {
     )
     .await;
     assert_eq!(answer.status, 403);
+    assert!(
+        answer.text().contains("\"because\":\"path_refused\""),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(test.world.records(1).await[0].because, Some("path_refused"));
     assert_eq!(test.upstream.connections(), 0);
 }
 
@@ -398,4 +404,49 @@ async fn answers_that_could_be_two_are_held_back() {
     );
     let second = ask(&mut stream, test.post("Content-Length: 0\r\n", "")).await;
     assert_eq!((second.status, test.upstream.connections()), (204, 2));
+}
+
+/// R205: a body that is longer than its rule allows is not sent, or cut off as soon as that is seen.
+#[tokio::test]
+async fn long_bodies_are_refused_or_cut_off() {
+    let test = start(Manner::Echo).await;
+    test.world.rules.change("good.test", |rule| rule.most = 10);
+    let answer = ask(
+        &mut test.open().await,
+        test.post("Content-Length: 11\r\n", "abc"),
+    )
+    .await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (413, Some("body_too_large"))
+    );
+    assert_eq!(test.upstream.connections(), 0);
+    let chunks = "5\r\nabcde\r\n6\r\nfghijk\r\n0\r\n\r\n";
+    let answer = ask(
+        &mut test.open().await,
+        test.post("Transfer-Encoding: chunked\r\n", chunks),
+    )
+    .await;
+    assert_eq!(answer.code().as_deref(), Some("body_too_large"));
+    assert_eq!(
+        test.world.records(3).await[2].stage,
+        Stage::Ended(Some(Code::BodyTooLarge))
+    );
+    let answer = ask(
+        &mut test.open().await,
+        test.post("Content-Length: 10\r\n", "0123456789"),
+    )
+    .await;
+    assert_eq!(answer.status, 200);
+    let judged = test.world.rules.judged.lock().unwrap();
+    let lengths: Vec<_> = judged.iter().map(|facts| facts.length).collect();
+    assert_eq!(
+        lengths,
+        [
+            BodyLength::Bytes(11),
+            BodyLength::Unknown,
+            BodyLength::Bytes(10)
+        ]
+    );
+    assert!(judged.iter().all(|facts| facts.origin == test.world.origin));
 }

@@ -29,6 +29,7 @@ pub(crate) struct Rule {
     pub(crate) credential: Option<String>,
     pub(crate) messages: Option<Messages>,
     pub(crate) body_bytes: Option<usize>,
+    pub(crate) most: u64,
     pub(crate) paths: Vec<String>,
     pub(crate) budget: Option<u64>,
     pub(crate) delay: Option<Arc<tokio::sync::Notify>>,
@@ -49,6 +50,7 @@ impl Rule {
                 bytes: 1_000,
             }),
             body_bytes: None,
+            most: u64::MAX,
             paths: Vec::new(),
             budget: None,
             delay: None,
@@ -89,7 +91,7 @@ impl Rules {
 }
 
 impl Judge for Rules {
-    fn admit(&self, target: &Target) -> Result<Admission, Denial> {
+    fn admit(&self, target: &Target, _: &Origin) -> Result<Admission, Denial> {
         let host = target.host.to_string();
         let rule = self.rule(&host)?;
         if !rule.ports.contains(&target.port) {
@@ -103,7 +105,7 @@ impl Judge for Rules {
         })
     }
 
-    fn resolves(&self, name: &Name) -> Result<(), Denial> {
+    fn resolves(&self, name: &Name, _: &Origin) -> Result<(), Denial> {
         self.rule(name.as_str()).map(drop)
     }
 
@@ -121,6 +123,7 @@ impl Judge for Rules {
             if !rule.paths.is_empty() && !rule.paths.contains(&facts.path) {
                 return Err(Denial {
                     code: Code::EgressDenied,
+                    because: Some("path_refused"),
                     rule: Some("paths".to_owned()),
                 });
             }
@@ -136,6 +139,7 @@ impl Judge for Rules {
                 side_effect: SideEffect::Read,
                 credential: rule.credential,
                 messages: rule.messages,
+                body_bytes: rule.most,
             })
         })
     }

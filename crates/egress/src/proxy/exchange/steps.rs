@@ -15,8 +15,9 @@ use super::{
     Leg, strip_credentials,
 };
 use crate::{
-    Allowance, Code, Denial, Destination, Entry, Facts, InjectError, Injection, Scheme, Whole,
-    head::{Aim, Head, Path},
+    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, InjectError, Injection, Scheme,
+    Whole,
+    head::{Aim, Head, Length, Path},
     limits::MAX_JUDGED_BODY_BYTES,
 };
 
@@ -95,12 +96,23 @@ impl Aimed {
         draft.record.entry = entry;
         draft.record.target = Some(target.clone());
         draft.record.path = Some(path.path.clone());
-        let destination = Destination::new(target, leg.inner.judge.as_ref(), &leg.inner.vetting)?;
+        let destination = Destination::new(
+            target,
+            &leg.origin,
+            leg.inner.judge.as_ref(),
+            &leg.inner.vetting,
+        )?;
         draft.record.class = Some(destination.class());
         draft.record.rule = Some(destination.rule().to_owned());
         let Path { path, query } = path;
+        let length = match head.length {
+            Length::Nothing => BodyLength::Empty,
+            Length::Bytes(bytes) => BodyLength::Bytes(bytes),
+            Length::Chunked | Length::Stream => BodyLength::Unknown,
+        };
         let facts = Facts {
             decision: draft.record.decision,
+            origin: leg.origin.clone(),
             entry,
             destination,
             server_name: draft.record.server_name.clone(),
@@ -108,6 +120,7 @@ impl Aimed {
             path,
             query,
             fields: head.fields,
+            length,
             body: None,
             websocket: head.websocket,
         };
@@ -122,11 +135,15 @@ impl Aimed {
             let digest = Digest::of(&bytes);
             draft.record.body = Some(digest);
             self.body = full(bytes.clone());
+            self.facts.length = BodyLength::Bytes(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
             self.facts.body = Some(Whole { bytes, digest });
         }
         let allowance = judge.judge(&self.facts).await?;
         draft.record.rule = Some(allowance.rule.clone());
         draft.record.side_effect = Some(allowance.side_effect);
+        if matches!(self.facts.length, BodyLength::Bytes(bytes) if bytes > allowance.body_bytes) {
+            return Err(denied(Code::BodyTooLarge, &allowance));
+        }
         if self.facts.websocket && allowance.messages.is_none() {
             return Err(denied(Code::UpgradeRefused, &allowance));
         }
@@ -140,8 +157,8 @@ impl Aimed {
 
 fn denied(code: Code, allowance: &Allowance) -> Denial {
     Denial {
-        code,
         rule: Some(allowance.rule.clone()),
+        ..code.into()
     }
 }
 
