@@ -21,7 +21,7 @@ mod tenant;
 mod words;
 
 pub use self::{
-    facts::{EgressCode, RequestBody, RequestFacts, RequestVerdict, Ruling},
+    facts::{DestinationFacts, EgressCode, RequestBody, RequestFacts, RequestVerdict, Ruling},
     judge::EgressPolicy,
     path::PathPattern,
     rule::{BodyRule, EgressRule},

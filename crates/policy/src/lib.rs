@@ -66,9 +66,9 @@ pub use self::{
     difference::{Change, Difference, Direction, Example},
     domain::DomainRule,
     egress::{
-        BodyRule, EgressCode, EgressPolicy, EgressRule, Familiarity, GraphqlKind, MAX_EGRESS_RULES,
-        PathPattern, RequestBody, RequestFacts, RequestVerdict, RuleApproval, RuleEffect,
-        RuleExport, RuleKind, Ruling, Scheme, WebSocket,
+        BodyRule, DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, GraphqlKind,
+        MAX_EGRESS_RULES, PathPattern, RequestBody, RequestFacts, RequestVerdict, RuleApproval,
+        RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
     },
     engine::Engine,
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},

@@ -33,6 +33,19 @@ pub struct RequestFacts<'r> {
     pub destination: Familiarity,
 }
 
+/// One destination, before anything is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub struct DestinationFacts<'r> {
+    /// The tool that connects.
+    pub tool: &'r str,
+    /// Whether others can read what is sent.
+    pub scheme: Scheme,
+    /// The host.
+    pub host: &'r str,
+    /// The port.
+    pub port: u16,
+}
+
 /// The body of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestBody<'r> {

@@ -3,8 +3,8 @@
 use casemate_model::DestinationClass;
 
 use super::{
-    EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts, RequestVerdict, RuleApproval,
-    RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
+    DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
+    RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
     body::{Says, says},
     hosts::Hosts,
     path::is_plain,
@@ -12,7 +12,7 @@ use super::{
     rule::READING,
     tenant::{Place, place_of},
 };
-use crate::profile::Profile;
+use crate::{domain::DomainRule, profile::Profile};
 
 /// The rules of one profile, ready to judge by.
 #[derive(Debug)]
@@ -131,6 +131,62 @@ impl EgressPolicy {
             .or_else(furthest)
             .cloned()
             .unwrap_or_else(|| refused(EgressCode::NotAllowed))
+    }
+
+    /// The rule by which there may be a connection to a destination, before anything is known of a request: the first by
+    /// name of those that could let one through.
+    ///
+    /// # Errors
+    /// Why none could; of several rules, the one that got furthest says it.
+    pub fn admit(&self, facts: &DestinationFacts<'_>) -> Result<&EgressRule, EgressCode> {
+        if !crate::domain::is_host(facts.host) {
+            return Err(EgressCode::HostSyntax);
+        }
+        let levels = self.hosts.levels(facts.host);
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        let rules = closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow));
+        let mut furthest = EgressCode::NotAllowed;
+        for rule in rules {
+            let checks = [
+                (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
+                (
+                    rule.class == DestinationClass::Unknown,
+                    EgressCode::ClassUnknown,
+                ),
+                (!rule.has_port(facts.port), EgressCode::PortRefused),
+                (
+                    facts.scheme == Scheme::Http && !rule.plaintext,
+                    EgressCode::PlaintextDenied,
+                ),
+            ];
+            match checks.into_iter().find(|(is_wrong, _)| *is_wrong) {
+                None => return Ok(rule),
+                Some((_, code)) => furthest = furthest.max(code),
+            }
+        }
+        Err(furthest)
+    }
+
+    /// Whether the judgment of a request may be about its body, which then has to be there as a whole.
+    #[must_use]
+    pub fn wants_body(&self, facts: &RequestFacts<'_>) -> bool {
+        let levels = self.hosts.levels(facts.host);
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        let allow = closest.into_iter().flat_map(|level| &level.allow);
+        let deny = levels.iter().flat_map(|level| &level.deny);
+        is_form(facts)
+            || allow
+                .chain(deny)
+                .filter_map(|index| self.rules.get(*index))
+                .any(|rule| !rule.body.is_open())
+    }
+
+    /// The hosts to which some request could be let through.
+    pub fn hosts(&self) -> impl Iterator<Item = &DomainRule> {
+        let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
+        self.rules.iter().filter(allow).map(|rule| &rule.host)
     }
 
     fn rules<'p>(&'p self, indices: &[usize]) -> impl Iterator<Item = &'p EgressRule> {
