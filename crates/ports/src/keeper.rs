@@ -49,7 +49,7 @@ pub struct WayOut {
 pub const WAY_OUT_PORT: u16 = 3128;
 
 /// Where programs find the certificate of their way out.
-pub const WAY_OUT_AUTHORITY: &str = "/run/egress/authority.pem";
+pub const WAY_OUT_AUTHORITY: &str = "/etc/casemate/authority.pem";
 
 /// A file to copy into a sandbox.
 #[derive(Debug)]

@@ -122,7 +122,7 @@ pub(crate) fn plan(
     userland(&mut steps, root)?;
     if let Some(way_out) = way_out {
         let authority = WAY_OUT_AUTHORITY.trim_start_matches('/');
-        steps.push(Step::Directory(c("run/egress")?, 0o755));
+        steps.push(Step::Directory(c("etc/casemate")?, 0o755));
         steps.push(Step::File(c(authority)?, way_out.authority.clone().into()));
     }
     show_image(&mut steps, image)?;

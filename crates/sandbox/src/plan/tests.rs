@@ -35,8 +35,8 @@ fn a_way_out_is_one_listener_and_one_file() {
     assert_eq!(
         more,
         [
-            &Step::Directory(path("run/egress"), 0o755),
-            &Step::File(path("run/egress/authority.pem"), "certificate".into()),
+            &Step::Directory(path("etc/casemate"), 0o755),
+            &Step::File(path("etc/casemate/authority.pem"), "certificate".into()),
             &Step::Listen(WAY_OUT_PORT),
         ]
     );
