@@ -6,7 +6,7 @@ use std::{
 };
 
 use casemate_egress::{
-    Admission, Allowance, BodyLength, Cidr, Code, Denial, Facts, Flow, Judge, Messages, Name,
+    Admission, Allowance, BodyLength, Cidr, Code, Denial, Facts, Flow, Host, Judge, Messages, Name,
     Origin, Pending, Target,
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
@@ -134,7 +134,11 @@ impl Judge for Rules {
             host: &host,
             port: target.port,
         });
-        let rule = admitted.map_err(|code| denial(code, None))?;
+        let rule = admitted.map_err(|code| match &target.host {
+            // Rules name hosts: none is about an address.
+            Host::Address(_) => Code::EgressDenied.into(),
+            Host::Name(_) => denial(code, None),
+        })?;
         Ok(Admission {
             class: rule.class,
             pins: pins(rule),

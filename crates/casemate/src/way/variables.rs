@@ -14,6 +14,8 @@ const PROXIES: &[&str] = &[
     "https_proxy",
     "http_proxy",
 ];
+/// What runtimes want to be told before they look there.
+const SWITCHES: &[&str] = &["NODE_USE_ENV_PROXY"];
 /// Where they look for what needs none.
 const DIRECT: &[&str] = &["NO_PROXY", "no_proxy"];
 /// Where runtimes look for authorities.
@@ -34,7 +36,7 @@ const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 
 /// Whether a call with a way out may not set this variable, in whatever case.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    let known = [PROXIES, DIRECT, AUTHORITIES];
+    let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES];
     let mut known = known.into_iter().flatten();
     known.any(|known| known.eq_ignore_ascii_case(name))
 }
@@ -44,6 +46,7 @@ pub(crate) fn variables() -> BTreeMap<String, Text> {
     let proxy = format!("http://127.0.0.1:{WAY_OUT_PORT}");
     let values = [
         (PROXIES, proxy.as_str()),
+        (SWITCHES, "1"),
         (DIRECT, LOOPBACK),
         (AUTHORITIES, WAY_OUT_AUTHORITY),
     ];

@@ -56,17 +56,18 @@ fn pem(der: &[u8]) -> String {
 pub(crate) struct Upstream {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Upstream {
     /// One called `name`, with a certificate of `roots`.
     pub(crate) fn tls(roots: &Roots, name: &str) -> Self {
         let config = Arc::new(roots.server(name));
-        Self::start(move |stream| {
+        Self::start(move |stream, requests| {
             let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else {
                 return;
             };
-            answer(StreamOwned::new(connection, stream));
+            answer(StreamOwned::new(connection, stream), requests);
         })
     }
 
@@ -75,35 +76,50 @@ impl Upstream {
         Self::start(answer)
     }
 
-    fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+    fn start(serve: impl Fn(TcpStream, &AtomicUsize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&connections);
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = (Arc::clone(&connections), Arc::clone(&requests));
         let serve = Arc::new(serve);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                counted.fetch_add(1, Ordering::SeqCst);
-                let serve = Arc::clone(&serve);
-                thread::spawn(move || serve(stream));
+                counted.0.fetch_add(1, Ordering::SeqCst);
+                let (serve, requests) = (Arc::clone(&serve), Arc::clone(&counted.1));
+                thread::spawn(move || serve(stream, &requests));
             }
         });
-        Self { port, connections }
+        Self {
+            port,
+            connections,
+            requests,
+        }
     }
 
     /// How many connections came.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
+
+    /// How many requests came, or bytes that are none.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
 }
 
 /// Reads the head of one request and the rest that comes with it, and answers.
-fn answer(mut stream: impl Read + Write) {
+fn answer(mut stream: impl Read + Write, requests: &AtomicUsize) {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
     while !head.windows(4).any(|part| part == b"\r\n\r\n") {
         match stream.read(&mut buffer) {
-            Ok(count) if count > 0 => head.extend_from_slice(&buffer[..count]),
+            Ok(count) if count > 0 => {
+                if head.is_empty() {
+                    requests.fetch_add(1, Ordering::SeqCst);
+                }
+                head.extend_from_slice(&buffer[..count]);
+            }
             _ => return,
         }
     }
