@@ -125,7 +125,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Set a variable; no others exist but PATH, HOME, USER, LANG, TERM and TMPDIR; can be repeated
+    /// Set a variable; no others exist but PATH, HOME, USER, LANG, TERM, TMPDIR and those that lead to a way out; can be repeated
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub(crate) env: Vec<OsString>,
 

@@ -187,11 +187,29 @@ fn hole_11_papers_records_and_the_sandbox_agree() {
         assert_eq!(recorded_network(&home), "enforced", "{more:?}");
     }
     let reference = include_str!("../../../../docs/reference/profile.md");
-    assert!(reference.contains("A program in a sandbox has no network, whatever is listed here."));
+    assert!(reference.contains(
+        "A program in a sandbox has no network but its own loopback, whatever is listed here. Under `casemate run` a proxy \
+         listens there, and sends what the rules of `egress` let through."
+    ));
     let controls = include_str!("../../../../docs/reference/words.md");
     assert!(controls.contains("A network namespace with nothing but its own loopback."));
     let threats = include_str!("../../../../docs/threat-model.md");
-    assert!(threats.contains("no key of a profile adds network"));
+    assert!(threats.contains("no key of a profile adds an interface, a route"));
+    assert!(threats.contains("the only way out is a listener on the loopback, of this call alone"));
+    // And what the papers say of the proxy is so: where nothing is listed there is none.
+    let proxied = "import os, socket; s = socket.socket(); print('HTTPS_PROXY' in os.environ, s.connect_ex(('127.0.0.1', 3128)) == 0)";
+    for (more, found) in [
+        (&[][..], "False False\n"),
+        (&["--profile", "listing.toml"], "True True\n"),
+    ] {
+        let words = [
+            &["run"][..],
+            more,
+            &["--", "/usr/bin/python3", "-c", proxied],
+        ]
+        .concat();
+        home.run(words).exits(0).prints(found);
+    }
 }
 
 /// R230: others: the examples have API keys in code. Here: what looks like one is refused, wherever a caller puts it, before anything runs; and it is

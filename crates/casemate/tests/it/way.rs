@@ -576,3 +576,49 @@ fn without_a_record_nothing_is_sent() {
         assert!(world.requests().is_empty());
     });
 }
+
+/// I5: a request is sent to where its own rule says that the destination is, or not at all: a connection that another rule
+/// of the host allows is not lent to it.
+#[test]
+fn a_rule_does_not_lend_its_networks() {
+    for_everybody(|world| {
+        let port = world.upstream.port;
+        world.rule(&format!(
+            r#"
+[[egress.rules]]
+name = "orders-elsewhere"
+host = "{HOST}"
+class = "internal"
+cidr = ["10.0.0.0/8"]
+ports = [{port}]
+methods = ["DELETE"]
+side_effect = "read"
+"#
+        ));
+        let url = world.url("/v1/a");
+        let ran = world.curl(&["-X", "DELETE", &url]);
+        world.assert_refused(&ran, "class_unknown", "class_unknown");
+        world.curl(&[&url]).exits(0);
+        assert_eq!(world.upstream.requests(), 1);
+    });
+}
+
+/// What others can read is sent only where a rule says so, and only there.
+#[test]
+fn plain_http_needs_a_rule_of_its_own() {
+    for_everybody(|world| {
+        let (plain, other) = (Upstream::plain(), Upstream::plain());
+        let profile = fs::read_to_string(world.home.path("p.toml")).unwrap();
+        let ports = format!("ports = [{}]", world.upstream.port);
+        let with = format!("ports = [{}]\nplaintext = \"allowed\"", plain.port);
+        assert!(profile.contains(&ports));
+        world.home.write("p.toml", profile.replace(&ports, &with));
+        for (upstream, requests) in [(&plain, 1), (&other, 0)] {
+            world.curl(&[&format!("http://{HOST}:{}/v1/a", upstream.port)]);
+            assert_eq!(upstream.requests(), requests);
+        }
+        let log = world.requests();
+        let kinds: Vec<_> = log.iter().map(|record| &record["kind"]).collect();
+        assert_eq!(kinds, ["allowed", "outcome", "denied"]);
+    });
+}
