@@ -162,6 +162,7 @@ fn measure(policy: &RoutePolicy) -> Option<Isolation> {
             id,
             limits: policy.sandbox.limits,
             inputs: Vec::new(),
+            way_out: None,
         };
         let mut sandbox = keeper.create(spec).await.ok()?;
         Some(sandbox.ready().await.ok()?.isolation)

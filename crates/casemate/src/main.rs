@@ -21,6 +21,7 @@ mod state;
 mod switch;
 mod system;
 mod values;
+mod way;
 
 use std::process::ExitCode;
 

@@ -11,12 +11,16 @@ mod signals;
 mod streams;
 mod voice;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use anyhow::Context as _;
 use casemate_callers::{Bounds, LocalUser, Role};
 use casemate_gateway::{
-    Allowed, Clock as _, Denied, Enclosed, Identified, Journal, Proposed, Recorded, Recording,
-    Ruling, SANDBOX_TOOLS, Stores,
+    Allowed, Clock as _, Denied, Enclosed, Identified, Journal, Leased, Proposed, Recorded,
+    Recording, Ruling, SANDBOX_TOOLS, Stores,
 };
 use casemate_images::ImageStore;
 use casemate_model::{Reason, RunMode};
@@ -40,6 +44,7 @@ use crate::{
     state::{self, State},
     switch,
     system::System,
+    way::{OpenWay, PlannedWay, WayError},
 };
 
 /// What a local user is.
@@ -75,7 +80,11 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
     let proposed = Proposed::new(request.ask, request.inputs, &System, &System);
     let proposed =
         proposed.map_err(|error| Failure::failed(error).context("cannot name the call"))?;
-    let enclosed = enclose(proposed, &request.policy, voice, root).await;
+    let way = match &request.policy {
+        Ok(policy) => PlannedWay::of(policy, root),
+        Err(_) => Ok(None),
+    };
+    let enclosed = enclose(proposed, &request.policy, &way, voice, root).await;
     // While the sandbox is made. If it cannot be made, the decision says so.
     if let Ok(policy) = &request.policy {
         let _ = policy.engine();
@@ -96,8 +105,12 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
             return voice.refused(&refused);
         }
     };
+    let journal = Arc::new(journal);
     match enclosed {
-        Ok(enclosed) => Box::pin(decide(enclosed, &terms, &journal, &stores)).await,
+        Ok(enclosed) => {
+            let way = way.ok().flatten();
+            Box::pin(decide(enclosed, way, &terms, &journal, &stores)).await
+        }
         Err(denied) => voice.refused(&denied.record(&journal)),
     }
 }
@@ -106,6 +119,7 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
 async fn enclose(
     proposed: Proposed,
     policy: &Result<RoutePolicy, NoPolicy>,
+    way: &Result<Option<PlannedWay>, WayError>,
     voice: Voice,
     root: &Path,
 ) -> Result<Enclosed<NamespaceSandbox>, Denied> {
@@ -124,6 +138,11 @@ async fn enclose(
             return Err(identified.without_policy(*reason, why));
         }
     };
+    let way_out = match way {
+        Ok(way) => way.as_ref().map(PlannedWay::way_out),
+        Err(error) => return Err(identified.without_policy(Reason::PolicyError, &one_line(error))),
+    };
+    let identified = identified.with_way_out(way_out);
     match keeper(policy, root) {
         Ok(keeper) => identified.enclose(policy, SANDBOX_TOOLS, &keeper).await,
         Err(error) => Err(identified.without_keeper(&error)),
@@ -191,8 +210,9 @@ pub(crate) fn local_user() -> LocalUser {
 /// Waits for the sandbox, decides, and lets the call run or not.
 async fn decide(
     enclosed: Enclosed<NamespaceSandbox>,
+    way: Option<PlannedWay>,
     terms: &Terms,
-    journal: &Journal,
+    journal: &Arc<Journal>,
     stores: &impl Stores,
 ) -> Result<Exit, Failure> {
     let voice = terms.voice;
@@ -215,7 +235,7 @@ async fn decide(
         Err(denied) => Ruling::Denied(denied),
     };
     match ruling {
-        Ruling::Allowed(allowed) => record(allowed, terms, signals, journal, stores).await,
+        Ruling::Allowed(allowed) => record(allowed, way, terms, signals, journal, stores).await,
         Ruling::Denied(denied) => voice.refused(&denied.record(journal)),
         // There is nobody here whom it could wait for.
         Ruling::Held(held) => match held.record(journal) {
@@ -227,9 +247,10 @@ async fn decide(
 
 async fn record(
     allowed: Allowed<NamespaceSandbox>,
+    way: Option<PlannedWay>,
     terms: &Terms,
     signals: Signals,
-    journal: &Journal,
+    journal: &Arc<Journal>,
     stores: &impl Stores,
 ) -> Result<Exit, Failure> {
     let out = terms.out.as_deref();
@@ -238,7 +259,10 @@ async fn record(
         Failure::usage(error).context(format!("cannot use `{path}` for artefacts"))
     })?;
     match allowed.record(journal, stores).await {
-        Recording::Recorded(recorded) => perform(recorded, terms, signals, sink).await,
+        Recording::Recorded(recorded) => {
+            let way = way.map(|way| (way, Arc::clone(journal)));
+            perform(recorded, way, terms, signals, sink).await
+        }
         Recording::Replayed(released) => terms.voice.replayed(&released),
         Recording::Refused(refused) => terms.voice.refused(&refused),
     }
@@ -246,6 +270,7 @@ async fn record(
 
 async fn perform<S: Sandbox, I: Idempotency>(
     recorded: Recorded<'_, S, I>,
+    way: Option<(PlannedWay, Arc<Journal>)>,
     terms: &Terms,
     mut signals: Signals,
     mut sink: Sink,
@@ -268,9 +293,20 @@ async fn perform<S: Sandbox, I: Idempotency>(
         control,
         events,
     };
-    let ended = tokio::select! {
-        ended = recorded.lease().run(io) => ended,
-        never = signals.relay(control_sender) => match never {},
+    let mut lease = recorded.lease();
+    let ended = match open(way, &mut lease).await {
+        Ok(way) => {
+            let ended = tokio::select! {
+                ended = lease.run(io) => ended,
+                never = signals.relay(control_sender) => match never {},
+            };
+            // Before anything is taken out of the sandbox.
+            match way {
+                Some(way) => ended.refused_on_the_way(way.close().await),
+                None => ended,
+            }
+        }
+        Err(error) => lease.give_up(one_line(error.as_ref()), io),
     };
     let told = async {
         let released = ended.release(&mut sink).await;
@@ -285,4 +321,17 @@ async fn perform<S: Sandbox, I: Idempotency>(
         Ok(released) => voice.released(&released, written, terms.out.as_deref()),
         Err(error) => voice.unrecorded(facts.as_ref(), &error),
     }
+}
+
+/// Opens the call's way out, if it is to have one.
+async fn open<S: Sandbox, I>(
+    way: Option<(PlannedWay, Arc<Journal>)>,
+    lease: &mut Leased<'_, S, I>,
+) -> anyhow::Result<Option<OpenWay>> {
+    let Some((way, journal)) = way else {
+        return Ok(None);
+    };
+    let listener = lease.take_way_out();
+    let listener = listener.context("the sandbox has no way out")?;
+    way.open(listener, lease.facts(), journal).await.map(Some)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use casemate_model::{Artefact, Cause, Exit, Outcome, OutcomeStatus, Usage};
+use casemate_model::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Usage};
 use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, Sandbox};
 use casemate_store::Idempotency;
 use tokio::sync::mpsc;
@@ -66,6 +66,15 @@ impl<'j, S, I> Ended<'j, S, I> {
             why: why.map(str::to_owned),
             ..self
         }
+    }
+
+    /// Adds what the program was refused on its way out.
+    #[must_use]
+    pub fn refused_on_the_way(mut self, denied: Vec<DeniedAttempt>) -> Self {
+        if let End::Ran(ended) = &mut self.end {
+            ended.denied.extend(denied);
+        }
+        self
     }
 
     pub(crate) const fn new(

@@ -2,6 +2,7 @@
 //!
 //! Neither has output, values of variables, or values whose names the profile redacts (I11, R178).
 
+mod crossing;
 mod decision;
 mod deed;
 mod outcome;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use self::{
+    crossing::{content as crossing_content, summary as crossing},
     decision::{content as decision_content, summary as decision},
     deed::{content as deed_content, ending as session_ending, summary as deed},
     outcome::{Observed, content as outcome_content, summary as outcome},

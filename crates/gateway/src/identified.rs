@@ -3,7 +3,7 @@
 use casemate_authority::{Board, Epoch, Stopped, Subject};
 use casemate_model::{Reason, SandboxId};
 use casemate_policy::{Claims, RoutePolicy, Verified};
-use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
+use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec, WayOut};
 
 use crate::{
     Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Runs, Terms,
@@ -18,6 +18,7 @@ pub struct Identified {
     inputs: Vec<InputFile>,
     sandbox: SandboxId,
     claims: Verified<Claims>,
+    way_out: Option<WayOut>,
 }
 
 impl Identified {
@@ -32,7 +33,14 @@ impl Identified {
             inputs,
             sandbox,
             claims,
+            way_out: None,
         }
+    }
+
+    /// The same, in a sandbox with a way out. Whoever gives it serves the listener ([`crate::Leased::take_way_out`]).
+    #[must_use]
+    pub fn with_way_out(self, way_out: Option<WayOut>) -> Self {
+        Self { way_out, ..self }
     }
 
     /// Starts to make the sandbox that the call would run in. What it really enforces, and the digests of
@@ -91,6 +99,7 @@ impl Identified {
             // An excess is refused by the decision, in its place in the order; until then it is not given.
             limits: self.facts.ask.limits.at_most(&policy.sandbox.limits),
             inputs: self.inputs,
+            way_out: self.way_out,
         };
         match keeper.create(spec).await {
             Ok(sandbox) => Ok(Enclosed::new(

@@ -1,6 +1,6 @@
 //! A call that holds the right to run, once.
 
-use std::{fmt, pin::pin};
+use std::{fmt, net::TcpListener, pin::pin};
 
 use casemate_model::Digest;
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Event, Sandbox};
@@ -97,6 +97,12 @@ impl<'j, S, I> Leased<'j, S, I> {
 }
 
 impl<'j, S: Sandbox, I> Leased<'j, S, I> {
+    /// The listener of the sandbox's way out, once. Whoever connects to it belongs to this call, whose decision is on
+    /// disk.
+    pub fn take_way_out(&mut self) -> Option<TcpListener> {
+        self.sandbox.take_way_out()
+    }
+
     /// Runs the call's program until every process of it is dead. The only way to run anything.
     ///
     /// `io.events` gets its output as it comes. A consumer that stalls stops the output, not the call's
@@ -105,8 +111,8 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
         self.run_through(&mut Open, io).await
     }
 
-    /// Gives the right to run back, unused.
-    pub(crate) fn give_up(self, why: String, io: CallIo) -> Ended<'j, S, I> {
+    /// Gives the right to run back, unused; `why` is one line for people.
+    pub fn give_up(self, why: String, io: CallIo) -> Ended<'j, S, I> {
         let leftover = Leftover::new(io.events);
         let end = End::NotStarted(Some(why));
         let tee = Tee::hashing();

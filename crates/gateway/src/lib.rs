@@ -33,6 +33,7 @@ mod checked;
 mod claim;
 mod clock;
 mod crew;
+mod crossing;
 mod deed;
 mod denied;
 mod enclosed;
@@ -77,6 +78,7 @@ pub use self::{
     checked::{Checked, Ruling},
     clock::{Clock, Entropy},
     crew::{Crew, Stopped},
+    crossing::{Crossing, CrossingContent, Stage},
     deed::{Caller, Done},
     denied::{Denied, Refusal, Refused},
     enclosed::Enclosed,

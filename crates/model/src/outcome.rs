@@ -68,9 +68,9 @@ pub struct Usage {
 /// Something the program tried and was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeniedAttempt {
-    /// `syscall` or `network`.
+    /// `syscall`, `network` or `egress`.
     pub kind: String,
-    /// What, such as `mount` or `192.0.2.1:443`.
+    /// What, such as `mount`, `192.0.2.1:443` or `https://example.com:443 path_refused`.
     pub what: String,
     /// How often.
     pub count: u64,

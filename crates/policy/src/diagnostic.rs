@@ -58,6 +58,8 @@ pub(crate) struct Report<'s> {
     source: &'s [u8],
     found: Vec<Diagnostic>,
     omitted: usize,
+    /// Before every path.
+    within: String,
 }
 
 impl<'s> Report<'s> {
@@ -66,6 +68,7 @@ impl<'s> Report<'s> {
             source,
             found: Vec::new(),
             omitted: 0,
+            within: String::new(),
         }
     }
 
@@ -80,10 +83,21 @@ impl<'s> Report<'s> {
         self.found.push(Diagnostic {
             line,
             column,
-            path: path.to_owned(),
+            path: match (self.within.as_str(), path) {
+                ("", path) => path.to_owned(),
+                (within, "") => within.to_owned(),
+                (within, path) => format!("{within}.{path}"),
+            },
             message,
             hint,
         });
+    }
+
+    /// Has everything that `read` adds be below `path`.
+    pub(crate) fn within(&mut self, path: String, read: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.within, path);
+        read(self);
+        self.within = before;
     }
 
     /// `value` if nothing is wrong, else every error in the order of the file.

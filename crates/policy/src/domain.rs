@@ -43,6 +43,11 @@ impl DomainRule {
             })
     }
 
+    /// Before a rule is read: no host.
+    pub(crate) const fn nowhere() -> Self {
+        Self(String::new())
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         let host = text.strip_prefix("*.").unwrap_or(text);
         match odd_spelling(host) {
@@ -103,6 +108,11 @@ pub(crate) fn reach(host: &str) -> Reach {
     } else {
         Reach::Global
     }
+}
+
+/// Whether `host` is a lower-case host name of two or more labels.
+pub(crate) fn is_host(host: &str) -> bool {
+    odd_spelling(host).is_none()
 }
 
 /// What is wrong with `host`, if it is not a lower-case host name of two or more labels.

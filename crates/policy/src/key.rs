@@ -3,7 +3,7 @@
 use casemate_model::Limits;
 
 use crate::{
-    diagnostic::Fault,
+    diagnostic::{Fault, Report},
     tree::{Node, Placed},
 };
 
@@ -67,6 +67,19 @@ pub(crate) enum Kind<T> {
     },
     /// `true`, which the file has to say; `false` is refused because of `why`.
     Always { why: &'static str },
+    /// A list of whole numbers of this range.
+    Numbers {
+        unit: &'static str,
+        least: u64,
+        most: u64,
+        set: fn(&mut T, &[u64]),
+    },
+    /// A list of sections, each of which has the keys of another table.
+    Each {
+        form: &'static str,
+        most: usize,
+        read: fn(&mut T, &Node, &mut Report<'_>),
+    },
     /// Anything, with rules of its own.
     Tree {
         form: &'static str,
@@ -217,7 +230,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{manifest::Manifest, profile::Profile};
+    use crate::{egress::EgressRule, manifest::Manifest, profile::Profile};
 
     fn check<T: Subject>() {
         let mut paths = BTreeSet::new();
@@ -252,7 +265,12 @@ mod tests {
                 }
                 (
                     Absent::Open(_) | Absent::Riskier(_),
-                    Kind::Text { .. } | Kind::List { .. } | Kind::Pairs { .. } | Kind::Tree { .. },
+                    Kind::Text { .. }
+                    | Kind::List { .. }
+                    | Kind::Pairs { .. }
+                    | Kind::Numbers { .. }
+                    | Kind::Each { .. }
+                    | Kind::Tree { .. },
                 ) => true,
                 _ => false,
             };
@@ -264,5 +282,6 @@ mod tests {
     fn every_key_has_its_section_before_it_and_an_absence_that_fits_its_kind() {
         check::<Profile>();
         check::<Manifest>();
+        check::<EgressRule>();
     }
 }

@@ -1,7 +1,7 @@
 //! Profiles and the decision.
 //!
 //! A [`Profile`] says what one route may do, a [`Manifest`] what one tool is and takes; [`decide`] says whether one call may run under it, and
-//! [`decide_access`] whether something else may be done with a session.
+//! [`decide_access`] whether something else may be done with a session. [`EgressPolicy`] judges what leaves a sandbox, request by request.
 //!
 //! Invariants:
 //! - [`decide`] is a pure function: the same profile and request give the same decision, in the one
@@ -26,6 +26,7 @@ mod decide;
 mod diagnostic;
 mod difference;
 mod domain;
+mod egress;
 mod engine;
 mod environment;
 mod explain;
@@ -64,6 +65,11 @@ pub use self::{
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     difference::{Change, Difference, Direction, Example},
     domain::DomainRule,
+    egress::{
+        BodyRule, DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, GraphqlKind,
+        MAX_EGRESS_RULES, PathPattern, RequestBody, RequestFacts, RequestVerdict, RuleApproval,
+        RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
+    },
     engine::Engine,
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},
     inputs::{Approval, Budget, Destination, Flaw, Inputs, Labels, Token, Wish},

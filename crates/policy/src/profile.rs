@@ -11,6 +11,7 @@ use crate::{
     cedar::CedarError,
     diagnostic::{Diagnostic, Report, render_diagnostics},
     domain::DomainRule,
+    egress::EgressRule,
     manifest::Cost,
     session::{Image, PoolRules, QuotaRules, SessionMode},
     source::{Paper, SourceError},
@@ -49,6 +50,8 @@ pub struct Profile {
     pub quotas: QuotaRules,
     /// What may be called.
     pub tools: ToolRules,
+    /// What may leave a sandbox, for each destination.
+    pub egress: Vec<EgressRule>,
     /// How calls are approved that need it.
     pub approvals: ApprovalRules,
     /// What calls may spend.
@@ -141,14 +144,24 @@ impl NetworkRules {
     /// Whom a host belongs to: anybody, if it is allowed and the profile does not say; nobody knows, if it is not allowed.
     #[must_use]
     pub fn class_of(&self, host: &str) -> DestinationClass {
-        // The longest rule is the closest.
-        let classes = self.classes.iter().filter(|(rule, _)| rule.allows(host));
-        let closest =
-            classes.max_by_key(|(rule, _)| (!rule.as_str().starts_with('*'), rule.as_str().len()));
         if !self.allowed_domains.iter().any(|rule| rule.allows(host)) {
             return DestinationClass::Unknown;
         }
-        closest.map_or(DestinationClass::Public, |(_, class)| *class)
+        self.closest(|rule| rule.allows(host))
+            .unwrap_or(DestinationClass::Public)
+    }
+
+    /// Whom everything belongs to that `host` covers, where the profile says it for all of that.
+    pub(crate) fn class_of_all(&self, host: &DomainRule) -> Option<DestinationClass> {
+        self.closest(|rule| rule.covers(host))
+    }
+
+    /// The class of the closest rule that is meant: of the longest.
+    fn closest(&self, is_meant: impl Fn(&DomainRule) -> bool) -> Option<DestinationClass> {
+        let classes = self.classes.iter().filter(|(rule, _)| is_meant(rule));
+        classes
+            .max_by_key(|(rule, _)| (!rule.as_str().starts_with('*'), rule.as_str().len()))
+            .map(|(_, class)| *class)
     }
 }
 
@@ -440,6 +453,7 @@ impl Profile {
                 approval_required: Vec::new(),
                 scopes: BTreeMap::new(),
             },
+            egress: Vec::new(),
             approvals: ApprovalRules::default(),
             budgets: BudgetRules::default(),
             modes: ModeRules {

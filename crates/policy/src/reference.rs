@@ -4,6 +4,7 @@ use casemate_model::{Limits, MAX_LIMITS};
 
 use crate::{
     arguments::{MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS},
+    egress::{EgressRule, known_tenants},
     key::{Absent, Key, Kind, Subject, all_keys, keys_of},
     manifest::{
         MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH, MAX_MANIFEST_BYTES, Manifest,
@@ -25,7 +26,9 @@ pub fn schema_reference() -> String {
          outside its range each refuse the profile. `casemate profile check FILE` explains every error.\n",
         MAX_PROFILE_BYTES >> 10
     );
-    tables::<Profile>(&mut page);
+    tables::<Profile>(&mut page, "");
+    tables::<EgressRule>(&mut page, "egress.rules[]");
+    page.push_str(&tenants());
     page
 }
 
@@ -40,7 +43,7 @@ pub fn manifest_reference() -> String {
          manifest. A key that is left out reads as what risks more: the tool is then held to more, never to less.\n",
         MAX_MANIFEST_BYTES >> 10
     );
-    tables::<Manifest>(&mut page);
+    tables::<Manifest>(&mut page, "");
     page.push_str(&arguments());
     page
 }
@@ -68,31 +71,40 @@ fn arguments() -> String {
     )
 }
 
-fn tables<T: Subject>(page: &mut String) {
-    table::<T>(page, "Top level", "", "");
+/// The tables of a file's keys, or of the keys of the sections that are listed at `within`.
+fn tables<T: Subject>(page: &mut String, within: &str) {
+    let top = match within {
+        "" => "Top level".to_owned(),
+        within => format!("`{within}`"),
+    };
+    table::<T>(page, &top, within, "", "");
     for key in all_keys::<T>() {
         if matches!(key.kind, Kind::Section) {
-            table::<T>(page, &format!("`{}`", key.path), key.path, key.meaning);
+            let title = section_title(within, key.path);
+            table::<T>(page, &format!("`{title}`"), within, key.path, key.meaning);
         }
     }
 }
 
-fn table<T: Subject>(page: &mut String, title: &str, section: &str, meaning: &str) {
+fn table<T: Subject>(page: &mut String, title: &str, within: &str, section: &str, meaning: &str) {
     page.push_str(&format!("\n## {title}\n\n"));
     if !meaning.is_empty() {
         page.push_str(&format!("{meaning}\n\n"));
     }
     page.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
     for key in keys_of::<T>(section) {
-        let (kind, default) = (kind(key), default(key));
+        let (kind, default) = (kind(key, within), default(key));
         let (name, meaning) = (key.name(), key.meaning);
         page.push_str(&format!("| `{name}` | {kind} | {default} | {meaning} |\n"));
     }
 }
 
-fn kind<T>(key: &Key<T>) -> String {
+fn kind<T>(key: &Key<T>, within: &str) -> String {
     match &key.kind {
-        Kind::Section => format!("section: see [`{}`](#{})", key.path, anchor(key.path)),
+        Kind::Section => {
+            let title = section_title(within, key.path);
+            format!("section: see [`{title}`](#{})", anchor(&title))
+        }
         Kind::Text { form, .. } => described(form),
         Kind::List { form, .. } => format!("list; each entry: {}", described(form)),
         Kind::Pairs { form, .. } => format!("section of {}", described(form)),
@@ -101,7 +113,10 @@ fn kind<T>(key: &Key<T>) -> String {
             unit, least, most, ..
         } => format!("{unit}, {least} to {most}"),
         Kind::Always { .. } => "`true`".to_owned(),
-        Kind::Tree { form, .. } => (*form).to_owned(),
+        Kind::Numbers {
+            unit, least, most, ..
+        } => format!("list; each entry: {unit}, {least} to {most}"),
+        Kind::Tree { form, .. } | Kind::Each { form, .. } => (*form).to_owned(),
     }
 }
 
@@ -118,7 +133,28 @@ fn default<T>(key: &Key<T>) -> String {
 
 /// How GitHub and its imitators name a heading.
 fn anchor(title: &str) -> String {
-    title.replace('.', "")
+    title.replace(['.', '[', ']'], "")
+}
+
+fn section_title(within: &str, path: &str) -> String {
+    if within.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{within}.{path}")
+    }
+}
+
+/// Hosts on which strangers have places, and where a request says whose it means.
+fn tenants() -> String {
+    let mut page = "\n## Tenants\n\n\
+         On these hosts strangers have places too. A rule for one says in `tenants` whose are meant; a request that means another place, or none, is refused. `*` is one label, \
+         or the rest of one; `**` is one or more. Upper and lower case are the same.\n\n\
+         | host | what is compared with `tenants` |\n|---|---|\n"
+        .to_owned();
+    for (host, place) in known_tenants() {
+        page.push_str(&format!("| `{host}` | {place} |\n"));
+    }
+    page
 }
 
 #[cfg(test)]

@@ -26,6 +26,11 @@ pub(crate) fn policy(text: &str) -> Result<String, Fault> {
     name(text, "policy")
 }
 
+/// A rule of egress.
+pub(crate) fn egress_rule(text: &str) -> Result<String, Fault> {
+    name(text, "rule")
+}
+
 /// Something that can stand in a path, a URL and a log line.
 fn name(text: &str, what: &str) -> Result<String, Fault> {
     let inner = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');

@@ -9,6 +9,7 @@ use casemate_model::{ControlName, DestinationClass, IsolationTier, Limits, RiskC
 use crate::{
     diagnostic::Fault,
     domain::DomainRule,
+    egress::{MAX_EGRESS_RULES, read_rule},
     key::{
         Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, optional, put,
         section, text,
@@ -60,6 +61,7 @@ impl Subject for Profile {
         quotas::AGENT,
         quotas::TENANT,
         TOOLS,
+        EGRESS,
         oversight::APPROVALS,
         budgets::HEAD,
         budgets::CALL,
@@ -287,7 +289,7 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
             why: "nothing leaves a sandbox in the clear",
         },
         Absent::Refused,
-        "Connections are TLS, and certificates are checked.",
+        "Connections are TLS, and certificates are checked. Only an egress rule can except an `internal` destination.",
     ),
     section(
         "sandbox.limits",
@@ -379,6 +381,24 @@ const TOOLS: &[Key<Profile>] = &[
         },
         Absent::Open("none beside `identity.required_scopes`"),
         "The scope that a tool needs beside `identity.required_scopes`.",
+    ),
+];
+
+/// After the tools, which rules name.
+const EGRESS: &[Key<Profile>] = &[
+    optional(
+        "egress",
+        "What may leave a sandbox, request by request. A destination of `allowed_domains` without a rule of its own may be looked at: `GET` and `HEAD` on port 443.",
+    ),
+    key(
+        "egress.rules",
+        Kind::Each {
+            form: "list of sections: see [`egress.rules[]`](#egressrules)",
+            most: MAX_EGRESS_RULES,
+            read: read_rule,
+        },
+        Absent::Open("none"),
+        "The rules. Their order means nothing.",
     ),
 ];
 

@@ -18,6 +18,11 @@ pub(crate) fn walk<T: Subject>(root: &Node, subject: &mut T, report: &mut Report
     Walker { subject, report }.section("", root, 0);
 }
 
+/// Reads a section of a larger file as one with keys of its own.
+pub(crate) fn walk_part<T: Subject>(part: &Node, subject: &mut T, report: &mut Report<'_>) {
+    Walker { subject, report }.section("", part, part.at);
+}
+
 struct Walker<'w, 's, T> {
     subject: &'w mut T,
     report: &'w mut Report<'s>,
@@ -104,6 +109,13 @@ impl<T: Subject> Walker<'_, '_, T> {
                 }),
                 _ => self.wrong_kind(key.path, node, "`true`"),
             },
+            Kind::Numbers {
+                unit,
+                least,
+                most,
+                set,
+            } => self.numbers(key.path, node, unit, (*least, *most), *set),
+            Kind::Each { most, read, .. } => self.each(key.path, node, *most, *read),
             Kind::Tree { set, .. } => {
                 for Placed { at, path, fault } in set(self.subject, node) {
                     let path = format!("{}{path}", key.path);
@@ -150,7 +162,7 @@ impl<T: Subject> Walker<'_, '_, T> {
             return self.wrong_kind(path, node, "a list of strings");
         };
         if entries.len() > MAX_ENTRIES {
-            return self.too_many(path, node);
+            return self.too_many(path, node, MAX_ENTRIES);
         }
         let mut places = Vec::new();
         let mut texts: Vec<&str> = Vec::new();
@@ -179,7 +191,7 @@ impl<T: Subject> Walker<'_, '_, T> {
             return self.wrong_kind(path, node, "a section");
         };
         if members.len() > MAX_ENTRIES {
-            return self.too_many(path, node);
+            return self.too_many(path, node, MAX_ENTRIES);
         }
         self.duplicates(path, members);
         let mut places = Vec::new();
@@ -200,6 +212,57 @@ impl<T: Subject> Walker<'_, '_, T> {
         }
         let faults = set(self.subject, &pairs);
         self.report_at(&places, faults);
+    }
+
+    fn numbers(
+        &mut self,
+        path: &str,
+        node: &Node,
+        unit: &str,
+        range: (u64, u64),
+        set: fn(&mut T, &[u64]),
+    ) {
+        let Value::List(entries) = &node.value else {
+            return self.wrong_kind(path, node, "a list of whole numbers");
+        };
+        if entries.len() > MAX_ENTRIES {
+            return self.too_many(path, node, MAX_ENTRIES);
+        }
+        let mut numbers = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            match self.number(&path, entry, unit, range) {
+                Some(number) if numbers.contains(&number) => {
+                    self.report.add(entry.at, &path, || {
+                        Fault::new(format!("{number} is listed twice"), "remove one of them")
+                    })
+                }
+                Some(number) => numbers.push(number),
+                None => {}
+            }
+        }
+        set(self.subject, &numbers);
+    }
+
+    fn each(
+        &mut self,
+        path: &str,
+        node: &Node,
+        most: usize,
+        read: fn(&mut T, &Node, &mut Report<'_>),
+    ) {
+        let Value::List(entries) = &node.value else {
+            return self.wrong_kind(path, node, "a list of sections");
+        };
+        if entries.len() > most {
+            return self.too_many(path, node, most);
+        }
+        for (index, entry) in entries.iter().enumerate() {
+            let subject = &mut *self.subject;
+            self.report.within(format!("{path}[{index}]"), |report| {
+                read(subject, entry, report)
+            });
+        }
     }
 
     /// The number of this range that `node` is, or nothing after reporting why it is none.
@@ -260,9 +323,9 @@ impl<T: Subject> Walker<'_, '_, T> {
         });
     }
 
-    fn too_many(&mut self, path: &str, node: &Node) {
+    fn too_many(&mut self, path: &str, node: &Node, most: usize) {
         self.report.add(node.at, path, || {
-            Fault::new(format!("more than {MAX_ENTRIES} entries"), "shorten it")
+            Fault::new(format!("more than {most} entries"), "shorten it")
         });
     }
 
@@ -313,7 +376,8 @@ fn missing<T: Subject>(key: &Key<T>) -> Fault {
             format!("a whole number of {unit}")
         }
         Kind::Always { .. } => "`true`".to_owned(),
-        Kind::Tree { form, .. } => (*form).to_owned(),
+        Kind::Numbers { unit, .. } => format!("a list of whole numbers of {unit}"),
+        Kind::Tree { form, .. } | Kind::Each { form, .. } => (*form).to_owned(),
     };
     Fault::new(
         format!("the key `{}` is missing", key.name()),

@@ -15,6 +15,7 @@ pub use self::{
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,
         InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec, Signal, TerminalSize,
+        WAY_OUT_AUTHORITY, WAY_OUT_PORT, WayOut,
     },
     session::{
         Chunk, Connection, Entry, EntryKind, FileFault, Gone, ImageRef, Kind, Owner, PlaceSpec,

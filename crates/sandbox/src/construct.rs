@@ -4,6 +4,7 @@ use std::{
     ffi::CStr,
     fs::File,
     io::{self, Read, Write as _},
+    net::{Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
 };
@@ -16,6 +17,7 @@ use rustix::{
         MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
         mount_change, move_mount, open_tree, unmount,
     },
+    net::{AddressFamily, SocketFlags, SocketType, socket_with},
 };
 
 use crate::plan::Step;
@@ -41,6 +43,7 @@ pub(crate) struct Construction<'a> {
     copied: Vec<Copied>,
     tree: Option<&'a OwnedFd>,
     network: Option<PendingNetwork>,
+    listener: Option<OwnedFd>,
 }
 
 impl<'a> Construction<'a> {
@@ -51,12 +54,13 @@ impl<'a> Construction<'a> {
             tree,
             copied: Vec::new(),
             network: None,
+            listener: None,
         }
     }
 
-    /// The inputs, as they arrived.
-    pub(crate) fn finish(self) -> Vec<Copied> {
-        self.copied
+    /// The inputs, as they arrived, and the listener of [`Step::Listen`].
+    pub(crate) fn finish(self) -> (Vec<Copied>, Option<OwnedFd>) {
+        (self.copied, self.listener)
     }
 
     /// Does one step.
@@ -104,9 +108,28 @@ impl<'a> Construction<'a> {
                 Some(network) => network.enter(),
                 None => Err(io::ErrorKind::NotFound.into()),
             },
+            Step::Listen(port) => {
+                self.listener = Some(listen(*port)?);
+                Ok(())
+            }
             Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
         }
     }
+}
+
+/// Listens on the loopback of this network namespace.
+fn listen(port: u16) -> io::Result<OwnedFd> {
+    /// Connections that wait to be accepted.
+    const BACKLOG: i32 = 128;
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {

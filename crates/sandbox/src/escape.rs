@@ -267,6 +267,7 @@ async fn make<K: Keeper>(
         id: random::sandbox_id(),
         limits,
         inputs,
+        way_out: None,
     };
     let mut sandbox = keeper.create(spec).await?;
     let ready = sandbox.ready().await?;

@@ -79,8 +79,14 @@ impl NamespaceKeeper {
         let names = spec.inputs.iter().map(|input| input.name.clone()).collect();
         let tree = self.userland.take_tree().during("take the image")?;
         let image = self.userland.image(tree.as_ref());
-        let steps =
-            plan(&self.root, image, &spec.limits, &sizes).during("look at the host's userland")?;
+        let steps = plan(
+            &self.root,
+            image,
+            &spec.limits,
+            &sizes,
+            spec.way_out.as_ref(),
+        )
+        .during("look at the host's userland")?;
         let source = |input: InputFile| Source {
             name: input.name,
             file: input.file,
@@ -117,6 +123,7 @@ impl NamespaceKeeper {
             variables,
         )
         .during("watch the sandbox")
+        .map(|sandbox| sandbox.with_way_out(spec.way_out.is_some()))
     }
 }
 

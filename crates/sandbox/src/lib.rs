@@ -8,7 +8,10 @@
 //! - What is enforced is measured on the finished sandbox and reported; nothing is assumed (I7).
 //! - What a sandbox says is hostile input; artefacts are taken only when everything in it is dead.
 //!
-//! Deliberately absent: network, secrets, policy, and any path that leads out of a descriptor.
+//! - A sandbox has no network but its own loopback. With a way out, there is one listener on it, which whoever made the
+//!   sandbox serves (I3, I4).
+//!
+//! Deliberately absent: what is behind a way out, secrets, policy, and any path that leads out of a descriptor.
 
 mod artefacts;
 mod cgroup;

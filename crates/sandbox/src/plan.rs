@@ -3,6 +3,7 @@
 //! Paths are relative to the new root; the working directory is there from [`Step::EnterRoot`] on.
 
 use std::{
+    borrow::Cow,
     ffi::{CString, NulError},
     fmt, io,
     os::unix::ffi::OsStrExt as _,
@@ -11,6 +12,7 @@ use std::{
 
 use casemate_confine::{HIDDEN_DIRECTORIES, HIDDEN_FILES};
 use casemate_model::Limits;
+use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_PORT, WayOut};
 use casemate_sys::MountAttributes;
 
 use crate::host::{self, Shown};
@@ -34,7 +36,7 @@ pub(crate) enum Step {
     /// Makes a directory with these permissions.
     Directory(CString, u32),
     /// Makes a file with this content, readable by all.
-    File(CString, &'static str),
+    File(CString, Cow<'static, str>),
     /// Makes an empty file, for something to be mounted on.
     MountPoint(CString),
     /// Makes a symbolic link: target, path.
@@ -59,6 +61,8 @@ pub(crate) enum Step {
     StartNetwork,
     /// Enters it.
     EnterNetwork,
+    /// Listens on this port of its loopback, for the keeper.
+    Listen(u16),
     /// Sets the host name.
     HostName(&'static str),
 }
@@ -79,6 +83,7 @@ impl fmt::Display for Step {
             Self::Inputs(_) => write!(f, "copy the inputs"),
             Self::SealRoot => write!(f, "make the root read-only"),
             Self::StartNetwork | Self::EnterNetwork => write!(f, "make a network namespace"),
+            Self::Listen(port) => write!(f, "listen on port {port} of the loopback"),
             Self::HostName(_) => write!(f, "set the host name"),
         }
     }
@@ -111,9 +116,15 @@ pub(crate) fn plan(
     image: Image<'_>,
     limits: &Limits,
     inputs: &[u64],
+    way_out: Option<&WayOut>,
 ) -> io::Result<Vec<Step>> {
     let mut steps = vec![Step::StartNetwork];
     userland(&mut steps, root)?;
+    if let Some(way_out) = way_out {
+        let authority = WAY_OUT_AUTHORITY.trim_start_matches('/');
+        steps.push(Step::Directory(c("etc/casemate")?, 0o755));
+        steps.push(Step::File(c(authority)?, way_out.authority.clone().into()));
+    }
     show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
     for name in HIDDEN_FILES {
@@ -123,11 +134,11 @@ pub(crate) fn plan(
         steps.push(Step::HideDirectory(c(format!("proc/{name}"))?));
     }
     storage(&mut steps, limits, inputs)?;
-    steps.extend([
-        Step::HostName("sandbox"),
-        Step::EnterNetwork,
-        Step::SealRoot,
-    ]);
+    steps.extend([Step::HostName("sandbox"), Step::EnterNetwork]);
+    if way_out.is_some() {
+        steps.push(Step::Listen(WAY_OUT_PORT));
+    }
+    steps.push(Step::SealRoot);
     Ok(steps)
 }
 
@@ -241,7 +252,7 @@ fn files(steps: &mut Vec<Step>) -> io::Result<()> {
         ("etc/hostname", "sandbox\n"),
         ("etc/nsswitch.conf", NSSWITCH),
     ] {
-        steps.push(Step::File(c(path)?, content));
+        steps.push(Step::File(c(path)?, content.into()));
     }
     Ok(())
 }

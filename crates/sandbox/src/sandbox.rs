@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::TcpListener,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream as StdUnixStream,
@@ -46,6 +47,10 @@ pub struct NamespaceSandbox {
     host: NamespaceLinks,
     /// `/workspace/out`, once it is there.
     out: Option<OwnedFd>,
+    /// Whether it is to have a way out.
+    wants_way_out: bool,
+    /// The listener of its way out, from when it is there until somebody takes it.
+    way_out: Option<TcpListener>,
     /// Where seccomp's notifications arrive, once the filter is in force.
     listener: Option<AsyncFd<OwnedFd>>,
 }
@@ -116,8 +121,16 @@ impl NamespaceSandbox {
             variables,
             host,
             out: None,
+            wants_way_out: false,
+            way_out: None,
             listener: None,
         })
+    }
+
+    /// The same, but it is lost if its first process does not hand out the listener of a way out.
+    pub(crate) const fn with_way_out(mut self, wants_way_out: bool) -> Self {
+        self.wants_way_out = wants_way_out;
+        self
     }
 
     /// The next report of the first process; nothing when it executed the guest, or died.
@@ -135,8 +148,14 @@ impl NamespaceSandbox {
         let mut inputs = Vec::new();
         loop {
             match self.report().await? {
-                Some(Report::Built(copied, out)) => {
+                Some(Report::Built(copied, out, listener)) => {
+                    if listener.is_some() != self.wants_way_out {
+                        return Err(KeeperError::Lost(
+                            "it has no way out, or one too many".into(),
+                        ));
+                    }
                     self.out = Some(out);
+                    self.way_out = listener.map(TcpListener::from);
                     inputs = copied;
                 }
                 Some(Report::Restricted(status, listener)) => {
@@ -188,6 +207,10 @@ impl Sandbox for NamespaceSandbox {
             isolation,
             inputs: inputs.collect(),
         })
+    }
+
+    fn take_way_out(&mut self) -> Option<TcpListener> {
+        self.way_out.take()
     }
 
     async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {

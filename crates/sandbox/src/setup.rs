@@ -50,8 +50,8 @@ pub(crate) enum Identity {
 /// What the new process tells the keeper.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The place is made; the descriptor is of `/workspace/out`.
-    Built(Vec<Copied>, OwnedFd),
+    /// The place is made; the descriptors are of `/workspace/out` and of the listener of its way out, if it has one.
+    Built(Vec<Copied>, OwnedFd, Option<OwnedFd>),
     /// Every restriction is in force; the descriptor is seccomp's listener.
     Restricted(LandlockStatus, OwnedFd),
     /// A step failed.
@@ -128,12 +128,9 @@ fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<()
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let out = rustix::fs::open(c"/workspace/out", flags, Mode::empty())
         .during("open the output directory")?;
-    send(
-        setup,
-        &encode_built(&construction.finish()),
-        Some(out.as_fd()),
-    )
-    .during("report")
+    let (copied, listener) = construction.finish();
+    let fds: Vec<_> = [Some(out), listener].into_iter().flatten().collect();
+    send(setup, &encode_built(&copied), &fds).during("report")
 }
 
 fn become_user() -> rustix::io::Result<()> {
@@ -162,7 +159,7 @@ fn restrict(blueprint: &Blueprint, setup: &OwnedFd, control: &OwnedFd) -> Result
     let Restricted { landlock, listener } = casemate_confine::restrict(Neighbours::None)
         .map_err(|error| Failure(error.step.into(), error.source))?;
     let report = [RESTRICTED, landlock_code(landlock)];
-    send(setup, &report, Some(listener.as_fd())).during("report")
+    send(setup, &report, &[listener]).during("report")
 }
 
 /// Executes the guest, while the keeper decides and records; returns why that failed.
@@ -196,7 +193,7 @@ const GO: [u8; 1] = *b"G";
 
 /// Tells the new process that its user and group are mapped.
 pub(crate) fn send_go(setup: &OwnedFd) -> io::Result<()> {
-    send(setup, &GO, None)
+    send(setup, &GO, &[])
 }
 
 pub(crate) fn await_go(setup: &OwnedFd) -> io::Result<()> {
@@ -221,7 +218,7 @@ pub(crate) fn fail(setup: &OwnedFd, Failure(step, error): &Failure) {
     if error.raw_os_error().is_none() {
         message.extend(format!(": {error}").as_bytes());
     }
-    let _ = send(setup, &message, None);
+    let _ = send(setup, &message, &[]);
 }
 
 const fn landlock_code(status: LandlockStatus) -> u8 {
@@ -241,9 +238,12 @@ fn encode_built(copied: &[Copied]) -> Vec<u8> {
     message
 }
 
-fn send(setup: &OwnedFd, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// The most descriptors that come with one message.
+const MAX_DESCRIPTORS: usize = 2;
+
+fn send(setup: &OwnedFd, message: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
+    let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));
@@ -266,7 +266,7 @@ const MAX_FAILURE_BYTES: usize = 1024;
 /// Takes the next report of a sandbox with so many inputs; nothing at the end, which is the start of the guest.
 pub(crate) fn receive(setup: BorrowedFd<'_>, inputs: usize) -> io::Result<Option<Report>> {
     let mut message = vec![0; MAX_FAILURE_BYTES + inputs.min(MAX_INPUTS) * 40];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let buffers = &mut [IoSliceMut::new(&mut message)];
     let received = loop {
@@ -276,25 +276,27 @@ pub(crate) fn receive(setup: BorrowedFd<'_>, inputs: usize) -> io::Result<Option
             result => break result?,
         }
     };
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
+    let fds = rights.flatten().collect();
     message.truncate(received.bytes);
     if message.is_empty() {
         return Ok(None);
     }
-    decode(&message, fd)
+    decode(&message, fds)
         .map(Some)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an unknown report"))
 }
 
 /// What a message without a descriptor says.
 pub(crate) fn decode_message(message: &[u8]) -> Option<Report> {
-    decode(message, None)
+    decode(message, Vec::new())
 }
 
-fn decode(message: &[u8], fd: Option<OwnedFd>) -> Option<Report> {
+fn decode(message: &[u8], fds: Vec<OwnedFd>) -> Option<Report> {
+    let mut fds = fds.into_iter();
     let (kind, payload) = message.split_first()?;
     match *kind {
         BUILT => {
@@ -306,7 +308,8 @@ fn decode(message: &[u8], fd: Option<OwnedFd>) -> Option<Report> {
                     sha256,
                 })
             });
-            Some(Report::Built(copied.collect::<Option<_>>()?, fd?))
+            let copied = copied.collect::<Option<_>>()?;
+            Some(Report::Built(copied, fds.next()?, fds.next()))
         }
         RESTRICTED => {
             let status = match payload {
@@ -314,7 +317,7 @@ fn decode(message: &[u8], fd: Option<OwnedFd>) -> Option<Report> {
                 [1] => LandlockStatus::Partial,
                 _ => LandlockStatus::None,
             };
-            Some(Report::Restricted(status, fd?))
+            Some(Report::Restricted(status, fds.next()?))
         }
         FAILED => {
             let (errno, step) = payload.split_first_chunk()?;

@@ -18,7 +18,7 @@ use crate::{
         program::{Program, StdinUse},
         voice::Voice,
     },
-    state,
+    state, way,
 };
 
 /// A request to run a program.
@@ -72,6 +72,10 @@ impl Request {
                 .map_or_else(Profile::builtin, Profile::load)
                 .map(RoutePolicy::later)
                 .map_err(NoPolicy::Profile),
+        };
+        let env = match &policy {
+            Ok(policy) if way::is_wanted(policy) => with_way_out(env)?,
+            _ => env,
         };
         let ceiling = policy.as_ref().map(|policy| policy.sandbox.limits);
         let given = ceiling.map(|ceiling| Limits::default().at_most(&ceiling));
@@ -133,6 +137,19 @@ fn limits(args: &RunArgs, given: Limits) -> Limits {
         output_bytes: args.max_output.unwrap_or(given.output_bytes),
         ..given
     }
+}
+
+/// The variables by which the program finds its way out, which are no caller's to choose. They are part of the call, so
+/// that they are decided on and recorded.
+fn with_way_out(mut env: BTreeMap<String, Text>) -> anyhow::Result<BTreeMap<String, Text>> {
+    if let Some(name) = env.keys().find(|name| way::is_reserved(name)) {
+        bail!(
+            "the variable `{}` leads programs to their way out: leave it to casemate",
+            Text::from(name.clone())
+        );
+    }
+    env.extend(way::variables());
+    Ok(env)
 }
 
 fn environment(variables: &[OsString]) -> anyhow::Result<BTreeMap<String, Text>> {

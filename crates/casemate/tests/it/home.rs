@@ -118,6 +118,11 @@ impl Home {
         path
     }
 
+    /// Whose it is.
+    pub(crate) const fn user(&self) -> User {
+        self.user
+    }
+
     /// Gives something in the directory to the user.
     pub(crate) fn give(&self, name: &str) {
         if self.user == User::Ordinary {

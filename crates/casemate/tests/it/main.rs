@@ -29,6 +29,8 @@ mod signals;
 mod storm;
 mod streams;
 mod switches;
+mod upstream;
 mod usage;
+mod way;
 mod webdriver;
 mod webhooks;

@@ -2,6 +2,8 @@
 //!
 //! Both are taken apart whole: a field that is new does not compile until it is said here what a change of it means.
 
+mod egress;
+
 use std::cmp::Reverse;
 
 use casemate_model::ControlName;
@@ -92,6 +94,8 @@ impl<'c> Compare<'c> {
             quotas,
             // Tool by tool.
             tools: _,
+            // Rule by rule.
+            egress: _,
             approvals,
             budgets,
             modes,
@@ -108,6 +112,7 @@ impl<'c> Compare<'c> {
         self.identity(identity, &now.identity);
         self.more("tier", &then.tier(), &now.tier());
         self.sandbox(sandbox, &now.sandbox);
+        self.egress(then, now);
         self.same("quotas", quotas, &now.quotas);
         self.approvals(approvals, &now.approvals);
         self.budgets(budgets, &now.budgets);

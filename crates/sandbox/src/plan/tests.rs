@@ -10,8 +10,39 @@ fn steps() -> Vec<Step> {
         Image::None,
         &Limits::default(),
         &[10, 5_000],
+        None,
     )
     .unwrap()
+}
+
+/// I3: a sandbox that is to have no way out has no listener, and one that has one has nothing else more.
+#[test]
+fn a_way_out_is_one_listener_and_one_file() {
+    let way_out = WayOut {
+        authority: "certificate".to_owned(),
+    };
+    let plan = plan(
+        Path::new("/"),
+        Image::None,
+        &Limits::default(),
+        &[10, 5_000],
+        Some(&way_out),
+    );
+    let (with, without) = (plan.unwrap(), steps());
+    assert!(!without.iter().any(|step| matches!(step, Step::Listen(_))));
+    let more: Vec<_> = with.iter().filter(|step| !without.contains(step)).collect();
+    let path = |path: &str| CString::new(path).unwrap();
+    assert_eq!(
+        more,
+        [
+            &Step::Directory(path("etc/casemate"), 0o755),
+            &Step::File(path("etc/casemate/authority.pem"), "certificate".into()),
+            &Step::Listen(WAY_OUT_PORT),
+        ]
+    );
+    assert_eq!(with.len(), without.len() + more.len());
+    let listen = position(&with, |step| matches!(step, Step::Listen(_)));
+    assert!(position(&with, |step| *step == Step::EnterNetwork) < listen);
 }
 
 fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {

@@ -21,6 +21,7 @@ pub(crate) async fn finding() -> Result<Option<String>, KeeperError> {
             id: SandboxId::new(0, [number; 10]),
             limits: Limits::default(),
             inputs: vec![input],
+            way_out: None,
         };
         let made = async { keeper.create(spec).await?.ready().await };
         match made.await {

@@ -1,0 +1,256 @@
+//! The rules of the profile as the proxy's judge.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use casemate_egress::{
+    Admission, Allowance, BodyLength, Cidr, Code, Denial, Facts, Flow, Host, Judge, Messages, Name,
+    Origin, Pending, Target,
+    limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
+};
+use casemate_gateway as gateway;
+use casemate_model::SideEffect;
+use casemate_policy::{
+    DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
+    RequestVerdict, Scheme, WebSocket,
+};
+
+/// Judges the requests of one call.
+#[derive(Debug)]
+pub(super) struct Rules {
+    policy: EgressPolicy,
+    tool: String,
+    ceiling: SideEffect,
+    spent: Mutex<BTreeMap<String, Spent>>,
+}
+
+/// What a call used up of one rule.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    requests: u64,
+    bytes: u64,
+    most_bytes: u64,
+}
+
+impl Rules {
+    /// Those of `policy`, for the call of `facts`.
+    pub(super) fn new(policy: EgressPolicy, facts: &gateway::Facts) -> Self {
+        Self {
+            policy,
+            tool: facts.ask.tool.clone(),
+            // A tool of which nothing is said only looks.
+            ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
+            spent: Mutex::default(),
+        }
+    }
+
+    /// Asks the rules about a request.
+    fn about<T>(&self, facts: &Facts, ask: impl FnOnce(&RequestFacts<'_>) -> T) -> T {
+        let target = facts.destination.target();
+        let host = target.host.to_string();
+        let headers: Vec<_> = facts
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        let body = match (&facts.body, facts.length) {
+            (_, BodyLength::Empty) => RequestBody::Empty,
+            (Some(whole), _) => RequestBody::Whole {
+                bytes: &whole.bytes,
+                digest: whole.digest,
+            },
+            (None, BodyLength::Bytes(bytes)) => RequestBody::Stream { bytes: Some(bytes) },
+            (None, BodyLength::Unknown) => RequestBody::Stream { bytes: None },
+        };
+        ask(&RequestFacts {
+            tool: &self.tool,
+            ceiling: self.ceiling,
+            scheme: scheme(target.scheme),
+            host: &host,
+            port: target.port,
+            method: facts.method.as_str(),
+            path: &facts.path,
+            query: facts.query.as_deref(),
+            headers: &headers,
+            body,
+            websocket: facts.websocket,
+            // Nobody remembers where an agent has been.
+            destination: Familiarity::New,
+        })
+    }
+
+    fn decide(&self, facts: &Facts) -> Result<Allowance, Denial> {
+        self.about(facts, |request| {
+            let ruling = self.policy.judge(request);
+            let denied = |code: EgressCode| denial(code, ruling.rule);
+            let rule = match (ruling.verdict, ruling.rule) {
+                (RequestVerdict::Allow, Some(rule)) => rule,
+                // There is nobody here whom a request could wait for.
+                (RequestVerdict::Hold, _) => {
+                    let code = ruling.code.unwrap_or(EgressCode::ApprovalRequired);
+                    return Err(Denial {
+                        code: Code::ApprovalRequired,
+                        ..denied(code)
+                    });
+                }
+                _ => return Err(denied(ruling.code.unwrap_or(EgressCode::NotAllowed))),
+            };
+            // The connection is made by what the destination was admitted by: it must be what this rule says too.
+            if rule.class != facts.destination.class() || pins(rule) != facts.destination.pins() {
+                return Err(denied(EgressCode::ClassUnknown));
+            }
+            self.count(rule)?;
+            Ok(Allowance {
+                rule: rule.name.clone(),
+                side_effect: rule.side_effect,
+                body_bytes: ruling.most_body_bytes,
+                credential: rule.credential.clone(),
+                messages: messages(rule.websocket),
+            })
+        })
+    }
+
+    /// Takes a request from the budget of its rule.
+    fn count(&self, rule: &EgressRule) -> Result<(), Denial> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = spent.entry(rule.name.clone()).or_default();
+        spent.most_bytes = rule.max_bytes;
+        if spent.requests >= rule.max_requests {
+            return Err(exhausted(&rule.name));
+        }
+        spent.requests += 1;
+        Ok(())
+    }
+}
+
+impl Judge for Rules {
+    fn admit(&self, target: &Target, _: &Origin) -> Result<Admission, Denial> {
+        let host = target.host.to_string();
+        let admitted = self.policy.admit(&DestinationFacts {
+            tool: &self.tool,
+            scheme: scheme(target.scheme),
+            host: &host,
+            port: target.port,
+        });
+        let rule = admitted.map_err(|code| match &target.host {
+            // Rules name hosts: none is about an address.
+            Host::Address(_) => Code::EgressDenied.into(),
+            Host::Name(_) => denial(code, None),
+        })?;
+        Ok(Admission {
+            class: rule.class,
+            pins: pins(rule),
+            rule: rule.name.clone(),
+            plaintext: rule.plaintext,
+        })
+    }
+
+    /// No names are answered for: programs name their destinations to the proxy.
+    fn resolves(&self, _: &Name, _: &Origin) -> Result<(), Denial> {
+        Err(Code::EgressDenied.into())
+    }
+
+    fn body_bytes(&self, facts: &Facts) -> Option<usize> {
+        let wanted = self.about(facts, |request| self.policy.wants_body(request));
+        wanted.then_some(MAX_JUDGED_BODY_BYTES)
+    }
+
+    fn judge<'a>(&'a self, facts: &'a Facts) -> Pending<'a, Result<Allowance, Denial>> {
+        Box::pin(async move { self.decide(facts) })
+    }
+
+    fn spend(&self, allowance: &Allowance, flow: Flow, bytes: u64) -> Result<(), Denial> {
+        if flow == Flow::In {
+            return Ok(());
+        }
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(spent) = spent.get_mut(&allowance.rule) else {
+            return Err(exhausted(&allowance.rule));
+        };
+        let after = spent.bytes.saturating_add(bytes);
+        if after > spent.most_bytes {
+            return Err(exhausted(&allowance.rule));
+        }
+        spent.bytes = after;
+        Ok(())
+    }
+
+    /// The rules of a call are those that it was decided under.
+    fn stands(&self, _: &str) -> bool {
+        true
+    }
+}
+
+fn exhausted(rule: &str) -> Denial {
+    Denial {
+        rule: Some(rule.to_owned()),
+        ..Code::BudgetExhausted.into()
+    }
+}
+
+fn denial(code: EgressCode, rule: Option<&EgressRule>) -> Denial {
+    Denial {
+        code: said(code),
+        because: Some(code.as_str()),
+        rule: rule.map(|rule| rule.name.clone()),
+    }
+}
+
+/// The proxy's word for a code of the rules, which goes along.
+const fn said(code: EgressCode) -> Code {
+    match code {
+        EgressCode::HostSyntax => Code::HostSyntax,
+        EgressCode::PathSyntax => Code::PathAmbiguous,
+        EgressCode::ClassUnknown => Code::ClassUnknown,
+        EgressCode::TenantPin => Code::TenantBoundary,
+        EgressCode::PlaintextDenied => Code::PlaintextDenied,
+        EgressCode::CredScope => Code::CredScope,
+        EgressCode::WebSocketRefused => Code::UpgradeRefused,
+        EgressCode::BodyTooLarge => Code::BodyTooLarge,
+        EgressCode::NotAllowed
+        | EgressCode::RuleDenies
+        | EgressCode::PortRefused
+        | EgressCode::MethodRefused
+        | EgressCode::PathRefused
+        | EgressCode::QueryRefused
+        | EgressCode::HeaderRefused
+        | EgressCode::SideEffect
+        | EgressCode::BodyRefused
+        | EgressCode::BodyStreamed
+        | EgressCode::BodyUnreadable
+        | EgressCode::BodyCondition
+        | EgressCode::Export
+        | EgressCode::NewDestination
+        | EgressCode::ApprovalRequired => Code::EgressDenied,
+    }
+}
+
+const fn scheme(scheme: casemate_egress::Scheme) -> Scheme {
+    match scheme {
+        casemate_egress::Scheme::Https => Scheme::Https,
+        casemate_egress::Scheme::Http => Scheme::Http,
+    }
+}
+
+/// The blocks of a rule. One that the proxy would read otherwise is left out, and with it its addresses.
+fn pins(rule: &EgressRule) -> Vec<Cidr> {
+    let blocks = rule.cidr.iter();
+    blocks
+        .filter_map(|block| block.to_string().parse().ok())
+        .collect()
+}
+
+const fn messages(websocket: WebSocket) -> Option<Messages> {
+    let binary = match websocket {
+        WebSocket::Off => return None,
+        WebSocket::Text => false,
+        WebSocket::Binary => true,
+    };
+    Some(Messages {
+        text: true,
+        binary,
+        bytes: MAX_MESSAGE_BYTES,
+    })
+}

@@ -1,0 +1,139 @@
+//! Decisions of the proxy in the log of the call. What cannot be recorded ends the way out.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use casemate_egress::{Pending, Record, RecordError, Recorder, Stage};
+use casemate_gateway::{self as gateway, Crossing, CrossingContent, Facts, Journal};
+use casemate_model::DeniedAttempt;
+use tokio::sync::watch;
+
+/// The most records of one call: a program that wants more has no way out any more.
+const MAX_RECORDS: u64 = 20_000;
+/// The most different refusals that are listed; more are counted together.
+const MAX_LISTED: usize = 256;
+
+/// Keeps the records of one call.
+#[derive(Debug)]
+pub(super) struct Records {
+    facts: Arc<Facts>,
+    journal: Arc<Journal>,
+    taken: AtomicU64,
+    denied: Mutex<BTreeMap<String, u64>>,
+    broken: watch::Sender<bool>,
+}
+
+impl Records {
+    /// Of the call of `facts`, in `journal`.
+    pub(super) fn new(facts: Facts, journal: Arc<Journal>) -> Self {
+        Self {
+            facts: Arc::new(facts),
+            journal,
+            taken: AtomicU64::new(0),
+            denied: Mutex::default(),
+            broken: watch::Sender::new(false),
+        }
+    }
+
+    /// Ends when something could not be recorded.
+    pub(super) async fn broken(&self) {
+        let mut broken = self.broken.subscribe();
+        // The sender is as old as this.
+        let _ = broken.wait_for(|broken| *broken).await;
+    }
+
+    /// What was refused, and how often.
+    pub(super) fn denied(&self) -> Vec<DeniedAttempt> {
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = |(what, count): (&String, &u64)| DeniedAttempt {
+            kind: "egress".to_owned(),
+            what: what.clone(),
+            count: *count,
+        };
+        denied.iter().map(attempt).collect()
+    }
+
+    fn count(&self, record: &Record) {
+        let Stage::Denied(code) = record.stage else {
+            return;
+        };
+        let code = record.because.unwrap_or(code.as_str());
+        let what = match &record.target {
+            Some(target) => format!("{target} {code}"),
+            None => code.to_owned(),
+        };
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = if denied.len() < MAX_LISTED || denied.contains_key(&what) {
+            what
+        } else {
+            "others".to_owned()
+        };
+        let count = denied.entry(what).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    async fn write(&self, crossing: Crossing) -> Result<(), RecordError> {
+        if *self.broken.borrow() || self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
+            return Err(RecordError);
+        }
+        let (facts, journal) = (Arc::clone(&self.facts), Arc::clone(&self.journal));
+        let written =
+            tokio::task::spawn_blocking(move || journal.crossing(&facts, &crossing).map(drop));
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(RecordError),
+        }
+    }
+}
+
+impl Recorder for Records {
+    fn record<'a>(&'a self, record: &'a Record) -> Pending<'a, Result<(), RecordError>> {
+        self.count(record);
+        let crossing = crossing(record);
+        Box::pin(async move {
+            let written = self.write(crossing).await;
+            if written.is_err() {
+                self.broken.send_replace(true);
+            }
+            written
+        })
+    }
+}
+
+fn crossing(record: &Record) -> Crossing {
+    let target = record.target.as_ref();
+    Crossing {
+        decision: record.decision,
+        at_ms: record.at_ms,
+        stage: match record.stage {
+            Stage::Denied(code) => gateway::Stage::Denied(code.as_str()),
+            Stage::Sent => gateway::Stage::Sent,
+            Stage::Ended(code) => gateway::Stage::Ended(code.map(|code| code.as_str())),
+        },
+        because: record.because,
+        entry: record.entry.as_str(),
+        scheme: target.map(|target| target.scheme.as_str()),
+        host: target.map(|target| target.host.to_string()),
+        port: target.map(|target| target.port),
+        class: record.class,
+        rule: record.rule.clone(),
+        side_effect: record.side_effect,
+        method: record.method.clone(),
+        credential: record.credential.clone(),
+        status: record.status,
+        bytes_out: record.bytes_out,
+        bytes_in: record.bytes_in,
+        hits: record.hits,
+        sealed: CrossingContent {
+            path: record.path.clone(),
+            server_name: record.server_name.clone(),
+            body: record.body,
+            addresses: record.addresses.clone(),
+        },
+    }
+}

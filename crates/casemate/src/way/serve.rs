@@ -1,0 +1,129 @@
+//! The thread that serves a way out. It ends with its call, and with it every connection.
+
+use std::{
+    io,
+    net::TcpListener as StdTcpListener,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use casemate_egress::{Origin, Proxy};
+use casemate_model::DeniedAttempt;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle},
+    sync::oneshot,
+    task::JoinSet,
+};
+
+use super::recorder::Records;
+
+/// How long nothing is accepted when this process has no more descriptors.
+const BREATH: Duration = Duration::from_millis(50);
+/// How often it is looked whether all is written down.
+const TICK: Duration = Duration::from_millis(1);
+/// How long last records may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A way out that is served. When this is dropped, it ends.
+#[derive(Debug)]
+pub(crate) struct OpenWay {
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+    records: Arc<Records>,
+}
+
+impl OpenWay {
+    /// Serves `listener` in a thread of its own, until it is closed or something cannot be recorded.
+    ///
+    /// # Errors
+    /// When there is no thread, or nothing to serve with.
+    pub(super) async fn start(
+        listener: StdTcpListener,
+        proxy: Proxy,
+        origin: Origin,
+        records: Arc<Records>,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let (ending, ended) = oneshot::channel();
+        let (starting, started) = oneshot::channel();
+        let kept = Arc::clone(&records);
+        let thread = thread::Builder::new()
+            .name("egress".into())
+            .spawn(move || {
+                let runtime = Builder::new_current_thread().enable_all().build();
+                let serving = runtime.and_then(|runtime| {
+                    let _inside = runtime.enter();
+                    let listener = TcpListener::from_std(listener)?;
+                    drop(_inside);
+                    Ok((runtime, listener))
+                });
+                match serving {
+                    Ok((runtime, listener)) => {
+                        // Whoever waits for it may have gone: then it has been stopped, too.
+                        let _ = starting.send(Ok(()));
+                        runtime.block_on(serve(listener, &proxy, &origin, &records, stopped));
+                        drop(proxy);
+                        drop(runtime);
+                    }
+                    Err(error) => drop(starting.send(Err(error))),
+                }
+                let _ = ending.send(());
+            })?;
+        started
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Self {
+            stop,
+            ended,
+            thread,
+            records: kept,
+        })
+    }
+
+    /// Closes the listener and every connection; says what was refused. When it comes back, all of it is recorded.
+    pub(crate) async fn close(self) -> Vec<DeniedAttempt> {
+        let _ = self.stop.send(());
+        // It also ends when its thread died.
+        let _ = self.ended.await;
+        let _ = self.thread.join();
+        self.records.denied()
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    proxy: &Proxy,
+    origin: &Origin,
+    records: &Records,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            () = records.broken() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let (proxy, origin) = (proxy.clone(), origin.clone());
+                    connections.spawn(async move { proxy.serve_proxy(stream, origin).await });
+                }
+                Err(_) => tokio::time::sleep(BREATH).await,
+            },
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+    let _ = tokio::time::timeout(LAST_WORDS, settled()).await;
+}
+
+/// Waits for the last records, which are written by tasks of their own.
+async fn settled() {
+    while Handle::current().metrics().num_alive_tasks() > 0 {
+        tokio::time::sleep(TICK).await;
+    }
+}

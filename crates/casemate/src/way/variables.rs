@@ -1,0 +1,78 @@
+//! By which variables programs find their way out, and the certificate that vouches for what is behind it.
+
+use std::collections::BTreeMap;
+
+use casemate_model::Text;
+use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_PORT};
+
+/// Where clients look for a proxy: those that are only written in one case are read in that case.
+const PROXIES: &[&str] = &[
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "all_proxy",
+    "https_proxy",
+    "http_proxy",
+];
+/// What runtimes want to be told before they look there.
+const SWITCHES: &[&str] = &["NODE_USE_ENV_PROXY"];
+/// Where they look for what needs none.
+const DIRECT: &[&str] = &["NO_PROXY", "no_proxy"];
+/// Where runtimes look for authorities.
+const AUTHORITIES: &[&str] = &[
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "DENO_CERT",
+    "GIT_SSL_CAINFO",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+];
+/// What is in the sandbox itself.
+const LOOPBACK: &str = "localhost,127.0.0.1,::1";
+
+/// Whether a call with a way out may not set this variable, in whatever case.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES];
+    let mut known = known.into_iter().flatten();
+    known.any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The variables of a program with a way out.
+pub(crate) fn variables() -> BTreeMap<String, Text> {
+    let proxy = format!("http://127.0.0.1:{WAY_OUT_PORT}");
+    let values = [
+        (PROXIES, proxy.as_str()),
+        (SWITCHES, "1"),
+        (DIRECT, LOOPBACK),
+        (AUTHORITIES, WAY_OUT_AUTHORITY),
+    ];
+    let named = |(names, value): (&'static [&'static str], &str)| {
+        let value = Text::from(value.to_owned());
+        names
+            .iter()
+            .map(move |name| ((*name).to_owned(), value.clone()))
+    };
+    values.into_iter().flat_map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_out_is_not_for_callers() {
+        for name in variables().keys() {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["Https_Proxy", "ssl_cert_file", "No_PROXY"] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["PROXY", "HTTPS_PROXY_", "SSL_CERT", "A"] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
+}

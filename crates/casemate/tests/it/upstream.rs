@@ -1,0 +1,134 @@
+//! Destinations on this machine, which count whoever comes, and an operator's authority that vouches for them.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use base64::Engine as _;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
+
+/// An authority, and its certificate for whoever is to believe it.
+pub(crate) struct Roots {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+}
+
+impl Roots {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            pem: pem(certificate.der()),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    fn server(&self, name: &str) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap()
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+/// A destination that answers every request with its first line.
+pub(crate) struct Upstream {
+    pub(crate) port: u16,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    /// One called `name`, with a certificate of `roots`.
+    pub(crate) fn tls(roots: &Roots, name: &str) -> Self {
+        let config = Arc::new(roots.server(name));
+        Self::start(move |stream, requests| {
+            let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else {
+                return;
+            };
+            answer(StreamOwned::new(connection, stream), requests);
+        })
+    }
+
+    /// One that does not encrypt.
+    pub(crate) fn plain() -> Self {
+        Self::start(answer)
+    }
+
+    fn start(serve: impl Fn(TcpStream, &AtomicUsize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = (Arc::clone(&connections), Arc::clone(&requests));
+        let serve = Arc::new(serve);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                counted.0.fetch_add(1, Ordering::SeqCst);
+                let (serve, requests) = (Arc::clone(&serve), Arc::clone(&counted.1));
+                thread::spawn(move || serve(stream, &requests));
+            }
+        });
+        Self {
+            port,
+            connections,
+            requests,
+        }
+    }
+
+    /// How many connections came.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many requests came, or bytes that are none.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// Reads the head of one request and the rest that comes with it, and answers.
+fn answer(mut stream: impl Read + Write, requests: &AtomicUsize) {
+    let mut head = Vec::new();
+    let mut buffer = [0; 4096];
+    while !head.windows(4).any(|part| part == b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(count) if count > 0 => {
+                if head.is_empty() {
+                    requests.fetch_add(1, Ordering::SeqCst);
+                }
+                head.extend_from_slice(&buffer[..count]);
+            }
+            _ => return,
+        }
+    }
+    let line = head.split(|byte| *byte == b'\r').next().unwrap();
+    let length = line.len();
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    let _ = stream.write_all(line);
+    let _ = stream.flush();
+}

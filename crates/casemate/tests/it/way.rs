@@ -1,0 +1,519 @@
+//! The way out of `casemate run`: real programs, real sandboxes, and destinations that count whoever comes.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    home::{Home, Ran, User},
+    upstream::{Roots, Upstream},
+};
+
+/// The destination of most tests; it is this machine.
+const HOST: &str = "orders.way.example";
+
+/// A user with a profile, a destination behind it, and an operator who vouches for the destination.
+struct World {
+    home: Home,
+    upstream: Upstream,
+    roots: Roots,
+}
+
+/// Runs a test as everybody whom we can be. Names lead to this machine in a mount namespace of the test's own.
+fn for_everybody(test: impl Fn(&World)) {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "names can only be given to this machine by root"
+    );
+    for user in [User::Tester, User::Ordinary] {
+        test(&World::of(user));
+    }
+}
+
+impl World {
+    fn of(user: User) -> Self {
+        let roots = Roots::new();
+        let upstream = Upstream::tls(&roots, HOST);
+        let world = Self {
+            home: Home::of(user),
+            upstream,
+            roots,
+        };
+        let home = &world.home;
+        home.write(
+            "hosts",
+            format!(
+                "127.0.0.1 localhost {HOST} other.way.example\n169.254.169.254 meta.way.example\n"
+            ),
+        );
+        for dir in ["state", "state/egress"] {
+            fs::create_dir(home.path(dir)).unwrap();
+            home.give(dir);
+        }
+        fs::set_permissions(
+            home.path("state"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        )
+        .unwrap();
+        home.write("state/egress/roots.pem", &world.roots.pem);
+        home.give("state/egress/roots.pem");
+        world.rule("");
+        world
+    }
+
+    /// Lets calls be decided by a profile with one rule, which says this too.
+    fn rule(&self, more: &str) {
+        let port = self.upstream.port;
+        let rule = format!(
+            r#"
+[[egress.rules]]
+name = "orders"
+host = "{HOST}"
+class = "internal"
+cidr = ["127.0.0.0/8"]
+ports = [{port}]
+methods = ["GET", "POST"]
+paths = ["/v1/**"]
+side_effect = "read"
+{more}
+"#
+        );
+        let builtin = self.home.run(["profile", "show"]).exits(0).stdout();
+        let with = "allowed_domains = [\"orders.way.example\", \"meta.way.example\"]";
+        assert!(builtin.contains("allowed_domains = []"), "{builtin}");
+        let profile = builtin.replace("allowed_domains = []", with);
+        self.home.write("p.toml", format!("{profile}\n{rule}"));
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://{HOST}:{}{path}", self.upstream.port)
+    }
+
+    /// `casemate` with these words, where names lead to this machine.
+    fn casemate(&self, words: &[&str]) -> Command {
+        let plain = self.home.casemate(words);
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--", "sh", "-c"])
+            .arg("mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"")
+            .arg("sh")
+            .arg(self.home.path("hosts"));
+        if self.home.user() == User::Ordinary {
+            command.args([
+                "setpriv",
+                "--reuid=60001",
+                "--regid=60001",
+                "--clear-groups",
+            ]);
+        }
+        command
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .current_dir(plain.get_current_dir().unwrap())
+            .stdin(Stdio::null());
+        for (name, value) in plain.get_envs() {
+            command.env(name, value.unwrap());
+        }
+        command
+    }
+
+    fn run(&self, command: &[&str]) -> Ran {
+        let words = [
+            "run",
+            "--json",
+            "--profile",
+            "p.toml",
+            "--timeout",
+            "60s",
+            "--",
+        ];
+        Ran(self
+            .casemate(&[&words[..], command].concat())
+            .output()
+            .unwrap())
+    }
+
+    /// Runs curl, which tells of every head that it gets.
+    fn curl(&self, words: &[&str]) -> Ran {
+        self.run(&[&["curl", "-sS", "-D", "-", "-o", "/dev/null"], words].concat())
+    }
+
+    /// Nothing came to the destination, and this is the one request that was refused: the program, the answer and the log
+    /// say why.
+    #[track_caller]
+    fn assert_refused(&self, ran: &Ran, code: &str, because: &str) {
+        let answer = ran.json();
+        let heads = answer["stdout"].as_str().unwrap().to_ascii_lowercase();
+        assert!(
+            heads.contains(&format!("casemate-denied: {code}\r")),
+            "{ran:?}"
+        );
+        assert_eq!(self.upstream.connections(), 0, "{ran:?}");
+        let [denied] = answer["denied"].as_array().unwrap().as_slice() else {
+            panic!("{ran:?}");
+        };
+        assert_eq!(denied["kind"], "egress");
+        assert_eq!(denied["count"], 1);
+        let what = denied["what"].as_str().unwrap();
+        assert!(what.ends_with(because), "{what}");
+        let mut log = self.requests();
+        log.retain(|record| record["summary"]["call"] == answer["decision"]);
+        let [record] = log.as_slice() else {
+            panic!("{log:?}");
+        };
+        assert_eq!(record["kind"], "denied");
+        let summary = &record["summary"];
+        assert_eq!(summary["code"], code);
+        assert_eq!(summary["policy_decision"], "deny");
+        assert_eq!(summary["trace_id"], answer["trace_id"]);
+    }
+
+    /// The records of requests, oldest first.
+    fn requests(&self) -> Vec<Value> {
+        let is_request = |record: &Value| record["summary"]["tool"] == "egress.request";
+        self.home.log().into_iter().filter(is_request).collect()
+    }
+}
+
+/// EGR: programs that know nothing of us reach what the rules allow, over TLS that they verify, and each request is on
+/// disk before it is sent and closed after it, with the call and its trace.
+#[test]
+fn unmodified_programs_reach_what_is_allowed() {
+    for_everybody(|world| {
+        let url = world.url("/v1/orders/7");
+        let python =
+            format!("import urllib.request as r; print(r.urlopen('{url}').read().decode())");
+        for command in [
+            &["curl", "-sS", url.as_str()][..],
+            &["/usr/bin/python3", "-c", &python],
+        ] {
+            let before = world.upstream.connections();
+            let ran = world.run(command);
+            let answer = ran.exits(0).json();
+            assert_eq!(
+                answer["stdout"].as_str().unwrap().trim(),
+                "GET /v1/orders/7 HTTP/1.1"
+            );
+            assert_eq!(world.upstream.connections(), before + 1);
+            assert_eq!(answer["denied"], serde_json::json!([]));
+            let log = world.requests();
+            let [.., sent, ended] = log.as_slice() else {
+                panic!("{log:?}");
+            };
+            assert_eq!(sent["kind"], "allowed");
+            assert_eq!(ended["kind"], "outcome");
+            assert_eq!(sent["decision"], ended["decision"]);
+            assert_ne!(sent["decision"], answer["decision"]);
+            for record in [sent, ended] {
+                let summary = &record["summary"];
+                assert_eq!(summary["call"], answer["decision"]);
+                assert_eq!(summary["trace_id"], answer["trace_id"]);
+                assert_eq!(summary["host"], HOST);
+                assert_eq!(summary["rule"], "orders");
+                assert_eq!(summary["class"], "internal");
+            }
+            assert_eq!(ended["summary"]["http_status"], 200);
+            // What programs were given is part of the call that was decided on.
+            let env = answer["asked"]["env"].as_array().unwrap();
+            assert!(env.contains(&"HTTPS_PROXY".into()) && env.contains(&"SSL_CERT_FILE".into()));
+        }
+        world.home.run(["audit", "verify"]).exits(0);
+    });
+}
+
+/// I3, I5, I6: what no rule allows does not leave this machine, and the program is told the code.
+#[test]
+fn what_no_rule_allows_does_not_leave() {
+    for_everybody(|world| {
+        let port = world.upstream.port;
+        let allowed = world.url("/v1/a");
+        let other_host = format!("https://other.way.example:{port}/v1/a");
+        let other_port = format!("https://{HOST}:{}/v1/a", Upstream::plain().port);
+        let plain = format!("http://{HOST}:{port}/v1/a");
+        for (words, code, because) in [
+            (
+                &[world.url("/v2/a").as_str()][..],
+                "egress_denied",
+                "path_refused",
+            ),
+            (
+                &["-X", "DELETE", &allowed],
+                "egress_denied",
+                "method_refused",
+            ),
+            (&[&other_host], "egress_denied", "not_allowed"),
+            (&[&other_port], "egress_denied", "port_refused"),
+            (&[&plain], "plaintext_denied", "plaintext_denied"),
+            (
+                &["http://169.254.169.254/latest/meta-data/"],
+                "addr_metadata",
+                "addr_metadata",
+            ),
+            (
+                &["https://169.254.169.254/"],
+                "addr_metadata",
+                "addr_metadata",
+            ),
+            (&["https://10.0.0.1/"], "addr_private", "addr_private"),
+            (&["https://203.0.113.1/"], "addr_reserved", "addr_reserved"),
+            (&["https://8.8.8.8/"], "addr_literal", "addr_literal"),
+            (
+                &["--noproxy", "", "https://127.0.0.1/"],
+                "addr_literal",
+                "addr_literal",
+            ),
+            // Allowed, but for where its name leads.
+            (
+                &["https://meta.way.example/"],
+                "addr_metadata",
+                "addr_metadata",
+            ),
+        ] {
+            let ran = world.curl(words);
+            world.assert_refused(&ran, code, because);
+        }
+    });
+}
+
+/// A request that would wait for a person is refused: there is nobody at this command line who could answer.
+#[test]
+fn what_waits_for_a_person_is_not_sent() {
+    for_everybody(|world| {
+        for approval in ["always", "new_destination"] {
+            world.rule(&format!("approval = \"{approval}\""));
+            let because = match approval {
+                "always" => "approval_required",
+                _ => approval,
+            };
+            let ran = world.curl(&[&world.url("/v1/a")]);
+            world.assert_refused(&ran, "approval_required", because);
+        }
+    });
+}
+
+/// A rule that wants a credential lets nothing through: there is none.
+#[test]
+fn a_credential_that_nobody_has_sends_nothing() {
+    for_everybody(|world| {
+        world.rule("credential = \"orders-api\"");
+        let ran = world.curl(&[&world.url("/v1/a")]);
+        let heads = ran.json()["stdout"].as_str().unwrap().to_ascii_lowercase();
+        assert!(
+            heads.contains("casemate-denied: cred_unavailable\r"),
+            "{ran:?}"
+        );
+        assert_eq!(world.upstream.requests(), 0);
+    });
+}
+
+/// What a body says decides, and so does what a call has used up.
+#[test]
+fn bodies_and_budgets_are_judged() {
+    for_everybody(|world| {
+        let url = world.url("/v1/a");
+        let post =
+            |body: &str| world.curl(&["-H", "content-type: application/json", "-d", body, &url]);
+        world.rule("body.json = { \"/op\" = '\"look\"' }");
+        world.assert_refused(
+            &post("{\"op\":\"erase\"}"),
+            "egress_denied",
+            "body_condition",
+        );
+        let passed = post("{\"op\":\"look\"}");
+        assert!(
+            passed.json()["stdout"]
+                .as_str()
+                .unwrap()
+                .contains("HTTP/1.1 200"),
+            "{passed:?}"
+        );
+        assert_eq!(world.upstream.requests(), 1);
+
+        world.rule("max_requests = 2");
+        let ran = world.curl(&[&url, &url, &url]);
+        assert_eq!(
+            ran.json()["denied"][0]["what"],
+            format!("https://{HOST}:{} budget_exhausted", world.upstream.port)
+        );
+        assert_eq!(world.upstream.requests(), 3);
+    });
+}
+
+/// A destination that cannot prove its name gets no request, and there is no switch that changes this.
+#[test]
+fn a_destination_that_is_another_gets_no_request() {
+    for_everybody(|world| {
+        let stranger = Roots::new();
+        world.home.write("state/egress/roots.pem", &stranger.pem);
+        world.home.give("state/egress/roots.pem");
+        for words in [&[][..], &["-k"]] {
+            let ran = world.curl(&[words, &[world.url("/v1/a").as_str()]].concat());
+            let heads = ran.json()["stdout"].as_str().unwrap().to_ascii_lowercase();
+            assert!(
+                heads.contains("casemate-denied: upstream_cert\r"),
+                "{ran:?}"
+            );
+            assert_eq!(world.upstream.requests(), 0);
+        }
+        world.home.write("state/egress/roots.pem", "nothing");
+        world.home.give("state/egress/roots.pem");
+        let ran = world.curl(&[&world.url("/v1/a")]);
+        ran.exits(120).says("roots.pem").says("has no certificate");
+        assert_eq!(world.upstream.requests(), 0);
+    });
+}
+
+/// The certificate of a way out is another each time, and a repeat is the same call all the same.
+#[test]
+fn a_repeat_under_a_key_is_not_sent_again() {
+    for_everybody(|world| {
+        let url = world.url("/v1/a");
+        let options = ["run", "--profile", "p.toml", "--idempotency-key", "k", "--"];
+        for _ in 0..2 {
+            let words = [&options[..], &["curl", "-sS", &url]].concat();
+            let ran = Ran(world.casemate(&words).output().unwrap());
+            ran.exits(0).prints("GET /v1/a HTTP/1.1");
+        }
+        assert_eq!(world.upstream.requests(), 1);
+    });
+}
+
+/// I3: a program that ignores the proxy has no route.
+#[test]
+fn a_program_that_ignores_the_proxy_goes_nowhere() {
+    for_everybody(|world| {
+        let port = world.upstream.port.to_string();
+        let connect = "
+import socket, sys
+for host in ('127.0.0.1', '192.0.2.1', '::1', sys.argv[1]):
+    try: socket.create_connection((host, int(sys.argv[2])), 5)
+    except OSError as error: print(type(error).__name__)
+    else: print('connected')
+";
+        let ran = world.run(&["/usr/bin/python3", "-c", connect, HOST, &port]);
+        let answer = ran.exits(0).json();
+        assert_eq!(
+            answer["stdout"].as_str().unwrap(),
+            "ConnectionRefusedError\nOSError\nConnectionRefusedError\ngaierror\n"
+        );
+        assert_eq!(answer["denied"][0]["what"], format!("192.0.2.1:{port}"));
+        let ran = world.curl(&["--noproxy", "*", &world.url("/v1/a")]);
+        assert_ne!(ran.json()["exit_code"], 0);
+        assert_eq!(world.upstream.connections(), 0);
+        assert!(world.requests().is_empty());
+    });
+}
+
+/// I4: a way out is one call's alone. Another call, with or without one, does not find it; without rules there is none.
+#[test]
+fn a_way_out_is_one_calls_alone() {
+    for_everybody(|world| {
+        let words = ["run", "--profile", "p.toml", "--"];
+        let mut first = world
+            .casemate(&[&words[..], &["sh", "-c", "echo ready; read line"]].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let stdout = first.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n");
+
+        let look = "curl -sS -x http://127.0.0.1:3128 https://orders.way.example/; echo $?; \
+                    env | grep -ci _proxy; ls -d /etc/casemate";
+        let words = ["run", "--json", "--", "sh", "-c", look];
+        let without = Ran(world.casemate(&words).output().unwrap()).json();
+        // It cannot connect to the proxy, has no variable of it, and no certificate.
+        assert_eq!(without["stdout"], "7\n0\n", "{without}");
+        let with = world.curl(&[&world.url("/v1/a")]);
+        let answer = with.exits(0).json();
+        for record in world.requests() {
+            assert_eq!(record["summary"]["call"], answer["decision"]);
+        }
+        assert_eq!(world.requests().len(), 2);
+        drop(first.stdin.take());
+        first.wait().unwrap();
+    });
+}
+
+/// Where the way out leads is not the caller's to say.
+#[test]
+fn the_variables_of_the_way_out_are_not_the_callers() {
+    for_everybody(|world| {
+        for variable in [
+            "HTTPS_PROXY=http://192.0.2.1",
+            "no_proxy=*",
+            "Ssl_Cert_File=/x",
+        ] {
+            let words = [
+                "run",
+                "--profile",
+                "p.toml",
+                "--env",
+                variable,
+                "--",
+                "true",
+            ];
+            let ran = Ran(world.casemate(&words).output().unwrap());
+            ran.exits(2).says("way out");
+        }
+        assert!(!world.home.path("state/ledger").exists());
+        let words = ["run", "--env", "HTTPS_PROXY=http://192.0.2.1", "--", "true"];
+        world.home.run(words).exits(0);
+    });
+}
+
+/// I1: when nothing can be recorded, nothing is sent, and what is open ends.
+#[test]
+fn without_a_record_nothing_is_sent() {
+    for_everybody(|world| {
+        let url = world.url("/v1/a");
+        let script =
+            format!("echo ready; read line; curl -sS {url}; curl -sS {url}; echo $? > out/second");
+        let words = [
+            "run",
+            "--profile",
+            "p.toml",
+            "--out",
+            "out",
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ];
+        let mut running = world
+            .casemate(&words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(running.stdout.take().unwrap());
+        let mut said = String::new();
+        stdout.read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n");
+        let log = world.home.path("state/ledger/log");
+        let genuine = fs::read(&log).unwrap();
+        fs::write(&log, &genuine[..genuine.len() / 2]).unwrap();
+        running.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
+        assert!(!rest.contains("GET /v1/a"), "{rest}");
+        assert!(rest.contains("record_unavailable"), "{rest}");
+        // The second finds nobody who listens.
+        assert_eq!(running.wait().unwrap().code(), Some(123));
+        let second = fs::read_to_string(world.home.path("out/second")).unwrap();
+        assert_ne!(second, "0\n", "{rest}");
+        assert_eq!(world.upstream.requests(), 0);
+        fs::write(&log, &genuine).unwrap();
+        assert!(world.requests().is_empty());
+    });
+}

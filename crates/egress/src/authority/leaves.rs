@@ -1,0 +1,190 @@
+//! How the proxy answers ClientHellos: one configuration for each host, as long as there is room.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls::{
+    ServerConfig,
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
+
+use super::{Authority, AuthorityError};
+use crate::{Clock, Host, clock::TlsTime, limits::MAX_LEAVES};
+
+/// The certificates that were minted, and how to serve with them. The one that was not asked for longest goes first.
+#[derive(Debug)]
+pub(crate) struct Leaves {
+    authority: Authority,
+    clock: Arc<dyn Clock>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    turn: u64,
+    hosts: HashMap<Host, (u64, Arc<ServerConfig>)>,
+}
+
+/// Serves one certificate, whatever the client asks for: whether it may ask was seen before.
+#[derive(Debug)]
+struct Fixed(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Fixed {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl Leaves {
+    pub(crate) fn new(authority: Authority, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            authority,
+            clock,
+            kept: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// How to serve as `host`.
+    pub(crate) fn serve(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.turn += 1;
+        let turn = kept.turn;
+        if let Some((used, config)) = kept.hosts.get_mut(host) {
+            *used = turn;
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(self.config(host)?);
+        if kept.hosts.len() >= MAX_LEAVES {
+            let oldest = kept.hosts.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
+                kept.hosts.remove(&oldest);
+            }
+        }
+        kept.hosts.insert(host.clone(), (turn, Arc::clone(&config)));
+        Ok(config)
+    }
+
+    fn config(&self, host: &Host) -> Result<ServerConfig, AuthorityError> {
+        let time = Arc::new(TlsTime(Arc::clone(&self.clock)));
+        let certificate = self.authority.mint(host)?;
+        let mut config = ServerConfig::builder_with_details(self.authority.provider(), time)
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(AuthorityError::Load)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Fixed(certificate)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Nothing is resumed: a ticket of one host means nothing to another, and no request comes before a handshake.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore, ServerConnection,
+        pki_types::{CertificateDer, ServerName},
+    };
+
+    use super::*;
+    use crate::{
+        Name, Subtree,
+        authority::tests::{Fixed as At, Seeded},
+        limits::AUTHORITY_LIFE,
+    };
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn leaves(names: &[&str]) -> Leaves {
+        let subtrees: Vec<_> = names
+            .iter()
+            .map(|name| Subtree::Name(Name::parse(name).unwrap()))
+            .collect();
+        let authority = Authority::new(&subtrees, &At(NOW), Arc::new(Seeded::default())).unwrap();
+        Leaves::new(authority, Arc::new(At(NOW)))
+    }
+
+    /// A handshake in memory, as `name` at `now`, by a client that trusts `root`.
+    fn handshake(
+        leaves: &Leaves,
+        host: &str,
+        root: &CertificateDer<'static>,
+        now: u64,
+    ) -> Result<(), rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone()).unwrap();
+        let config = ClientConfig::builder_with_details(
+            leaves.authority.provider(),
+            Arc::new(TlsTime(Arc::new(At(now)))),
+        )
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut server =
+            ServerConnection::new(leaves.serve(&Host::parse(host).unwrap()).unwrap()).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets()?;
+            let mut wire = Vec::new();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    /// One agent's authority means nothing to another. (T21)
+    #[test]
+    fn certificates_are_good_for_their_agent_only() {
+        let (ours, theirs) = (leaves(&["good.test"]), leaves(&["good.test"]));
+        assert_eq!(
+            handshake(&ours, "good.test", ours.authority.certificate(), NOW),
+            Ok(())
+        );
+        assert!(handshake(&ours, "good.test", theirs.authority.certificate(), NOW).is_err());
+    }
+
+    /// Nor can it vouch for names outside the allowlist, for addresses, or after its time. (T23)
+    #[test]
+    fn an_authority_vouches_for_its_names_and_its_time_only() {
+        let ours = leaves(&["good.test"]);
+        let root = ours.authority.certificate();
+        assert_eq!(handshake(&ours, "api.good.test", root, NOW), Ok(()));
+        for other in ["evil.test", "notgood.test", "127.0.0.1"] {
+            assert!(handshake(&ours, other, root, NOW).is_err(), "{other}");
+        }
+        let life = u64::try_from(AUTHORITY_LIFE.as_millis()).unwrap();
+        assert!(handshake(&ours, "good.test", root, NOW + life + 1_000).is_err());
+        assert!(handshake(&ours, "good.test", root, NOW - 400_000).is_err());
+    }
+
+    /// Memory stays the same, however many names are asked for, and what is in use stays. (T22)
+    #[test]
+    fn leaves_are_bounded() {
+        let leaves = leaves(&["good.test"]);
+        let used = Host::parse("good.test").unwrap();
+        let first = leaves.serve(&used).unwrap();
+        for number in 0..MAX_LEAVES + 10 {
+            leaves
+                .serve(&Host::parse(&format!("h{number}.good.test")).unwrap())
+                .unwrap();
+            assert!(Arc::ptr_eq(&first, &leaves.serve(&used).unwrap()));
+        }
+        assert_eq!(leaves.kept.lock().unwrap().hosts.len(), MAX_LEAVES);
+    }
+}

@@ -1,0 +1,316 @@
+//! From a head to a request that may be sent.
+
+use bytes::Bytes;
+use casemate_model::Digest;
+use http::{HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::{
+    super::{
+        draft::Draft,
+        flow::Outgoing,
+        links::Sender,
+        reply::{Body, BodyError, full},
+    },
+    Leg, strip_credentials,
+};
+use crate::{
+    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, InjectError, Injection, Scheme,
+    Whole,
+    head::{Aim, Head, Length, Path},
+    limits::MAX_JUDGED_BODY_BYTES,
+};
+
+/// A request with one destination, which everything in it names.
+pub(super) struct Aimed {
+    facts: Facts,
+    body: Body,
+}
+
+/// A request that may be made.
+pub(super) struct Allowed {
+    facts: Facts,
+    body: Body,
+    allowance: Allowance,
+}
+
+/// And a connection to its destination, whose addresses were vetted and whose certificate is right.
+pub(super) struct Reached {
+    allowed: Allowed,
+    sender: Sender,
+}
+
+/// And its credential.
+pub(super) struct Injected {
+    reached: Reached,
+    injection: Option<Injection>,
+}
+
+/// And a record. This can be sent, and nothing else.
+pub(super) struct Ready {
+    pub(super) request: Request<Outgoing>,
+    pub(super) sender: Sender,
+    pub(super) facts: Facts,
+    pub(super) allowance: Allowance,
+    pub(super) injection: Option<Injection>,
+}
+
+impl Aimed {
+    /// Finds the one destination of a request.
+    pub(super) fn new(
+        leg: &Leg,
+        head: Head,
+        body: Body,
+        draft: &mut Draft,
+    ) -> Result<Self, Denial> {
+        draft.record.method = Some(head.method.to_string());
+        let (target, path, entry) = match (&leg.fixed, head.aim) {
+            (Some(target), Aim::Origin { host, port, path }) => {
+                if !target.is(&host, port) {
+                    return Err(Code::AuthorityMismatch.into());
+                }
+                (target.clone(), path, leg.entry)
+            }
+            (
+                None,
+                Aim::Absolute {
+                    scheme,
+                    host,
+                    port,
+                    path,
+                },
+            ) => {
+                let port = port.unwrap_or(scheme.port());
+                (crate::Target { scheme, host, port }, path, Entry::Absolute)
+            }
+            (None, Aim::Origin { path, .. }) => {
+                let mut routes = leg.inner.routes.iter();
+                let found = routes.find_map(|route| route.resolve(&path));
+                let (target, path) = found.ok_or(Code::EgressDenied)??;
+                (target, path, Entry::Route)
+            }
+            // A whole URL where only a path can be meant.
+            (Some(_), Aim::Absolute { .. }) => return Err(Code::Framing.into()),
+            (_, Aim::Tunnel { .. }) => return Err(Code::MethodRefused.into()),
+        };
+        draft.record.entry = entry;
+        draft.record.target = Some(target.clone());
+        draft.record.path = Some(path.path.clone());
+        let destination = Destination::new(
+            target,
+            &leg.origin,
+            leg.inner.judge.as_ref(),
+            &leg.inner.vetting,
+        )?;
+        draft.record.class = Some(destination.class());
+        draft.record.rule = Some(destination.rule().to_owned());
+        let Path { path, query } = path;
+        let length = match head.length {
+            Length::Nothing => BodyLength::Empty,
+            Length::Bytes(bytes) => BodyLength::Bytes(bytes),
+            Length::Chunked | Length::Stream => BodyLength::Unknown,
+        };
+        let facts = Facts {
+            decision: draft.record.decision,
+            origin: leg.origin.clone(),
+            entry,
+            destination,
+            server_name: draft.record.server_name.clone(),
+            method: head.method,
+            path,
+            query,
+            fields: head.fields,
+            length,
+            body: None,
+            websocket: head.websocket,
+        };
+        Ok(Self { facts, body })
+    }
+
+    /// Asks whether it may be made, with its body if the decision is about that.
+    pub(super) async fn judge(mut self, leg: &Leg, draft: &mut Draft) -> Result<Allowed, Denial> {
+        let judge = &leg.inner.judge;
+        if let Some(most) = judge.body_bytes(&self.facts) {
+            let bytes = whole(self.body, most.min(MAX_JUDGED_BODY_BYTES)).await?;
+            let digest = Digest::of(&bytes);
+            draft.record.body = Some(digest);
+            self.body = full(bytes.clone());
+            self.facts.length = BodyLength::Bytes(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            self.facts.body = Some(Whole { bytes, digest });
+        }
+        let allowance = judge.judge(&self.facts).await?;
+        draft.record.rule = Some(allowance.rule.clone());
+        draft.record.side_effect = Some(allowance.side_effect);
+        if matches!(self.facts.length, BodyLength::Bytes(bytes) if bytes > allowance.body_bytes) {
+            return Err(denied(Code::BodyTooLarge, &allowance));
+        }
+        if self.facts.websocket && allowance.messages.is_none() {
+            return Err(denied(Code::UpgradeRefused, &allowance));
+        }
+        Ok(Allowed {
+            facts: self.facts,
+            body: self.body,
+            allowance,
+        })
+    }
+}
+
+fn denied(code: Code, allowance: &Allowance) -> Denial {
+    Denial {
+        rule: Some(allowance.rule.clone()),
+        ..code.into()
+    }
+}
+
+/// All of a body that is not longer than `most`.
+async fn whole(body: Body, most: usize) -> Result<Bytes, Code> {
+    let collected = Limited::new(body, most).collect().await.map_err(|error| {
+        match (
+            error.downcast_ref::<LengthLimitError>(),
+            error.downcast_ref::<BodyError>(),
+        ) {
+            (Some(_), _) => Code::BodyTooLarge,
+            (_, Some(BodyError(code))) => *code,
+            _ => Code::ClientGone,
+        }
+    })?;
+    match collected.trailers() {
+        // They would not have been judged.
+        Some(trailers) if !trailers.is_empty() => Err(Code::Framing),
+        _ => Ok(collected.to_bytes()),
+    }
+}
+
+impl Allowed {
+    /// Connects to the destination.
+    pub(super) async fn reach(self, leg: &Leg, draft: &mut Draft) -> Result<Reached, Denial> {
+        // A person may have taken long to consent.
+        if !leg.inner.judge.stands(&self.allowance.rule) {
+            return Err(denied(Code::Revoked, &self.allowance));
+        }
+        let sender = leg
+            .links
+            .reach(&leg.inner, &self.facts.destination, leg.speaks_h2, draft)
+            .await?;
+        Ok(Reached {
+            allowed: self,
+            sender,
+        })
+    }
+}
+
+impl Reached {
+    /// Asks for the credential, now that the destination has proven who it is.
+    pub(super) async fn inject(self, leg: &Leg, draft: &mut Draft) -> Result<Injected, Denial> {
+        let Allowed {
+            facts, allowance, ..
+        } = &self.allowed;
+        let Some(handle) = &allowance.credential else {
+            return Ok(Injected {
+                reached: self,
+                injection: None,
+            });
+        };
+        if facts.destination.target().scheme != Scheme::Https {
+            return Err(denied(Code::PlaintextDenied, allowance));
+        }
+        draft.record.credential = Some(handle.clone());
+        let rendered = leg.inner.injector.render(handle, facts).await;
+        let injection = rendered.map_err(|error| {
+            let code = match error {
+                InjectError::Scope => Code::CredScope,
+                InjectError::Unavailable => Code::CredUnavailable,
+            };
+            denied(code, allowance)
+        })?;
+        Ok(Injected {
+            reached: self,
+            injection: Some(injection),
+        })
+    }
+}
+
+impl Injected {
+    /// Puts the request together from what was judged, and writes down that it is about to be sent.
+    pub(super) async fn record(self, leg: &Leg, draft: &mut Draft) -> Result<Ready, Denial> {
+        let Self {
+            reached: Reached { allowed, sender },
+            injection,
+        } = self;
+        let Allowed {
+            facts,
+            body,
+            allowance,
+        } = allowed;
+        let is_h2 = matches!(sender, Sender::Http2(_));
+        let mut request = Request::new(Outgoing::new(body, &leg.inner, allowance.clone(), draft));
+        *request.method_mut() = facts.method.clone();
+        *request.uri_mut() = uri(&facts, is_h2)?;
+        *request.version_mut() = if is_h2 {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        };
+        let fields = request.headers_mut();
+        fields.clone_from(&facts.fields);
+        if !is_h2 {
+            fields.remove(header::TE);
+            let host = facts.destination.target().authority();
+            fields.insert(header::HOST, value(&host)?);
+        }
+        if facts.websocket {
+            fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            // Compressed messages could not be looked at.
+            fields.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+        }
+        if let Some(injection) = &injection {
+            strip_credentials(fields);
+            fields.insert(injection.name(), injection.value().clone());
+            // What comes back must be readable for whoever looks for the credential in it.
+            fields.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            );
+            fields.remove(header::RANGE);
+        }
+        draft
+            .sent()
+            .await
+            .map_err(|code| denied(code, &allowance))?;
+        Ok(Ready {
+            request,
+            sender,
+            facts,
+            allowance,
+            injection,
+        })
+    }
+}
+
+fn value(text: &str) -> Result<HeaderValue, Code> {
+    HeaderValue::from_str(text).map_err(|_| Code::HostSyntax)
+}
+
+/// Where the request goes, in the bytes that were judged.
+fn uri(facts: &Facts, whole: bool) -> Result<Uri, Code> {
+    let path = Path {
+        path: facts.path.clone(),
+        query: facts.query.clone(),
+    }
+    .joined();
+    let parsed = PathAndQuery::try_from(path.as_str()).map_err(|_| Code::PathAmbiguous)?;
+    if parsed.as_str() != path {
+        return Err(Code::PathAmbiguous);
+    }
+    if !whole {
+        return Ok(Uri::from(parsed));
+    }
+    let target = facts.destination.target();
+    Uri::builder()
+        .scheme(target.scheme.as_str())
+        .authority(target.authority())
+        .path_and_query(parsed)
+        .build()
+        .map_err(|_| Code::HostSyntax)
+}

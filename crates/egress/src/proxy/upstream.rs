@@ -1,0 +1,140 @@
+//! Connecting to a destination: resolve, vet, dial, verify, in this order. The only place that dials.
+
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+use super::{Inner, draft::Draft, flow::Outgoing, stream::Duplex};
+use crate::{
+    Code, Destination, Host, Scheme, Vetted,
+    limits::{
+        CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS,
+        MAX_HEAD_BYTES, MAX_HEADER_LIST_BYTES, RESOLVE_TIMEOUT, STREAM_WINDOW_BYTES,
+    },
+};
+
+/// A connection whose other end has proven who it is.
+pub(crate) struct Connected {
+    pub(crate) sender: Sender,
+    /// What moves its bytes, as long as it is polled.
+    pub(crate) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+pub(crate) enum Sender {
+    Http1(http1::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Outgoing>),
+}
+
+/// Connects to `destination`. All addresses of its name are judged before one is dialled.
+pub(crate) async fn connect(
+    inner: &Inner,
+    destination: &Destination,
+    offers_h2: bool,
+    draft: &mut Draft,
+) -> Result<Connected, Code> {
+    let target = destination.target();
+    let addresses = addresses(inner, &target.host).await?;
+    draft.record.addresses.clone_from(&addresses);
+    let vetted = inner.vetting.vet(
+        &addresses,
+        target.port,
+        destination.class(),
+        destination.pins(),
+    )?;
+    let stream = dial(&vetted).await?;
+    if target.scheme == Scheme::Http {
+        return over_http1(stream).await;
+    }
+    let name = match &target.host {
+        Host::Address(address) => ServerName::from(*address),
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| Code::HostSyntax)?,
+    };
+    let config = if offers_h2 {
+        &inner.dial.h2
+    } else {
+        &inner.dial.http1
+    };
+    let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
+    let stream = timeout(HANDSHAKE_TIMEOUT, connecting)
+        .await
+        .map_err(|_| Code::Timeout)?
+        .map_err(|error| why(&error))?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => over_http2(stream).await,
+        None | Some(b"http/1.1") => over_http1(stream).await,
+        Some(_) => Err(Code::UpstreamProtocol),
+    }
+}
+
+async fn addresses(inner: &Inner, host: &Host) -> Result<Vec<IpAddr>, Code> {
+    match host {
+        Host::Address(address) => Ok(vec![*address]),
+        Host::Name(name) => match timeout(RESOLVE_TIMEOUT, inner.resolver.resolve(name)).await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            _ => Err(Code::DnsFail),
+        },
+    }
+}
+
+/// The first of the addresses that accepts a connection.
+async fn dial(vetted: &[Vetted]) -> Result<TcpStream, Code> {
+    for address in vetted {
+        if let Ok(Ok(stream)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(address.get())).await {
+            // Small writes of one request must not wait for each other.
+            stream
+                .set_nodelay(true)
+                .map_err(|_| Code::UpstreamConnect)?;
+            return Ok(stream);
+        }
+    }
+    Err(Code::UpstreamConnect)
+}
+
+fn why(error: &std::io::Error) -> Code {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            Code::UpstreamCert
+        }
+        Some(_) => Code::UpstreamProtocol,
+        None => Code::UpstreamConnect,
+    }
+}
+
+async fn over_http1(stream: impl Duplex + 'static) -> Result<Connected, Code> {
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Code::UpstreamProtocol)?;
+    // Why a connection broke is seen by the request on it.
+    let driver = Box::pin(async move { drop(connection.with_upgrades().await) });
+    Ok(Connected {
+        sender: Sender::Http1(sender),
+        driver,
+    })
+}
+
+async fn over_http2(stream: impl Duplex + 'static) -> Result<Connected, Code> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .keep_alive_interval(IDLE_TIMEOUT)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Code::UpstreamProtocol)?;
+    let driver = Box::pin(async move { drop(connection.await) });
+    Ok(Connected {
+        sender: Sender::Http2(sender),
+        driver,
+    })
+}

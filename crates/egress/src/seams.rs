@@ -1,0 +1,123 @@
+//! What the proxy needs of others beside a decision: addresses, credentials, a look at answers.
+
+use std::{fmt, net::IpAddr};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::{Facts, Name, Pending};
+
+/// Finds the addresses of names. It asks a fixed server, never the system's configuration, and only about names that
+/// were admitted.
+pub trait Resolver: fmt::Debug + Send + Sync {
+    /// All addresses of `name`.
+    fn resolve<'a>(&'a self, name: &'a Name) -> Pending<'a, Result<Vec<IpAddr>, ResolveError>>;
+}
+
+/// There are no addresses, or nobody can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name cannot be resolved")]
+pub struct ResolveError;
+
+/// Renders credentials: for one request, and only once the destination has proven who it is.
+pub trait Injector: fmt::Debug + Send + Sync {
+    /// The field that goes into the request of `facts`, from the credential that `handle` names.
+    fn render<'a>(
+        &'a self,
+        handle: &'a str,
+        facts: &'a Facts,
+    ) -> Pending<'a, Result<Injection, InjectError>>;
+}
+
+/// There is no credential for this request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InjectError {
+    /// It is not for this request.
+    #[error("the credential is not for this request")]
+    Scope,
+    /// It cannot be had.
+    #[error("the credential cannot be had")]
+    Unavailable,
+}
+
+/// A header field with a credential in it.
+#[derive(Clone)]
+pub struct Injection {
+    name: HeaderName,
+    value: HeaderValue,
+}
+
+impl Injection {
+    /// This field; its value is marked so that nothing prints it.
+    #[must_use]
+    pub fn new(name: HeaderName, mut value: HeaderValue) -> Self {
+        value.set_sensitive(true);
+        Self { name, value }
+    }
+
+    /// The name of the field.
+    #[must_use]
+    pub const fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
+    /// Its value.
+    #[must_use]
+    pub const fn value(&self) -> &HeaderValue {
+        &self.value
+    }
+}
+
+impl fmt::Debug for Injection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Injection({})", self.name)
+    }
+}
+
+/// Makes filters for answers.
+pub trait Filters: fmt::Debug + Send + Sync {
+    /// What looks at the answer to this request, into which `injected` went. `None` where there is nothing to look for:
+    /// the answer then passes as it is.
+    fn filter(&self, facts: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>>;
+}
+
+/// Looks at one answer while it passes. What it cannot look at does not pass.
+pub trait Filter: Send {
+    /// The status line and the header fields.
+    ///
+    /// # Errors
+    /// When nothing of the answer may pass.
+    fn head(&mut self, status: StatusCode, fields: &mut HeaderMap) -> Result<(), FilterError>;
+
+    /// More of the body; what comes back may pass now.
+    ///
+    /// # Errors
+    /// When nothing more may pass.
+    fn data(&mut self, bytes: Bytes) -> Result<Bytes, FilterError>;
+
+    /// The end of the body: what was held back.
+    ///
+    /// # Errors
+    /// As [`Filter::data`].
+    fn finish(&mut self) -> Result<Bytes, FilterError>;
+
+    /// The fields behind the body.
+    ///
+    /// # Errors
+    /// As [`Filter::data`].
+    fn trailers(&mut self, fields: &mut HeaderMap) -> Result<(), FilterError>;
+
+    /// A whole message of a WebSocket.
+    ///
+    /// # Errors
+    /// As [`Filter::data`].
+    fn message(&mut self, bytes: Bytes) -> Result<Bytes, FilterError>;
+
+    /// How often something was found.
+    fn hits(&self) -> u64;
+}
+
+/// The answer does not pass any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer cannot be checked")]
+pub struct FilterError;

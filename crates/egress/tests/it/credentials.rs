@@ -1,0 +1,155 @@
+//! Credentials: for the right request, to the proven destination, and never back.
+
+use std::sync::atomic::Ordering;
+
+use casemate_egress::{Code, InjectError, Stage};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, date_time_ymd};
+
+use crate::{
+    client::{ask, config, tls, tunnel},
+    upstream::{Manner, Roots, Upstream},
+    world::{Rule, World},
+};
+
+async fn start(
+    change: impl FnOnce(&mut CertificateParams),
+    names: &[&str],
+    manner: Manner,
+) -> (World, Upstream) {
+    let roots = Roots::new();
+    let upstream = Upstream::tls(roots.server(names, &[b"http/1.1"], change), manner).await;
+    let world = World::new(&roots.pem, Vec::new());
+    let rule = Rule {
+        credential: Some("key".to_owned()),
+        ..Rule::local(upstream.port)
+    };
+    world.allow("good.test", rule);
+    (world, upstream)
+}
+
+async fn get(world: &World, upstream: &Upstream, fields: &str) -> crate::client::Answer {
+    let authority = format!("good.test:{}", upstream.port);
+    let stream = tunnel(world.connect(), &authority).await;
+    let mut stream = tls(stream, "good.test", config(&world.proxy, &[]))
+        .await
+        .unwrap();
+    ask(
+        &mut stream,
+        format!("GET /x HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n"),
+    )
+    .await
+}
+
+/// What the client would prove itself with goes, ours comes in its place, and nothing nominates it away. (C27, C35, H12)
+#[tokio::test]
+async fn our_credential_takes_the_place_of_the_clients() {
+    let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+    let theirs = "Authorization: Bearer theirs\r\nCookie: theirs\r\nX-Api-Key: theirs\r\nX-Goog-Api-Key: theirs\r\n\
+        Range: bytes=0-0\r\nAccept-Encoding: gzip\r\nX-Auth_Token: theirs\r\n";
+    let answer = get(&world, &upstream, theirs).await;
+    let text = answer.text();
+    assert!(
+        !text.contains("theirs")
+            && !text.contains("range:")
+            && text.contains("accept-encoding: identity"),
+        "{text}"
+    );
+    // And it does not come back: not in a field, not in the body.
+    let secret = world.credentials.secret.lock().unwrap().clone();
+    assert!(!text.contains(&secret) && !answer.head.contains(&secret));
+    assert!(
+        text.contains("authorization: Bearer [removed]")
+            && answer.head.contains("x-reflected: Bearer [removed]")
+    );
+    let records = world.records(2).await;
+    assert_eq!(
+        (records[1].hits, records[1].credential.as_deref()),
+        (2, Some("key"))
+    );
+    assert!(!format!("{records:?}").contains(&secret));
+}
+
+/// R111, I5: a certificate that proves nothing costs no credential, and no request. (T17)
+#[tokio::test]
+async fn a_bad_certificate_never_costs_a_secret() {
+    type Change = fn(&mut CertificateParams);
+    let changes: &[(&str, Change)] = &[
+        ("expired", |params| {
+            params.not_after = date_time_ymd(2020, 1, 1)
+        }),
+        ("not yet valid", |params| {
+            params.not_before = date_time_ymd(2090, 1, 1)
+        }),
+        ("an authority", |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)
+        }),
+        ("for clients", |params| {
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth]
+        }),
+    ];
+    for (what, change) in changes {
+        let (world, upstream) = start(change, &["good.test"], Manner::Echo).await;
+        refused(&world, &upstream, what).await;
+    }
+    let (world, upstream) = start(|_| {}, &["evil.test"], Manner::Echo).await;
+    refused(&world, &upstream, "another name").await;
+    // Another authority, which nobody told us to believe.
+    let (other, _) = start(|_| {}, &["good.test"], Manner::Echo).await;
+    let (_, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+    other
+        .rules
+        .change("good.test", |rule| rule.ports = vec![upstream.port]);
+    refused(&other, &upstream, "unknown authority").await;
+}
+
+async fn refused(world: &World, upstream: &Upstream, what: &str) {
+    let answer = get(world, upstream, "").await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (502, Some("upstream_cert")),
+        "{what}"
+    );
+    assert_eq!(world.denied().await, Code::UpstreamCert);
+    assert_eq!(
+        (
+            upstream.requests(),
+            world.credentials.rendered.load(Ordering::Relaxed)
+        ),
+        (0, 0),
+        "{what}"
+    );
+}
+
+/// No credential, no request. (C02)
+#[tokio::test]
+async fn without_its_credential_nothing_is_sent() {
+    for (error, code) in [
+        (InjectError::Scope, Code::CredScope),
+        (InjectError::Unavailable, Code::CredUnavailable),
+    ] {
+        let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+        *world.credentials.refuses.lock().unwrap() = Some(error);
+        assert_eq!(
+            get(&world, &upstream, "").await.code().as_deref(),
+            Some(code.as_str())
+        );
+        assert_eq!((world.denied().await, upstream.requests()), (code, 0));
+    }
+}
+
+/// What cannot be looked at does not pass. (C08)
+#[tokio::test]
+async fn an_answer_that_cannot_be_checked_is_held_back() {
+    let raw = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd";
+    let (world, upstream) = start(|_| {}, &["good.test"], Manner::Raw(raw.into())).await;
+    let answer = get(&world, &upstream, "").await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (502, Some("response_blocked"))
+    );
+    assert!(!answer.text().contains("abcd"));
+    assert_eq!(
+        world.records(2).await[1].stage,
+        Stage::Ended(Some(Code::ResponseBlocked))
+    );
+}

@@ -1,0 +1,392 @@
+//! The judgment of one request.
+
+use casemate_model::DestinationClass;
+
+use super::{
+    DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
+    RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
+    body::{Says, says},
+    hosts::Hosts,
+    path::is_plain,
+    query,
+    rule::READING,
+    tenant::{Place, place_of},
+};
+use crate::{domain::DomainRule, profile::Profile};
+
+/// The rules of one profile, ready to judge by.
+#[derive(Debug)]
+pub struct EgressPolicy {
+    /// By name: nothing depends on the order in which they were written.
+    rules: Vec<EgressRule>,
+    hosts: Hosts,
+}
+
+/// Headers that ask for another method than the request has.
+const METHOD_HEADERS: &[&str] = &[
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+/// Headers that are a credential, or may be.
+const CREDENTIAL_HEADERS: &[&str] = &[
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+    "x-amz-security-token",
+    "private-token",
+];
+
+impl EgressPolicy {
+    /// The rules of `profile`, and for each of its allowed destinations without a rule one that lets it be looked at.
+    #[must_use]
+    pub fn compile(profile: &Profile) -> Self {
+        let network = &profile.sandbox.network;
+        let rules = || {
+            profile
+                .egress
+                .iter()
+                .filter(|rule| rule.effect == RuleEffect::Allow)
+        };
+        let bare = network
+            .allowed_domains
+            .iter()
+            .filter(|host| rules().all(|rule| rule.host != **host));
+        // A host with a class of its own is looked at as one of that class.
+        let classed = network.classes.keys().filter(|host| {
+            !network.allowed_domains.contains(host) && !rules().any(|rule| rule.host.covers(host))
+        });
+        let implied = bare.chain(classed).map(|host| {
+            EgressRule::implied(
+                host,
+                network
+                    .class_of_all(host)
+                    .unwrap_or(DestinationClass::Public),
+            )
+        });
+        Self::of(profile.egress.iter().cloned().chain(implied))
+    }
+
+    fn of(rules: impl Iterator<Item = EgressRule>) -> Self {
+        let mut rules: Vec<_> = rules.collect();
+        rules.sort_by(|left, right| left.name.cmp(&right.name));
+        let mut hosts = Hosts::default();
+        for (index, rule) in rules.iter().enumerate() {
+            let level = hosts.level(&rule.host);
+            match rule.effect {
+                RuleEffect::Allow => level.allow.push(index),
+                RuleEffect::Deny => level.deny.push(index),
+            }
+        }
+        Self { rules, hosts }
+    }
+
+    /// What becomes of a request.
+    #[must_use]
+    pub fn judge(&self, facts: &RequestFacts<'_>) -> Ruling<'_> {
+        let refused = |code| Ruling {
+            verdict: RequestVerdict::Deny,
+            code: Some(code),
+            rule: None,
+            tenant: None,
+            most_body_bytes: 0,
+        };
+        if !crate::domain::is_host(facts.host) {
+            return refused(EgressCode::HostSyntax);
+        }
+        if !is_plain(facts.path) {
+            return refused(EgressCode::PathSyntax);
+        }
+        if overrides_method(facts) {
+            return refused(EgressCode::MethodRefused);
+        }
+        let levels = self.hosts.levels(facts.host);
+        let denials = levels.iter().flat_map(|level| self.rules(&level.deny));
+        for rule in denials {
+            if is_denied(rule, facts) {
+                return Ruling {
+                    rule: Some(rule),
+                    ..refused(EgressCode::RuleDenies)
+                };
+            }
+        }
+        // The closest that allow anything.
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        let rulings: Vec<_> = closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow))
+            .map(|rule| judge(rule, facts))
+            .collect();
+        let passed = rulings
+            .iter()
+            .filter(|ruling| ruling.verdict > RequestVerdict::Deny);
+        // Whatever one rule has to have approved is not sent because another does not care. Of several, the first by name.
+        let strictest = passed.min_by_key(|ruling| ruling.verdict);
+        let furthest = || rulings.iter().rev().max_by_key(|ruling| ruling.code);
+        strictest
+            .or_else(furthest)
+            .cloned()
+            .unwrap_or_else(|| refused(EgressCode::NotAllowed))
+    }
+
+    /// The rule by which there may be a connection to a destination, before anything is known of a request: the first by
+    /// name of those that could let one through.
+    ///
+    /// # Errors
+    /// Why none could; of several rules, the one that got furthest says it.
+    pub fn admit(&self, facts: &DestinationFacts<'_>) -> Result<&EgressRule, EgressCode> {
+        if !crate::domain::is_host(facts.host) {
+            return Err(EgressCode::HostSyntax);
+        }
+        let levels = self.hosts.levels(facts.host);
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        let rules = closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow));
+        let mut furthest = EgressCode::NotAllowed;
+        for rule in rules {
+            let checks = [
+                (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
+                (
+                    rule.class == DestinationClass::Unknown,
+                    EgressCode::ClassUnknown,
+                ),
+                (!rule.has_port(facts.port), EgressCode::PortRefused),
+                (
+                    facts.scheme == Scheme::Http && !rule.plaintext,
+                    EgressCode::PlaintextDenied,
+                ),
+            ];
+            match checks.into_iter().find(|(is_wrong, _)| *is_wrong) {
+                None => return Ok(rule),
+                Some((_, code)) => furthest = furthest.max(code),
+            }
+        }
+        Err(furthest)
+    }
+
+    /// Whether the judgment of a request may be about its body, which then has to be there as a whole.
+    #[must_use]
+    pub fn wants_body(&self, facts: &RequestFacts<'_>) -> bool {
+        let levels = self.hosts.levels(facts.host);
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        let allow = closest.into_iter().flat_map(|level| &level.allow);
+        let deny = levels.iter().flat_map(|level| &level.deny);
+        is_form(facts)
+            || allow
+                .chain(deny)
+                .filter_map(|index| self.rules.get(*index))
+                .any(|rule| !rule.body.is_open())
+    }
+
+    /// The hosts to which some request could be let through.
+    pub fn hosts(&self) -> impl Iterator<Item = &DomainRule> {
+        let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
+        self.rules.iter().filter(allow).map(|rule| &rule.host)
+    }
+
+    fn rules<'p>(&'p self, indices: &[usize]) -> impl Iterator<Item = &'p EgressRule> {
+        indices.iter().filter_map(|index| self.rules.get(*index))
+    }
+}
+
+/// What one rule that allows says. The checks are in the order of [`EgressCode`].
+fn judge<'p>(rule: &'p EgressRule, facts: &RequestFacts<'_>) -> Ruling<'p> {
+    let place = place_of(facts.host);
+    let mut ruling = Ruling {
+        verdict: RequestVerdict::Deny,
+        code: None,
+        rule: Some(rule),
+        tenant: place.and_then(|place| place.tenant(facts.host, facts.path)),
+        most_body_bytes: 0,
+    };
+    let refusal = refusal(rule, facts, place, ruling.tenant.as_deref());
+    if refusal.is_some() {
+        ruling.code = refusal;
+        return ruling;
+    }
+    ruling.most_body_bytes = match rule.export {
+        RuleExport::Never => rule.max_body_bytes.min(rule.export_above_bytes),
+        RuleExport::Approval | RuleExport::Allowed => rule.max_body_bytes,
+    };
+    // A body without a length may become an export.
+    let is_export = facts
+        .body
+        .bytes()
+        .is_none_or(|bytes| bytes > rule.export_above_bytes);
+    ruling.code = match (rule.export, rule.approval, facts.destination) {
+        (RuleExport::Never, _, _) if facts.body.bytes().is_some() && is_export => {
+            Some(EgressCode::Export)
+        }
+        (RuleExport::Approval, _, _) if is_export => Some(EgressCode::Export),
+        (_, RuleApproval::NewDestination, Familiarity::New) => Some(EgressCode::NewDestination),
+        (_, RuleApproval::Always, _) => Some(EgressCode::ApprovalRequired),
+        _ => None,
+    };
+    ruling.verdict = match ruling.code {
+        Some(EgressCode::Export) if rule.export == RuleExport::Never => RequestVerdict::Deny,
+        Some(_) => RequestVerdict::Hold,
+        None => RequestVerdict::Allow,
+    };
+    ruling
+}
+
+/// Why a rule does not let a request through, even if a person approves.
+fn refusal(
+    rule: &EgressRule,
+    facts: &RequestFacts<'_>,
+    place: Option<Place>,
+    tenant: Option<&str>,
+) -> Option<EgressCode> {
+    let scoped = |code| {
+        if rule.credential.is_some() {
+            EgressCode::CredScope
+        } else {
+            code
+        }
+    };
+    let own = rule.credential.is_some() || rule.kind == RuleKind::Browse;
+    let first = [
+        (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
+        (
+            rule.class == DestinationClass::Unknown,
+            EgressCode::ClassUnknown,
+        ),
+        (!is_pinned(rule, place, tenant), EgressCode::TenantPin),
+        (!rule.has_port(facts.port), EgressCode::PortRefused),
+        (
+            facts.scheme == Scheme::Http && !rule.plaintext,
+            EgressCode::PlaintextDenied,
+        ),
+        (
+            !rule.has_method(facts.method),
+            scoped(EgressCode::MethodRefused),
+        ),
+        (!rule.has_path(facts.path), scoped(EgressCode::PathRefused)),
+        (own && brings_credential(facts), EgressCode::CredScope),
+        (!has_query(rule, facts), EgressCode::QueryRefused),
+        (!has_headers(rule, facts), EgressCode::HeaderRefused),
+        (
+            facts.websocket && rule.websocket == WebSocket::Off,
+            EgressCode::WebSocketRefused,
+        ),
+        (rule.side_effect > facts.ceiling, EgressCode::SideEffect),
+        (has_stray_body(facts), EgressCode::BodyRefused),
+        (
+            facts
+                .body
+                .bytes()
+                .is_some_and(|bytes| bytes > rule.max_body_bytes),
+            EgressCode::BodyTooLarge,
+        ),
+    ];
+    if let Some((_, code)) = first.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        return Some(code);
+    }
+    match says(&rule.body, facts) {
+        Says::All => None,
+        Says::Streamed => Some(EgressCode::BodyStreamed),
+        Says::Unreadable => Some(EgressCode::BodyUnreadable),
+        Says::Some | Says::None => Some(EgressCode::BodyCondition),
+    }
+}
+
+/// Whether a rule denies a request. What cannot be said for certain is denied.
+fn is_denied(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
+    rule.has_tool(facts.tool)
+        && rule.has_port(facts.port)
+        && rule.has_method(facts.method)
+        && rule.has_path(facts.path)
+        && says(&rule.body, facts) != Says::None
+}
+
+/// Whether a request means a place that the rule names, if strangers have some.
+fn is_pinned(rule: &EgressRule, place: Option<Place>, tenant: Option<&str>) -> bool {
+    match place {
+        // Hosts without places are not meant by a rule that names some.
+        None => rule.tenants.is_empty(),
+        Some(Place::Credential) => rule.credential.is_some(),
+        Some(Place::Nowhere) => false,
+        Some(_) => tenant.is_some_and(|tenant| {
+            rule.tenants
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(tenant))
+        }),
+    }
+}
+
+/// Whether a request has a body that others would not look at.
+fn has_stray_body(facts: &RequestFacts<'_>) -> bool {
+    READING.contains(&facts.method) && !matches!(facts.body, RequestBody::Empty)
+}
+
+fn has_query(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
+    let query = facts.query.unwrap_or_default();
+    query.len() as u64 <= rule.max_query_bytes
+        && rule
+            .query
+            .as_ref()
+            .is_none_or(|known| query::has_only(query, known))
+}
+
+fn has_headers(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
+    rule.headers.iter().all(|(name, value)| {
+        let mut values = facts
+            .headers
+            .iter()
+            .filter(|(other, _)| is_header(other, name))
+            .map(|(_, value)| *value);
+        values.next() == Some(value.as_bytes()) && values.next().is_none()
+    })
+}
+
+/// Whether it asks for another method, in whatever way some server would hear of it.
+fn overrides_method(facts: &RequestFacts<'_>) -> bool {
+    let in_form = || match facts.body {
+        RequestBody::Whole { bytes, .. } if is_form(facts) => {
+            std::str::from_utf8(bytes).is_ok_and(query::overrides_method)
+        }
+        _ => false,
+    };
+    facts
+        .headers
+        .iter()
+        .any(|(name, _)| METHOD_HEADERS.iter().any(|known| is_header(name, known)))
+        || facts.query.is_some_and(query::overrides_method)
+        || in_form()
+}
+
+fn is_form(facts: &RequestFacts<'_>) -> bool {
+    let kind = facts
+        .headers
+        .iter()
+        .filter(|(name, _)| is_header(name, "content-type"));
+    kind.into_iter().any(|(_, value)| {
+        value
+            .to_ascii_lowercase()
+            .trim_ascii_start()
+            .starts_with(b"application/x-www-form-urlencoded")
+    })
+}
+
+/// Whether it has a credential that is not the rule's.
+fn brings_credential(facts: &RequestFacts<'_>) -> bool {
+    facts.headers.iter().any(|(name, _)| {
+        CREDENTIAL_HEADERS
+            .iter()
+            .any(|known| is_header(name, known))
+    }) || facts.query.is_some_and(query::has_credential)
+}
+
+/// Whether `name` is this header, with `_` for `-` too, as gateways to scripts read it.
+pub(super) fn is_header(name: &str, known: &str) -> bool {
+    name.len() == known.len()
+        && name
+            .bytes()
+            .zip(known.bytes())
+            .all(|(byte, known)| byte.eq_ignore_ascii_case(&known) || byte == b'_' && known == b'-')
+}

@@ -1,0 +1,134 @@
+//! Queries of requests.
+
+/// Names under which APIs take a credential in a query, without `_`, `-` and `.`.
+const CREDENTIALS: &[&str] = &[
+    "accesstoken",
+    "apikey",
+    "authtoken",
+    "authorization",
+    "bearer",
+    "clientsecret",
+    "key",
+    "password",
+    "privatetoken",
+    "secret",
+    "sig",
+    "signature",
+    "token",
+    "xamzcredential",
+    "xamzsecuritytoken",
+    "xamzsignature",
+    "xgoogsignature",
+    "xgoogcredential",
+];
+
+/// The name of each pair, decoded as far as that is certain.
+fn names(query: &str) -> impl Iterator<Item = Option<String>> {
+    // Some servers cut at `;` too.
+    query
+        .split(['&', ';'])
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| decoded(pair.split('=').next().unwrap_or_default()))
+}
+
+/// Whether only names of `known` are in it, spelled as they are there.
+pub(super) fn has_only(query: &str, known: &[String]) -> bool {
+    !query.contains(';')
+        && query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .all(|pair| {
+                known
+                    .iter()
+                    .any(|name| Some(name.as_str()) == pair.split('=').next())
+            })
+}
+
+/// Whether it may have a credential in it. What cannot be read may.
+pub(super) fn has_credential(query: &str) -> bool {
+    names(query).any(|name| {
+        let Some(name) = name else { return true };
+        let plain: String = name
+            .chars()
+            .filter(|char| char.is_ascii_alphanumeric())
+            .map(|char| char.to_ascii_lowercase())
+            .collect();
+        CREDENTIALS.contains(&plain.as_str())
+    })
+}
+
+/// Whether it may say another method than the request has.
+pub(super) fn overrides_method(query: &str) -> bool {
+    names(query).any(|name| {
+        name.is_none_or(|name| {
+            matches!(
+                name.to_ascii_lowercase().as_str(),
+                "_method" | "x-http-method-override"
+            )
+        })
+    })
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || {
+                    char::from(bytes.next()?)
+                        .to_digit(16)
+                        .and_then(|digit| u8::try_from(digit).ok())
+                };
+                let (high, low) = (digit(), digit());
+                high? << 4 | low?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C27 of the corpus: a second credential is seen however it is spelled.
+    #[test]
+    fn a_credential_is_seen_in_every_spelling() {
+        for query in [
+            "access_token=x",
+            "a=b&Access-Token=x",
+            "%61ccess_token=x",
+            "api_key",
+            "X-Amz-Signature=x",
+            "a;key=x",
+            "sig=x",
+            "%zz=x",
+            "%FF=x",
+        ] {
+            assert!(has_credential(query), "{query}");
+        }
+        for query in ["", "a=b", "q=token", "tokens=1", "page=2&sort=key"] {
+            assert!(!has_credential(query), "{query}");
+        }
+        assert!(
+            overrides_method("_method=DELETE")
+                && overrides_method("a=1;%5Fmethod=PUT")
+                && overrides_method("%=1")
+        );
+        assert!(!overrides_method("method=GET"));
+    }
+
+    #[test]
+    fn names_are_known_as_they_are_spelled() {
+        let known = ["q".to_owned(), "page".to_owned()];
+        for query in ["", "q=1", "q=1&page=2", "page&q", "q=a%26b"] {
+            assert!(has_only(query, &known), "{query}");
+        }
+        for query in ["x=1", "q=1&x", "Q=1", "%71=1", "q=1;x=2", "=1", "q%3D1"] {
+            assert!(!has_only(query, &known), "{query}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One rule.
+
+use std::collections::BTreeMap;
+
+use casemate_model::{DestinationClass, SideEffect};
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::{GraphqlKind, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket};
+use crate::{domain::DomainRule, profile::UNLIMITED};
+
+/// What may be sent to some hosts, or may not. Every field is described in [`schema_reference`](crate::schema_reference).
+#[derive(Clone, Debug, PartialEq)]
+pub struct EgressRule {
+    /// Its name, which records have.
+    pub name: String,
+    /// What it is for.
+    pub effect: RuleEffect,
+    /// The hosts.
+    pub host: DomainRule,
+    /// The ports; 443 if there is no list, and any for a rule that denies.
+    pub ports: Option<Vec<u16>>,
+    /// Whom they belong to.
+    pub class: DestinationClass,
+    /// The networks in which the addresses of an internal host are.
+    pub cidr: Vec<IpNet>,
+    /// Whose places are meant, on hosts where strangers have some too.
+    pub tenants: Vec<String>,
+    /// The methods; `GET` and `HEAD` if there is no list, and any for a rule that denies.
+    pub methods: Option<Vec<String>>,
+    /// The paths; any if there is no list.
+    pub paths: Option<Vec<PathPattern>>,
+    /// The names of a query; any if there is no list.
+    pub query: Option<Vec<String>>,
+    /// The longest query, in bytes.
+    pub max_query_bytes: u64,
+    /// What a request has to have in these headers.
+    pub headers: BTreeMap<String, String>,
+    /// The largest body, in bytes.
+    pub max_body_bytes: u64,
+    /// A larger body than this is an export, in bytes.
+    pub export_above_bytes: u64,
+    /// What becomes of one.
+    pub export: RuleExport,
+    /// What a request does.
+    pub side_effect: SideEffect,
+    /// The handle of the credential that is put in.
+    pub credential: Option<String>,
+    /// What is behind the destination.
+    pub kind: RuleKind,
+    /// The tools to which it applies; all if there is no list.
+    pub tools: Option<Vec<String>>,
+    /// Requests of one call.
+    pub max_requests: u64,
+    /// Bytes that one call sends.
+    pub max_bytes: u64,
+    /// When a request waits for a person.
+    pub approval: RuleApproval,
+    /// Whether `http` is allowed, and not only `https`.
+    pub plaintext: bool,
+    /// What may be sent through a WebSocket.
+    pub websocket: WebSocket,
+    /// What a body has to say.
+    pub body: BodyRule,
+}
+
+/// What a body has to say. Each list that is there is a condition.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BodyRule {
+    /// Pointers (RFC 6901) and what is there.
+    pub json: BTreeMap<String, Value>,
+    /// The kinds of GraphQL operations.
+    pub graphql_kinds: Option<Vec<GraphqlKind>>,
+    /// The fields that they ask for.
+    pub graphql_fields: Option<Vec<String>>,
+    /// Their names.
+    pub graphql_operations: Option<Vec<String>>,
+    /// The methods of JSON-RPC.
+    pub rpc_methods: Option<Vec<String>>,
+    /// The tools of MCP.
+    pub rpc_tools: Option<Vec<String>>,
+}
+
+impl BodyRule {
+    /// Whether it says anything about GraphQL.
+    pub(super) fn has_graphql(&self) -> bool {
+        self.graphql_kinds.is_some()
+            || self.graphql_fields.is_some()
+            || self.graphql_operations.is_some()
+    }
+
+    /// Whether it says anything about JSON-RPC.
+    pub(super) fn has_rpc(&self) -> bool {
+        self.rpc_methods.is_some() || self.rpc_tools.is_some()
+    }
+
+    /// Whether it says anything.
+    pub(super) fn is_open(&self) -> bool {
+        self.json.is_empty() && !self.has_graphql() && !self.has_rpc()
+    }
+}
+
+/// A body up to so many bytes is a question, not an export, if a rule does not say otherwise.
+pub(super) const QUESTION_BYTES: u64 = 64 * 1024;
+/// A longer query is not a question either.
+pub(super) const QUERY_BYTES: u64 = 2 * 1024;
+/// The port of `https`.
+const HTTPS: u16 = 443;
+/// What looks, and changes nothing.
+pub(super) const READING: &[&str] = &["GET", "HEAD"];
+
+impl EgressRule {
+    /// Where a reader starts: nothing is known of the destination, and a request does the worst.
+    pub(super) fn blank() -> Self {
+        Self {
+            name: String::new(),
+            effect: RuleEffect::Allow,
+            host: DomainRule::nowhere(),
+            ports: None,
+            class: DestinationClass::Unknown,
+            cidr: Vec::new(),
+            tenants: Vec::new(),
+            methods: None,
+            paths: None,
+            query: None,
+            max_query_bytes: QUERY_BYTES,
+            headers: BTreeMap::new(),
+            max_body_bytes: QUESTION_BYTES,
+            export_above_bytes: QUESTION_BYTES,
+            export: RuleExport::Never,
+            side_effect: SideEffect::ExternalSend,
+            credential: None,
+            kind: RuleKind::Api,
+            tools: None,
+            max_requests: UNLIMITED,
+            max_bytes: UNLIMITED,
+            approval: RuleApproval::Never,
+            plaintext: false,
+            websocket: WebSocket::Off,
+            body: BodyRule::default(),
+        }
+    }
+
+    /// What a host of `allowed_domains` gets for which there is no rule: to be looked at.
+    pub(super) fn implied(host: &DomainRule, class: DestinationClass) -> Self {
+        Self {
+            name: format!("allowed_domains:{}", host.as_str()),
+            host: host.clone(),
+            class,
+            max_body_bytes: 0,
+            side_effect: SideEffect::Read,
+            ..Self::blank()
+        }
+    }
+
+    /// Whether a request to `port` is meant.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        match (&self.ports, self.effect) {
+            (Some(ports), _) => ports.contains(&port),
+            (None, RuleEffect::Allow) => port == HTTPS,
+            (None, RuleEffect::Deny) => true,
+        }
+    }
+
+    /// Whether a request with `method` is meant.
+    pub(super) fn has_method(&self, method: &str) -> bool {
+        match (&self.methods, self.effect) {
+            (Some(methods), _) => methods.iter().any(|known| known == method),
+            (None, RuleEffect::Allow) => READING.contains(&method),
+            (None, RuleEffect::Deny) => true,
+        }
+    }
+
+    /// Whether a request to `path` is meant.
+    pub(super) fn has_path(&self, path: &str) -> bool {
+        let paths = self.paths.as_ref();
+        paths.is_none_or(|paths| paths.iter().any(|pattern| pattern.matches(path)))
+    }
+
+    /// Whether a request of `tool` is meant.
+    pub(super) fn has_tool(&self, tool: &str) -> bool {
+        let tools = self.tools.as_ref();
+        tools.is_none_or(|tools| tools.iter().any(|known| known == tool))
+    }
+
+    /// Whether it keeps something back, so that saying less in it lets more happen.
+    pub(crate) fn restrains(&self) -> bool {
+        self.effect == RuleEffect::Deny
+            || self.approval != RuleApproval::Never
+            || self.export == RuleExport::Approval
+    }
+}
