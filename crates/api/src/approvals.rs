@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{State, rejection::JsonRejection},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
@@ -19,24 +19,19 @@ use tokio::{
 };
 
 use crate::{
+    answer::Signed,
     extract::{Asked, Named},
     limits::RESUME_PAUSE_MS,
     problem::Problem,
     routes::{Keeps, Remembers},
     sse,
     state::Api,
+    who::Who,
 };
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Which {
     state: Option<ApprovalState>,
-}
-
-/// A signed answer.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Answer {
-    note: String,
 }
 
 fn named(id: &str) -> Result<DecisionId, Problem> {
@@ -47,16 +42,18 @@ fn named(id: &str) -> Result<DecisionId, Problem> {
 /// `GET /v1/approvals`
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Asked(Which { state }): Asked<Which>,
 ) -> Result<Response, Problem> {
-    Ok(Json(listed(&api, state).await?).into_response())
+    Ok(Json(listed(&api, &who, state).await?).into_response())
 }
 
 async fn listed<K: Keeps, P: Remembers>(
     api: &Api<K, P>,
+    who: &Who,
     state: Option<ApprovalState>,
 ) -> Result<Value, Problem> {
-    let claims = api.claims();
+    let claims = who.claims();
     let all = api.with(move |sessions| async move { sessions.approvals(&claims, state).await });
     let all = all
         .await?
@@ -67,9 +64,10 @@ async fn listed<K: Keeps, P: Remembers>(
 /// `GET /v1/approvals/{id}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    let (id, claims) = (named(&id)?, api.claims());
+    let (id, claims) = (named(&id)?, who.claims());
     let found = api.with(move |sessions| async move { sessions.approval(&claims, id).await });
     let found = found
         .await?
@@ -80,13 +78,13 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 /// `POST /v1/approvals/{id}/answer`
 pub(crate) async fn answer<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
-    request: Result<Json<Answer>, JsonRejection>,
+    Signed(answer): Signed,
 ) -> Result<Response, Problem> {
-    let Json(Answer { note }) = request?;
-    let (id, claims) = (named(&id)?, api.claims());
+    let (id, claims) = (named(&id)?, who.claims());
     let answered = api
-        .with(move |sessions| async move { Box::pin(sessions.answer(&claims, id, &note)).await });
+        .with(move |sessions| async move { Box::pin(sessions.answer(&claims, id, &answer)).await });
     let answered = answered.await?;
     let answered = answered.map_err(|error| Problem::of_answer(&error, Some(id)))?;
     api.news.send_modify(|news| *news += 1);
@@ -100,17 +98,19 @@ pub(crate) async fn answer<K: Keeps, P: Remembers>(
 /// `POST /v1/approvals/{id}/cancel`
 pub(crate) async fn cancel<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    take_back(&api, named(&id)?).await
+    take_back(&api, &who, named(&id)?).await
 }
 
 /// Takes a call back that waits.
 pub(crate) async fn take_back<K: Keeps, P: Remembers>(
     api: &Arc<Api<K, P>>,
+    who: &Who,
     id: DecisionId,
 ) -> Result<Response, Problem> {
-    let claims = api.claims();
+    let claims = who.claims();
     let taken = api.with(move |sessions| async move { sessions.cancel_waiting(&claims, id).await });
     taken
         .await?
@@ -122,13 +122,15 @@ pub(crate) async fn take_back<K: Keeps, P: Remembers>(
 /// `GET /v1/approvals/events`: those that wait, now and whenever that changes.
 pub(crate) async fn events<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
 ) -> Result<Response, Problem> {
     let mut news = api.news.subscribe();
     let (sender, response) = sse::response();
     tokio::spawn(async move {
-        loop {
+        // Whoever looks on is believed for no longer than what proved it.
+        while api.sessions.clock().now_ms() < who.get().expires_at_ms() {
             news.mark_unchanged();
-            let Ok(waiting) = listed(&api, Some(ApprovalState::Pending)).await else {
+            let Ok(waiting) = listed(&api, &who, Some(ApprovalState::Pending)).await else {
                 return;
             };
             if sender
@@ -206,9 +208,8 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         if let Some(call) = self.calls.get(&owner.tenant, decision) {
             return call;
         }
-        let (control, _) = mpsc::channel(1);
-        let call = self.calls.begin(decision, owner, control, None);
-        call.progress.waits_for_person();
+        let call = self.calls.begin(decision, owner, None, None);
+        call.waits_for_person();
         call
     }
 
@@ -282,7 +283,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         };
         let told = told?;
         if matches!(told, Told::Later(_)) {
-            call.progress.waits_for_person();
+            call.waits_for_person();
         }
         Some((call, told))
     }

@@ -20,6 +20,7 @@ use crate::{
     routes::{Keeps, Remembers},
     sse::{attached, collect, observed},
     state::{Api, Begun},
+    who::Who,
 };
 
 /// Where the steps of a call are told, if they are measured.
@@ -28,18 +29,25 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// `POST /v1/calls`
 pub(crate) async fn create<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     headers: HeaderMap,
     request: Result<Json<CallRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
-    let owner = api.owner(request.agent().to_owned());
+    let owner = who.owner(request.agent().to_owned());
     let within = request.within();
     let policy = api
         .sessions
         .policy_for(&owner, request.route(), Some(&within));
     let (wait, stdin) = (request.wait, request.stdin.clone());
     let request = request.into_request(policy.as_deref())?;
-    let mut begun = api.begin(request.ask, request.inputs, request.route, request.demand)?;
+    let mut begun = api.begin(
+        &who,
+        request.ask,
+        request.inputs,
+        request.route,
+        request.demand,
+    )?;
     if let Some(stdin) = stdin {
         let sender = begun.stdin.clone();
         tokio::spawn(async move {
@@ -77,6 +85,7 @@ fn detached(begun: Begun) -> Response {
     drop(stdin);
     let id = call.id;
     call.will_see();
+    call.goes_unattended();
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             call.see(event);
@@ -116,21 +125,27 @@ pub(crate) struct From {
     from: u64,
 }
 
-fn find<K: Keeps, P: Remembers>(api: &Api<K, P>, id: &str) -> Result<Arc<RunningCall>, Problem> {
+fn find<K: Keeps, P: Remembers>(
+    api: &Api<K, P>,
+    who: &Who,
+    id: &str,
+) -> Result<Arc<RunningCall>, Problem> {
     let id: DecisionId = id
         .parse()
         .map_err(|error| Problem::invalid(format!("{error}")))?;
-    let call = api.calls.get(&api.tenant(), id);
+    let call = api.calls.get(who.tenant(), id);
+    let call = call.filter(|call| call.is_within(who.get().bounds()));
     call.ok_or_else(|| Problem::no_call(id))
 }
 
 /// `GET /v1/calls/{id}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(From { from }): Asked<From>,
 ) -> Result<Response, Problem> {
-    let call = find(&api, &id)?;
+    let call = find(&api, &who, &id)?;
     let seen = call.pieces(from);
     let (mut stdout, mut stderr, mut results) = (Vec::new(), Vec::new(), Vec::new());
     for (stream, bytes) in &seen.pieces {
@@ -174,20 +189,22 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 /// `GET /v1/calls/{id}/events`
 pub(crate) async fn events<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(From { from }): Asked<From>,
 ) -> Result<Response, Problem> {
-    Ok(observed(find(&api, &id)?, from))
+    Ok(observed(find(&api, &who, &id)?, from))
 }
 
 /// `POST /v1/calls/{id}/cancel`
 pub(crate) async fn cancel<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
 ) -> Result<Response, Problem> {
-    let call = find(&api, &id)?;
+    let call = find(&api, &who, &id)?;
     if call.phase() == Phase::Held {
-        return crate::approvals::take_back(&api, call.id).await;
+        return crate::approvals::take_back(&api, &who, call.id).await;
     }
     let was_running = call.phase() != Phase::Ended && call.cancel();
     let body = json!({ "decision": call.id, "cancelled": was_running });

@@ -14,15 +14,17 @@ use crate::{
     routes::{Keeps, Remembers},
     sessions::session,
     state::Api,
+    who::Who,
 };
 
 /// `POST /v1/sessions/{id}/contexts`
 pub(crate) async fn open<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (api.caller(agent), session(&id)?);
+    let (caller, session) = (who.caller(agent), session(&id)?);
     let opened =
         api.with(move |sessions| async move { sessions.open_context(&caller, session).await });
     let Done {
@@ -36,10 +38,11 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
 /// `DELETE /v1/contexts/{id}`
 pub(crate) async fn close<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let caller = api.caller(agent);
+    let caller = who.caller(agent);
     let context: ContextId = id
         .parse()
         .map_err(|error| Problem::invalid(format!("{error}")))?;

@@ -26,6 +26,7 @@ use crate::{
     routes::{Keeps, Remembers},
     sessions::session,
     state::Api,
+    who::Who,
 };
 
 #[derive(Debug, Deserialize)]
@@ -40,10 +41,11 @@ pub(crate) struct ListQuery {
 /// `GET /v1/sessions/{id}/files`
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(ListQuery { agent, path }): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (api.caller(agent), session(&id)?);
+    let (caller, session) = (who.caller(agent), session(&id)?);
     let listed = api.with(move |sessions| async move {
         sessions.list_files(&caller, session, path.into()).await
     });
@@ -54,10 +56,11 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
 /// `GET /v1/sessions/{id}/files/{path}`
 pub(crate) async fn read<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named((id, path)): Named<(String, String)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (api.caller(agent), session(&id)?);
+    let (caller, session) = (who.caller(agent), session(&id)?);
     let read =
         api.with(
             move |sessions| async move { sessions.read_file(&caller, session, path.into()).await },
@@ -80,11 +83,12 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
 /// `PUT /v1/sessions/{id}/files/{path}`
 pub(crate) async fn write<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named((id, path)): Named<(String, String)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (api.caller(agent), session(&id)?);
+    let (caller, session) = (who.caller(agent), session(&id)?);
     let (sender, content) = mpsc::channel(ANSWER_QUEUE);
     let written = api.with(move |sessions| async move {
         let path = Text::from(path);
@@ -129,10 +133,11 @@ async fn ignore(mut body: Body) {
 /// `DELETE /v1/sessions/{id}/files/{path}`
 pub(crate) async fn remove<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named((id, path)): Named<(String, String)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (api.caller(agent), session(&id)?);
+    let (caller, session) = (who.caller(agent), session(&id)?);
     let removed = api.with(move |sessions| async move {
         sessions.remove_file(&caller, session, path.into()).await
     });

@@ -1,34 +1,53 @@
-//! The HTTP interface of the gateway: JSON, events, WebSockets, on a Unix socket.
+//! The HTTP interface of the gateway: JSON, events, WebSockets, on a Unix socket and over a network.
 //!
 //! Invariants:
-//! - Who calls is what the kernel says of the connection, never what a request says (I14). Only one user is heard.
+//! - Who calls is proven before anything else is looked at: by the kernel on the Unix socket, where one user is heard; by
+//!   one credential of each request over a network (I14). A handler has it from its request, and cannot be written without.
+//! - The router is a table ([`ENDPOINTS`]): what leads anywhere says which permission it takes.
+//! - Whoever is refused is on record, or counted in one that is.
+//! - Another tenant's, and what is out of an envelope's bounds, is as unknown as what never was.
 //! - A caller that goes away cancels the call that it waited for; one that asked not to wait does not.
 //! - An error is a problem (RFC 9457) with a stable code, the id of what was meant, and what can be done.
 //! - Whatever a request may hold is bounded ([`limits`]); an upload that was cut off leaves nothing.
 //!
-//! Deliberately absent: decisions, SQL, sandboxes, TCP. It knows the gateway, and nothing behind it.
+//! Deliberately absent: decisions, SQL, sandboxes, proofs of who calls. It knows the gateway and `callers`, and nothing behind them.
 
+mod answer;
 mod approvals;
 mod body;
 mod calls;
 mod contexts;
+mod credential;
+mod door;
+mod envelopes;
 mod extract;
 mod files;
+mod keys;
 pub mod limits;
 mod listener;
+mod network;
+mod operate;
 mod owner;
+mod page;
 mod pipe;
 mod ports;
 mod problem;
+mod refusals;
 mod request;
 mod routes;
 mod sessions;
 mod sse;
 mod state;
+mod switches;
 mod terminal;
+mod tls;
+mod who;
 
 pub use self::{
+    door::Door,
     listener::{BindError, Listener},
-    routes::{Keeps, Remembers, router},
-    state::{Api, Callers},
+    network::{Network, NetworkError},
+    routes::{ENDPOINTS, Endpoint, Keeps, Remembers, router},
+    state::Api,
+    tls::{TlsError, TlsFiles, config as tls_config},
 };

@@ -29,3 +29,33 @@ pub const MAX_RESUMING: usize = 64;
 
 /// How long an approved call that cannot run waits before it is tried again, in milliseconds.
 pub const RESUME_PAUSE_MS: u64 = 500;
+
+/// The largest answer to a call that waits, in bytes: a statement, with what a passkey or JSON adds.
+pub const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// How long the kernel's word about a local user counts, in milliseconds: for one request.
+pub const LOCAL_TTL_MS: u64 = 600_000;
+
+/// Connections over a network at one time, those that are not through their handshake with them.
+pub const MAX_NETWORK_CONNECTIONS: usize = 1_024;
+
+/// Connections over a network from one address at one time.
+pub const MAX_CONNECTIONS_OF_ADDRESS: usize = 256;
+
+/// How long a TLS handshake may take, in milliseconds.
+pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+
+/// How long the head of a request over a network may take, and how long a connection may be idle, in milliseconds.
+pub const HEAD_TIMEOUT_MS: u64 = 30_000;
+
+/// The largest head of a request over a network, in bytes: an envelope and its proof are in it.
+pub const MAX_HEAD_BYTES: usize = 128 << 10;
+
+/// The largest file with certificates or a key for TLS, in bytes.
+pub const MAX_TLS_FILE_BYTES: u64 = 4 << 20;
+
+/// A minute of refusals, in milliseconds.
+pub const REFUSAL_MINUTE_MS: u64 = 60_000;
+
+/// Refusals that are recorded one by one in a minute; the rest are counted.
+pub const REFUSALS_A_MINUTE: u64 = 60;

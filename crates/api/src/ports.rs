@@ -21,16 +21,18 @@ use crate::{
     routes::{Keeps, Remembers},
     sessions::session,
     state::Api,
+    who::Who,
 };
 
 /// `GET /v1/sessions/{id}/ports/{port}`
 pub(crate) async fn connect<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named((id, port)): Named<(String, u16)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
     Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (api.caller(agent), session(&id)?);
+    let (caller, session) = (who.caller(agent), session(&id)?);
     let connected =
         api.with(move |sessions| async move { sessions.connect(&caller, session, port).await });
     let Done { decision, value } = connected.await??;

@@ -5,7 +5,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use casemate_gateway::{Answer, AnswerError, QuotaUse, SessionError, Told};
+use casemate_callers::{Refusal, RefusalCode};
+use casemate_gateway::{Answer, AnswerError, QuotaUse, RecordError, SessionError, Told};
 use casemate_model::{ContextId, DecisionId, Reason, SessionId};
 use casemate_ports::{FileFault, KeeperError};
 use serde::Serialize;
@@ -39,6 +40,9 @@ struct Details {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<QuotaUse>,
+    /// Whether the client is to be told how it can prove who it is.
+    #[serde(skip)]
+    challenge: bool,
     /// Everything that is known about the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Value>,
@@ -58,6 +62,7 @@ impl Details {
             context: None,
             path: None,
             quota: None,
+            challenge: false,
             answer: None,
         }
     }
@@ -89,6 +94,16 @@ impl Problem {
         Self::of_reason(Reason::InvalidCall, detail)
     }
 
+    /// A request that is larger than it may be.
+    pub(crate) fn too_large(most: usize) -> Self {
+        let detail = format!("a request has at most {most} bytes");
+        Details {
+            status: StatusCode::PAYLOAD_TOO_LARGE.as_u16(),
+            ..Details::of_reason(Reason::InvalidCall, detail)
+        }
+        .boxed()
+    }
+
     /// An answer to a call that waits, which does not count.
     pub(crate) fn of_answer(error: &AnswerError, decision: Option<DecisionId>) -> Self {
         let reason = error.reason();
@@ -103,6 +118,78 @@ impl Problem {
             ..details
         }
         .boxed()
+    }
+
+    /// Somebody is not believed.
+    pub(crate) fn of_refusal(refusal: &Refusal) -> Self {
+        let (code, detail) = (refusal.code(), chain(refusal));
+        let status = match code {
+            RefusalCode::KeysUnavailable
+            | RefusalCode::Store
+            | RefusalCode::Full
+            | RefusalCode::Random => StatusCode::SERVICE_UNAVAILABLE,
+            RefusalCode::Tenant | RefusalCode::NotPermitted | RefusalCode::Wider => {
+                StatusCode::FORBIDDEN
+            }
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        // What is wrong with files of ours is not for strangers.
+        let detail = match status {
+            StatusCode::SERVICE_UNAVAILABLE => refusal.to_string(),
+            _ => detail,
+        };
+        Details {
+            hint: Some(hint_of_refusal(code)),
+            challenge: status == StatusCode::UNAUTHORIZED,
+            ..Details::new(status, code.as_str(), detail)
+        }
+        .boxed()
+    }
+
+    /// Something that somebody who is believed wants of callers, and cannot have.
+    pub(crate) fn of_operation(refusal: &Refusal) -> Self {
+        let code = refusal.code();
+        let status = match code {
+            RefusalCode::UnknownKey => StatusCode::NOT_FOUND,
+            RefusalCode::Store | RefusalCode::Random => StatusCode::SERVICE_UNAVAILABLE,
+            RefusalCode::NotPermitted
+            | RefusalCode::Wider
+            | RefusalCode::TooDeep
+            | RefusalCode::Revoked => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Details {
+            hint: Some(hint_of_refusal(code)),
+            ..Details::new(status, code.as_str(), refusal.to_string())
+        }
+        .boxed()
+    }
+
+    /// There is no such key or envelope that the caller could know of.
+    pub(crate) fn no_caller(what: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "caller_unknown",
+            format!("there is no such {what}"),
+        )
+    }
+
+    /// Nobody is managed here.
+    pub(crate) fn no_callers() -> Self {
+        Details {
+            hint: Some("start `casemate serve` with --callers"),
+            ..Details::new(
+                StatusCode::NOT_FOUND,
+                "no_callers",
+                "this gateway hears its own user only",
+            )
+        }
+        .boxed()
+    }
+
+    /// Something is not on record, and was not done.
+    pub(crate) fn of_record(error: &RecordError) -> Self {
+        Details::of_reason(Reason::RecordUnavailable, chain(error)).boxed()
     }
 
     /// There is no call of this name that the caller could know of.
@@ -189,6 +276,39 @@ impl Problem {
             ..Details::of_reason(reason, detail)
         };
         Some(details.boxed())
+    }
+}
+
+/// What somebody who is not believed can do about it.
+const fn hint_of_refusal(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::Missing => {
+            "send `Authorization: Bearer` with a token or an API key, `Authorization: Envelope` with a `Casemate-Proof`, or a client certificate"
+        }
+        RefusalCode::Several => "send one credential, once",
+        RefusalCode::Expired | RefusalCode::Revoked => "get a new one",
+        RefusalCode::NotYet | RefusalCode::Future | RefusalCode::StaleProof => {
+            "set the clocks right, and make a new one"
+        }
+        RefusalCode::Replayed | RefusalCode::Proof => {
+            "make a new proof for each request, of its method and its path with the query"
+        }
+        RefusalCode::Issuer
+        | RefusalCode::Audience
+        | RefusalCode::Algorithm
+        | RefusalCode::NoRule => {
+            "compare it with what the callers file names: `casemate callers check`"
+        }
+        RefusalCode::KeysUnavailable
+        | RefusalCode::Store
+        | RefusalCode::Full
+        | RefusalCode::Random => {
+            "try again later; the operator of the gateway finds out more in its log"
+        }
+        RefusalCode::NotPermitted | RefusalCode::Wider => {
+            "ask for less, or ask somebody who has it"
+        }
+        _ => "docs/callers.md says what a credential must look like",
     }
 }
 
@@ -350,14 +470,12 @@ impl From<casemate_gateway::Stopped> for Problem {
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         let status = rejection.status();
-        let detail = if status == StatusCode::PAYLOAD_TOO_LARGE {
-            format!("a request has at most {MAX_CALL_BYTES} bytes")
-        } else {
-            rejection.body_text()
-        };
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            return Self::too_large(MAX_CALL_BYTES);
+        }
         Details {
             status: status.as_u16(),
-            ..Details::of_reason(Reason::InvalidCall, detail)
+            ..Details::of_reason(Reason::InvalidCall, rejection.body_text())
         }
         .boxed()
     }
@@ -388,6 +506,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
+        if self.0.challenge {
+            let bearer = HeaderValue::from_static("Bearer realm=\"casemate\"");
+            headers.insert(header::WWW_AUTHENTICATE, bearer);
+        }
         if let Some(ms) = retry_after_ms.or(overloaded) {
             headers.insert(header::RETRY_AFTER, ms.div_ceil(1_000).into());
         }

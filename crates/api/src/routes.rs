@@ -1,18 +1,27 @@
-//! Which path leads where.
+//! Which path leads where, and what somebody has to be allowed for it.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    routing::{delete, get, post},
+    extract::{DefaultBodyLimit, Request},
+    middleware::{Next, from_fn},
+    routing::{MethodRouter, get},
 };
+use casemate_callers::Permission;
 use casemate_gateway::SessionStores;
 use casemate_ports::SessionKeeper;
 
 use crate::{
-    approvals, calls, contexts, files, limits::MAX_CALL_BYTES, ports, problem::Problem, sessions,
-    state::Api, terminal,
+    approvals, calls, contexts,
+    door::{self, Door},
+    envelopes, files, keys,
+    limits::MAX_CALL_BYTES,
+    page, ports,
+    problem::Problem,
+    sessions,
+    state::Api,
+    switches, terminal,
 };
 
 /// A keeper that any thread may use.
@@ -25,45 +34,97 @@ pub trait Remembers: SessionStores + Send + Sync + 'static {}
 
 impl<P: SessionStores + Send + Sync + 'static> Remembers for P {}
 
-/// The interface.
-pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>) -> Router {
-    let file = get(files::read::<K, P>)
-        // As large as the session's disk takes.
-        .put(files::write::<K, P>)
-        .layer(DefaultBodyLimit::disable())
-        .delete(files::remove::<K, P>);
-    Router::new()
-        .route("/v1/calls", post(calls::create::<K, P>))
-        .route("/v1/calls/{id}", get(calls::show::<K, P>))
-        .route("/v1/calls/{id}/events", get(calls::events::<K, P>))
-        .route("/v1/calls/{id}/cancel", post(calls::cancel::<K, P>))
-        .route(
-            "/v1/sessions",
-            get(sessions::list::<K, P>).post(sessions::open::<K, P>),
-        )
-        .route(
-            "/v1/sessions/{id}",
-            get(sessions::show::<K, P>).delete(sessions::destroy::<K, P>),
-        )
-        .route("/v1/approvals", get(approvals::list::<K, P>))
-        .route("/v1/approvals/events", get(approvals::events::<K, P>))
-        .route("/v1/approvals/{id}", get(approvals::show::<K, P>))
-        .route("/v1/approvals/{id}/answer", post(approvals::answer::<K, P>))
-        .route("/v1/approvals/{id}/cancel", post(approvals::cancel::<K, P>))
-        .route("/v1/sessions/{id}/contexts", post(contexts::open::<K, P>))
-        .route("/v1/contexts/{id}", delete(contexts::close::<K, P>))
-        .route("/v1/sessions/{id}/files", get(files::list::<K, P>))
-        .route("/v1/sessions/{id}/files/{*path}", file)
-        .route(
-            "/v1/sessions/{id}/ports/{port}",
-            get(ports::connect::<K, P>),
-        )
-        .route("/v1/sessions/{id}/terminal", get(terminal::open::<K, P>))
-        .route("/v1/pools", get(sessions::pools::<K, P>))
-        .route("/v1/load", get(sessions::load::<K, P>))
+/// Something that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The method.
+    pub method: &'static str,
+    /// The path; `{…}` stands for a part of it.
+    pub path: &'static str,
+    /// One of these is needed.
+    pub needs: &'static [Permission],
+}
+
+/// The table is the router: what is not in it leads nowhere, and what is in it says what it needs.
+macro_rules! endpoints {
+    ($($method:ident $verb:literal $path:literal $($needs:ident)|+ => $module:ident::$handler:ident;)+) => {
+        /// Everything that can be asked for.
+        pub const ENDPOINTS: &[Endpoint] = &[$(Endpoint {
+            method: $verb,
+            path: $path,
+            needs: &[$(Permission::$needs),+],
+        }),+];
+
+        fn table<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>) -> Router<Arc<Api<K, P>>> {
+            Router::new()$(.route(
+                $path,
+                guarded(
+                    api,
+                    &[$(Permission::$needs),+],
+                    MethodRouter::new().$method($module::$handler::<K, P>),
+                ),
+            ))+
+        }
+    };
+}
+
+endpoints! {
+    post "POST" "/v1/calls" RunCalls => calls::create;
+    get "GET" "/v1/calls/{id}" ReadCalls => calls::show;
+    get "GET" "/v1/calls/{id}/events" ReadCalls => calls::events;
+    post "POST" "/v1/calls/{id}/cancel" RunCalls => calls::cancel;
+    get "GET" "/v1/approvals" ReadCalls => approvals::list;
+    get "GET" "/v1/approvals/events" ReadCalls => approvals::events;
+    get "GET" "/v1/approvals/{id}" ReadCalls => approvals::show;
+    post "POST" "/v1/approvals/{id}/answer" DecideApprovals => approvals::answer;
+    post "POST" "/v1/approvals/{id}/cancel" RunCalls => approvals::cancel;
+    get "GET" "/v1/sessions" ReadSessions => sessions::list;
+    post "POST" "/v1/sessions" ManageSessions => sessions::open;
+    get "GET" "/v1/sessions/{id}" ReadSessions => sessions::show;
+    delete "DELETE" "/v1/sessions/{id}" ManageSessions => sessions::destroy;
+    post "POST" "/v1/sessions/{id}/contexts" RunCalls => contexts::open;
+    delete "DELETE" "/v1/contexts/{id}" RunCalls => contexts::close;
+    get "GET" "/v1/sessions/{id}/files" ReadSessions => files::list;
+    get "GET" "/v1/sessions/{id}/files/{*path}" ReadSessions => files::read;
+    put "PUT" "/v1/sessions/{id}/files/{*path}" RunCalls => files::write;
+    delete "DELETE" "/v1/sessions/{id}/files/{*path}" RunCalls => files::remove;
+    get "GET" "/v1/sessions/{id}/ports/{port}" RunCalls => ports::connect;
+    get "GET" "/v1/sessions/{id}/terminal" RunCalls => terminal::open;
+    get "GET" "/v1/pools" ReadSessions => sessions::pools;
+    get "GET" "/v1/load" ReadSessions => sessions::load;
+    get "GET" "/v1/api-keys" ReadCallers => keys::list;
+    post "POST" "/v1/api-keys" ManageCallers => keys::create;
+    delete "DELETE" "/v1/api-keys/{name}" ManageCallers => keys::revoke;
+    post "POST" "/v1/envelopes" Delegate => envelopes::issue;
+    delete "DELETE" "/v1/envelopes/{id}" Delegate | ManageCallers => envelopes::revoke;
+    get "GET" "/v1/switches" ReadRecords => switches::list;
+    post "POST" "/v1/switches" ThrowSwitches | LiftSwitches => switches::throw;
+}
+
+/// The interface, for those who come through `door`. Uploads are as large as a session's disk takes: their handler takes the
+/// body as it comes, to which no limit applies.
+pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router {
+    let admitting = Arc::clone(&api);
+    table(&api)
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_CALL_BYTES))
+        .layer(from_fn(move |request: Request, next: Next| {
+            door::admit(Arc::clone(&admitting), door.clone(), request, next)
+        }))
+        // In front of the door: whoever looks at the page has not said yet who they are, and it says nothing of anybody.
+        .route("/approvals", get(page::approvals))
         .with_state(api)
+}
+
+fn guarded<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    needs: &'static [Permission],
+    route: MethodRouter<Arc<Api<K, P>>>,
+) -> MethodRouter<Arc<Api<K, P>>> {
+    let api = Arc::clone(api);
+    route.layer(from_fn(move |request: Request, next: Next| {
+        door::permit(Arc::clone(&api), needs, request, next)
+    }))
 }
 
 async fn no_such_path() -> Problem {

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use casemate_gateway::{Done, SessionView};
+use casemate_gateway::{Done, SessionError, SessionView};
 use casemate_model::SessionId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use crate::{
     problem::Problem,
     routes::{Keeps, Remembers},
     state::Api,
+    who::Who,
 };
 
 /// A session to open.
@@ -67,10 +68,11 @@ fn shown(view: &SessionView) -> Value {
 /// `POST /v1/sessions`
 pub(crate) async fn open<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     request: Result<Json<OpenRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
-    let caller = api.caller(request.agent);
+    let caller = who.caller(request.agent);
     let (thread, route) = (request.thread, request.route);
     let bad =
         |name: &String| name.is_empty() || name.len() > 255 || name.chars().any(char::is_control);
@@ -101,32 +103,41 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
 /// `GET /v1/sessions`
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let owner = api.owner(agent);
+    let owner = who.owner(agent.clone());
     let listed = api.with(move |sessions| async move { sessions.list(&owner).await });
-    let sessions: Vec<_> = listed.await??.iter().map(shown).collect();
+    let listed = listed.await??.into_iter();
+    let within = listed.filter(|view| who.reaches(&agent, view.record.thread.as_deref()));
+    let sessions: Vec<_> = within.map(|view| shown(&view)).collect();
     Ok(Json(json!({ "sessions": sessions })).into_response())
 }
 
 /// `GET /v1/sessions/{id}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (owner, session) = (api.owner(agent), session(&id)?);
+    let (owner, session) = (who.owner(agent.clone()), session(&id)?);
     let view = api.with(move |sessions| async move { sessions.show(&owner, session).await });
-    Ok(Json(shown(&view.await??)).into_response())
+    let view = view.await??;
+    match who.reaches(&agent, view.record.thread.as_deref()) {
+        true => Ok(Json(shown(&view)).into_response()),
+        false => Err(SessionError::Unknown(session).into()),
+    }
 }
 
 /// `DELETE /v1/sessions/{id}`
 pub(crate) async fn destroy<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (api.caller(agent), session(&id)?);
+    let (caller, session) = (who.caller(agent), session(&id)?);
     let done = api.with(move |sessions| async move { sessions.destroy(&caller, session).await });
     let done = done.await??;
     Ok(named(done.decision, StatusCode::NO_CONTENT))
@@ -135,10 +146,13 @@ pub(crate) async fn destroy<K: Keeps, P: Remembers>(
 /// `GET /v1/pools`
 pub(crate) async fn pools<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
 ) -> Result<Response, Problem> {
-    let tenant = api.tenant();
+    let tenant = who.tenant().to_owned();
     let pools = api.with(move |sessions| async move { sessions.pools(&tenant).await });
-    Ok(Json(json!({ "pools": pools.await?? })).into_response())
+    let mut pools = pools.await??;
+    pools.retain(|pool| who.get().bounds().has_agent(&pool.owner.agent));
+    Ok(Json(json!({ "pools": pools })).into_response())
 }
 
 /// `GET /v1/load`

@@ -1,25 +1,22 @@
 //! What every request needs, and how a call begins.
 
-use std::{fmt, io, sync::Arc};
+use std::{io, sync::Arc};
 
+use casemate_authority::Switchboard;
+use casemate_callers::Callers;
 use casemate_gateway::{
-    Ask, Caller, Crew, Demand, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
+    Ask, Crew, Demand, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
 };
-use casemate_policy::{Claims, Verified};
-use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile, Owner};
+use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     limits::{MAX_LIVE_CALLS, MAX_RESUMING},
     problem::Problem,
+    refusals::Refusals,
     routes::{Keeps, Remembers},
+    who::Who,
 };
-
-/// Says who calls.
-pub trait Callers: fmt::Debug + Send + Sync {
-    /// What is known of whoever is on the other end.
-    fn claims(&self) -> Verified<Claims>;
-}
 
 /// The gateway behind the interface.
 #[derive(Debug)]
@@ -31,7 +28,12 @@ pub struct Api<K, P> {
     pub(crate) resuming: Semaphore,
     /// Counts what changes about calls that wait.
     pub(crate) news: watch::Sender<u64>,
-    callers: Box<dyn Callers>,
+    /// The switches, to throw them.
+    pub(crate) switchboard: Switchboard,
+    /// Those who may call over a network.
+    pub(crate) callers: Option<Arc<Callers>>,
+    /// Those who were refused.
+    pub(crate) refusals: Refusals,
 }
 
 /// Both ends of a call that has begun.
@@ -44,16 +46,24 @@ pub(crate) struct Begun {
 }
 
 impl<K: Keeps, P: Remembers> Api<K, P> {
-    /// An interface to these sessions, whose calls run on this crew.
+    /// An interface to these sessions, whose calls run on this crew, and to these switches. Without `callers`, nobody is
+    /// managed who would call over a network.
     #[must_use]
-    pub fn new(sessions: Arc<Sessions<K, P>>, crew: Crew, callers: Box<dyn Callers>) -> Self {
+    pub fn new(
+        sessions: Arc<Sessions<K, P>>,
+        crew: Crew,
+        switchboard: Switchboard,
+        callers: Option<Arc<Callers>>,
+    ) -> Self {
         Self {
             sessions,
             crew,
             calls: RunningCalls::default(),
             resuming: Semaphore::new(MAX_RESUMING),
             news: watch::Sender::new(0),
+            switchboard,
             callers,
+            refusals: Refusals::default(),
         }
     }
 
@@ -77,32 +87,6 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         self.calls.cancel_all()
     }
 
-    /// What is known of whoever calls.
-    pub(crate) fn claims(&self) -> Verified<Claims> {
-        self.callers.claims()
-    }
-
-    /// The tenant of whoever calls.
-    pub(crate) fn tenant(&self) -> String {
-        self.callers.claims().get().tenant.clone()
-    }
-
-    /// Whose sessions an agent's are.
-    pub(crate) fn owner(&self, agent: String) -> Owner {
-        Owner {
-            tenant: self.tenant(),
-            agent,
-        }
-    }
-
-    /// Who asks, in the name of an agent.
-    pub(crate) fn caller(&self, agent: String) -> Caller {
-        Caller {
-            claims: self.callers.claims(),
-            agent,
-        }
-    }
-
     /// Does something with the sessions on a thread that may block.
     pub(crate) async fn with<T, F>(
         &self,
@@ -119,6 +103,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
     /// Begins a call. It goes on until it has ended, or its output is dropped.
     pub(crate) fn begin(
         self: &Arc<Self>,
+        who: &Who,
         ask: Ask,
         inputs: Vec<InputFile>,
         route: Option<String>,
@@ -127,11 +112,10 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         if self.calls.count() >= MAX_LIVE_CALLS + self.sessions.waiting_count() {
             return Err(Problem::overloaded(MAX_LIVE_CALLS));
         }
-        let claims = self.callers.claims();
-        let owner = Owner {
-            tenant: claims.get().tenant.clone(),
-            agent: ask.agent.clone(),
-        };
+        let claims = who.claims();
+        let owner = who.owner(ask.agent.clone());
+        let thread = self.sessions.thread_of(&owner, ask.within.as_ref());
+        let tool = ask.tool.clone();
         let (clock, entropy) = (self.sessions.clock(), self.sessions.entropy());
         let proposed = Proposed::new(ask, inputs, clock, entropy);
         let proposed = proposed.map_err(|error: io::Error| {
@@ -144,9 +128,10 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         let call = self.calls.begin(
             id,
             owner,
-            control_sender.clone(),
+            Some(control_sender.clone()),
             Some(events_sender.clone()),
         );
+        call.is_about(tool, thread);
         let new_call = NewCall {
             proposed,
             claims,
@@ -193,8 +178,7 @@ impl<K: Keeps, P: Remembers> Unanswered<K, P> {
             match told.await {
                 Ok(Told::Held(_)) => {
                     self.waits = true;
-                    self.call.progress.waits_for_person();
-                    self.call.notice();
+                    self.call.waits_for_person();
                 }
                 Ok(mut told) => {
                     told.forget_program();

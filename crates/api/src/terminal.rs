@@ -29,6 +29,7 @@ use crate::{
     routes::{Keeps, Remembers},
     sessions::session,
     state::{Api, Begun},
+    who::Who,
 };
 
 /// The highest number of a signal.
@@ -71,6 +72,7 @@ enum Wish {
 /// `GET /v1/sessions/{id}/terminal`
 pub(crate) async fn open<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
+    who: Who,
     Named(id): Named<String>,
     Asked(query): Asked<TerminalQuery>,
     Upgrade(upgrade): Upgrade,
@@ -80,7 +82,7 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
         session: Some(session),
         ..Within::default()
     };
-    let owner = api.owner(query.agent.clone());
+    let owner = who.owner(query.agent.clone());
     let policy = api
         .sessions
         .policy_for(&owner, query.route.as_deref(), Some(&within));
@@ -115,7 +117,7 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES);
     let route = query.route;
     Ok(upgrade.on_upgrade(async move |mut socket| {
-        match api.begin(ask, Vec::new(), route, Demand::default()) {
+        match api.begin(&who, ask, Vec::new(), route, Demand::default()) {
             Ok(begun) => attend(socket, begun).await,
             Err(problem) => {
                 let text = json!({ "ended": problem }).to_string();

@@ -6,7 +6,7 @@ use casemate_files::FileError;
 use casemate_model::{Digest, Text};
 
 use crate::{
-    Activation, ApproverError, KeyError, NoteError, TrustedError,
+    Activation, ApproverError, KeyError, NoteError, OpenError, TrustedError,
     limits::{MAX_DESCRIPTION_BYTES, MAX_FILE_NAME_BYTES, MAX_FILES, MAX_NAME_BYTES, MAX_VERSION},
     place::{MANIFEST, README, SIGNATURE},
 };
@@ -191,6 +191,19 @@ pub enum PolicyStoreError {
         #[source]
         source: ApproverError,
     },
+    /// The counters of passkeys cannot be read.
+    #[error(
+        "line {line} of {path:?} is not a credential, a number and a hash: restore it, or remove it and look at who may approve"
+    )]
+    Counters {
+        /// Where they are.
+        path: PathBuf,
+        /// Which line, from 1 on.
+        line: usize,
+    },
+    /// An answer is of nobody who may approve calls.
+    #[error(transparent)]
+    Answer(#[from] OpenError),
     /// The record of an activation is not what the store signed.
     #[error("{path:?} was changed: it is not an activation that this store signed")]
     Record {

@@ -21,6 +21,8 @@
 //! history/<number>             each activation that was in force, as `current` had it
 //! key                          signs activations
 //! trusted                      who may publish bundles, who may approve that one permits more
+//! approvers                    who may approve calls, what for, and by which keys
+//! counters                     how often each passkey has signed
 //! ```
 //!
 //! Invariants:
@@ -43,7 +45,9 @@ mod activate;
 mod activation;
 mod approval;
 mod approver;
+mod approver_key;
 mod bundle;
+mod counters;
 mod error;
 mod key;
 mod limits;
@@ -58,7 +62,8 @@ mod watch;
 pub use self::{
     activation::{Activation, ActivationKind},
     approval::Approval,
-    approver::{Approver, ApproverError, ApproverList},
+    approver::{Approver, ApproverError, ApproverList, OpenError},
+    approver_key::{ApproverKey, ApproverKeyError},
     bundle::Bundle,
     error::{BundleError, PolicyStoreError},
     key::{KeyError, PolicyKey, PublicKey},

@@ -44,3 +44,6 @@ pub(crate) const MAX_KEY_FILE_BYTES: u64 = 512;
 
 /// Bytes of the list of trusted keys.
 pub(crate) const MAX_TRUSTED_BYTES: u64 = 128 << 10;
+
+/// Bytes of the list of approvers, and of the counters of their passkeys.
+pub(crate) const MAX_APPROVERS_BYTES: u64 = 1 << 20;

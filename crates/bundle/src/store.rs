@@ -6,14 +6,18 @@ use std::{
     sync::Arc,
 };
 
+use casemate_answers::SignedAnswer;
 use casemate_files::{Dir, FileError, Held, Pinned, Privacy, Steps, UNFINISHED};
 use casemate_model::Digest;
 
 use crate::{
-    Activation, Approver, ApproverError, ApproverList, Bundle, PolicyKey, PolicyStoreError,
-    PublicKey, Role, Trusted, TrustedError,
+    Activation, Approver, ApproverError, ApproverList, Bundle, OpenError, PolicyKey,
+    PolicyStoreError, PublicKey, Role, Trusted, TrustedError,
+    approver::Opened,
+    counters::Counters,
     limits::{
-        LOCK_WAIT_MS, MAX_KEY_FILE_BYTES, MAX_NOTE_BYTES, MAX_TRUSTED_BYTES, MAX_TRUSTED_KEYS,
+        LOCK_WAIT_MS, MAX_APPROVERS_BYTES, MAX_KEY_FILE_BYTES, MAX_NOTE_BYTES, MAX_TRUSTED_BYTES,
+        MAX_TRUSTED_KEYS,
     },
     place::SIGNATURE,
     read, trusted,
@@ -25,6 +29,8 @@ const HISTORY: &str = "history";
 const KEY: &str = "key";
 const TRUSTED: &str = "trusted";
 const APPROVERS: &str = "approvers";
+/// How often passkeys have signed.
+const COUNTERS: &str = "counters";
 /// What the store's key is called.
 const KEY_NAME: &str = "casemate-policy-store";
 const DIGEST_PREFIX: &str = "sha256:";
@@ -170,7 +176,44 @@ impl PolicyStore {
         read_approvers(&self.root()?)
     }
 
-    /// Lets somebody approve calls from now on. One of the same name, or with the same key, is replaced.
+    /// What an answer says, and whose it is. The counter of a passkey is on disk then.
+    ///
+    /// # Errors
+    /// When it is of nobody who may approve calls now, or the store cannot be read or written.
+    pub fn open_answer(
+        &self,
+        answer: &SignedAnswer,
+        now_ms: u64,
+    ) -> Result<(String, Approver), PolicyStoreError> {
+        let root = self.root()?;
+        let list = read_approvers(&root)?;
+        let Opened {
+            text,
+            approver,
+            counter,
+        } = list.open(answer, now_ms)?;
+        if let (Some((credential, count)), SignedAnswer::Passkey { assertion, .. }) =
+            (counter, answer)
+        {
+            let held = root.lock(LOCK_WAIT_MS)?;
+            let mut counters = read_counters(&root)?;
+            let signed = [
+                assertion.response.authenticator_data.as_str(),
+                ".",
+                &assertion.response.client_data,
+            ];
+            let answer = Digest::of(signed.concat().as_bytes());
+            let advanced = counters.advance(&credential, count, answer);
+            if advanced.map_err(OpenError::from)? {
+                counters.retain(|credential| list.has_credential(credential));
+                root.replace(&held, COUNTERS, counters.to_string().as_bytes())?;
+            }
+        }
+        Ok((text, approver))
+    }
+
+    /// Lets somebody approve calls from now on. Whoever has the same key, or the same name and a key of the same kind, is
+    /// replaced.
     ///
     /// # Errors
     /// When the list cannot be read or written, or is full.
@@ -182,7 +225,13 @@ impl PolicyStore {
         if keys > MAX_TRUSTED_KEYS {
             return Err(PolicyStoreError::TooManyKeys { keys });
         }
-        Ok(root.replace(&held, APPROVERS, list.to_string().as_bytes())?)
+        let text = list.to_string();
+        if text.len() as u64 > MAX_APPROVERS_BYTES {
+            let path = root.path(APPROVERS);
+            let source = ApproverError::TooLarge;
+            return Err(PolicyStoreError::Approvers { path, source });
+        }
+        Ok(root.replace(&held, APPROVERS, text.as_bytes())?)
     }
 
     /// Lets somebody approve calls no longer: what they consented to and has not run needs others. Says whether they might.
@@ -364,10 +413,21 @@ fn read_approvers(root: &Dir) -> Result<ApproverList, PolicyStoreError> {
         path: root.path(APPROVERS),
         source,
     };
-    let text = root.read(APPROVERS, MAX_TRUSTED_BYTES, Privacy::Readable)?;
+    let text = root.read(APPROVERS, MAX_APPROVERS_BYTES, Privacy::Readable)?;
     let text = text.map(|text| text.content).unwrap_or_default();
     let text = String::from_utf8(text);
     let text = text.map_err(|_| wrong(ApproverError::NotText))?;
+    text.parse().map_err(wrong)
+}
+
+fn read_counters(root: &Dir) -> Result<Counters, PolicyStoreError> {
+    let wrong = |line| PolicyStoreError::Counters {
+        path: root.path(COUNTERS),
+        line,
+    };
+    let text = root.read(COUNTERS, MAX_APPROVERS_BYTES, Privacy::Readable)?;
+    let text = text.map(|text| text.content).unwrap_or_default();
+    let text = String::from_utf8(text).map_err(|_| wrong(1))?;
     text.parse().map_err(wrong)
 }
 

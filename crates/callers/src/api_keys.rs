@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    Authority, Bounds, Caller, KeptError, Refusal, Role, api_key,
+    Authenticator, Bounds, Caller, KeptError, Refusal, Role, api_key,
     api_key::Presented,
     caller::{check_names, check_scopes},
     kept::{BadLine, Kept},
@@ -127,6 +127,14 @@ impl ApiKeys {
         Ok(self.file.get()?.values().cloned().collect())
     }
 
+    /// A key that counts at `now_ms`, by its name.
+    pub(crate) fn alive(&self, id: &str, now_ms: u64) -> Result<ApiKey, Refusal> {
+        let keys = self.file.get()?;
+        let key = keys.get(id).ok_or(Refusal::UnknownKey)?;
+        key.is_alive(now_ms)?;
+        Ok(key.clone())
+    }
+
     /// Takes a key back, for good.
     ///
     /// # Errors
@@ -151,12 +159,7 @@ impl ApiKeys {
         if !presented.matches(&key.secret) {
             return Err(Refusal::UnknownKey);
         }
-        if key.revoked_ms.is_some() {
-            return Err(Refusal::Revoked);
-        }
-        if now_ms >= key.expires_ms {
-            return Err(Refusal::Expired);
-        }
+        key.is_alive(now_ms)?;
         Ok(Caller {
             issuer: ISSUER.to_owned(),
             subject: key.subject.clone(),
@@ -165,7 +168,7 @@ impl ApiKeys {
             scopes: key.scopes.clone(),
             roles: key.roles.clone(),
             expires_at_ms: key.expires_ms,
-            authority: Authority::ApiKey,
+            authority: Authenticator::ApiKey,
             credential: key.id.clone(),
             behalf: Vec::new(),
             bounds: Bounds::default(),
@@ -175,6 +178,16 @@ impl ApiKeys {
 }
 
 impl ApiKey {
+    fn is_alive(&self, now_ms: u64) -> Result<(), Refusal> {
+        if self.revoked_ms.is_some() {
+            return Err(Refusal::Revoked);
+        }
+        match now_ms >= self.expires_ms {
+            true => Err(Refusal::Expired),
+            false => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         check_names("subject", [&self.subject])?;
         check_names("tenant", [&self.tenant])?;

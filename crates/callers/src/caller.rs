@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use casemate_model::words;
-use serde::{Deserialize, Serialize};
+use casemate_model::{Authenticator, Bounds, Delegator};
 
 use crate::{
     Permission, Refusal, Role,
@@ -11,21 +10,8 @@ use crate::{
     names::{is_name, is_scope},
 };
 
-words! {
-    /// What proved who somebody is.
-    Authority {
-        /// The kernel named the user id of the local process that called.
-        LocalUser = "local_user",
-        /// An issuer's token.
-        Jwt = "jwt",
-        /// A key that this gateway gave out.
-        ApiKey = "api_key",
-        /// The certificate of a TLS client.
-        Certificate = "certificate",
-        /// A part of somebody else's authority, given on.
-        Envelope = "envelope",
-    }
-}
+/// Who says who a local user is.
+const LOCAL_ISSUER: &str = "casemate:local";
 
 /// A caller that is proven.
 ///
@@ -51,24 +37,11 @@ pub struct Caller {
     pub(crate) scopes: BTreeSet<String>,
     pub(crate) roles: BTreeSet<Role>,
     pub(crate) expires_at_ms: u64,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Authenticator,
     pub(crate) credential: String,
     pub(crate) behalf: Vec<Delegator>,
     pub(crate) bounds: Bounds,
     pub(crate) presented: Option<Presented>,
-}
-
-/// One of those on whose behalf a caller acts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Delegator {
-    /// Who says so.
-    pub issuer: String,
-    /// The one who gave authority on.
-    pub subject: String,
-    /// What proved it.
-    pub authority: Authority,
-    /// The name of the credential that did.
-    pub credential: String,
 }
 
 /// What a local user is, as the configuration of this host says it.
@@ -86,21 +59,6 @@ pub struct LocalUser {
     pub roles: BTreeSet<Role>,
     /// When this ends, in milliseconds since 1970.
     pub expires_at_ms: u64,
-}
-
-/// To what authority is restricted further. What is `None` is not restricted; an empty set leaves nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bounds {
-    /// The only tools that may be used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tools: Option<BTreeSet<String>>,
-    /// The only agents that may be called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agents: Option<BTreeSet<String>>,
-    /// The only threads that may be touched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub threads: Option<BTreeSet<String>>,
 }
 
 /// The text by which an envelope was presented. It is of no use without the holder's key, and still not for logs.
@@ -124,14 +82,14 @@ impl Caller {
         check_names("audience", [&user.audience])?;
         check_scopes(&user.scopes)?;
         Ok(Self {
-            issuer: "local".to_owned(),
+            issuer: LOCAL_ISSUER.to_owned(),
             subject: format!("uid:{}", user.uid),
             tenant: user.tenant.clone(),
             audience: user.audience.clone(),
             scopes: user.scopes.clone(),
             roles: user.roles.clone(),
             expires_at_ms: user.expires_at_ms,
-            authority: Authority::LocalUser,
+            authority: Authenticator::LocalUser,
             credential: format!("uid:{}", user.uid),
             behalf: Vec::new(),
             bounds: Bounds::default(),
@@ -183,7 +141,7 @@ impl Caller {
 
     /// What proved it.
     #[must_use]
-    pub const fn authority(&self) -> Authority {
+    pub const fn authority(&self) -> Authenticator {
         self.authority
     }
 
@@ -222,46 +180,16 @@ impl Caller {
     }
 }
 
-impl Bounds {
-    /// What both permit.
-    #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
-        Self {
-            tools: both(self.tools.as_ref(), other.tools.as_ref()),
-            agents: both(self.agents.as_ref(), other.agents.as_ref()),
-            threads: both(self.threads.as_ref(), other.threads.as_ref()),
+/// Whether all names in the bounds can be names.
+pub(crate) fn check_bounds(bounds: &Bounds) -> Result<(), Refusal> {
+    for (kind, names) in bounds.kinds() {
+        let names = names.into_iter().flatten();
+        if names.clone().count() > MAX_BOUND_NAMES {
+            return Err(Refusal::Claim(kind));
         }
+        check_names(kind, names)?;
     }
-
-    /// Each kind of bound with its name.
-    pub(crate) fn kinds(&self) -> [(&'static str, Option<&BTreeSet<String>>); 3] {
-        [
-            ("tool", self.tools.as_ref()),
-            ("agent", self.agents.as_ref()),
-            ("thread", self.threads.as_ref()),
-        ]
-    }
-
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
-        for (kind, names) in self.kinds() {
-            let names = names.into_iter().flatten();
-            if names.clone().count() > MAX_BOUND_NAMES {
-                return Err(Refusal::Claim(kind));
-            }
-            check_names(kind, names)?;
-        }
-        Ok(())
-    }
-}
-
-fn both(
-    one: Option<&BTreeSet<String>>,
-    other: Option<&BTreeSet<String>>,
-) -> Option<BTreeSet<String>> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one & other),
-        (one, other) => one.or(other).cloned(),
-    }
+    Ok(())
 }
 
 pub(crate) fn check_names<'a>(

@@ -14,7 +14,7 @@ use x509_cert::{
 };
 
 use crate::{
-    Authority, Bounds, Caller, ConfigError, Refusal, Role,
+    Authenticator, Bounds, Caller, ConfigError, Refusal, Role,
     issuer::check_name,
     limits::{MAX_CERTIFICATE_BYTES, MAX_CERTIFICATE_NAMES, MAX_CERTIFICATE_RULES},
     names::is_scope,
@@ -133,7 +133,7 @@ pub fn from_certificate(der: &[u8], rules: &CertRules, now_ms: u64) -> Result<Ca
         scopes: rule.scopes.clone(),
         roles: rule.roles.clone(),
         expires_at_ms,
-        authority: Authority::Certificate,
+        authority: Authenticator::Certificate,
         credential: format!("sha256:{}", hex(Digest::of(der).as_bytes())),
         behalf: Vec::new(),
         bounds: Bounds::default(),
@@ -142,6 +142,12 @@ pub fn from_certificate(der: &[u8], rules: &CertRules, now_ms: u64) -> Result<Ca
 }
 
 impl CertRules {
+    /// A rule that says of somebody that they are this subject.
+    pub(crate) fn rule_of(&self, subject: &str, tenant: &str) -> Option<&CertRule> {
+        let mut rules = self.uris.values().chain(self.hosts.values());
+        rules.find(|rule| rule.subject == subject && rule.tenant == tenant)
+    }
+
     /// The one rule that names one of `names`.
     fn of(&self, names: &[GeneralName]) -> Result<&CertRule, Refusal> {
         if names.len() > MAX_CERTIFICATE_NAMES {

@@ -9,7 +9,7 @@ use casemate_model::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Authority, Bounds, Caller, Delegator, HolderPublic, Refusal, Role,
+    Authenticator, Bounds, Caller, Delegator, HolderPublic, Refusal, Role,
     caller::Presented,
     jws,
     limits::{MAX_ENVELOPE_BYTES, MAX_ENVELOPE_DEPTH, MAX_TOKEN_BYTES},
@@ -49,7 +49,7 @@ pub(crate) struct Payload {
 pub(crate) struct Principal {
     pub(crate) iss: String,
     pub(crate) sub: String,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Authenticator,
     pub(crate) credential: String,
 }
 
@@ -186,7 +186,7 @@ impl Chain {
             scopes,
             roles,
             expires_at_ms: exp.saturating_mul(1_000),
-            authority: Authority::Envelope,
+            authority: Authenticator::Envelope,
             credential: last.jti.clone(),
             behalf: self.behalf(),
             bounds,
@@ -208,7 +208,7 @@ impl Chain {
         behalf.extend(between.map(|payload| Delegator {
             issuer: payload.iss.clone(),
             subject: payload.sub.clone(),
-            authority: Authority::Envelope,
+            authority: Authenticator::Envelope,
             credential: payload.jti.clone(),
         }));
         behalf
@@ -232,7 +232,7 @@ impl Payload {
 }
 
 /// By what the envelopes of a credential are revoked with it.
-pub(crate) fn root_id(authority: Authority, credential: &str) -> String {
+pub(crate) fn root_id(authority: Authenticator, credential: &str) -> String {
     format!("{authority}:{credential}")
 }
 
@@ -269,7 +269,7 @@ mod tests {
             behalf: Principal {
                 iss: "local".to_owned(),
                 sub: "uid:1".to_owned(),
-                authority: Authority::LocalUser,
+                authority: Authenticator::LocalUser,
                 credential: "uid:1".to_owned(),
             },
             chain: Vec::new(),

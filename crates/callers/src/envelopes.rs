@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use casemate_model::Digest;
+
 use crate::{
-    Authority, Bounds, Caller, HolderPublic, Permission, Refusal, ReplayGuard, Role, Target,
-    caller::{check_names, check_scopes},
+    Authenticator, Bounds, Caller, Delegator, HolderPublic, Permission, Refusal, ReplayGuard, Role,
+    Target,
+    caller::{check_bounds, check_names, check_scopes},
     envelope::{Chain, Confirmation, Link, Payload, Principal, SEPARATOR, TYPE, root_id},
     jws,
     limits::{MAX_ENVELOPE_BYTES, MAX_ENVELOPE_DEPTH, MAX_ENVELOPE_TTL_MS, MAX_TOKEN_BYTES},
@@ -12,6 +15,12 @@ use crate::{
     revocations::Revocations,
     signing_key::SigningKey,
 };
+
+/// How the names of envelopes begin.
+const ID_PREFIX: &str = "env_";
+/// Hex digits of what is random in a name, and of each mark.
+const ID_DIGITS: usize = 32;
+const MARK_DIGITS: usize = 16;
 
 /// The name of the file with the key, in the directory of the envelopes.
 const KEY_FILE: &str = "envelope.key";
@@ -79,9 +88,9 @@ impl Envelopes {
         }
         check_names("sub", [&wanted.subject])?;
         check_scopes(&wanted.scopes)?;
-        wanted.bounds.check()?;
+        check_bounds(&wanted.bounds)?;
         is_narrower(parent, wanted, now_ms)?;
-        let id = format!("env_{}", random::hex(&random::bytes::<16>()?));
+        let id = new_id(parent)?;
         let payload = Payload {
             iss: self.issuer.clone(),
             jti: id.clone(),
@@ -147,11 +156,44 @@ impl Envelopes {
     /// When the file cannot be written.
     pub fn revoke_all_of(
         &self,
-        authority: Authority,
+        authority: Authenticator,
         credential: &str,
         now_ms: u64,
     ) -> Result<(), Refusal> {
         self.revoked.revoke(&root_id(authority, credential), now_ms)
+    }
+
+    /// Who may take back the envelope of this name, as far as `by` is concerned.
+    pub(crate) fn revoker(&self, id: &str, by: &Caller) -> Revoker {
+        let Some((random, marks)) = id
+            .strip_prefix(ID_PREFIX)
+            .and_then(|digits| digits.split_at_checked(ID_DIGITS))
+        else {
+            return Revoker::Nobody;
+        };
+        let [of_tenant, of_giver] = marks_of(random, by);
+        match marks.split_at_checked(MARK_DIGITS) {
+            Some((tenant, giver)) if tenant == of_tenant && giver == of_giver => Revoker::Giver,
+            Some((tenant, giver)) if tenant == of_tenant && giver.len() == MARK_DIGITS => {
+                Revoker::OfTenant
+            }
+            _ => Revoker::Nobody,
+        }
+    }
+
+    /// Refuses if one of the envelopes on which a caller stood was revoked, or what they stand on.
+    pub(crate) fn check_remembered(
+        &self,
+        behalf: &[Delegator],
+        credential: &str,
+    ) -> Result<(), Refusal> {
+        let (root, between) = behalf.split_first().ok_or(Refusal::Chain)?;
+        let root = root_id(root.authority, &root.credential);
+        let between = between
+            .iter()
+            .map(|delegator| delegator.credential.as_str());
+        let ids = std::iter::once(root.as_str()).chain(between);
+        self.revoked.check(ids.chain(std::iter::once(credential)))
     }
 
     fn check(&self, chain: &Chain) -> Result<(), Refusal> {
@@ -186,6 +228,38 @@ impl Envelopes {
             links: chain.links,
         })
     }
+}
+
+/// The name of a new envelope. It says whose it is, to those only who know that already: there is no list of envelopes.
+fn new_id(parent: &Caller) -> Result<String, Refusal> {
+    let random = random::hex(&random::bytes::<16>()?);
+    let [of_tenant, of_giver] = marks_of(&random, parent);
+    Ok(format!("{ID_PREFIX}{random}{of_tenant}{of_giver}"))
+}
+
+/// What the tenant of a caller, and the caller, leave in the names of its envelopes.
+fn marks_of(random: &str, caller: &Caller) -> [String; 2] {
+    let (tenant, issuer, subject) = (caller.tenant(), caller.issuer(), caller.subject());
+    // No name has a control character.
+    let marked = [
+        format!("{random}\0{tenant}"),
+        format!("{random}\0{tenant}\0{issuer}\0{subject}"),
+    ];
+    marked.map(|text| {
+        let digits = random::hex(Digest::of(text.as_bytes()).as_bytes());
+        digits.chars().take(MARK_DIGITS).collect()
+    })
+}
+
+/// Who somebody is to an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revoker {
+    /// The one who gave it.
+    Giver,
+    /// Of the same tenant.
+    OfTenant,
+    /// Of another tenant, or there is no such envelope.
+    Nobody,
 }
 
 struct Above {

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use crate::{
-    Authority, Bounds, Caller, ConfigError, IssuerConfig, KeySource, Refusal, Role,
+    Authenticator, Bounds, Caller, ConfigError, IssuerConfig, KeySource, Refusal, Role,
     caller::check_scopes,
     jws::Unverified,
     key_cache::KeyCache,
@@ -68,6 +68,11 @@ impl JwtVerifier {
             }
         }
         Ok(Self { issuers: by_name })
+    }
+
+    /// Whether tokens of this issuer count.
+    pub(crate) fn believes(&self, issuer: &str) -> bool {
+        self.issuers.contains_key(issuer)
     }
 
     /// The caller whom `token` proves at `now_ms`.
@@ -140,7 +145,7 @@ impl IssuerConfig {
             scopes,
             roles: self.roles(claims)?,
             expires_at_ms,
-            authority: Authority::Jwt,
+            authority: Authenticator::Jwt,
             credential,
             behalf: Vec::new(),
             bounds: Bounds::default(),

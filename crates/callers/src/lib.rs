@@ -23,7 +23,9 @@ mod algorithm;
 mod api_key;
 mod api_keys;
 mod caller;
+mod callers;
 mod certificate;
+mod config;
 mod envelope;
 mod envelopes;
 mod https;
@@ -45,12 +47,16 @@ mod role;
 mod signing_key;
 mod source;
 
+pub use casemate_model::{Authenticator, Bounds, Delegator};
+
 pub use self::{
     algorithm::Algorithm,
     api_key::API_KEY_PREFIX,
     api_keys::{ApiKey, ApiKeys, NewApiKey},
-    caller::{Authority, Bounds, Caller, Delegator, LocalUser},
+    caller::{Caller, LocalUser},
+    callers::{Callers, CallersError, Credential, Remembered, keys_in, read_config},
     certificate::{CertRule, CertRules, from_certificate},
+    config::ConfigFault,
     envelopes::{Envelopes, Issued, Wanted},
     https::HttpsSource,
     issuer::{ConfigError, IssuerConfig},
@@ -60,12 +66,12 @@ pub use self::{
     limits::{
         DEFAULT_LEEWAY_S, EXPIRED_KEPT_MS, FETCH_TIMEOUT_MS, KEYS_KEPT_MS, LOCK_WAIT_MS,
         MAX_API_KEY_FILE_BYTES, MAX_API_KEY_TTL_MS, MAX_API_KEYS, MAX_AUDIENCES, MAX_BOUND_NAMES,
-        MAX_CERTIFICATE_BYTES, MAX_CERTIFICATE_NAMES, MAX_CERTIFICATE_RULES, MAX_ENVELOPE_BYTES,
-        MAX_ENVELOPE_DEPTH, MAX_ENVELOPE_TTL_MS, MAX_HOLDER_PROOFS, MAX_ISSUERS, MAX_JSON_DEPTH,
-        MAX_JSON_MEMBERS, MAX_JWKS_BYTES, MAX_JWKS_KEYS, MAX_KID_BYTES, MAX_LEEWAY_S,
-        MAX_NAME_BYTES, MAX_PROOF_BYTES, MAX_PROOFS, MAX_REVOCATION_FILE_BYTES, MAX_REVOCATIONS,
-        MAX_ROLE_CLAIMS, MAX_SCOPE_BYTES, MAX_SCOPES, MAX_TOKEN_BYTES, PROOF_ID_BYTES,
-        PROOF_SKEW_MS, REFRESH_AFTER_MS, REFRESH_INTERVAL_MS,
+        MAX_CERTIFICATE_BYTES, MAX_CERTIFICATE_NAMES, MAX_CERTIFICATE_RULES, MAX_CONFIG_BYTES,
+        MAX_ENVELOPE_BYTES, MAX_ENVELOPE_DEPTH, MAX_ENVELOPE_TTL_MS, MAX_HOLDER_PROOFS,
+        MAX_ISSUERS, MAX_JSON_DEPTH, MAX_JSON_MEMBERS, MAX_JWKS_BYTES, MAX_JWKS_KEYS,
+        MAX_KID_BYTES, MAX_LEEWAY_S, MAX_NAME_BYTES, MAX_PROOF_BYTES, MAX_PROOFS,
+        MAX_REVOCATION_FILE_BYTES, MAX_REVOCATIONS, MAX_ROLE_CLAIMS, MAX_SCOPE_BYTES, MAX_SCOPES,
+        MAX_TOKEN_BYTES, PROOF_ID_BYTES, PROOF_SKEW_MS, REFRESH_AFTER_MS, REFRESH_INTERVAL_MS,
     },
     proof::{HolderKey, HolderPublic, Target},
     refusal::{Refusal, RefusalCode},

@@ -16,6 +16,9 @@ pub(crate) const JSON_BOUNDS: JsonBounds = JsonBounds {
     members: MAX_JSON_MEMBERS,
 };
 
+/// Bytes of the file that says who may call.
+pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
 /// Issuers that one gateway believes.
 pub const MAX_ISSUERS: usize = 16;
 
@@ -120,6 +123,3 @@ pub const MAX_HOLDER_PROOFS: usize = 10_000;
 
 /// Bytes of a file with a key.
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = 512;
-
-/// Bytes of a file with certificates of authorities.
-pub(crate) const MAX_CA_FILE_BYTES: u64 = 4 << 20;

@@ -75,6 +75,10 @@ words! {
         Full = "replay_guard_full",
         /// The system gave no random bytes.
         Random = "no_randomness",
+        /// Nothing proves who calls.
+        Missing = "missing_credential",
+        /// More than one thing says who calls.
+        Several = "several_credentials",
     }
 }
 
@@ -188,6 +192,12 @@ pub enum Refusal {
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random,
+    /// Nothing proves who calls.
+    #[error("nothing proves who calls")]
+    Missing,
+    /// More than one thing says who calls.
+    #[error("more than one credential says who calls: send one")]
+    Several,
 }
 
 impl Refusal {
@@ -228,6 +238,8 @@ impl Refusal {
             Self::Replayed => RefusalCode::Replayed,
             Self::Full => RefusalCode::Full,
             Self::Random => RefusalCode::Random,
+            Self::Missing => RefusalCode::Missing,
+            Self::Several => RefusalCode::Several,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use casemate_files::{FileError, Privacy, Stamp, read_file};
+use casemate_https::AuthoritiesError;
 
 use crate::{JwksError, limits::MAX_JWKS_BYTES};
 
@@ -43,11 +44,8 @@ pub enum KeySourceError {
     #[error("`{0}` is neither an absolute path nor an https URL")]
     Place(String),
     /// No authority is known by which the server could be verified.
-    #[error("{path:?} holds no certificates of authorities")]
-    Authorities {
-        /// Where they should be.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// The server did not answer as it should.
     #[error("cannot fetch the key set from `{url}`")]
     Fetch {

@@ -19,6 +19,7 @@ use crate::{
     exit::Exit,
     policy,
     report::{self, Failure},
+    serve::new_webhook_key,
 };
 
 /// What to do with calls that wait for approval.
@@ -115,19 +116,25 @@ pub(crate) enum ApprovalsCommand {
         #[arg(long, value_name = "NAME")]
         name: String,
     },
-    /// Let somebody approve calls
+    /// Make a key for a service that approves calls, or for messages of `serve --webhooks`; prints its public form
+    NewWebhookKey {
+        /// Where
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Let somebody approve calls, by a key of each kind: for notes, a passkey, or of a service
     Enlist {
         /// Who, as callers are named: such as `uid:1000`
         #[arg(value_name = "USER")]
         user: String,
-        /// Their public key
+        /// Their public key: as `new-key` prints it, `passkey:…` as the page of approvals shows it, or `whpk_…`
         #[arg(value_name = "KEY")]
         key: String,
         /// What for; can be repeated
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
     },
-    /// Let somebody approve calls no longer
+    /// Let somebody approve calls no longer, by any of their keys
     Dismiss {
         /// Who
         #[arg(value_name = "USER")]
@@ -177,6 +184,7 @@ pub(crate) fn run(command: ApprovalsCommand) -> Result<Exit, Failure> {
         ApprovalsCommand::Watch { gateway, json } => watch(&gateway, json),
         ApprovalsCommand::People => people::list(),
         ApprovalsCommand::NewKey { file, name } => policy::new_key(&file, &name),
+        ApprovalsCommand::NewWebhookKey { file } => new_webhook_key(&file),
         ApprovalsCommand::Enlist { user, key, roles } => people::enlist(&user, &key, roles),
         ApprovalsCommand::Dismiss { user } => people::dismiss(&user),
     }

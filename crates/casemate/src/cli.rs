@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     approvals::ApprovalsCommand,
+    callers::CallersCommand,
     client::{CallArgs, SessionCommand},
     doctor::DoctorArgs,
     exit::Exit,
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Look at calls that wait for a person, and answer them
     #[command(subcommand)]
     Approvals(Box<ApprovalsCommand>),
+    /// Check who may call over a network, and manage API keys
+    #[command(subcommand)]
+    Callers(CallersCommand),
     /// Stop a tenant, user, agent, route, tool or destination at once, and let it go on
     #[command(subcommand)]
     Switch(SwitchCommand),

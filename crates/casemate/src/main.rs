@@ -4,6 +4,7 @@
 
 mod approvals;
 mod audit;
+mod callers;
 mod cli;
 mod client;
 mod doctor;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Profile(command) => profile::run(command),
         Command::Policy(command) => policy::run(*command),
         Command::Approvals(command) => approvals::run(*command),
+        Command::Callers(command) => callers::run(command),
         Command::Switch(command) => switch::run(command),
         Command::Gate(args) => gate::run(&args),
         Command::Audit(command) => audit::run(command),

@@ -10,7 +10,7 @@ mod list;
 mod proofs;
 
 pub(crate) use self::{
-    activate::operate,
+    activate::{journal, operate},
     bundle::{ActivePolicies, store},
     keys::new as new_key,
 };

@@ -13,6 +13,7 @@ mod voice;
 
 use std::path::{Path, PathBuf};
 
+use casemate_callers::{Bounds, LocalUser, Role};
 use casemate_gateway::{
     Allowed, Clock as _, Denied, Enclosed, Identified, Journal, Proposed, Recorded, Recording,
     Ruling, SANDBOX_TOOLS, Stores,
@@ -41,6 +42,10 @@ use crate::{
     system::System,
 };
 
+/// What a local user is.
+const TENANT: &str = "local";
+const AUDIENCE: &str = "casemate-run";
+const SCOPE: &str = "code:execute";
 /// How long the word for who calls is good: the decision follows at once.
 const CLAIMS_TTL_MS: u64 = 600_000;
 
@@ -92,7 +97,7 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
         }
     };
     match enclosed {
-        Ok(enclosed) => decide(enclosed, &terms, &journal, &stores).await,
+        Ok(enclosed) => Box::pin(decide(enclosed, &terms, &journal, &stores)).await,
         Err(denied) => voice.refused(&denied.record(&journal)),
     }
 }
@@ -160,10 +165,26 @@ pub(crate) fn local_claims() -> Claims {
     Claims {
         issuer: "casemate:local".into(),
         subject: format!("uid:{uid}"),
-        tenant: "local".into(),
-        audience: "casemate-run".into(),
-        scopes: ["code:execute".to_owned()].into(),
+        tenant: TENANT.into(),
+        audience: AUDIENCE.into(),
+        scopes: [SCOPE.to_owned()].into(),
         expires_at_ms: System.now_ms().saturating_add(CLAIMS_TTL_MS),
+        credential: format!("uid:{uid}"),
+        behalf: Vec::new(),
+        bounds: Bounds::default(),
+    }
+}
+
+/// The same user, as the interface of the gateway has it: whoever may use the socket may do everything.
+pub(crate) fn local_user() -> LocalUser {
+    LocalUser {
+        uid: rustix::process::getuid().as_raw(),
+        tenant: TENANT.into(),
+        audience: AUDIENCE.into(),
+        scopes: [SCOPE.to_owned()].into(),
+        roles: Role::ALL.iter().copied().collect(),
+        // Said anew for each request.
+        expires_at_ms: 0,
     }
 }
 

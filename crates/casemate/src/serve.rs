@@ -3,6 +3,8 @@
 //! The keeper is another process, which outlives this one: what lives there is found again after a restart.
 
 mod drivers;
+mod network;
+mod webhooks;
 
 use std::{
     collections::HashSet,
@@ -13,20 +15,25 @@ use std::{
 };
 
 use anyhow::Context as _;
-use casemate_api::{Api, Listener, router};
+use casemate_api::{Api, Door, Listener, router};
 use casemate_authority::Budgets;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_policy::{Governing, Profile, RoutePolicy};
 use casemate_ports::Signal;
 use casemate_store::StateDir;
 use casemate_transport::RemoteKeeper;
+use casemate_webhooks::Webhooks;
 use tokio::{
     runtime::Builder,
     sync::watch,
     time::{sleep, timeout},
 };
 
-use self::drivers::{CachedStores, LocalUser, StoredImages};
+pub(crate) use self::webhooks::new_key as new_webhook_key;
+use self::{
+    drivers::{CachedStores, Renews, StoredImages},
+    network::{Front, NetworkArgs},
+};
 use crate::{
     approvals::People,
     exit::Exit,
@@ -35,7 +42,7 @@ use crate::{
     policy::ActivePolicies,
     profile::explain,
     report::{self, Failure, one_line},
-    run::Signals,
+    run::{Signals, local_user},
     state::{self, State},
     switch,
     system::System,
@@ -62,7 +69,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);
 
-/// Serve sessions and calls over HTTP on a Unix socket of this user's.
+/// Serve sessions and calls over HTTP on a Unix socket of this user's, and over a network for those whom a file names.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Decide by this profile (.json or .toml) on its route, instead of the bundle in force or the built-in one; can be
@@ -73,6 +80,13 @@ pub(crate) struct ServeArgs {
     /// Listen here instead of in the state directory
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+
+    /// Tell the services that this file (.toml) names about calls that wait, and about alerts
+    #[arg(long, value_name = "FILE")]
+    webhooks: Option<PathBuf>,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 
     /// Say in answers to calls how long each step took
     #[arg(long, hide = true)]
@@ -86,13 +100,23 @@ pub(crate) fn socket_in(root: &Path) -> PathBuf {
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let root = state::path()?;
+    let front = Front::of(&args.network, &root)?;
     let policies = policies(&root, &args.profiles)?;
+    let webhooks = args.webhooks.as_deref().map(Webhooks::load).transpose();
+    let webhooks = webhooks.map_err(Failure::invalid)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, args)));
+    let around = Around { front, webhooks };
+    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, around, args)));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
+}
+
+/// What is served and told beside the socket.
+struct Around {
+    front: Option<Front>,
+    webhooks: Option<Webhooks>,
 }
 
 /// The policies to decide by: of the profiles that are named, or of the bundle in force, and of the built-in profile until there is one.
@@ -143,6 +167,7 @@ async fn serve(
     root: &Path,
     socket: &Path,
     policies: Box<dyn Policies>,
+    Around { front, webhooks }: Around,
     args: &ServeArgs,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -152,7 +177,13 @@ async fn serve(
     let keeper = connect_or_start(root).await?;
     // First, as it is the lock: only one gateway says which sessions nobody remembers.
     let listener = Listener::bind(socket).await?;
-    let board = Arc::clone(switch::board(root)?.board());
+    let network = match &front {
+        Some(front) => Some(front.bind().await?),
+        None => None,
+    };
+    let callers = front.map(|front| front.callers);
+    let switchboard = switch::board(root)?;
+    let board = Arc::clone(switchboard.board());
     let cores = available_parallelism().map_or(1, usize::from);
     let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS);
     let sessions = Arc::new(Gateway::new(Parts {
@@ -166,7 +197,7 @@ async fn serve(
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
-        renewal: Box::new(LocalUser),
+        renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {
             bounds: Bounds {
                 calls: calls as u64,
@@ -188,14 +219,22 @@ async fn serve(
             left.len()
         ));
     }
+    let _couriers = webhooks
+        .map(|webhooks| self::webhooks::start(webhooks, root))
+        .transpose()?;
     let crew = Crew::start((cores * 2).clamp(4, 32)).context("cannot start threads")?;
     let watched = Arc::clone(&sessions);
     // Also when they cannot be read: then everything stops.
     let _watch = board.watch(move |_| watched.switches_thrown())?;
-    let api = Api::new(sessions, crew, Box::new(LocalUser));
+    let api = Api::new(sessions, crew, switchboard, callers.clone());
     let api = Arc::new(if args.timings { api.timed() } else { api });
     let (stop, mut stopped) = watch::channel(());
-    let service = axum::serve(listener, router(Arc::clone(&api)));
+    let remote = network.zip(callers).map(|(network, callers)| {
+        let router = router(Arc::clone(&api), Door::Network(callers));
+        tokio::spawn(network.serve(Arc::clone(&api), router, stopped.clone()))
+    });
+    let local = router(Arc::clone(&api), Door::Local(local_user()));
+    let service = axum::serve(listener, local);
     let serving = service.with_graceful_shutdown(async move {
         // An error is as good: whoever would say it is gone.
         drop(stopped.changed().await);
@@ -205,6 +244,7 @@ async fn serve(
     tokio::select! {
         served = &mut serving => served.context("cannot serve any more")?,
         never = api.look_after_waiting(left) => match never {},
+        never = api.look_after_refusals() => match never {},
         signal = signals.next() => report::line(&format!("stopping: {}", of(signal))),
     }
     stop.send(()).unwrap_or_default();
@@ -218,6 +258,11 @@ async fn serve(
         // Whoever asks twice is in a hurry.
         _ = signals.next() => {}
     }
+    if let Some(mut remote) = remote {
+        drop(timeout(FLUSH_TIMEOUT, &mut remote).await);
+        remote.abort();
+    }
+    api.write_refusals();
     Ok(())
 }
 

@@ -57,6 +57,16 @@ pub(crate) fn policy_in(root: &Path) -> PathBuf {
     root.join("policy")
 }
 
+/// The directory of how far each webhook has come in a state directory.
+pub(crate) fn webhooks_in(root: &Path) -> PathBuf {
+    root.join("webhooks")
+}
+
+/// The directory of those who may call over a network, in a state directory.
+pub(crate) fn callers_in(root: &Path) -> PathBuf {
+    root.join("callers")
+}
+
 /// The state directory, open.
 #[derive(Debug)]
 pub(crate) struct State {

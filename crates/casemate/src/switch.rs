@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use casemate_authority::{Position, SwitchKind, Switchboard, Throw};
-use casemate_gateway::{Clock as _, Operation};
-use casemate_model::Reason;
+use casemate_gateway::{Clock as _, ThrowError};
+use casemate_policy::{Authenticator, Verified};
 use clap::Subcommand;
-use serde_json::json;
 
 use crate::{
     exit::Exit,
-    policy::operate,
+    policy::journal,
     report::{self, Failure},
     run::local_claims,
     state,
@@ -81,27 +80,6 @@ pub(crate) fn run(command: SwitchCommand) -> Result<Exit, Failure> {
 
 fn throw(what: What, to: Position) -> Result<Exit, Failure> {
     let board = board(&state::path()?).map_err(Failure::failed)?;
-    let word = match to {
-        Position::Off => "off",
-        Position::On => "on",
-    };
-    let operation = Operation {
-        what: "switch.throw",
-        reason: Reason::Allowed,
-        detail: format!(
-            "{} {} is switched {word}",
-            what.kind,
-            what.name.escape_debug()
-        ),
-        alert: true,
-        subject: json!({
-            "kind": what.kind,
-            "name": what.name,
-            "tenant": what.tenant,
-            "to": word,
-            "why": what.reason,
-        }),
-    };
     let throw = Throw {
         kind: what.kind,
         name: what.name,
@@ -111,27 +89,24 @@ fn throw(what: What, to: Position) -> Result<Exit, Failure> {
         reason: what.reason,
         at_ms: System.now_ms(),
     };
-    // It is thrown even if that cannot be recorded: to stop is safe, and to start again is not.
-    let mut thrown = None;
-    let mut act = || {
-        let switch = board.throw(throw.clone()).map_err(Failure::usage)?;
-        thrown = Some(switch);
-        Ok(())
+    let (journal, _) = journal()?;
+    let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
+    let switch = journal
+        .throw(&board, throw, &claims)
+        .map_err(|error| match error {
+            ThrowError::Switch(error) => Failure::usage(error),
+            error => Failure::failed(error),
+        })?;
+    let word = match to {
+        Position::Off => "off",
+        Position::On => "on",
     };
-    if to == Position::Off {
-        act()?;
-        operate(operation, || Ok(()))?;
-    } else {
-        operate(operation, act)?;
-    }
-    if let Some(switch) = thrown {
-        report::print(format_args!(
-            "{} {} is {word}, epoch {}\n",
-            switch.kind,
-            switch.name.escape_debug(),
-            switch.epoch
-        ))?;
-    }
+    report::print(format_args!(
+        "{} {} is {word}, epoch {}\n",
+        switch.kind,
+        switch.name.escape_debug(),
+        switch.epoch
+    ))?;
     Ok(Exit::Success)
 }
 

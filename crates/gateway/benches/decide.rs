@@ -118,6 +118,9 @@ async fn decide(
         audience: audience.to_owned(),
         scopes: ["code:execute".to_owned()].into(),
         expires_at_ms: System.now_ms() + 60_000,
+        credential: "uid:1000".to_owned(),
+        behalf: Vec::new(),
+        bounds: Default::default(),
     };
     let claims = Verified::vouch(claims, Authenticator::LocalUser);
     let proposed = Proposed::new(ask, Vec::new(), &System, &System)?;

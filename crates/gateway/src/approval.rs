@@ -8,6 +8,7 @@ mod tally;
 
 use std::{collections::BTreeSet, fmt};
 
+use casemate_answers::SignedAnswer;
 use casemate_policy::{Authenticator, Claims, Token, Verified};
 
 pub(crate) use self::{
@@ -19,12 +20,12 @@ pub use self::{
     tally::{BREAK_GLASS, CastVote, VoteError},
 };
 
-/// A person who may approve calls.
+/// A person, or a service, who may approve calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approver {
     /// Who, as callers are named.
     pub user: String,
-    /// What for.
+    /// What for, if it is by this key.
     pub roles: BTreeSet<String>,
     /// By which key, in its public form.
     pub key: String,
@@ -32,11 +33,11 @@ pub struct Approver {
 
 /// Knows who may approve calls, and their signatures.
 pub trait Approvers: fmt::Debug + Send + Sync {
-    /// What was signed, and by whom of those who may approve now.
+    /// What was signed, in whatever form, and by whom of those who may approve now.
     ///
     /// # Errors
-    /// One line for people, when the note does not count.
-    fn open(&self, note: &str) -> Result<(String, Approver), String>;
+    /// One line for people, when the answer does not count.
+    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String>;
 
     /// Everybody who may approve now.
     ///

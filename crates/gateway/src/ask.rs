@@ -62,6 +62,11 @@ impl Ask {
         }
     }
 
+    /// The source that an interpreter would run, if there is one.
+    pub(crate) fn source(&self) -> Option<&[u8]> {
+        self.code.as_ref().map(|code| code.source.as_slice())
+    }
+
     /// What is wrong with a name that the caller chose, if anything is.
     pub(crate) fn bad_name(&self) -> Option<String> {
         let key = self.given_key();

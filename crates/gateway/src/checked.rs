@@ -46,7 +46,11 @@ impl<S> Checked<S> {
         approval: Approval,
     ) -> Ruling<S> {
         let now_ms = clock.now_ms();
-        let (inputs, decision) = self.evidence.decide(policy, mode, now_ms, Some(&approval));
+        let source = self.facts.ask.source();
+        let approval_of = Some(&approval);
+        let (inputs, decision) = self
+            .evidence
+            .decide(source, policy, mode, now_ms, approval_of);
         self.decided(inputs, decision, mode);
         let verdict = self.facts.ruling.as_ref().map(|ruling| ruling.verdict);
         if let Some(flaw) = self.flaw(&approval, policy, now_ms) {
@@ -98,7 +102,10 @@ impl<S> Checked<S> {
     /// `policy` is the one of now. If it is not the one that the call was proposed under, that is the reason.
     #[must_use]
     pub fn decide(mut self, policy: &RoutePolicy, mode: RunMode, clock: &dyn Clock) -> Ruling<S> {
-        let (inputs, decision) = self.evidence.decide(policy, mode, clock.now_ms(), None);
+        let source = self.facts.ask.source();
+        let (inputs, decision) = self
+            .evidence
+            .decide(source, policy, mode, clock.now_ms(), None);
         let verdict = decision.verdict;
         self.decided(inputs, decision, mode);
         match verdict {

@@ -16,6 +16,7 @@ impl Evidence {
     /// What a decision about the call is made from, and the decision.
     pub(crate) fn decide(
         &self,
+        source: Option<&[u8]>,
         policy: &RoutePolicy,
         mode: RunMode,
         now_ms: u64,
@@ -24,6 +25,7 @@ impl Evidence {
         policy.decide(&Request {
             call: &self.call,
             action: self.action,
+            source,
             claims: &self.claims,
             isolation: &self.isolation,
             now_ms,

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use casemate_model::{Call, DecisionId, Digest, Isolation, Reason, RunMode, SideEffect, Text};
+use casemate_model::{
+    Call, DecisionId, Digest, Isolation, Reason, RunMode, SideEffect, Text, Trigger,
+};
 use casemate_policy::{Approval, Check, Claims, Decision, Inputs, RoutePolicy, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,8 @@ pub struct Facts {
     pub inputs: Option<Inputs>,
     /// What was decided.
     pub ruling: Option<Decision>,
+    /// That it waits, or waited, for a person.
+    pub wait: Option<Wait>,
     /// Who approved it.
     pub approval: Option<Approval>,
     /// Where it is, or was meant to be, if that is a session.
@@ -47,6 +51,17 @@ pub struct Facts {
     pub quota: Option<QuotaUse>,
     /// The call whose stored result answers this one.
     pub replay_of: Option<DecisionId>,
+}
+
+/// That a call waits, or waited, for a person: what is told of it to those who are not to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Wait {
+    /// The hash of what would run.
+    pub action: Digest,
+    /// Until when it waits, or its consent counts, in milliseconds since 1970.
+    pub until_ms: u64,
+    /// What made the agent act.
+    pub trigger: Trigger,
 }
 
 /// What a profile says of records.

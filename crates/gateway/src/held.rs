@@ -4,7 +4,7 @@ use std::fmt;
 
 use casemate_ledger::{Kind, Receipt};
 
-use crate::{Facts, Journal, Refused, error::chain};
+use crate::{Facts, Journal, Refused, Wait, error::chain};
 
 /// A call that a person has to approve. Nobody is asked before it is recorded.
 #[derive(Debug)]
@@ -41,6 +41,11 @@ impl Held {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Notes until when it waits.
+    pub(crate) fn waits(&mut self, wait: Wait) {
+        self.facts.wait = Some(wait);
     }
 
     pub(crate) fn into_facts(self) -> Box<Facts> {

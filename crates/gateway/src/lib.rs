@@ -61,6 +61,9 @@ mod sessions;
 mod stored;
 mod stores;
 mod tee;
+mod throw;
+
+pub use casemate_answers::{Assertion, Message as WebhookMessage, SignedAnswer};
 
 pub use self::{
     admission::{Admission, Bounds, Full, Line, Turn, Whose},
@@ -80,7 +83,7 @@ pub use self::{
     ended::Ended,
     erase::{EraseError, Erased},
     error::{RecordError, RecoverError, ReleaseError},
-    facts::{Facts, Terms},
+    facts::{Facts, Terms, Wait},
     held::{Held, Pending},
     identified::Identified,
     journal::{Journal, content_aad},
@@ -107,4 +110,5 @@ pub use self::{
     },
     stores::Stores,
     tee::Output,
+    throw::ThrowError,
 };

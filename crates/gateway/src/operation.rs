@@ -1,10 +1,11 @@
 //! What an operator does to policies: decided, on disk before it takes effect, and closed after it.
 
+use casemate_authority::{Position, Throw};
 use casemate_ledger::{Entry, Kind, Receipt};
 use casemate_model::{DecisionId, Reason};
 use casemate_policy::{Claims, Verdict, Verified};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Journal, RecordError, entry};
 
@@ -24,6 +25,34 @@ pub struct Operation {
     pub alert: bool,
     /// What it is about. No personal data: it stays readable for ever.
     pub subject: Value,
+}
+
+impl Operation {
+    /// That a switch is thrown.
+    #[must_use]
+    pub fn of_throw(throw: &Throw) -> Self {
+        let word = match throw.to {
+            Position::Off => "off",
+            Position::On => "on",
+        };
+        Self {
+            what: "switch.throw",
+            reason: Reason::Allowed,
+            detail: format!(
+                "{} {} is switched {word}",
+                throw.kind,
+                throw.name.escape_debug()
+            ),
+            alert: true,
+            subject: json!({
+                "kind": throw.kind,
+                "name": throw.name,
+                "tenant": throw.tenant,
+                "to": word,
+                "why": throw.reason,
+            }),
+        }
+    }
 }
 
 /// An operation that is on disk, and has not taken effect yet.
@@ -65,6 +94,22 @@ impl Journal {
         Ok(open.decision)
     }
 
+    /// Records that something was refused to somebody of whom nothing is proven.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn refuse_stranger(&self, operation: Operation) -> Result<DecisionId, RecordError> {
+        let open = OpenOperation {
+            journal: self,
+            operation,
+            actor: String::new(),
+            tenant: String::new(),
+            decision: self.name()?,
+        };
+        open.write(Kind::Denied, Verdict::Deny, open.operation.reason.as_str())?;
+        Ok(open.decision)
+    }
+
     fn operation(
         &self,
         operation: Operation,
@@ -86,6 +131,13 @@ impl OpenOperation<'_> {
     #[must_use]
     pub const fn decision(&self) -> DecisionId {
         self.decision
+    }
+
+    /// Adds what turned out meanwhile, for the record of its end.
+    pub fn note(&mut self, name: &str, value: Value) {
+        if let Value::Object(subject) = &mut self.operation.subject {
+            subject.insert(name.to_owned(), value);
+        }
     }
 
     /// Records how it ended. One that nobody closes is found, and closed as unknown, by the next start.

@@ -6,7 +6,7 @@ use casemate_model::{DecisionId, Entropy as IdEntropy, Reason, SandboxId};
 use casemate_policy::{Claims, Verified};
 use casemate_ports::InputFile;
 
-use crate::{Ask, Clock, Denied, Entropy, Facts, Identified};
+use crate::{Ask, Clock, Denied, Entropy, Facts, Identified, Wait};
 
 /// A call that somebody asks for. It has a name, and nothing else about it is known.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl Proposed {
                 mode: None,
                 inputs: None,
                 ruling: None,
+                wait: None,
                 approval: None,
                 lodging: None,
                 quota: None,
@@ -60,13 +61,13 @@ impl Proposed {
         })
     }
 
-    /// A call that was approved, under the name that it has had since it was held.
+    /// A call that waited and was approved, under the name that it has had since it was held.
     ///
     /// # Errors
     /// When there is no entropy for its sandbox's name.
     pub(crate) fn again(
-        decision: DecisionId,
-        at_ms: u64,
+        (decision, at_ms): (DecisionId, u64),
+        wait: Wait,
         ask: Ask,
         inputs: Vec<InputFile>,
         clock: &dyn Clock,
@@ -76,6 +77,7 @@ impl Proposed {
         let facts = &mut proposed.facts;
         facts.decision = decision;
         facts.at_ms = at_ms;
+        facts.wait = Some(wait);
         Ok(proposed)
     }
 

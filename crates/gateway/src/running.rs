@@ -5,7 +5,7 @@ mod steps;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -75,7 +75,7 @@ impl Progress {
     }
 
     /// Notes that it waits for a person.
-    pub fn waits_for_person(&self) {
+    fn waits_for_person(&self) {
         self.phase.store(HELD, Ordering::Relaxed);
     }
 
@@ -102,8 +102,10 @@ pub struct RunningCall {
     pub owner: Owner,
     /// How far it has come.
     pub progress: Arc<Progress>,
-    /// To the program; another one when the call had to wait for a person.
-    control: Mutex<mpsc::Sender<Control>>,
+    /// Its tool and its thread, where they are known.
+    about: OnceLock<(String, Option<String>)>,
+    /// To the program; none while the call waits for a person, and another one after that.
+    control: Mutex<Option<mpsc::Sender<Control>>>,
     /// To whoever takes its output, until it has ended.
     output: Mutex<Option<mpsc::Sender<Event>>>,
     seen: Mutex<Seen>,
@@ -142,6 +144,23 @@ pub struct Pieces {
 }
 
 impl RunningCall {
+    /// Notes its tool and its thread. The first note stays.
+    pub fn is_about(&self, tool: String, thread: Option<String>) {
+        let _ = self.about.set((tool, thread));
+    }
+
+    /// Whether somebody with these bounds may know of it. What is not known of it is out of bounds.
+    #[must_use]
+    pub fn is_within(&self, bounds: &casemate_model::Bounds) -> bool {
+        let (tool, thread) = match self.about.get() {
+            Some((tool, thread)) => (Some(tool.as_str()), thread.as_deref()),
+            None => (None, None),
+        };
+        bounds.has_agent(&self.owner.agent)
+            && tool.map_or(bounds.tools.is_none(), |tool| bounds.has_tool(tool))
+            && bounds.has_thread(thread)
+    }
+
     /// How far it has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -213,8 +232,10 @@ impl RunningCall {
 
     /// Interrupts the call; the keeper kills it if it does not end soon. Says whether it ran.
     pub fn cancel(&self) -> bool {
-        let control = self.control.lock();
-        let control = control.unwrap_or_else(PoisonError::into_inner);
+        let control = self.control();
+        let Some(control) = control.as_ref() else {
+            return false;
+        };
         match control.try_send(Control::Interrupt(Signal::Interrupt)) {
             Ok(()) => true,
             // Whoever sends so much has asked for it already.
@@ -223,9 +244,16 @@ impl RunningCall {
         }
     }
 
-    /// Tells whoever waits to look again.
-    pub fn notice(&self) {
+    /// It waits for a person. It may be for days, so nothing is kept of the way to its program.
+    pub fn waits_for_person(&self) {
+        self.progress.waits_for_person();
+        *self.control() = None;
         self.changed.notify_waiters();
+    }
+
+    /// Whoever takes its output is there for as long as it runs, and not while it waits for a person.
+    pub fn goes_unattended(&self) {
+        drop(self.output.lock().map(|mut output| output.take()));
     }
 
     /// Waits until a person has to approve it, or it has ended. Says whether it waits.
@@ -243,7 +271,7 @@ impl RunningCall {
     /// Goes on after it waited: the way to the program is another one now. Gives the way to whoever takes its output, if
     /// there still is somebody.
     pub fn go_on(&self, control: mpsc::Sender<Control>) -> Option<mpsc::Sender<Event>> {
-        *self.control.lock().unwrap_or_else(PoisonError::into_inner) = control;
+        *self.control() = Some(control);
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         output.clone().filter(|output| !output.is_closed())
     }
@@ -262,6 +290,10 @@ impl RunningCall {
         }
         drop(seen);
         self.changed.notify_waiters();
+    }
+
+    fn control(&self) -> MutexGuard<'_, Option<mpsc::Sender<Control>>> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -327,7 +359,7 @@ impl RunningCalls {
         &self,
         id: DecisionId,
         owner: Owner,
-        control: mpsc::Sender<Control>,
+        control: Option<mpsc::Sender<Control>>,
         output: Option<mpsc::Sender<Event>>,
     ) -> Arc<RunningCall> {
         let call = Arc::new(RunningCall {
@@ -337,6 +369,7 @@ impl RunningCalls {
                 Timing::Off => Arc::default(),
                 Timing::On => Arc::new(Progress::timed()),
             },
+            about: OnceLock::new(),
             control: Mutex::new(control),
             output: Mutex::new(output),
             seen: Mutex::default(),

@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod ballots;
+mod bounds;
 mod call;
 mod cases;
 mod contexts;
@@ -247,6 +248,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Image::Named(_) | Image::Host | Image::Exactly(_) => None,
         };
         governing.values().filter_map(missing).collect()
+    }
+
+    /// The durable memory of what is done, for operations beside calls.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The time.

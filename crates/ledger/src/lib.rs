@@ -61,6 +61,6 @@ pub use self::{
     },
     note::{KeyError, LogKey, NoteError, PublicKey},
     owner::Owner,
-    read::{Reader, find, read, tail},
+    read::{Place, Reader, end_of, find, read, read_from, tail},
     verify::{Verified, verify},
 };

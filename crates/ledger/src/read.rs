@@ -10,6 +10,7 @@ use std::{
 };
 
 use casemate_model::{DecisionId, Digest};
+use serde::{Deserialize, Serialize};
 use tlog_tiles::record_hash;
 
 use crate::{
@@ -29,7 +30,44 @@ pub struct Reader {
     /// `None` before the first record is asked for.
     opened: Option<Opened>,
     dir: PathBuf,
+    /// Where to begin, and whether to end where the log is known to be durable.
+    from: Option<Place>,
     ended: bool,
+}
+
+/// A place between two records of a log, from which reading can go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Where the batch of the next record begins, in bytes.
+    offset: u64,
+    /// The records before that batch.
+    first: u64,
+    /// The next record.
+    next: u64,
+}
+
+/// The records of the ledger in `dir` from `place` on, oldest first, as far as they are known to be durable: nobody is told of
+/// a record that a power cut could undo. Errors come with the first record.
+#[must_use]
+pub fn read_from(dir: &Path, place: Place) -> Reader {
+    Reader {
+        opened: None,
+        dir: dir.to_owned(),
+        from: Some(place),
+        ended: false,
+    }
+}
+
+/// The end of the ledger in `dir`, as far as it is known to be durable.
+///
+/// # Errors
+/// When there is no log, or its end cannot be read.
+pub fn end_of(dir: &Path) -> Result<Place, ReadError> {
+    let mut opened = Opened::new(dir, Some(Place::default()))?;
+    opened.go_back(1).map_err(ReadError::Damaged)?;
+    while opened.next().map_err(ReadError::Damaged)?.is_some() {}
+    Ok(opened.place())
 }
 
 /// The records of the ledger in `dir`, oldest first. Errors come with the first record.
@@ -38,6 +76,7 @@ pub fn read(dir: &Path) -> Reader {
     Reader {
         opened: None,
         dir: dir.to_owned(),
+        from: None,
         ended: false,
     }
 }
@@ -49,7 +88,7 @@ pub fn read(dir: &Path) -> Reader {
 /// When there is no log, or those records cannot be read.
 pub fn tail(dir: &Path, count: usize) -> Result<Vec<Record>, ReadError> {
     let count = count.min(MAX_SHOWN_RECORDS);
-    let mut opened = Opened::new(dir)?;
+    let mut opened = Opened::new(dir, None)?;
     opened.go_back(count).map_err(ReadError::Damaged)?;
     let mut last = VecDeque::with_capacity(count);
     while let Some(record) = opened.next().map_err(ReadError::Damaged)? {
@@ -94,9 +133,18 @@ impl Reader {
     fn read_next(&mut self) -> Result<Option<Record>, ReadError> {
         let opened = match &mut self.opened {
             Some(opened) => opened,
-            None => self.opened.insert(Opened::new(&self.dir)?),
+            None => self.opened.insert(Opened::new(&self.dir, self.from)?),
         };
         opened.next().map_err(ReadError::Damaged)
+    }
+
+    /// The place after the last record that was read.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match &self.opened {
+            Some(opened) => opened.place(),
+            None => self.from.unwrap_or_default(),
+        }
     }
 }
 
@@ -115,6 +163,7 @@ struct Opened {
 
 #[derive(Debug)]
 struct Rest {
+    start: u64,
     next: u64,
     size: u64,
     records_end: u64,
@@ -122,7 +171,8 @@ struct Rest {
 }
 
 impl Opened {
-    fn new(dir: &Path) -> Result<Self, ReadError> {
+    /// With a place: from there on, and no further than the log is known to be durable.
+    fn new(dir: &Path, from: Option<Place>) -> Result<Self, ReadError> {
         let path = log_path(dir);
         // Before the log's length is read: the log only grows.
         let settled = head::unverified_end(dir);
@@ -137,7 +187,41 @@ impl Opened {
         let len = log
             .len()
             .map_err(|source| ReadError::Open { path, source })?;
-        Self::over(log, len, settled).map_err(ReadError::Damaged)
+        let Some(place) = from else {
+            return Self::over(log, len, settled).map_err(ReadError::Damaged);
+        };
+        let mut opened = Self::over(log, len.min(settled), settled).map_err(ReadError::Damaged)?;
+        opened.go_to(place).map_err(ReadError::Damaged)?;
+        Ok(opened)
+    }
+
+    /// Goes to a place of this log. Of another, the next batch is found not to belong there.
+    fn go_to(&mut self, place: Place) -> Result<(), VerifyError> {
+        self.source.go_to(place.offset)?;
+        self.size = place.first;
+        while self.size_read() < place.next {
+            if self.next()?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many records were read, or lie before where the reading began.
+    fn size_read(&self) -> u64 {
+        self.batch.as_ref().map_or(self.size, |rest| rest.next)
+    }
+
+    fn place(&self) -> Place {
+        let offset = match &self.batch {
+            Some(rest) => rest.start,
+            None => self.source.at(),
+        };
+        Place {
+            offset,
+            first: self.size,
+            next: self.size_read(),
+        }
     }
 
     fn over(log: Arc<dyn LogFile>, len: u64, settled: u64) -> Result<Self, VerifyError> {
@@ -235,6 +319,7 @@ impl Opened {
         }
         match self.whole_batch(start) {
             Ok(head) => Ok(Some(Rest {
+                start,
                 next: head.first,
                 size: head.size(),
                 records_end: start + head.frontier_at(),

@@ -9,7 +9,9 @@
 //! Deliberately absent: I/O, clocks, randomness. Everything here is a value.
 
 mod call;
+mod delegation;
 mod digest;
+mod hidden;
 mod ids;
 mod isolation;
 mod limits;
@@ -22,7 +24,9 @@ mod words;
 
 pub use self::{
     call::{Call, CellForm, InputDigest, Program, Within},
+    delegation::{Authenticator, Bounds, Delegator},
     digest::{Digest, Hasher, ParseDigestError},
+    hidden::{HIDDEN, is_hidden},
     ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},
     isolation::{Control, ControlName, Isolation, Strength},
     limits::{Limits, MAX_LIMITS},

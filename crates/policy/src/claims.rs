@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use casemate_model::{Authenticator, Bounds, Delegator};
 
 /// What is known of a caller.
 ///
@@ -32,14 +32,20 @@ pub struct Claims {
     pub scopes: BTreeSet<String>,
     /// When the claims end, in milliseconds since 1970; they no longer hold at that moment.
     pub expires_at_ms: u64,
+    /// The name of the credential that proved it: never the credential.
+    pub credential: String,
+    /// On whose behalf the caller acts: first whose authority it is, last who gave it to the caller.
+    pub behalf: Vec<Delegator>,
+    /// To what the authority is restricted further.
+    pub bounds: Bounds,
 }
 
-/// The ways in which somebody can be authenticated: a closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Authenticator {
-    /// The kernel named the user id of the local process that called.
-    LocalUser,
+impl Claims {
+    /// What was delegated, if this is authority that was given on.
+    #[must_use]
+    pub fn delegated(&self) -> Option<BTreeSet<String>> {
+        (!self.behalf.is_empty()).then(|| self.scopes.clone())
+    }
 }
 
 /// A value that an authenticator answers for.

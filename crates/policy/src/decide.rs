@@ -24,6 +24,8 @@ pub struct Request<'a> {
     pub call: &'a Call,
     /// Its hash, which an approval is bound to.
     pub action: Digest,
+    /// The source that an interpreter would run, if there is one: of that, the call has the digest.
+    pub source: Option<&'a [u8]>,
     /// Who asks.
     pub claims: &'a Verified<Claims>,
     /// What the sandbox that would run it enforces, measured.
@@ -178,7 +180,7 @@ impl Engine {
             user: call.user.clone(),
             agent: call.agent.clone(),
             token: Token::from(claims),
-            delegated: None,
+            delegated: claims.delegated(),
             mode: request.mode,
             now_ms: request.now_ms,
             idempotency_key: call

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use casemate_model::{DestinationClass, Digest, Isolation, Reach, Reason, RunMode, SideEffect};
+use casemate_model::{
+    Bounds, Delegator, DestinationClass, Digest, Isolation, Reach, Reason, RunMode, SideEffect,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{claims::Claims, decide::CheckName};
@@ -97,6 +99,44 @@ pub struct Token {
     pub scopes: BTreeSet<String>,
     /// When they end, in milliseconds since 1970.
     pub expires_at_ms: u64,
+    /// The name of the credential that proved them: never the credential.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub credential: String,
+    /// On whose behalf the caller acts, first whose authority it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behalf: Vec<Delegator>,
+    /// To what the authority is restricted further.
+    #[serde(default, skip_serializing_if = "Bounds::is_open")]
+    pub bounds: Bounds,
+}
+
+impl Token {
+    /// Everybody whose wish the call is: the caller, and all on whose behalf it acts. None of them may approve it.
+    #[must_use]
+    pub fn people(&self) -> Vec<String> {
+        let behalf = self.behalf.iter().map(|delegator| &delegator.subject);
+        std::iter::once(&self.subject)
+            .chain(behalf)
+            .cloned()
+            .collect()
+    }
+}
+
+impl From<&Token> for Claims {
+    /// Claims as they were. Nobody answers for them any more.
+    fn from(token: &Token) -> Self {
+        Self {
+            issuer: token.issuer.clone(),
+            subject: token.subject.clone(),
+            tenant: token.tenant.clone(),
+            audience: token.audience.clone(),
+            scopes: token.scopes.clone(),
+            expires_at_ms: token.expires_at_ms,
+            credential: token.credential.clone(),
+            behalf: token.behalf.clone(),
+            bounds: token.bounds.clone(),
+        }
+    }
 }
 
 impl From<&Claims> for Token {
@@ -108,6 +148,9 @@ impl From<&Claims> for Token {
             audience: claims.audience.clone(),
             scopes: claims.scopes.clone(),
             expires_at_ms: claims.expires_at_ms,
+            credential: claims.credential.clone(),
+            behalf: claims.behalf.clone(),
+            bounds: claims.bounds.clone(),
         }
     }
 }

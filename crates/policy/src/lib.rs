@@ -51,13 +51,15 @@ mod trial;
 mod visible;
 mod walk;
 
+pub use casemate_model::Authenticator;
+
 pub use self::{
     arguments::{
         ArgumentFault, Arguments, MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS,
     },
     bundle::{BundleFault, BundleParts, MAX_POLICIES, MAX_POLICY_BYTES, PolicyFile},
     cedar::CedarError,
-    claims::{Authenticator, Claims, Verified},
+    claims::{Claims, Verified},
     decide::{Access, AccessRequest, Check, CheckName, Decision, Request, Verdict},
     diagnostic::{Diagnostic, MAX_DIAGNOSTICS, render_diagnostics},
     difference::{Change, Difference, Direction, Example},
@@ -66,7 +68,7 @@ pub use self::{
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},
     inputs::{Approval, Budget, Destination, Flaw, Inputs, Labels, Token, Wish},
     manifest::{
-        ApprovalRule, Flows, Idempotency, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
+        ApprovalRule, Cost, Flows, Idempotency, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
         MAX_MANIFEST_BYTES, Manifest, ManifestError, Reads, Redaction, Returns,
     },
     profile::{

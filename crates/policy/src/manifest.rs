@@ -81,6 +81,8 @@ pub struct Manifest {
     pub redact: Redaction,
     /// What flows in and out.
     pub labels: Flows,
+    /// What a call costs at most, beside its time and output.
+    pub cost: Cost,
     input: InputSchema,
     assumed: Vec<&'static str>,
     digest: Digest,
@@ -93,6 +95,24 @@ pub struct Flows {
     pub reads: Reads,
     /// What its results are worth as instructions.
     pub returns: Returns,
+}
+
+/// The most that a call may cost of anything.
+pub(crate) const MAX_COST: u64 = 1_000_000_000_000;
+
+/// What a call costs at most, as budgets count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Tokens of models.
+    pub tokens: u64,
+    /// Money, in millionths of the one currency that a deployment counts in.
+    pub money_micros: u64,
+}
+
+impl Cost {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why there is no manifest.
@@ -238,6 +258,7 @@ impl Manifest {
             idempotency,
             redact,
             labels,
+            cost,
             input,
             assumed: _,
             digest: _,
@@ -259,6 +280,7 @@ impl Manifest {
                 Redaction::Fields(fields) => Some(fields),
             },
             labels: *labels,
+            cost: *cost,
             input: input.written(),
         })
     }
@@ -282,6 +304,7 @@ impl Manifest {
                 reads: Reads::Private,
                 returns: Returns::Untrusted,
             },
+            cost: Cost::default(),
             input: InputSchema::none(),
             assumed: Vec::new(),
             digest: Digest::of(b""),
@@ -307,5 +330,8 @@ struct Canonical<'m> {
     #[serde(skip_serializing_if = "Option::is_none")]
     redact: Option<&'m Vec<String>>,
     labels: Flows,
+    // Left out as long as there is none, so that it changes no digest.
+    #[serde(skip_serializing_if = "Cost::is_none")]
+    cost: Cost,
     input: &'m serde_json::Value,
 }

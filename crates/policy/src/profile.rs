@@ -11,6 +11,7 @@ use crate::{
     cedar::CedarError,
     diagnostic::{Diagnostic, Report, render_diagnostics},
     domain::DomainRule,
+    manifest::Cost,
     session::{Image, PoolRules, QuotaRules, SessionMode},
     source::{Paper, SourceError},
     tool::ToolFacts,
@@ -192,12 +193,16 @@ pub const UNLIMITED: u64 = 1 << 53;
 /// What calls may spend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BudgetRules {
+    /// Each call for itself.
+    pub call: BudgetLimits,
     /// The calls of a thread, from its beginning.
     pub thread: BudgetLimits,
     /// Those of an agent, in a day (UTC).
     pub agent_day: BudgetLimits,
     /// Those of a tenant, in a day (UTC).
     pub tenant_day: BudgetLimits,
+    /// What every call costs, beside what its tool's manifest says.
+    pub cost: Cost,
     /// How often in a row the same call may fail the same way in a thread.
     pub equal_failures: u64,
 }
@@ -213,6 +218,25 @@ pub struct BudgetLimits {
     pub output_bytes: u64,
     /// Calls that people are asked about.
     pub approvals: u64,
+    /// Tokens of models, as manifests say what a call costs.
+    pub tokens: u64,
+    /// Money, as manifests say it: millionths of the one currency that a deployment counts in.
+    pub money_micros: u64,
+}
+
+impl BudgetLimits {
+    /// Each with the name of its key.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("calls", self.calls),
+            ("time_ms", self.time_ms),
+            ("output_bytes", self.output_bytes),
+            ("approvals", self.approvals),
+            ("tokens", self.tokens),
+            ("money_micros", self.money_micros),
+        ]
+    }
 }
 
 /// How much may happen without a person. A call can ask for less, and never for more.

@@ -13,6 +13,7 @@ use crate::{
     decide::{AccessRequest, Decision, Request},
     engine::Engine,
     inputs::Inputs,
+    manifest::Cost,
     profile::{Profile, ProfileError},
     tool::ToolFacts,
 };
@@ -106,6 +107,19 @@ impl RoutePolicy {
             let tier = described.map(|facts| facts.tier);
             tier.unwrap_or_else(|| ToolFacts::undescribed(tool).tier) == Tier::Code
         })
+    }
+
+    /// What a call of this tool costs at most.
+    #[must_use]
+    pub fn cost(&self, tool: &str) -> Cost {
+        let engine = self.engine().ok();
+        let manifest = engine.and_then(|engine| engine.manifest(tool));
+        let own = manifest.map(|manifest| manifest.cost).unwrap_or_default();
+        let each = self.profile.budgets.cost;
+        Cost {
+            tokens: own.tokens.saturating_add(each.tokens),
+            money_micros: own.money_micros.saturating_add(each.money_micros),
+        }
     }
 
     /// Decides whether a call may run, and says what that was made from.

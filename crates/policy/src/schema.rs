@@ -62,10 +62,11 @@ impl Subject for Profile {
         TOOLS,
         oversight::APPROVALS,
         budgets::HEAD,
+        budgets::CALL,
         budgets::THREAD,
         budgets::AGENT_DAY,
         budgets::TENANT_DAY,
-        budgets::FAILURES,
+        budgets::COST_AND_FAILURES,
         oversight::MODES,
         OBSERVABILITY,
     ];
@@ -244,7 +245,10 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         |profile, number| put(&mut profile.sandbox.pool.idle_ms, number),
         "After so long without use it shrinks to `min`.",
     ),
-    section("sandbox.network", "Where programs may connect to."),
+    section(
+        "sandbox.network",
+        "Where calls may send something. A program in a sandbox has no network, whatever is listed here.",
+    ),
     list(
         "sandbox.network.allowed_domains",
         Form::Free("lower-case host name, or `*.` and one"),

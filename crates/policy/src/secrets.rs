@@ -129,6 +129,8 @@ const SHAPES: &[Shape] = &[
 const MIN_JWT_PART_CHARS: usize = 10;
 /// How far from its beginning a secret is looked at, in bytes: what keeps a hostile value cheap.
 const MAX_LOOK_BYTES: usize = 512;
+/// The most places that begin like a secret, and are looked at: a source of many megabytes is not looked at for seconds.
+const MAX_BEGINNINGS: usize = 10_000;
 
 /// Whether a variable of this name usually holds a secret.
 pub(crate) fn is_secret_name(name: &str) -> bool {
@@ -145,17 +147,19 @@ pub(crate) fn secret_in(value: &[u8]) -> Option<&'static str> {
     if has_url_password(&text) {
         return Some("a password in a URL");
     }
+    let mut beginnings = 0;
     words(&text).find_map(|word| {
         if is_jwt(word) {
             return Some("a JSON web token");
         }
-        SHAPES
-            .iter()
-            .find(|shape| {
-                word.strip_prefix(shape.prefix)
-                    .is_some_and(|rest| longest_run(rest) >= shape.least)
-            })
-            .map(|shape| shape.what)
+        SHAPES.iter().find_map(|shape| {
+            let rest = word.strip_prefix(shape.prefix)?;
+            beginnings += 1;
+            if beginnings > MAX_BEGINNINGS {
+                return Some("more secrets than can be looked at");
+            }
+            (longest_run(rest) >= shape.least).then_some(shape.what)
+        })
     })
 }
 
@@ -189,7 +193,7 @@ fn is_jwt(word: &str) -> bool {
             .next()
             .is_some_and(|part| part.starts_with("eyJ") && part.len() >= MIN_JWT_PART_CHARS)
     };
-    object() && object()
+    word.starts_with("eyJ") && object() && object()
 }
 
 fn has_url_password(text: &str) -> bool {
@@ -238,6 +242,14 @@ mod tests {
     }
 
     /// R97, R98: shapes are found at the start, after a word, and in the middle of a command.
+    /// I15: what nobody could look at in time is refused.
+    #[test]
+    fn a_flood_of_beginnings_is_a_secret() {
+        let flood = |count: usize| "npm_-".repeat(count);
+        assert_eq!(secret_in(flood(MAX_BEGINNINGS).as_bytes()), None);
+        assert!(secret_in(flood(MAX_BEGINNINGS + 1).as_bytes()).is_some());
+    }
+
     #[test]
     fn values_that_look_like_secrets_are_found() {
         let alnum = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6";

@@ -1,5 +1,6 @@
 //! Measurements. Each compares with a peer in the same run and writes a page of `docs/benchmarks`.
 
+mod authority;
 mod bundle;
 mod contender;
 mod crun;

@@ -95,7 +95,7 @@ enum Bench {
     },
     /// Appending to the ledger
     Ledger,
-    /// Decisions, beside bare Cedar
+    /// Decisions, beside bare Cedar; switches, approvals and budgets, beside what they come to without
     Policy,
     /// The worker of `bench run` that times crun
     #[command(hide = true)]

@@ -2,6 +2,7 @@
 
 mod code;
 mod direction;
+mod holes;
 mod manifests;
 mod places;
 mod supply;
@@ -9,6 +10,7 @@ mod supply;
 pub use self::{
     code::{ignored_tests, misplaced_modules, misplaced_unsafe, oversized_files},
     direction::direction,
+    holes::holes,
     manifests::manifests,
     places::places,
     supply::supply,

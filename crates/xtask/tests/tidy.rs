@@ -53,6 +53,11 @@ fn what_is_locked_is_allowed() {
 }
 
 #[test]
+fn every_hole_of_others_is_tried() {
+    assert_none(&tidy::holes(&tree()).unwrap());
+}
+
+#[test]
 fn every_test_runs() {
     assert_none(&tidy::ignored_tests(&tree()).unwrap());
 }

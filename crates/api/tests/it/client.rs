@@ -3,9 +3,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use casemate_api::{Api, Callers, Listener, router};
+use casemate_api::{Api, Door, Listener, router};
+use casemate_authority::Switchboard;
+use casemate_callers::{LocalUser, Role};
 use casemate_gateway::Crew;
-use casemate_policy::{Authenticator, Claims, Verified};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -18,13 +19,22 @@ use tokio::{
 
 use crate::house::House;
 
-#[derive(Debug)]
-struct Caller(Claims);
-
-impl Callers for Caller {
-    fn claims(&self) -> Verified<Claims> {
-        Verified::vouch(self.0.clone(), Authenticator::LocalUser)
+/// The local user of these tests, as the kernel would name it.
+pub(crate) fn local_user(house: &House) -> LocalUser {
+    let claims = house.world.claims();
+    LocalUser {
+        uid: 1_000,
+        tenant: claims.tenant,
+        audience: claims.audience,
+        scopes: claims.scopes,
+        roles: Role::ALL.iter().copied().collect(),
+        expires_at_ms: 0,
     }
+}
+
+/// The switches of a house, to throw them.
+pub(crate) fn switchboard(house: &House) -> Switchboard {
+    Switchboard::open(&house.world.dir.path().join("switches")).unwrap()
 }
 
 /// A gateway that serves.
@@ -71,10 +81,10 @@ impl Served {
         let rooms = house.rooms();
         rooms.reconcile().await.unwrap();
         let crew = Crew::start(2).unwrap();
-        let caller = Caller(house.world.claims());
-        let api = Arc::new(Api::new(rooms, crew, Box::new(caller)));
+        let door = Door::Local(local_user(&house));
+        let api = Arc::new(Api::new(rooms, crew, switchboard(&house), None));
         let task = tokio::spawn(async move {
-            axum::serve(listener, router(api)).await.unwrap();
+            axum::serve(listener, router(api, door)).await.unwrap();
         });
         Self {
             house,

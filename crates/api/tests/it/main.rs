@@ -15,10 +15,19 @@ mod fake;
 mod house;
 #[path = "../../../gateway/tests/it/session_keeper.rs"]
 mod session_keeper;
+#[path = "../../../callers/tests/it/support.rs"]
+mod support;
 #[path = "../../../gateway/tests/it/world.rs"]
 mod world;
 
+mod answers;
 mod calls;
 mod client;
+mod delegation;
 mod files;
+mod page;
+mod remote;
+mod roles;
 mod sockets;
+mod strangers;
+mod tls;

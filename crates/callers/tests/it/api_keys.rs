@@ -7,7 +7,7 @@ use std::{
 };
 
 use casemate_callers::{
-    API_KEY_PREFIX, ApiKeys, Authority, EXPIRED_KEPT_MS, KeptError, MAX_API_KEY_TTL_MS,
+    API_KEY_PREFIX, ApiKeys, Authenticator, EXPIRED_KEPT_MS, KeptError, MAX_API_KEY_TTL_MS,
     MAX_API_KEYS, NewApiKey, Permission, RefusalCode as Code, Role,
 };
 use casemate_files::FileError;
@@ -53,7 +53,7 @@ fn a_key_says_who_holds_it() {
     assert_eq!(caller.subject(), "ci");
     assert_eq!((caller.tenant(), caller.audience()), ("acme", AUDIENCE));
     assert_eq!(*caller.scopes(), set(&["calls:run"]));
-    assert_eq!(caller.authority(), Authority::ApiKey);
+    assert_eq!(caller.authority(), Authenticator::ApiKey);
     assert_eq!(caller.credential(), key.id);
     assert_eq!(caller.expires_at_ms(), NOW + DAY_MS);
     assert!(caller.may(Permission::RunCalls) && !caller.may(Permission::ManageCallers));

@@ -1,7 +1,7 @@
 //! Client certificates, by rules.
 
 use casemate_callers::{
-    Authority, Caller, CertRule, CertRules, ConfigError, MAX_CERTIFICATE_BYTES, Permission,
+    Authenticator, Caller, CertRule, CertRules, ConfigError, MAX_CERTIFICATE_BYTES, Permission,
     Refusal, RefusalCode as Code, Role, from_certificate,
 };
 use rcgen::{
@@ -67,7 +67,7 @@ fn a_rule_names_the_caller() {
     assert_eq!(caller.subject(), "billing");
     assert_eq!((caller.tenant(), caller.audience()), ("acme", AUDIENCE));
     assert_eq!(*caller.scopes(), set(&["calls:run"]));
-    assert_eq!(caller.authority(), Authority::Certificate);
+    assert_eq!(caller.authority(), Authenticator::Certificate);
     assert!(caller.credential().starts_with("sha256:"));
     assert_eq!(caller.expires_at_ms(), 1_830_297_601_000);
     assert!(caller.may(Permission::RunCalls));

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use casemate_callers::{
-    ApiKeys, Authority, Bounds, Caller, Envelopes, HolderKey, HolderPublic, Issued, LocalUser,
+    ApiKeys, Authenticator, Bounds, Caller, Envelopes, HolderKey, HolderPublic, Issued, LocalUser,
     MAX_ENVELOPE_BYTES, MAX_ENVELOPE_DEPTH, MAX_ENVELOPE_TTL_MS, MemoryReplayGuard, NewApiKey,
     PROOF_SKEW_MS, Refusal, RefusalCode as Code, Role, Target, Wanted,
 };
@@ -112,7 +112,7 @@ fn a_delegate_acts_for_others() {
     assert_eq!(caller.tenant(), "acme");
     assert_eq!(*caller.scopes(), set(&["calls:run", "files:read"]));
     assert_eq!(*caller.roles(), [Role::Operator].into());
-    assert_eq!(caller.authority(), Authority::Envelope);
+    assert_eq!(caller.authority(), Authenticator::Envelope);
     assert_eq!(caller.credential(), first.issued.id);
     let second = gateway
         .issue(&caller, |wanted| {
@@ -139,8 +139,8 @@ fn a_delegate_acts_for_others() {
         .collect();
     assert_eq!(behalf, ["uid:1000", "agent:researcher"]);
     assert_eq!(caller.principal(), user().principal());
-    assert_eq!(user().principal(), ("local", "uid:1000"));
-    assert_eq!(caller.behalf()[0].authority, Authority::LocalUser);
+    assert_eq!(user().principal(), ("casemate:local", "uid:1000"));
+    assert_eq!(caller.behalf()[0].authority, Authenticator::LocalUser);
     assert_eq!(caller.behalf()[1].credential, first.issued.id);
     // Who has no role that may give authority on, cannot.
     let third = gateway.issue(&caller, |wanted| {
@@ -606,7 +606,7 @@ fn the_envelopes_of_a_credential_are_revoked_with_it() {
     let two = gateway.issue(&first, |_| ()).unwrap();
     gateway
         .envelopes
-        .revoke_all_of(Authority::ApiKey, &key.id, NOW)
+        .revoke_all_of(Authenticator::ApiKey, &key.id, NOW)
         .unwrap();
     refused(gateway.verify(&one), Code::Revoked);
     refused(gateway.verify(&two), Code::Revoked);

@@ -1,6 +1,6 @@
 //! Tokens that are believed, and claims for which they are not.
 
-use casemate_callers::{Authority, Permission, RefusalCode as Code, Role};
+use casemate_callers::{Authenticator, Permission, RefusalCode as Code, Role};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -21,7 +21,7 @@ fn a_good_token_says_who_calls() {
         assert_eq!(*caller.scopes(), set(&["calls:read", "calls:run"]));
         assert_eq!(*caller.roles(), [Role::Operator].into());
         assert_eq!(caller.expires_at_ms(), NOW + 630_000);
-        assert_eq!(caller.authority(), Authority::Jwt);
+        assert_eq!(caller.authority(), Authenticator::Jwt);
         assert_eq!(caller.credential(), "jti:t-1");
         assert!(caller.behalf().is_empty());
         assert!(caller.may(Permission::RunCalls) && !caller.may(Permission::DecideApprovals));

@@ -10,6 +10,7 @@
 )]
 
 mod api_keys;
+mod callers;
 mod certificates;
 mod config;
 mod envelopes;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use casemate_bundle::{Approver as Enlisted, PolicyStore};
-use casemate_gateway::{Approver, Approvers, Operation};
+use casemate_gateway::{Approver, Approvers, Operation, SignedAnswer};
 use casemate_model::Reason;
 use serde_json::{Value, json};
 
@@ -37,12 +37,9 @@ fn as_approver(enlisted: &Enlisted) -> Approver {
 }
 
 impl Approvers for People {
-    fn open(&self, note: &str) -> Result<(String, Approver), String> {
-        let list = self
-            .store()?
-            .approvers()
-            .map_err(|error| one_line(&error))?;
-        let (text, approver) = list.open(note).map_err(|error| one_line(&error))?;
+    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String> {
+        let opened = self.store()?.open_answer(answer, now_ms);
+        let (text, approver) = opened.map_err(|error| one_line(&error))?;
         Ok((text, as_approver(&approver)))
     }
 

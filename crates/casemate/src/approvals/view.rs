@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use casemate_model::Text;
+use casemate_model::{Text, is_hidden};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -215,24 +215,13 @@ pub(super) fn visible(text: &str) -> String {
     for char in text.chars() {
         match char {
             '\t' => out.push_str("\\t"),
-            char if char.is_control() || hides(char) => {
+            char if char.is_control() || is_hidden(char) => {
                 let _ = write!(out, "{}", char.escape_unicode());
             }
             char => out.push(char),
         }
     }
     out
-}
-
-/// Characters that nobody sees, or that move others: format characters and fillers (Unicode 16, general category Cf, and those
-/// that are drawn as nothing).
-const fn hides(char: char) -> bool {
-    matches!(char,
-        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
-        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn time(at_ms: u64) -> String {
@@ -283,7 +272,11 @@ mod tests {
             shown,
             "a\\u{1b}[2J\\u{202e}gpj.exe\\u{200b}\\u{e0041}\\u{7}b"
         );
-        assert!(shown.chars().all(|char| !char.is_control() && !hides(char)));
+        assert!(
+            shown
+                .chars()
+                .all(|char| !char.is_control() && !is_hidden(char))
+        );
     }
 
     #[test]

@@ -293,7 +293,8 @@ pub(crate) fn operate(
     closed.map_err(Failure::failed)
 }
 
-fn journal() -> Result<(casemate_gateway::Journal, state::AgentStores), Failure> {
+/// The journal of the state directory, and its stores.
+pub(crate) fn journal() -> Result<(casemate_gateway::Journal, state::AgentStores), Failure> {
     State::open(&state::path()?)
         .and_then(State::journal)
         .map_err(Failure::failed)

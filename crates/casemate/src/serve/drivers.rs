@@ -6,15 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use casemate_api::Callers;
-use casemate_gateway::{Images, Renewal, SessionStores, Stores};
+use casemate_callers::{Callers, Remembered};
+use casemate_gateway::{Clock as _, Images, Renewal, SessionStores, Stores};
 use casemate_images::ImageStore;
 use casemate_model::Digest;
 use casemate_policy::{Authenticator, Claims, Token, Verified};
 use casemate_store::{SqliteStore, StateDir, StoreError};
 use tokio::sync::Mutex;
 
-use crate::{run::local_claims, state};
+use crate::{run::local_claims, state, system::System};
 
 /// The most stores that are open at once.
 const MAX_OPEN: usize = 256;
@@ -88,33 +88,55 @@ impl Images for StoredImages {
     }
 }
 
-/// Whoever may connect to the socket is this user.
+/// Looks again at those whose calls had to wait: this user may call for as long as there is one, others as long as what proved
+/// them does.
 #[derive(Debug)]
-pub(super) struct LocalUser;
+pub(super) struct Renews {
+    callers: Option<Arc<Callers>>,
+}
 
-impl Callers for LocalUser {
-    fn claims(&self) -> Verified<Claims> {
-        Verified::vouch(local_claims(), Authenticator::LocalUser)
+impl Renews {
+    pub(super) const fn new(callers: Option<Arc<Callers>>) -> Self {
+        Self { callers }
+    }
+
+    /// The claims of now, and until when they hold.
+    fn now(&self, token: &Token, by: Authenticator) -> Option<Claims> {
+        if by == Authenticator::LocalUser {
+            let now = local_claims();
+            let scopes: BTreeSet<_> = now.scopes.intersection(&token.scopes).cloned().collect();
+            let same = now.subject == token.subject && now.tenant == token.tenant;
+            return same.then_some(Claims { scopes, ..now });
+        }
+        let was = Remembered {
+            authority: by,
+            issuer: &token.issuer,
+            subject: &token.subject,
+            tenant: &token.tenant,
+            credential: &token.credential,
+            behalf: &token.behalf,
+            scopes: &token.scopes,
+            expires_at_ms: token.expires_at_ms,
+        };
+        let callers = self.callers.as_ref()?;
+        let scopes = callers.renew(&was, System.now_ms()).ok()?;
+        Some(Claims {
+            scopes,
+            ..Claims::from(token)
+        })
     }
 }
 
-/// They may call for as long as they may connect.
-impl Renewal for LocalUser {
-    fn until_ms(&self, _: &Token, by: Authenticator) -> u64 {
+impl Renewal for Renews {
+    fn until_ms(&self, token: &Token, by: Authenticator) -> u64 {
         match by {
             Authenticator::LocalUser => u64::MAX,
+            _ => token.expires_at_ms,
         }
     }
 
     fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
-        match by {
-            Authenticator::LocalUser => {
-                let now = local_claims();
-                let scopes: BTreeSet<_> = now.scopes.intersection(&token.scopes).cloned().collect();
-                let same = now.subject == token.subject && now.tenant == token.tenant;
-                let claims = Claims { scopes, ..now };
-                same.then(|| Verified::vouch(claims, Authenticator::LocalUser))
-            }
-        }
+        let claims = self.now(token, by)?;
+        Some(Verified::vouch(claims, by))
     }
 }

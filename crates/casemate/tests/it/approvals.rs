@@ -3,8 +3,6 @@
 use std::{
     fs,
     process::{Child, Output, Stdio},
-    thread,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -17,7 +15,7 @@ use crate::{
 };
 
 /// The profile of a route on which every program waits for this many people.
-fn profile(home: &Home, needed: u64) -> &'static str {
+pub(crate) fn profile(home: &Home, needed: u64) -> &'static str {
     let route = Route {
         allowed: "\"python\"",
         approval_required: "\"shell\"",
@@ -29,7 +27,7 @@ fn profile(home: &Home, needed: u64) -> &'static str {
 }
 
 /// Somebody with a key who may approve.
-fn enlist(home: &Home, name: &str, roles: &[&str]) {
+pub(crate) fn enlist(home: &Home, name: &str, roles: &[&str]) {
     let file = format!("{name}.key");
     let made = home.run(["approvals", "new-key", &file, "--name", name]);
     let key = made.exits(0).stdout();
@@ -39,29 +37,29 @@ fn enlist(home: &Home, name: &str, roles: &[&str]) {
 }
 
 /// The calls in a state.
-fn listed(home: &Home, state: &str) -> Vec<Value> {
+pub(crate) fn listed(home: &Home, state: &str) -> Vec<Value> {
     let ran = home.run(["approvals", "list", "--json", "--state", state]);
     let found = ran.exits(0).json();
     found["approvals"].as_array().unwrap().clone()
 }
 
-fn call(home: &Home, thread: &str, script: &str) -> Child {
+pub(crate) fn call(home: &Home, thread: &str, script: &str) -> Child {
     let words = ["call", "--thread", thread, "--", "sh", "-c", script];
     let mut call = home.casemate(words);
     let call = call.stdin(Stdio::null()).stdout(Stdio::piped());
     call.stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn waits(home: &Home, count: usize) -> Vec<Value> {
+pub(crate) fn waits(home: &Home, count: usize) -> Vec<Value> {
     until("the calls wait", || listed(home, "pending").len() == count);
     listed(home, "pending")
 }
 
-fn text(value: &Value, key: &str) -> String {
+pub(crate) fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap().to_owned()
 }
 
-fn approve(home: &Home, call: &Value, by: &str) -> Ran {
+pub(crate) fn approve(home: &Home, call: &Value, by: &str) -> Ran {
     let (decision, action) = (text(call, "decision"), text(call, "action"));
     let key = format!("{by}.key");
     home.run([
@@ -75,7 +73,7 @@ fn approve(home: &Home, call: &Value, by: &str) -> Ran {
     ])
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -120,7 +118,7 @@ fn a_call_goes_on_when_enough_people_consent() {
     home.run(["audit", "verify"]).exits(0);
 }
 
-trait Held {
+pub(crate) trait Held {
     fn when_it_waits(self, home: &Home) -> (Child, Value);
 }
 
@@ -291,85 +289,4 @@ fn waiting_calls_survive_the_gateway() {
     }
     home.run(["audit", "verify"]).exits(0);
     assert!(fs::exists(home.path("state/policy/approvers")).unwrap());
-}
-
-/// Now and then kills the gateway, and starts another.
-fn storm<'h>(
-    home: &'h Home,
-    profile: &str,
-    gateway: Gateway<'h>,
-    random: &mut fastrand::Rng,
-) -> Gateway<'h> {
-    if random.u8(0..4) > 0 {
-        return gateway;
-    }
-    thread::sleep(Duration::from_millis(random.u64(0..30)));
-    drop(gateway);
-    Gateway::under(home, &[profile])
-}
-
-/// kill -9 of the gateway at random moments while calls are asked for, approved and run: none is lost, and none runs twice.
-#[test]
-fn a_storm_of_restarts_loses_nothing_and_runs_nothing_twice() {
-    const CALLS: usize = 24;
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let home = Home::new();
-    let _keepers = Keepers(&home);
-    let name = profile(&home, 1);
-    let mut gateway = Gateway::under(&home, &[name]);
-    enlist(&home, "alice", &[]);
-    let mut asked = Vec::new();
-    for number in 0..CALLS {
-        let script = format!("echo {number} >> log-{number}; cat log-{number}");
-        let words = ["call", "--detach", "--thread", "t", "--", "sh", "-c"];
-        let ran = home.run(words.iter().copied().chain([script.as_str()]));
-        // Whoever got no answer asks again: that is another call, of which nothing ran.
-        if ran.0.status.success() {
-            asked.push(text(&ran.json(), "decision"));
-        }
-        gateway = storm(&home, name, gateway, &mut random);
-    }
-    let mut rounds = 0;
-    loop {
-        let pending = listed(&home, "pending");
-        for call in &pending {
-            // It may die in the middle of the answer.
-            approve(&home, call, "alice");
-            gateway = storm(&home, name, gateway, &mut random);
-        }
-        if pending.is_empty() {
-            break;
-        }
-        rounds += 1;
-        assert!(rounds < 100, "{pending:?}");
-    }
-    until("all that was approved has run", || {
-        listed(&home, "approved").is_empty() && listed(&home, "pending").is_empty()
-    });
-    drop(gateway);
-    // Closes what the last death left open.
-    let gateway = Gateway::under(&home, &[name]);
-    let log = home.log();
-    for decision in &asked {
-        let of = |kind: &str| {
-            let records = log
-                .iter()
-                .filter(|record| record["decision"] == decision.as_str());
-            records.filter(|record| record["kind"] == kind).count()
-        };
-        // A call that had not come to be held when the gateway died was never on record, and its caller can see that.
-        if of("held") == 0 {
-            assert_eq!(of("allowed"), 0, "{decision}");
-            continue;
-        }
-        assert_eq!(
-            (of("held"), of("allowed"), of("outcome")),
-            (1, 1, 1),
-            "{decision}"
-        );
-    }
-    drop(gateway);
-    home.run(["audit", "verify"]).exits(0);
 }

@@ -9,9 +9,12 @@
 
 mod approvals;
 mod audit;
+mod browser;
+mod callers;
 mod crash;
 mod exits;
 mod files;
+mod holes;
 mod home;
 mod idempotency;
 mod images;
@@ -23,6 +26,9 @@ mod refused;
 mod route;
 mod serve;
 mod signals;
+mod storm;
 mod streams;
 mod switches;
 mod usage;
+mod webdriver;
+mod webhooks;

@@ -27,8 +27,13 @@ impl<'a> Gateway<'a> {
     /// With these profiles.
     pub(crate) fn under(home: &'a Home, profiles: &[&str]) -> Self {
         let named = profiles.iter().flat_map(|name| ["--profile", name]);
+        Self::with(home, &named.collect::<Vec<_>>())
+    }
+
+    /// With more words on its command line.
+    pub(crate) fn with(home: &'a Home, words: &[&str]) -> Self {
         let process = home
-            .casemate(["serve"].into_iter().chain(named))
+            .casemate(["serve"].iter().chain(words))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

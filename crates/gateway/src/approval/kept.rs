@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt as _};
 
 use casemate_authority::Epoch;
-use casemate_model::{Call, DecisionId, Digest, Limits, Reason, RunMode, Text, Trigger, Within};
+use casemate_model::{Call, DecisionId, Limits, Reason, RunMode, Text, Trigger, Within};
 use casemate_policy::{Authenticator, Check, Claims, Decision, Token, Verdict};
 use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
+use casemate_store::ApprovalRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{Ask, Code, Demand, Facts, Key, Terms, limits::MAX_KEPT_INPUT_BYTES};
+use crate::{Ask, Code, Demand, Facts, Key, Terms, Wait, limits::MAX_KEPT_INPUT_BYTES};
 
 /// A call that waits.
 #[derive(Debug, Serialize, Deserialize)]
@@ -151,17 +152,18 @@ impl Kept {
         }))
     }
 
+    /// What is told of its wait.
+    pub(crate) const fn wait(&self, record: &ApprovalRecord) -> Wait {
+        Wait {
+            action: record.action,
+            until_ms: record.expires_at_ms,
+            trigger: self.trigger,
+        }
+    }
+
     /// What is known of the call, to record that it does not run.
-    pub(crate) fn into_facts(self, decision: DecisionId, action: Digest) -> Option<Box<Facts>> {
-        let token = &self.token;
-        let claims = Claims {
-            issuer: token.issuer.clone(),
-            subject: token.subject.clone(),
-            tenant: token.tenant.clone(),
-            audience: token.audience.clone(),
-            scopes: token.scopes.clone(),
-            expires_at_ms: token.expires_at_ms,
-        };
+    pub(crate) fn into_facts(self, decision: DecisionId, wait: Wait) -> Option<Box<Facts>> {
+        let claims = Claims::from(&self.token);
         let terms = self.terms.clone();
         let (at_ms, trace_id, mode) = (self.at_ms, self.trace_id.clone(), self.mode);
         let (call, checks, policies) = (
@@ -182,7 +184,7 @@ impl Kept {
             side_effect: Some(call.side_effect),
             isolation: None,
             call: Some(call),
-            action_hash: Some(action),
+            action_hash: Some(wait.action),
             mode: Some(mode),
             inputs: None,
             ruling: Some(Decision {
@@ -192,6 +194,7 @@ impl Kept {
                 checks,
                 policies,
             }),
+            wait: Some(wait),
             approval: None,
             lodging: None,
             quota: None,

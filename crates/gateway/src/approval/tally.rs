@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use casemate_answers::SignedAnswer;
 use casemate_model::{ApprovalState, DecisionId, Digest};
 use casemate_policy::ApprovalRules;
 use serde::{Deserialize, Serialize};
@@ -30,8 +31,9 @@ pub struct CastVote {
     pub until_ms: u64,
     /// Whether it does without the consent of others.
     pub break_glass: bool,
-    /// The signed note, for whoever wants to see it again.
-    pub note: String,
+    /// The answer as it came, for whoever wants to verify it again.
+    #[serde(flatten)]
+    pub signed: SignedAnswer,
 }
 
 /// Why a vote does not count.
@@ -84,7 +86,7 @@ pub(crate) fn cast(
     votes: &[CastVote],
     statement: &Statement,
     approver: &Approver,
-    note: &str,
+    answer: &SignedAnswer,
 ) -> Result<CastVote, VoteError> {
     let member = statement.about(question.decision);
     let member = member.ok_or(VoteError::OtherCall)?;
@@ -121,7 +123,7 @@ pub(crate) fn cast(
         at_ms: statement.at_ms,
         until_ms: question.now_ms.saturating_add(grant_ms),
         break_glass: statement.break_glass,
-        note: note.to_owned(),
+        signed: answer.clone(),
     })
 }
 

@@ -1,13 +1,15 @@
 //! What is recorded of a decision.
 
-use casemate_model::{Call, DecisionId, Digest, Isolation, Limits, Reason, RunMode, Text};
+use casemate_model::{
+    Call, DecisionId, Delegator, Digest, Isolation, Limits, Reason, RunMode, Text,
+};
 use casemate_policy::{Approval, Check, Inputs, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{ENGINE, Engine, Trace};
 use crate::{
-    Code, Facts, Lodging, QuotaUse,
+    Code, Facts, Lodging, QuotaUse, Wait,
     limits::{MAX_CODE_RECORD_BYTES, MAX_CONTENT_BYTES},
     redact::{REDACTED, digest_env, redact, redact_argv},
 };
@@ -31,12 +33,18 @@ struct DecisionSummary<'a> {
     limits: Limits,
     isolation: Option<&'a Isolation>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    wait: Option<Wait>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a Approval>,
     /// The digest of the action token.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lodging: Option<Lodging>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    behalf: &'a [Delegator],
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<&'a QuotaUse>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,10 +69,13 @@ pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Resul
         issuer: claims.map(|claims| claims.issuer.as_str()),
         audience: claims.map(|claims| claims.audience.as_str()),
         scopes: claims.map(|claims| claims.scopes.iter().map(String::as_str).collect()),
+        credential: claims.map(|claims| claims.credential.as_str()),
+        behalf: claims.map_or(&[], |claims| &claims.behalf),
         mode: facts.mode,
         idempotency_key_given: facts.ask.given_key().is_some(),
         limits: facts.ask.limits,
         isolation: facts.isolation.as_ref(),
+        wait: facts.wait,
         approval: facts.approval.as_ref(),
         token,
         lodging: facts.lodging,
@@ -121,12 +132,16 @@ pub(crate) fn content(facts: &Facts, salt: &[u8]) -> serde_json::Result<Option<V
         return Ok(None);
     };
     let code = facts.ask.code.as_ref();
+    let source = |code| match facts.reason() {
+        Reason::SecretInEnvironment => CodeContent::digest(code),
+        _ => CodeContent::text(code, &terms.redact),
+    };
     let mut content = CallContent {
         action_hash: facts.action_hash,
         inputs: facts.inputs.as_ref(),
         call: Some(recorded(call, facts.reason(), &terms.redact, salt)),
         env_salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
-        code: code.map(|code| CodeContent::text(code, &terms.redact)),
+        code: code.map(source),
         idempotency_key: facts.ask.given_key(),
     };
     let json = serde_json::to_vec(&content)?;

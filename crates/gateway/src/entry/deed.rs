@@ -1,6 +1,6 @@
 //! What is recorded of deeds: what is done with sessions beside calls, and what becomes of them.
 
-use casemate_model::{Digest, OutcomeStatus, Reason, SideEffect};
+use casemate_model::{Delegator, Digest, OutcomeStatus, Reason, SideEffect};
 use casemate_policy::{Check, Inputs, Verdict};
 use serde::Serialize;
 use serde_json::Value;
@@ -29,6 +29,10 @@ struct DeedSummary<'a> {
     issuer: &'a str,
     audience: &'a str,
     scopes: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    behalf: &'a [Delegator],
     lodging: Lodging,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<OutcomeStatus>,
@@ -61,6 +65,8 @@ pub(crate) fn summary(deed: &Deed, end: Option<End>) -> serde_json::Result<Value
         issuer: &claims.issuer,
         audience: &claims.audience,
         scopes: claims.scopes.iter().map(String::as_str).collect(),
+        credential: Some(&claims.credential),
+        behalf: &claims.behalf,
         lodging: deed.lodging,
         status: end.map(End::status),
     })

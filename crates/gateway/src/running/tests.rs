@@ -26,7 +26,7 @@ fn output(bytes: usize) -> Event {
 fn the_newest_output_is_kept() {
     let calls = RunningCalls::default();
     let (control, _kept) = mpsc::channel(1);
-    let call = calls.begin(id(1), owner(), control, None);
+    let call = calls.begin(id(1), owner(), Some(control), None);
     let piece = MAX_KEPT_OUTPUT_BYTES / 4;
     for _ in 0..10 {
         call.see(output(piece));
@@ -51,7 +51,7 @@ fn the_newest_output_is_kept() {
 async fn whoever_waits_is_woken_by_output_and_by_the_end() {
     let calls = RunningCalls::default();
     let (control, mut controls) = mpsc::channel(1);
-    let call = calls.begin(id(1), owner(), control, None);
+    let call = calls.begin(id(1), owner(), Some(control), None);
     assert_eq!(call.phase(), Phase::Waiting);
     call.progress.runs();
     assert_eq!(call.phase(), Phase::Running);
@@ -84,7 +84,7 @@ fn calls_are_their_owners_and_bounded() {
     let most = MAX_ENDED_CALLS as u64;
     for number in 0..most + 10 {
         let (control, _) = mpsc::channel(1);
-        let call = calls.begin(id(number), owner(), control, None);
+        let call = calls.begin(id(number), owner(), Some(control), None);
         if number != 3 {
             calls.end(&call, withdrawn(number));
         }
@@ -101,7 +101,7 @@ fn calls_are_their_owners_and_bounded() {
 async fn an_answer_waits_for_the_output_that_is_kept() {
     let calls = RunningCalls::default();
     let (control, _kept) = mpsc::channel(1);
-    let call = calls.begin(id(1), owner(), control, None);
+    let call = calls.begin(id(1), owner(), Some(control), None);
     call.will_see();
     calls.end(&call, withdrawn(1));
     assert!(call.told().is_none() && call.pieces(0).told.is_none());
@@ -124,7 +124,7 @@ fn a_flood_forgets_its_own() {
             ..owner()
         };
         calls.end(
-            &calls.begin(id(number), owner, control, None),
+            &calls.begin(id(number), owner, Some(control), None),
             withdrawn(number),
         );
     };
@@ -135,4 +135,23 @@ fn a_flood_forgets_its_own() {
     assert!(calls.get("local", id(2)).is_none());
     assert!(calls.get("local", id(most * 3 - 1)).is_some());
     assert_eq!(calls.count(), 0);
+}
+
+/// While a call waits for a person there is no way to its program, and none is kept for one that nobody attends.
+#[tokio::test]
+async fn what_waits_for_a_person_keeps_no_way_to_a_program() {
+    let calls = RunningCalls::default();
+    let (control, mut to_program) = mpsc::channel(1);
+    let (output, mut from_program) = mpsc::channel(1);
+    let call = calls.begin(id(1), owner(), Some(control), Some(output));
+    call.goes_unattended();
+    assert!(from_program.recv().await.is_none());
+    call.waits_for_person();
+    assert_eq!(call.phase(), Phase::Held);
+    assert!(to_program.recv().await.is_none());
+    assert!(!call.cancel());
+    let (control, mut to_program) = mpsc::channel(1);
+    assert!(call.go_on(control).is_none(), "nobody takes its output");
+    assert!(call.cancel());
+    assert!(to_program.recv().await.is_some());
 }

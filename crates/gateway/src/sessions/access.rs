@@ -6,7 +6,7 @@ use casemate_model::{ContextId, Reason, SessionId};
 use casemate_policy::{Access, AccessRequest, Decision, RoutePolicy, Verdict};
 use casemate_ports::SessionKeeper;
 
-use super::{Live, SessionError, SessionStores, Sessions, lodge::Stay};
+use super::{Live, SessionError, SessionStores, Sessions, bounds, lodge::Stay, switched::People};
 use crate::{
     Caller, Done, Lodging, Terms,
     deed::{Deed, End, OpenDeed, Subject},
@@ -52,9 +52,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         intent: Intent<'_>,
         session: SessionId,
     ) -> Result<(Arc<Live>, OpenDeed<'_>), SessionError> {
+        let claims = intent.caller.claims.get();
         let live = match self.named(&intent.caller.owner(), session).await {
-            Ok(live) => live,
-            Err(error) => return Err(self.turn_away(intent, None, error)),
+            Ok(live) if bounds::reaches(claims, &live) => live,
+            // Whose thread was what is over is not known here.
+            Err(error) if claims.bounds.is_open() => {
+                return Err(self.turn_away(intent, None, error));
+            }
+            Ok(_) | Err(_) => {
+                return Err(self.turn_away(intent, None, SessionError::Unknown(session)));
+            }
         };
         let open = self.permit_in(intent, &live).await?;
         Ok((live, open))
@@ -93,11 +100,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         intent: Intent<'_>,
         policy: &RoutePolicy,
     ) -> Result<OpenDeed<'_>, SessionError> {
-        if let Err(why) = self.access_is_on(&intent, &policy.route) {
+        let stopped = self
+            .access_is_on(&intent, &policy.route)
+            .map_err(|why| (Reason::KillSwitch, why));
+        let outside = bounds::access(&intent).map_err(|why| (Reason::MissingScope, why));
+        if let Err((reason, detail)) = stopped.and(outside) {
             let ruling = Decision {
                 verdict: Verdict::Deny,
-                reason: Reason::KillSwitch,
-                detail: why,
+                reason,
+                detail,
                 checks: Vec::new(),
                 policies: Vec::new(),
             };
@@ -122,17 +133,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return Ok(());
         }
         let claims = intent.caller.claims.get();
+        let people = People::of(claims);
         let subject = casemate_authority::Subject {
-            tenant: Some(&claims.tenant),
-            user: Some(&claims.subject),
             agent: Some(&intent.caller.agent),
             route: Some(route),
-            ..Default::default()
+            ..people.caller(&claims.tenant)
         };
-        match self.board.check(&subject) {
-            Ok(_) => Ok(()),
-            Err(stopped) => Err(stopped.to_string()),
+        let behalf = people.behalf(&claims.tenant);
+        for subject in std::iter::once(subject).chain(behalf) {
+            if let Err(stopped) = self.board.check(&subject) {
+                return Err(stopped.to_string());
+            }
         }
+        Ok(())
     }
 
     fn record(&self, deed: Deed) -> Result<OpenDeed<'_>, SessionError> {

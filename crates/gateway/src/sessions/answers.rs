@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use casemate_answers::SignedAnswer;
 use casemate_model::{ApprovalState, DecisionId, Reason};
 use casemate_policy::{Claims, Verified};
 use casemate_ports::SessionKeeper;
@@ -36,8 +37,8 @@ pub enum AnswerError {
     #[error("no call {0} waits for an answer, or did")]
     Unknown(DecisionId),
     /// Nobody of those who may approve signed it.
-    #[error("the signed note does not count: {0}")]
-    Note(String),
+    #[error("the signed answer does not count: {0}")]
+    Signature(String),
     /// It is no statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -64,7 +65,7 @@ impl AnswerError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Unknown(_) => Reason::InvalidCall,
-            Self::Note(_) | Self::Statement(_) | Self::Vote(_) => Reason::ApprovalInvalid,
+            Self::Signature(_) | Self::Statement(_) | Self::Vote(_) => Reason::ApprovalInvalid,
             Self::Policy(_) => Reason::PolicyError,
             Self::Content(_) | Self::Store(_) | Self::Record(_) => Reason::RecordUnavailable,
         }
@@ -81,9 +82,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         &self,
         claims: &Verified<Claims>,
         decision: DecisionId,
-        note: &str,
+        answer: &SignedAnswer,
     ) -> Result<Answered, AnswerError> {
-        let taken = self.take(claims, decision, note).await;
+        let taken = self.take(claims, decision, answer).await;
         if let Err(error) = &taken
             && !matches!(error, AnswerError::Record(_) | AnswerError::Unknown(_))
         {
@@ -92,7 +93,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 reason: error.reason(),
                 detail: "the answer does not count".to_owned(),
                 alert: false,
-                subject: json!({ "decision": decision, "why": chain(error) }),
+                subject: json!({
+                    "decision": decision,
+                    "form": answer.form(),
+                    "why": chain(error),
+                }),
             };
             self.journal.refuse_operation(operation, claims)?;
         }
@@ -103,9 +108,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         &self,
         claims: &Verified<Claims>,
         decision: DecisionId,
-        note: &str,
+        answer: &SignedAnswer,
     ) -> Result<Answered, AnswerError> {
-        let (text, approver) = self.approvers.open(note).map_err(AnswerError::Note)?;
+        let opened = self.approvers.open(answer, self.clock.now_ms());
+        let (text, approver) = opened.map_err(AnswerError::Signature)?;
         let statement = Statement::parse(&text)?;
         for _ in 0..MAX_TRIES {
             let ballot = self.ballot_for(claims, decision).await?;
@@ -126,10 +132,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let policy = self.policy(Some(&kept.route));
             let policy =
                 policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
-            let approvers = self.approvers.all().map_err(AnswerError::Note)?;
-            let excluded = [kept.token.subject.clone()];
+            let approvers = self.approvers.all().map_err(AnswerError::Signature)?;
+            let excluded = kept.token.people();
             let question = question(&record, &excluded, &policy.approvals, now_ms);
-            let vote = cast(&question, &votes, &statement, &approver, note)?;
+            let vote = cast(&question, &votes, &statement, &approver, answer)?;
             let break_glass = vote.break_glass;
             votes.push(vote);
             let state = question.count(&votes, &approvers);
@@ -155,6 +161,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                         "action": record.action,
                         "approver": approver.user,
                         "key": approver.key,
+                        "form": answer.form(),
                         "vote": statement.vote,
                         "signed_at_ms": statement.at_ms,
                         "members": statement.members.len(),
@@ -203,7 +210,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         reason: Reason,
         detail: &str,
     ) -> Option<Refused> {
-        let facts = kept.into_facts(record.decision, record.action)?;
+        let wait = kept.wait(record);
+        let facts = kept.into_facts(record.decision, wait)?;
         Some(Denied::new(facts, reason, detail).record(&self.journal))
     }
 

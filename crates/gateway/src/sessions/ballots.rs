@@ -129,14 +129,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         }
     }
 
-    /// As long as it is of the caller's tenant: another's is as unknown as one that never was.
+    /// As long as it is of the caller's tenant and within its bounds: another is as unknown as one that never was.
     pub(super) async fn ballot_for(
         &self,
         claims: &Verified<Claims>,
         decision: DecisionId,
     ) -> Result<Ballot, AnswerError> {
         let ballot = self.ballot(decision).await?;
-        match ballot.owner.tenant == claims.get().tenant && self.is_asked(&ballot.record) {
+        let (claims, owner) = (claims.get(), &ballot.owner);
+        let thread = self.thread_of(owner, ballot.kept.call.within.as_ref());
+        let is_within = claims.bounds.has_agent(&owner.agent)
+            && claims.bounds.has_tool(&ballot.record.tool)
+            && claims.bounds.has_thread(thread.as_deref());
+        match owner.tenant == claims.tenant && is_within && self.is_asked(&ballot.record) {
             true => Ok(ballot),
             false => Err(AnswerError::Unknown(decision)),
         }

@@ -142,15 +142,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Err(denied) => return tell(told, self.refuse(denied)),
         };
         let owner = owner_of(identified.facts());
-        let within = identified.facts().ask.within.as_ref();
-        let Some(policy) = self.policy_for(&owner, route.as_deref(), within) else {
-            let (reason, why) = self.no_policy(route.as_deref());
-            let denied = identified.without_policy(reason, &why);
-            return tell(told, self.refuse(denied));
+        let policy = match self.policy_of(&owner, identified.facts(), route.as_deref()) {
+            Ok(policy) => policy,
+            Err((reason, why)) => {
+                let denied = identified.without_policy(reason, &why);
+                return tell(told, self.refuse(denied));
+            }
         };
         let about = About::of(identified.facts(), &policy.route);
-        let before = approved.as_ref().map(|approved| approved.since);
-        let since = match self.begins(&about, before) {
+        let since = match self.begins(&about, approved.as_ref().map(|approved| approved.since)) {
             Ok(since) => since,
             Err(why) => {
                 let denied = identified.refuse(Reason::KillSwitch, &why, None);

@@ -1,5 +1,6 @@
 //! Approvals for people: lists of them, and one with its call.
 
+use casemate_answers::SignedAnswer;
 use casemate_model::{ApprovalState, DecisionId, Digest, Text};
 use casemate_policy::{Check, Claims, Verified};
 use casemate_ports::{Owner, SessionKeeper};
@@ -41,8 +42,9 @@ pub struct VoteView {
     pub reason: String,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
-    /// The signed note.
-    pub note: String,
+    /// The answer as it came.
+    #[serde(flatten)]
+    pub signed: SignedAnswer,
 }
 
 /// An approval with the call: what an approver is shown is made from this, and its hash is what is signed.
@@ -83,9 +85,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         claims: &Verified<Claims>,
         state: Option<ApprovalState>,
     ) -> Result<Vec<ApprovalView>, AnswerError> {
-        let tenant = &claims.get().tenant;
+        let (tenant, bounds) = (&claims.get().tenant, &claims.get().bounds);
         let mut all = Vec::new();
         for agent in self.stores.agents().await? {
+            if !bounds.has_agent(&agent) {
+                continue;
+            }
             let Some(store) = self.stores.find(&agent).await? else {
                 continue;
             };
@@ -94,7 +99,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 agent,
             };
             for record in store.approvals(tenant, state, MAX_LISTED).await? {
-                if !self.is_asked(&record) {
+                if !self.is_asked(&record) || !bounds.has_tool(&record.tool) {
+                    continue;
+                }
+                // Its thread is sealed with it.
+                if bounds.threads.is_some()
+                    && self.ballot_for(claims, record.decision).await.is_err()
+                {
                     continue;
                 }
                 let votes = self.votes(&record, &owner)?;
@@ -153,7 +164,7 @@ fn view(record: &ApprovalRecord, owner: &Owner, votes: Vec<CastVote>) -> Approva
         vote: vote.vote,
         reason: vote.reason,
         at_ms: vote.at_ms,
-        note: vote.note,
+        signed: vote.signed,
     };
     ApprovalView {
         decision: record.decision,

@@ -9,6 +9,7 @@ use casemate_ports::{KeeperError, SessionKeeper};
 use super::{
     Live, SessionError, SessionStores, Sessions,
     access::{Intent, conclude},
+    bounds,
     live::own_context,
     lodge::Stay,
 };
@@ -46,6 +47,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     ) -> Result<Done<()>, SessionError> {
         let owner = caller.owner();
         let live = self.table.with_context(&owner, context);
+        let live = live.filter(|live| bounds::reaches(caller.claims.get(), live));
         let live = live.ok_or(SessionError::NoContext(context))?;
         let intent = Intent::within(caller, Access::CloseContext, live.id).context(context);
         let open = self.permit_in(intent, &live).await?;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use casemate_authority::Epoch;
 use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Trigger};
-use casemate_policy::{Approval, RoutePolicy};
+use casemate_policy::{Approval, Claims, RoutePolicy, Verified};
 use casemate_ports::{CallIo, Owner, SessionKeeper};
 use casemate_store::{
     ApprovalRecord, ApprovalStore as _, Idempotency as _, MAX_SEALED_BYTES, StoreError,
 };
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     ballots::{Ballot, REQUEST, question},
 };
 use crate::{
-    Denied, Facts, Held, Progress, Proposed, Refused,
+    Denied, Facts, Held, Operation, Progress, Proposed, Refused, Wait,
     approval::{Kept, ToKeep},
     claim::{Standing, claim},
     error::chain,
@@ -92,7 +93,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
 
     async fn keep(
         &self,
-        held: Held,
+        mut held: Held,
         keep: &ToKeep,
         policy: &RoutePolicy,
     ) -> Result<Waiting, Refused> {
@@ -111,6 +112,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if let Err(error) = store.add_approval(&record).await {
             return deny(held, Reason::RecordUnavailable, chain(&error));
         }
+        held.waits(Wait {
+            action: record.action,
+            until_ms: record.expires_at_ms,
+            trigger: keep.demand.trigger,
+        });
         // Nobody is asked before that is on disk. Whoever dies in between has kept the call: the next start records it.
         let pending = match held.record(&self.journal) {
             Ok(pending) => pending,
@@ -247,7 +253,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let policy = self.policy(Some(&kept.route))?;
         let approvers = self.approvers.all().ok()?;
-        let excluded = [kept.token.subject.clone()];
+        let excluded = kept.token.people();
         let question = question(&record, &excluded, &policy.approvals, now_ms);
         let valid = question.valid(&votes, &approvers);
         let first = valid.first().map(|vote| vote.user.clone());
@@ -256,7 +262,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             (first, until_ms, question.count(&votes, &approvers))
         else {
             // Somebody who consented may not approve any more: others have to.
-            self.reopen(&record, policy.approvals.wait_ms).await;
+            self.reopen(&record, policy.approvals.wait_ms, &claims)
+                .await;
             return None;
         };
         let approved = Approved {
@@ -273,11 +280,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             mode: Some(kept.mode),
             has_stdin: false,
         };
-        let (at_ms, route) = (kept.at_ms, kept.route.clone());
+        let (at_ms, wait, route) = (kept.at_ms, kept.wait(&record), kept.route.clone());
         let (ask, inputs) = kept.into_ask().ok()?;
         let (clock, entropy) = (self.clock.as_ref(), self.entropy.as_ref());
         let call = NewCall {
-            proposed: Proposed::again(decision, at_ms, ask, inputs, clock, entropy).ok()?,
+            proposed: Proposed::again((decision, at_ms), wait, ask, inputs, clock, entropy).ok()?,
             claims,
             route: Some(route),
             demand,
@@ -336,7 +343,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// Whoever consented may not any more: the call waits again.
-    async fn reopen(&self, record: &ApprovalRecord, wait_ms: u64) {
+    async fn reopen(&self, record: &ApprovalRecord, wait_ms: u64, claims: &Verified<Claims>) {
+        let operation = Operation {
+            what: "approval.reopen",
+            reason: Reason::ApprovalInvalid,
+            detail: "somebody who consented may not approve any more: the call waits again"
+                .to_owned(),
+            alert: false,
+            subject: json!({ "decision": record.decision, "action": record.action }),
+        };
+        if self.journal.refuse_operation(operation, claims).is_err() {
+            // It is tried again, and until then it does not run.
+            return;
+        }
         let until_ms = record.held_at_ms.saturating_add(wait_ms);
         let changed = self.change_waiting(record.decision, |record| {
             let was = record.state == ApprovalState::Approved;

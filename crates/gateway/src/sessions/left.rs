@@ -96,7 +96,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             AnswerError::Store(error) => SessionError::Store(error),
             other => SessionError::Invalid(other.to_string()),
         })?;
-        let Some(facts) = ballot.kept.into_facts(record.decision, record.action) else {
+        let wait = ballot.kept.wait(record);
+        let Some(facts) = ballot.kept.into_facts(record.decision, wait) else {
             let why = format!("the waiting call {} cannot be read", record.decision);
             return Err(SessionError::Invalid(why));
         };

@@ -5,7 +5,7 @@ use casemate_authority::{
     Spender,
 };
 use casemate_model::{Digest, Exit, OutcomeStatus, Reason};
-use casemate_policy::{BudgetRules, RoutePolicy, UNLIMITED};
+use casemate_policy::{BudgetRules, Cost, RoutePolicy, UNLIMITED};
 use casemate_ports::SessionKeeper;
 
 use super::{SessionStores, Sessions, Told};
@@ -13,6 +13,12 @@ use crate::{Ask, Facts, error::chain};
 
 /// The thread of calls that name none: they share no budget of a thread, as they are alone in it.
 const NO_THREAD: &str = "-";
+
+/// What is set aside for a call that has begun.
+pub(super) struct SetAside {
+    reservation: Reservation,
+    cost: Cost,
+}
 
 /// What a call is, as far as loops are concerned.
 pub(super) struct Kind {
@@ -60,6 +66,7 @@ fn arguments(ask: &Ask) -> Option<Digest> {
 
 fn rules(budgets: &BudgetRules) -> Vec<BudgetRule> {
     let scopes = [
+        (Scope::Call, Period::Total, budgets.call),
         (Scope::Thread, Period::Total, budgets.thread),
         (Scope::Agent, Period::Day, budgets.agent_day),
         (Scope::Tenant, Period::Day, budgets.tenant_day),
@@ -70,6 +77,8 @@ fn rules(budgets: &BudgetRules) -> Vec<BudgetRule> {
             (Resource::TimeMs, budget.time_ms),
             (Resource::Bytes, budget.output_bytes),
             (Resource::Approvals, budget.approvals),
+            (Resource::Tokens, budget.tokens),
+            (Resource::MoneyMicros, budget.money_micros),
         ];
         limits.map(|(resource, limit)| BudgetRule {
             scope,
@@ -82,6 +91,16 @@ fn rules(budgets: &BudgetRules) -> Vec<BudgetRule> {
     all.filter(|rule| rule.limit < UNLIMITED).collect()
 }
 
+/// One call.
+fn of_call(time_ms: u64, output_bytes: u64, cost: Cost) -> Amounts {
+    Amounts::default()
+        .with(Resource::Calls, 1)
+        .with(Resource::TimeMs, time_ms)
+        .with(Resource::Bytes, output_bytes)
+        .with(Resource::Tokens, cost.tokens)
+        .with(Resource::MoneyMicros, cost.money_micros)
+}
+
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Sets aside what the call may spend at most, unless it only does again what failed.
     pub(super) fn let_in(
@@ -89,19 +108,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         facts: &Facts,
         again: Option<&Kind>,
         policy: &RoutePolicy,
-    ) -> Result<Option<Reservation>, (Reason, String)> {
+    ) -> Result<Option<SetAside>, (Reason, String)> {
         if let Some(kind) = again
             && let Err(looping) = self.loops.check(&kind.key(), kind.limit)
         {
             return Err((Reason::LoopDetected, looping.to_string()));
         }
         let limits = facts.ask.limits.at_most(&policy.sandbox.limits);
-        let amounts = Amounts::default()
-            .with(Resource::Calls, 1)
-            .with(Resource::TimeMs, limits.wall_ms)
-            .with(Resource::Bytes, limits.output_bytes);
-        self.set_aside(facts, policy, &amounts)
-            .map_err(|why| (Reason::BudgetExhausted, why))
+        let cost = policy.cost(&facts.ask.tool);
+        let amounts = of_call(limits.wall_ms, limits.output_bytes, cost);
+        let reservation = self
+            .set_aside(facts, policy, &amounts)
+            .map_err(|why| (Reason::BudgetExhausted, why))?;
+        Ok(reservation.map(|reservation| SetAside { reservation, cost }))
     }
 
     /// Spends one approval of those that may be asked for.
@@ -157,18 +176,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// Counts what a call really spent. What cannot be counted stays set aside.
-    pub(super) fn settle_budget(&self, reservation: Option<Reservation>, told: &Told) {
-        let Some(reservation) = reservation else {
+    pub(super) fn settle_budget(&self, aside: Option<SetAside>, told: &Told) {
+        let Some(SetAside { reservation, cost }) = aside else {
             return;
         };
         let settled = match told {
             Told::Released(released) if released.replayed().is_none() => {
                 let outcome = released.outcome();
                 let bytes = outcome.stdout_bytes.saturating_add(outcome.stderr_bytes);
-                let spent = Amounts::default()
-                    .with(Resource::Calls, 1)
-                    .with(Resource::TimeMs, outcome.usage.wall_ms)
-                    .with(Resource::Bytes, bytes);
+                let spent = of_call(outcome.usage.wall_ms, bytes, cost);
                 self.budgets.settle(reservation, &spent)
             }
             // Nobody knows what it spent.

@@ -7,6 +7,7 @@ use std::{
 
 use casemate_authority::{Epoch, Subject};
 use casemate_model::DecisionId;
+use casemate_policy::Claims;
 use casemate_ports::{CHANNEL_CAPACITY, Control, SessionKeeper};
 use tokio::sync::{Notify, mpsc};
 
@@ -17,7 +18,7 @@ use crate::Facts;
 #[derive(Clone, Debug)]
 pub(super) struct About {
     tenant: String,
-    user: String,
+    people: People,
     agent: String,
     route: String,
     tool: String,
@@ -29,7 +30,7 @@ impl About {
         let claims = facts.claims.as_ref();
         Self {
             tenant: facts.tenant().to_owned(),
-            user: claims.map_or_else(String::new, |claims| claims.subject.clone()),
+            people: claims.map_or_else(People::default, People::of),
             agent: facts.ask.agent.clone(),
             route: route.to_owned(),
             tool: facts.ask.tool.clone(),
@@ -37,16 +38,54 @@ impl About {
         }
     }
 
-    fn subject(&self) -> Subject<'_> {
-        Subject {
-            tenant: Some(&self.tenant),
-            user: Some(&self.user),
+    /// The call, and everybody on whose behalf it is made: whatever stops one of them stops it.
+    fn subjects(&self) -> impl Iterator<Item = Subject<'_>> {
+        let call = Subject {
             agent: Some(&self.agent),
             route: Some(&self.route),
             tool: Some(&self.tool),
             destination: self.destination.as_deref(),
-            ..Subject::default()
+            ..self.people.caller(&self.tenant)
+        };
+        std::iter::once(call).chain(self.people.behalf(&self.tenant))
+    }
+}
+
+/// The caller and everybody on whose behalf it acts, each with the name of its credential.
+#[derive(Clone, Debug, Default)]
+pub(super) struct People {
+    caller: (String, String),
+    behalf: Vec<(String, String)>,
+}
+
+impl People {
+    pub(super) fn of(claims: &Claims) -> Self {
+        let delegators = claims.behalf.iter();
+        Self {
+            caller: (claims.subject.clone(), claims.credential.clone()),
+            behalf: delegators
+                .map(|delegator| (delegator.subject.clone(), delegator.credential.clone()))
+                .collect(),
         }
+    }
+
+    pub(super) fn caller<'a>(&'a self, tenant: &'a str) -> Subject<'a> {
+        person(&self.caller, tenant)
+    }
+
+    pub(super) fn behalf<'a>(&'a self, tenant: &'a str) -> impl Iterator<Item = Subject<'a>> {
+        self.behalf.iter().map(move |one| person(one, tenant))
+    }
+}
+
+fn person<'a>((user, credential): &'a (String, String), tenant: &'a str) -> Subject<'a> {
+    Subject {
+        tenant: Some(tenant),
+        user: Some(user),
+        credential: Some(credential)
+            .filter(|name| !name.is_empty())
+            .map(String::as_str),
+        ..Subject::default()
     }
 }
 
@@ -119,9 +158,14 @@ impl Stop {
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// The epoch in which a call may begin; otherwise why it may not.
     fn switched_on(&self, about: &About) -> Result<Epoch, String> {
-        self.board
-            .check(&about.subject())
-            .map_err(|stopped| stopped.to_string())
+        let mut epoch = None;
+        for subject in about.subjects() {
+            let checked = self.board.check(&subject);
+            // Of the first look: what is thrown between two looks is newer.
+            let now = checked.map_err(|stopped| stopped.to_string())?;
+            epoch.get_or_insert(now);
+        }
+        Ok(epoch.unwrap_or_default())
     }
 
     /// The epoch in which a call begins, or began before it had to wait; otherwise why it may not.
@@ -134,10 +178,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
 
     /// Whether a call that began may go on; otherwise why not.
     pub(super) fn still_on(&self, about: &About, since: Epoch) -> Result<(), String> {
-        match self.board.check_held(&about.subject(), since) {
-            Ok(_) => Ok(()),
-            Err(stopped) => Err(stopped.to_string()),
+        for subject in about.subjects() {
+            if let Err(stopped) = self.board.check_held(&subject, since) {
+                return Err(stopped.to_string());
+            }
         }
+        Ok(())
     }
 
     /// Puts a call in the list of those that are stopped when a switch is thrown.

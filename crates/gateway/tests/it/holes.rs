@@ -1,10 +1,17 @@
-//! The holes that research/governance.md §9 found in how others do it: each is tried here, by its number there.
+//! The eighteen holes that research/governance.md §9 found in how others do it: each is tried, by its number there, in a test called
+//! `hole_N_…` that would fail on what is described there. `xtask` sees to it that none disappears.
 //!
-//! Holes 9 and 12 to 16 are about credentials, memory, prompts and stores that this version does not have, or are tried elsewhere:
-//! 10 and 11 in the escape suite (no network), 12 in `policy` (secrets are refused), 13 in `spent` and `authority` (switches), 16 in
-//! `ledger` (a log that proves itself). 17 cannot be: nothing here matches patterns against the text of a shell command.
+//! 1 to 8 and 18 are here, 9 in `deputy`, 13 in `taken_back`, 15 in `triggers`, 17 in `text`. 10, 11, 12, 14 and 16 are about what a
+//! sandbox, a disk and a log really do: they are in the tests of `casemate`, with real processes.
 
-use casemate_gateway::{AnswerError, Ask, Demand, Member, NewCall, Statement, Told, Vote};
+mod deputy;
+mod taken_back;
+mod text;
+mod triggers;
+
+use casemate_gateway::{
+    AnswerError, Ask, Demand, Member, NewCall, SignedAnswer, Statement, Told, Vote,
+};
 use casemate_model::{Digest, Reason, RunMode, SideEffect, Trigger};
 use casemate_policy::{
     Approval, BundleParts, Engine, Inputs, Manifest, PolicyFile, Profile, Syntax, Verdict, Wish,
@@ -24,11 +31,48 @@ fn ran(house: &House) -> bool {
 }
 
 /// The built-in profile with this line in the place of its `approval_required`.
-fn with_tools(line: &str) -> House {
+pub(crate) fn with_tools(line: &str) -> House {
     let mut house = House::new("thread");
     let builtin = Profile::builtin_serve().unwrap();
     let source = std::str::from_utf8(builtin.source()).unwrap();
     let source = source.replace("approval_required = []", line);
+    house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
+    house
+}
+
+/// The built-in profile for these tenants too.
+fn with_tenants(tenants: &[&str]) -> House {
+    let mut house = House::new("thread");
+    let source = std::str::from_utf8(house.profile.source()).unwrap();
+    let scopes = "required_scopes = [\"code:execute\"]";
+    let all = format!("{scopes}\nallowed_tenants = {tenants:?}");
+    let source = source.replace(scopes, &all);
+    house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
+    house
+}
+
+/// Tools that do something outside of the sandbox.
+const EFFECTS: &[(&str, SideEffect)] = &[
+    ("pay", SideEffect::Write),
+    ("mail", SideEffect::ExternalSend),
+];
+
+fn effects() -> Vec<Manifest> {
+    let tool = |(name, effect): &(&str, SideEffect)| {
+        let text = format!(
+            "name = \"{name}\"\nversion = \"1\"\ndescription = \"A tool.\"\nside_effect = \"{effect}\"\ntier = \"tool_limited\"\n\
+             scopes = [\"code:execute\"]\napproval = \"profile\"\ntimeout_ms = 1_000\nidempotency = \"required\"\n[input]\ntype = \"object\"\n"
+        );
+        Manifest::parse(text.as_bytes(), Syntax::Toml).unwrap_or_else(|faults| panic!("{faults:?}"))
+    };
+    EFFECTS.iter().map(tool).collect()
+}
+
+/// The built-in profile, with those tools.
+fn with_effects() -> House {
+    let mut house = House::new("thread");
+    let source = std::str::from_utf8(house.profile.source()).unwrap();
+    let source = source.replace("\"shell\"]", "\"shell\", \"pay\", \"mail\"]");
     house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
     house
 }
@@ -178,9 +222,11 @@ async fn hole_7_words_are_no_approval() {
         text.as_str(),
         &format!("the model\n{text}"),
     ] {
-        let answered = Box::pin(rooms.answer(&waits::claims(&house), decision, note)).await;
+        let answered =
+            Box::pin(rooms.answer(&waits::claims(&house), decision, &SignedAnswer::note(note)))
+                .await;
         assert!(
-            matches!(answered, Err(AnswerError::Note(_))),
+            matches!(answered, Err(AnswerError::Signature(_))),
             "{answered:?}"
         );
     }
@@ -190,10 +236,7 @@ async fn hole_7_words_are_no_approval() {
 /// Others: review is for some operations, and mail, chat and payments elsewhere pass. Here: it is for every effect.
 #[tokio::test]
 async fn hole_8_review_is_for_every_effect() {
-    let mut house = House::new("thread");
-    let source = std::str::from_utf8(house.profile.source()).unwrap();
-    let source = source.replace("\"shell\"]", "\"shell\", \"pay\", \"mail\"]");
-    house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
+    let house = with_effects();
     let rooms = house.rooms();
     let call = NewCall {
         demand: Demand {
@@ -205,23 +248,11 @@ async fn hole_8_review_is_for_every_effect() {
     let (Told::Released(released), _) = house.send(&rooms, call).await else {
         panic!("a draft runs");
     };
-    let tool = |name: &str, effect: SideEffect| {
-        let text = format!(
-            "name = \"{name}\"\nversion = \"1\"\ndescription = \"A tool.\"\nside_effect = \"{effect}\"\ntier = \"tool_limited\"\n\
-             scopes = [\"code:execute\"]\napproval = \"profile\"\ntimeout_ms = 1_000\nidempotency = \"required\"\n[input]\ntype = \"object\"\n"
-        );
-        Manifest::parse(text.as_bytes(), Syntax::Toml).unwrap_or_else(|faults| panic!("{faults:?}"))
-    };
-    let tools = [
-        ("pay", SideEffect::Write),
-        ("mail", SideEffect::ExternalSend),
-    ];
-    let manifests = tools.map(|(name, effect)| tool(name, effect)).into();
-    let engine = engine(&house, manifests, "");
-    for (name, effect) in tools {
+    let engine = engine(&house, effects(), "");
+    for (name, effect) in EFFECTS {
         let mut inputs = released.facts().inputs.clone().unwrap();
-        inputs.wish = Wish::Tool(name.into());
-        inputs.side_effect = effect;
+        inputs.wish = Wish::Tool((*name).into());
+        inputs.side_effect = *effect;
         assert_eq!(inputs.mode, RunMode::Review);
         let decision = engine.judge(&inputs);
         assert_eq!(decision.verdict, Verdict::Hold, "{name}: {decision:?}");

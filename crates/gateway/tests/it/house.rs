@@ -9,9 +9,11 @@ use std::{
 };
 
 use casemate_authority::{Budgets, Switchboard};
+use casemate_bundle::PolicyStore;
 use casemate_gateway::{
-    Approver, Approvers, Ask, Bounds, Caller, Capacity, Code, Demand, Images, Key, NewCall, Parts,
-    Policies, Proposed, Renewal, SessionStores, Sessions, Stores, Told,
+    Approver, Approvers, Ask, Bounds, Caller, Capacity, Clock, Code, Demand, Entropy, Images, Key,
+    NewCall, Parts, Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer, Stores,
+    Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{
@@ -75,12 +77,31 @@ impl Images for OneImage {
     }
 }
 
-/// Whose notes are a name, a newline and a text: signatures are checked elsewhere.
+/// Whose notes are a name, a newline and a text. With a store, those in it, and real signatures.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FakeApprovers(pub(crate) Arc<Mutex<Vec<Approver>>>);
+pub(crate) struct FakeApprovers(
+    pub(crate) Arc<Mutex<Vec<Approver>>>,
+    pub(crate) Option<PolicyStore>,
+);
+
+fn enlisted(approver: &casemate_bundle::Approver) -> Approver {
+    Approver {
+        user: approver.user.clone(),
+        roles: approver.roles.clone(),
+        key: approver.key.to_string(),
+    }
+}
 
 impl Approvers for FakeApprovers {
-    fn open(&self, note: &str) -> Result<(String, Approver), String> {
+    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String> {
+        if let Some(store) = &self.1 {
+            let opened = store.open_answer(answer, now_ms);
+            let (text, approver) = opened.map_err(|error| error.to_string())?;
+            return Ok((text, enlisted(&approver)));
+        }
+        let SignedAnswer::Note { note } = answer else {
+            return Err("it is no note".to_owned());
+        };
         let (user, text) = note.split_once('\n').ok_or("it is no note")?;
         let all = self.0.lock().unwrap();
         let found = all.iter().find(|approver| approver.user == user);
@@ -89,6 +110,10 @@ impl Approvers for FakeApprovers {
     }
 
     fn all(&self) -> Result<Vec<Approver>, String> {
+        if let Some(store) = &self.1 {
+            let list = store.approvers().map_err(|error| error.to_string())?;
+            return Ok(list.all().iter().map(enlisted).collect());
+        }
         Ok(self.0.lock().unwrap().clone())
     }
 }
@@ -108,12 +133,8 @@ impl Renewal for Renews {
     fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
         let barred = self.barred.lock().unwrap().contains(&token.subject);
         let claims = Claims {
-            issuer: token.issuer.clone(),
-            subject: token.subject.clone(),
-            tenant: token.tenant.clone(),
-            audience: token.audience.clone(),
-            scopes: token.scopes.clone(),
             expires_at_ms: *self.clock.0.lock().unwrap() + 60_000,
+            ..Claims::from(token)
         };
         (!barred).then(|| Verified::vouch(claims, by))
     }
@@ -133,13 +154,45 @@ pub(crate) struct House {
     pub(crate) approvers: FakeApprovers,
     pub(crate) barred: Arc<Mutex<Vec<String>>>,
     gateways: AtomicUsize,
-    /// Done whenever the policies are asked for.
+    /// Done at each step of a call.
     pub(crate) when_asked: WhenAsked,
 }
 
 pub(crate) type WhenAsked = Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>;
 
-/// Policies that never change, and that something is done when they are asked for.
+/// Does what a test wants done at each step of a call that can be seen from outside: whenever the policies, the time or chance are asked for,
+/// and whenever the keeper is.
+pub(crate) fn step(when_asked: &WhenAsked) {
+    if let Some(asked) = when_asked.lock().unwrap().as_mut() {
+        asked();
+    }
+}
+
+/// A clock, or chance, that is noticed.
+#[derive(Clone)]
+struct Noticed<T>(T, WhenAsked);
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Noticed<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: Clock> Clock for Noticed<T> {
+    fn now_ms(&self) -> u64 {
+        step(&self.1);
+        self.0.now_ms()
+    }
+}
+
+impl<T: Entropy> Entropy for Noticed<T> {
+    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+        step(&self.1);
+        self.0.fill(bytes)
+    }
+}
+
+/// Policies that never change, and that are noticed.
 struct Asked {
     governing: Arc<Governing>,
     asked: WhenAsked,
@@ -153,9 +206,7 @@ impl std::fmt::Debug for Asked {
 
 impl Policies for Asked {
     fn current(&self) -> Result<Arc<Governing>, String> {
-        if let Some(asked) = self.asked.lock().unwrap().as_mut() {
-            asked();
-        }
+        step(&self.asked);
         Ok(Arc::clone(&self.governing))
     }
 }
@@ -168,16 +219,17 @@ impl House {
     /// With more lines at the end of the profile.
     pub(crate) fn with(mode: &str, more: &str) -> Self {
         let world = World::new();
+        let when_asked = WhenAsked::default();
         Self {
             switches: Switchboard::open(&world.dir.path().join("switches")).unwrap(),
             world,
-            keeper: FakeSessions::new(),
+            keeper: FakeSessions::noticed(&when_asked),
             profile: profile(mode, more),
             others: Vec::new(),
             approvers: FakeApprovers::default(),
             barred: Arc::default(),
             gateways: AtomicUsize::new(0),
-            when_asked: WhenAsked::default(),
+            when_asked,
             capacity: Capacity {
                 bounds: Bounds {
                     calls: 64,
@@ -197,15 +249,17 @@ impl House {
         // One process has them at a time, and tests have several gateways in one.
         let number = self.gateways.fetch_add(1, Ordering::Relaxed);
         let budgets = self.world.dir.path().join(format!("budgets{number}"));
+        let asked = || Arc::clone(&self.when_asked);
+        let clock = Noticed(self.world.clock.clone(), asked());
         Arc::new(Sessions::new(Parts {
             keeper: self.keeper.clone(),
             stores,
-            journal: self.world.journal(),
-            clock: Box::new(self.world.clock.clone()),
-            entropy: Box::new(self.world.entropy.clone()),
+            journal: self.world.journal_by(Box::new(clock.clone())),
+            clock: Box::new(clock),
+            entropy: Box::new(Noticed(self.world.entropy.clone(), asked())),
             policies: Box::new(Asked {
                 governing: Arc::new(self.governing()),
-                asked: Arc::clone(&self.when_asked),
+                asked: asked(),
             }),
             images: Box::new(OneImage),
             board: Arc::clone(self.switches.board()),

@@ -8,10 +8,14 @@
 )]
 
 mod approval;
+#[path = "../../../answers/tests/it/authenticator.rs"]
+mod authenticator;
+mod between;
 mod crash;
 mod deeds;
 mod fair;
 mod fake;
+mod forms;
 mod holes;
 mod house;
 mod idempotency;

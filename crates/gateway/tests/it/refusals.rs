@@ -355,10 +355,30 @@ async fn without_a_key_for_the_record_nothing_runs() {
     assert_eq!(world.kinds(), []);
 }
 
+/// A call of this source.
+fn of_source(source: Vec<u8>) -> Ask {
+    Ask {
+        code: Some(Code {
+            input: Some("a.py".into()),
+            source,
+        }),
+        ..ask()
+    }
+}
+
 /// I2: a secret that the policy found in a call is in no part of its record.
 #[tokio::test]
 async fn the_record_of_a_refused_secret_does_not_have_it() {
     let secret = format!("ghp_{}", "a1B2".repeat(9));
+    let world = World::new();
+    let source = format!("KEY = '{secret}'").into_bytes();
+    let end = world.call(of_source(source)).await;
+    assert_refused(&world, end, Reason::SecretInEnvironment);
+    let record = &world.records()[0];
+    let content = world.content(record).to_string();
+    for text in [content, record.entry.summary.to_string()] {
+        assert!(!text.contains(&secret), "{text}");
+    }
     let world = World::new();
     let command = Command {
         argv: vec!["curl".into(), secret.clone().into()],

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fmt, io,
     sync::{Arc, Mutex},
 };
 
@@ -17,7 +17,10 @@ use casemate_ports::{
 use casemate_store::{SessionRecord, SessionStore as _, SqliteStore};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::fake::{Script, ended};
+use crate::{
+    fake::{Script, ended},
+    house::{self, WhenAsked},
+};
 
 /// What was asked of the keeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,16 +60,25 @@ struct State {
 /// The keeper. Clones are the same one.
 ///
 /// Programs: `true`; `false`; `write N` writes N bytes; `wait` runs until [`FakeSessions::release`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct FakeSessions {
     state: Arc<Mutex<State>>,
     isolation: Isolation,
     held: Arc<Semaphore>,
+    when_asked: WhenAsked,
+}
+
+impl fmt::Debug for FakeSessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FakeSessions")
+    }
 }
 
 impl FakeSessions {
-    pub(crate) fn new() -> Self {
+    /// Whatever is asked of it is noticed.
+    pub(crate) fn noticed(when_asked: &WhenAsked) -> Self {
         Self {
+            when_asked: Arc::clone(when_asked),
             state: Arc::default(),
             isolation: Script::default().isolation,
             held: Arc::new(Semaphore::new(0)),
@@ -147,6 +159,7 @@ impl FakeSessions {
     }
 
     fn note(&self, step: Step) {
+        house::step(&self.when_asked);
         self.state.lock().unwrap().steps.push(step);
     }
 
@@ -203,6 +216,7 @@ impl SessionKeeper for FakeSessions {
         if let Some(store) = takes_names {
             store.add_session(&of_another(spec.id)).await.unwrap();
         }
+        house::step(&self.when_asked);
         let mut state = self.state.lock().unwrap();
         if let Some(refuses) = state.refuses {
             return Err(refuses());
@@ -393,6 +407,7 @@ impl Drop for Running<'_> {
 
 impl Sandbox for FakePlace {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
+        house::step(&self.keeper.when_asked);
         self.keeper
             .with(self.spec.session, &self.spec.owner, |_| ())?;
         let inputs = self.spec.inputs.iter_mut().map(|input| {

@@ -159,25 +159,56 @@ async fn a_switch_stops_what_waits_in_line() {
     assert_eq!(runs(&house), 1, "only the first");
 }
 
-/// R258: a switch that is thrown while a call is between any two steps stops it: nothing runs, and the refusal is on record.
+/// R159: a hundred calls at once for what thirty-seven may spend: thirty-seven run, and each of the others is refused on record.
 #[tokio::test]
-async fn a_switch_stops_a_call_between_any_two_steps() {
-    // The policies are asked for at the beginning of a call and again before its decision.
-    for step in 1..=2 {
-        let house = House::new("thread");
-        let rooms = house.rooms();
-        let switches = Switchboard::open(&house.world.dir.path().join("switches")).unwrap();
-        let mut left = step;
-        *house.when_asked.lock().unwrap() = Some(Box::new(move || {
-            left -= 1;
-            if left == 0 {
-                throw(&switches, Position::Off);
-            }
-        }));
-        let told = house.call(&rooms, in_thread("t", &["true"])).await;
-        let (reason, detail) = refused(&told);
-        assert_eq!(reason, Reason::KillSwitch, "step {step}: {detail}");
-        assert_eq!(runs(&house), 0, "step {step}");
-        assert_eq!(house.world.kinds().last(), Some(&Kind::Denied));
+async fn a_hundred_calls_that_race_for_37_get_37() {
+    let house = House::with("thread", "\n[budgets.agent_day]\ncalls = 37\n");
+    let rooms = house.rooms();
+    let threads: Vec<_> = (0..100).map(|number| format!("t{number}")).collect();
+    let calls = threads
+        .iter()
+        .map(|thread| house.call(&rooms, in_thread(thread, &["true"])));
+    let told = futures_util::future::join_all(calls).await;
+    let (ran, others): (Vec<_>, Vec<_>) = told
+        .iter()
+        .partition(|told| matches!(told, Told::Released(_)));
+    assert_eq!((ran.len(), runs(&house)), (37, 37));
+    for told in others {
+        assert_eq!(refused(told).0, Reason::BudgetExhausted);
     }
+    let count = |kind| house.world.kinds().iter().filter(|of| **of == kind).count();
+    assert_eq!(count(Kind::Denied), 63);
+}
+
+/// R159: tokens and money are set aside before a call and counted after it; a call that might cost more than one may does not begin.
+#[tokio::test]
+async fn tokens_and_money_are_spent() {
+    let costs = |tokens: u64| {
+        House::with(
+            "thread",
+            &format!(
+                "\n[budgets.cost]\ntokens = {tokens}\nmoney_micros = 20\n\
+                 [budgets.call]\ntokens = 100\n[budgets.thread]\nmoney_micros = 50\n"
+            ),
+        )
+    };
+    let dear = costs(101);
+    let told = dear.call(&dear.rooms(), in_thread("t", &["true"])).await;
+    let (reason, detail) = refused(&told);
+    assert_eq!(reason, Reason::BudgetExhausted, "{detail}");
+    assert!(detail.contains("100 tokens for each call"), "{detail}");
+    assert_eq!(runs(&dear), 0);
+    let house = costs(100);
+    let rooms = house.rooms();
+    for _ in 0..2 {
+        ran(&house.call(&rooms, in_thread("t", &["true"])).await);
+    }
+    let (reason, detail) = refused(&house.call(&rooms, in_thread("t", &["true"])).await);
+    assert_eq!(reason, Reason::BudgetExhausted, "{detail}");
+    assert!(
+        detail.contains("50 money_micros for each thread"),
+        "{detail}"
+    );
+    assert_eq!(runs(&house), 2);
+    assert_eq!(house.world.kinds().last(), Some(&Kind::Denied));
 }

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use casemate_gateway::Stores as _;
 use casemate_gateway::{
-    AnswerError, Answered, Approver, Ask, Key, Member, Statement, Told, Vote, VoteError,
+    AnswerError, Answered, Approver, Ask, Key, Member, SignedAnswer, Statement, Told, Vote,
+    VoteError,
 };
 use casemate_ledger::Kind;
 use casemate_model::{ApprovalState, DecisionId, Digest, Reason};
@@ -21,7 +22,7 @@ use crate::{
 const TRUE: &[&str] = &["true"];
 
 /// A house in which `shell` needs approval, and in which these people may approve.
-fn house(rules: &str, people: &[(&str, &[&str])]) -> House {
+pub(crate) fn house(rules: &str, people: &[(&str, &[&str])]) -> House {
     let builtin = Profile::builtin_serve().unwrap();
     let source = std::str::from_utf8(builtin.source()).unwrap();
     let source = source.replace("approval_required = []", "approval_required = [\"shell\"]");
@@ -48,7 +49,7 @@ pub(crate) fn enlist(house: &House, user: &str, roles: &[&str]) {
     });
 }
 
-fn now(house: &House) -> u64 {
+pub(crate) fn now(house: &House) -> u64 {
     *house.world.clock.0.lock().unwrap()
 }
 
@@ -60,7 +61,12 @@ pub(crate) async fn held(house: &House, rooms: &Rooms, ask: Ask) -> (DecisionId,
     }
 }
 
-fn statement(house: &House, decision: DecisionId, action: Digest, vote: Vote) -> Statement {
+pub(crate) fn statement(
+    house: &House,
+    decision: DecisionId,
+    action: Digest,
+    vote: Vote,
+) -> Statement {
     let reason = match vote {
         Vote::Approve => "",
         Vote::Deny | Vote::RequestChanges => "not today",
@@ -87,7 +93,7 @@ async fn answer(
     statement: &Statement,
 ) -> Result<Answered, AnswerError> {
     let note = format!("{user}\n{}", statement.text().unwrap());
-    Box::pin(rooms.answer(&claims(house), decision, &note)).await
+    Box::pin(rooms.answer(&claims(house), decision, &SignedAnswer::note(note))).await
 }
 
 pub(crate) async fn approve(
@@ -115,7 +121,7 @@ pub(crate) async fn resume(rooms: &Rooms, decision: DecisionId) -> Told {
     told.await.unwrap()
 }
 
-fn runs(house: &House) -> usize {
+pub(crate) fn runs(house: &House) -> usize {
     let steps = house.keeper.steps();
     steps
         .iter()
@@ -123,12 +129,12 @@ fn runs(house: &House) -> usize {
         .count()
 }
 
-async fn state(house: &House, rooms: &Rooms, decision: DecisionId) -> ApprovalState {
+pub(crate) async fn state(house: &House, rooms: &Rooms, decision: DecisionId) -> ApprovalState {
     let found = rooms.approval(&claims(house), decision).await.unwrap();
     found.view.state
 }
 
-fn kinds_of(house: &House, decision: DecisionId) -> Vec<Kind> {
+pub(crate) fn kinds_of(house: &House, decision: DecisionId) -> Vec<Kind> {
     let records = house.world.records().into_iter();
     let records = records.filter(|record| record.entry.decision == decision);
     records.map(|record| record.entry.kind).collect()
@@ -346,7 +352,7 @@ async fn an_approval_is_of_its_tenant() {
             .text()
             .unwrap()
     );
-    let answered = Box::pin(rooms.answer(&strangers, decision, &note)).await;
+    let answered = Box::pin(rooms.answer(&strangers, decision, &SignedAnswer::note(note))).await;
     assert!(matches!(answered, Err(AnswerError::Unknown(_))));
     assert!(matches!(
         rooms.approval(&strangers, decision).await,
@@ -375,8 +381,14 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     let call = held(&of_two, &rooms, in_thread("t", TRUE)).await;
     approve(&of_two, &rooms, "alice", call).await.unwrap();
     enlist(&of_two, "alice", &["sales"]);
+    let records = of_two.world.records().len();
     assert!(matches!(resume(&rooms, call.0).await, Told::Later(_)));
     assert_eq!(state(&of_two, &rooms, call.0).await, ApprovalState::Pending);
+    let all = of_two.world.records();
+    assert_eq!(all.len(), records + 1, "it is on record, once");
+    let last = &all.last().unwrap().entry;
+    assert_eq!(last.kind, Kind::Denied);
+    assert_eq!(last.summary["reason"], "approval_invalid");
     enlist(&of_two, "bob", &["security"]);
     assert_eq!(
         approve(&of_two, &rooms, "bob", call).await.unwrap(),
@@ -413,11 +425,19 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     assert_eq!(reason, Reason::ExpiredToken);
     assert_eq!(runs(&barred), 0);
 
-    // The policy is another one.
+    // The policy is another one, since before the consent or after it.
+    for consent_before in [true, false] {
+        another_policy(consent_before).await;
+    }
+}
+
+async fn another_policy(consent_before: bool) {
     let mut changed = house("", &[("alice", &[])]);
     let rooms = changed.rooms();
     let call = held(&changed, &rooms, in_thread("t", TRUE)).await;
-    approve(&changed, &rooms, "alice", call).await.unwrap();
+    if consent_before {
+        approve(&changed, &rooms, "alice", call).await.unwrap();
+    }
     drop(rooms);
     changed.profile = {
         let source = std::str::from_utf8(changed.profile.source()).unwrap();
@@ -427,6 +447,9 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     let rooms = changed.rooms();
     rooms.reconcile().await.unwrap();
     rooms.take_up_waiting().await.unwrap();
+    if !consent_before {
+        approve(&changed, &rooms, "alice", call).await.unwrap();
+    }
     let told = resume(&rooms, call.0).await;
     let (reason, detail) = refused(&told);
     // The session of the old profile is over with it; without one, the approval itself does not count any more.

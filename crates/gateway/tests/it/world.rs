@@ -8,8 +8,8 @@ use std::{
 };
 
 use casemate_gateway::{
-    Allowed, Ask, Checked, Code, Denied, Identified, Journal, Key, Manifest, Proposed, Recording,
-    Refused, Released, Ruling, Runs, Stores,
+    Allowed, Ask, Checked, Clock, Code, Denied, Identified, Journal, Key, Manifest, Proposed,
+    Recording, Refused, Released, Ruling, Runs, Stores,
 };
 use casemate_ledger::{Kind, Ledger, LogKey, Record};
 use casemate_model::{Limits, RunMode, SideEffect};
@@ -117,11 +117,15 @@ impl World {
     }
 
     pub(crate) fn journal(&self) -> Journal {
+        self.journal_by(Box::new(self.clock.clone()))
+    }
+
+    /// One that keeps the time of this clock.
+    pub(crate) fn journal_by(&self, clock: Box<dyn Clock>) -> Journal {
         let state = self.state();
         let keys = Keys::open(&state).unwrap();
         let key = LogKey::from_seed(&keys.signing_seed().unwrap(), "casemate-test").unwrap();
         let ledger = Ledger::open(&state.ledger(), key).unwrap();
-        let clock = Box::new(self.clock.clone());
         Journal::new(ledger, keys, clock, Box::new(self.entropy.clone()))
     }
 
@@ -162,6 +166,9 @@ impl World {
             audience: "casemate-run".into(),
             scopes: ["code:execute".to_owned()].into(),
             expires_at_ms: *self.clock.0.lock().unwrap() + 60_000,
+            credential: "uid:1000".into(),
+            behalf: Vec::new(),
+            bounds: Default::default(),
         }
     }
 

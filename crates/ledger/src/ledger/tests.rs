@@ -546,3 +546,50 @@ fn a_decision_is_closed_once_however_many_look_after_it() {
     );
     assert_eq!(check(dir.path()).records, 4);
 }
+
+/// Reading goes on between any two records, also of one batch, and sees what was added meanwhile.
+#[test]
+fn reading_goes_on_from_any_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = ledger_on_disk(dir.path());
+    thread::scope(|scope| {
+        for number in 0..40 {
+            let ledger = &ledger;
+            scope.spawn(move || ledger.append(entry(number)).unwrap());
+        }
+    });
+    let indexes = |reader: crate::Reader| -> Vec<u64> {
+        reader.map(|record| record.unwrap().index).collect()
+    };
+    let mut places = Vec::new();
+    for taken in 0..=40 {
+        let mut reader = crate::read_from(dir.path(), crate::Place::default());
+        assert_eq!(reader.by_ref().take(taken).count(), taken);
+        places.push(reader.place());
+    }
+    assert_eq!(crate::end_of(dir.path()).unwrap(), places[40]);
+    ledger.append(entry(40)).unwrap();
+    for (taken, place) in places.iter().enumerate() {
+        let json = serde_json::to_string(place).unwrap();
+        let place = serde_json::from_str(&json).unwrap();
+        let rest = indexes(crate::read_from(dir.path(), place));
+        assert_eq!(rest, (taken as u64..41).collect::<Vec<_>>());
+    }
+}
+
+/// What a power cut could undo is not read from a place on: only what the head says is durable.
+#[test]
+fn what_is_not_known_to_be_durable_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = ledger_on_disk(dir.path());
+    ledger.append(entry(0)).unwrap();
+    let head = fs::read(dir.path().join("head")).unwrap();
+    ledger.append(entry(1)).unwrap();
+    fs::write(dir.path().join("head"), &head).unwrap();
+    let told = crate::read_from(dir.path(), crate::Place::default());
+    let told: Vec<_> = told.map(|record| record.unwrap().index).collect();
+    assert_eq!(told, [0]);
+    assert_eq!(read(dir.path()).count(), 2, "it is there all the same");
+    let from_end = crate::read_from(dir.path(), crate::end_of(dir.path()).unwrap());
+    assert_eq!(from_end.count(), 0);
+}

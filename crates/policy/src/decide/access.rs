@@ -126,7 +126,7 @@ impl Engine {
             user: claims.subject.clone(),
             agent: request.agent.to_owned(),
             token: Token::from(claims),
-            delegated: None,
+            delegated: claims.delegated(),
             mode: request.mode,
             now_ms: request.now_ms,
             idempotency_key: false,

@@ -29,7 +29,7 @@ const MAX_INPUT_NAME_BYTES: usize = 255;
 /// Why a call's form is refused.
 type Refusal = (Reason, String);
 type Answer = Result<(), Refusal>;
-type Question = fn(&Profile, &Call) -> Answer;
+type Question = fn(&Profile, &Request<'_>) -> Answer;
 
 /// The questions after the first, in the order in which their answers count.
 const QUESTIONS: &[(CheckName, Question)] = &[
@@ -48,7 +48,7 @@ pub(super) fn flaw(profile: &Profile, policy: Digest, request: &Request<'_>) -> 
     );
     let rest = QUESTIONS
         .iter()
-        .map(|(check, question)| (*check, question(profile, call)));
+        .map(|(check, question)| (*check, question(profile, request)));
     std::iter::once(first)
         .chain(rest)
         .find_map(|(check, answer)| Some(Flaw::new(check, answer.err()?)))
@@ -196,8 +196,8 @@ fn input_names(call: &Call) -> Result<(), String> {
     Ok(())
 }
 
-fn secrets(_: &Profile, call: &Call) -> Answer {
-    let Program { argv, env, .. } = &call.program;
+fn secrets(_: &Profile, request: &Request<'_>) -> Answer {
+    let Program { argv, env, .. } = &request.call.program;
     let refuse = |detail| refuse(Reason::SecretInEnvironment, detail);
     for (name, value) in env {
         if refused(name) == Some(Refused::Secret) {
@@ -215,12 +215,15 @@ fn secrets(_: &Profile, call: &Call) -> Answer {
             return refuse(format!("argument {index} holds what looks like {what}"));
         }
     }
-    Ok(())
+    match request.source.and_then(secret_in) {
+        Some(what) => refuse(format!("the source holds what looks like {what}")),
+        None => Ok(()),
+    }
 }
 
-fn environment(profile: &Profile, call: &Call) -> Answer {
+fn environment(profile: &Profile, request: &Request<'_>) -> Answer {
     let invalid = |detail| refuse(Reason::InvalidCall, detail);
-    for name in call.program.env.keys() {
+    for name in request.call.program.env.keys() {
         match refused(name) {
             Some(Refused::NotAName) => {
                 return invalid(
@@ -249,8 +252,8 @@ fn environment(profile: &Profile, call: &Call) -> Answer {
     Ok(())
 }
 
-fn limits(profile: &Profile, call: &Call) -> Answer {
-    let asked = &call.limits;
+fn limits(profile: &Profile, request: &Request<'_>) -> Answer {
+    let asked = &request.call.limits;
     // To some kernels, none is no limit at all.
     if let Some((name, _)) = asked.named().into_iter().find(|(_, value)| *value == 0) {
         return refuse(Reason::InvalidCall, format!("the limit `{name}` is zero"));
@@ -264,8 +267,8 @@ fn limits(profile: &Profile, call: &Call) -> Answer {
     }
 }
 
-fn inputs(profile: &Profile, call: &Call) -> Answer {
-    for input in &call.program.inputs {
+fn inputs(profile: &Profile, request: &Request<'_>) -> Answer {
+    for input in &request.call.program.inputs {
         of_listed_type(profile, &input.name)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use casemate_model::{MAX_LIMITS, SideEffect, Tier};
 
 use super::{
-    Manifest,
+    MAX_COST, Manifest,
     input::InputSchema,
     words::{ApprovalRule, Idempotency, Reads, Redaction, Returns},
 };
@@ -144,6 +144,24 @@ const KEYS: &[Key<Manifest>] = &[
         },
         Absent::Riskier("`untrusted`"),
         "Whether anybody but us may have written what it returns.",
+    ),
+    optional(
+        "cost",
+        "What a call costs at most, beside its time and output. It counts in budgets, whole, once the call has begun.",
+    ),
+    number(
+        "cost.tokens",
+        "tokens",
+        (0, 0, MAX_COST),
+        |manifest, number| put(&mut manifest.cost.tokens, number),
+        "Tokens of models.",
+    ),
+    number(
+        "cost.money_micros",
+        "millionths",
+        (0, 0, MAX_COST),
+        |manifest, number| put(&mut manifest.cost.money_micros, number),
+        "Money, in the one currency that a deployment counts in.",
     ),
     key(
         "input",

@@ -1,7 +1,8 @@
-//! The keys of budgets: the same for threads, agents and tenants.
+//! The keys of budgets: the same for calls, threads, agents and tenants.
 
 use crate::{
     key::{Key, number, optional, put},
+    manifest::MAX_COST,
     profile::{Profile, UNLIMITED},
 };
 
@@ -26,6 +27,20 @@ macro_rules! of {
                 "calls",
                 "Calls that people are asked about."
             ),
+            of!(
+                number,
+                $spender,
+                tokens,
+                "tokens",
+                "Tokens of models, as `budgets.cost` and the manifests of tools say."
+            ),
+            of!(
+                number,
+                $spender,
+                money_micros,
+                "millionths",
+                "Money, as they say it."
+            ),
         ]
     };
     (number, $spender:ident, $resource:ident, $unit:literal, $meaning:literal) => {
@@ -44,6 +59,11 @@ pub(super) const HEAD: &[Key<Profile>] = &[optional(
     "What calls may spend: set aside before they run, counted after it. 9007199254740992 (2^53) stands for no limit.",
 )];
 
+pub(super) const CALL: &[Key<Profile>] = &of!(
+    call,
+    "Each call for itself: one that might use more does not begin."
+);
+
 pub(super) const THREAD: &[Key<Profile>] = &of!(thread, "Those of a thread, from its beginning.");
 
 pub(super) const AGENT_DAY: &[Key<Profile>] = &of!(agent_day, "Those of an agent, in a day (UTC).");
@@ -51,11 +71,31 @@ pub(super) const AGENT_DAY: &[Key<Profile>] = &of!(agent_day, "Those of an agent
 pub(super) const TENANT_DAY: &[Key<Profile>] =
     &of!(tenant_day, "Those of a tenant, in a day (UTC).");
 
-pub(super) const FAILURES: &[Key<Profile>] = &[number(
-    "budgets.equal_failures",
-    "failures",
-    (2, 3, 100),
-    |profile, number| put(&mut profile.budgets.equal_failures, number),
-    "How often in a row the same call may fail, or be refused, for the same reason in a thread. Whatever succeeds in the thread \
+pub(super) const COST_AND_FAILURES: &[Key<Profile>] = &[
+    optional(
+        "budgets.cost",
+        "What every call costs, beside what its tool's manifest says. It counts whole once the call has run.",
+    ),
+    number(
+        "budgets.cost.tokens",
+        "tokens",
+        (0, 0, MAX_COST),
+        |profile, number| put(&mut profile.budgets.cost.tokens, number),
+        "Tokens of models.",
+    ),
+    number(
+        "budgets.cost.money_micros",
+        "millionths",
+        (0, 0, MAX_COST),
+        |profile, number| put(&mut profile.budgets.cost.money_micros, number),
+        "Money, in the one currency that a deployment counts in.",
+    ),
+    number(
+        "budgets.equal_failures",
+        "failures",
+        (2, 3, 100),
+        |profile, number| put(&mut profile.budgets.equal_failures, number),
+        "How often in a row the same call may fail, or be refused, for the same reason in a thread. Whatever succeeds in the thread \
          begins the count anew.",
-)];
+    ),
+];

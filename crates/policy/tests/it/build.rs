@@ -24,6 +24,8 @@ pub(crate) fn seed_profile() -> Profile {
 pub(crate) struct Case {
     pub(crate) profile: Profile,
     pub(crate) call: Call,
+    /// What an interpreter would run.
+    pub(crate) source: Option<Vec<u8>>,
     pub(crate) claims: Claims,
     pub(crate) isolation: Isolation,
     pub(crate) mode: RunMode,
@@ -57,6 +59,7 @@ impl Case {
                 limits: profile.sandbox.limits,
                 policy: profile.digest(),
             },
+            source: None,
             claims: Claims {
                 issuer: "casemate:local".into(),
                 subject: "uid:1000".into(),
@@ -64,6 +67,9 @@ impl Case {
                 audience: "casemate-run".into(),
                 scopes: ["code:execute".to_owned()].into(),
                 expires_at_ms: NOW_MS + 1,
+                credential: "uid:1000".into(),
+                behalf: Vec::new(),
+                bounds: Default::default(),
             },
             isolation: isolation(IsolationTier::Namespace, Strength::Enforced),
             mode: RunMode::Autonomous,
@@ -103,6 +109,7 @@ impl Case {
         engine.inputs(&Request {
             call: &self.call,
             action: self.call.action_hash().unwrap(),
+            source: self.source.as_deref(),
             claims: &claims,
             isolation: &self.isolation,
             now_ms: NOW_MS,

@@ -207,7 +207,9 @@ fn secrets_are_refused_and_not_repeated() {
         in_argv.call.program.argv.push(argument.into());
         let mut as_name = Case::run();
         set(&mut as_name, &secret.replace('-', "_"), "1");
-        for case in [&in_env, &in_argv] {
+        let mut in_source = Case::run();
+        in_source.source = Some(format!("KEY = '{secret}'\nprint(KEY)\n").into_bytes());
+        for case in [&in_env, &in_argv, &in_source] {
             let detail = assert_denied(case, Reason::SecretInEnvironment, CheckName::Secrets);
             assert!(!detail.contains(&value), "{detail}");
         }

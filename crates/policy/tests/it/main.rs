@@ -16,6 +16,7 @@ mod bare;
 mod build;
 mod corpus;
 mod decisions;
+mod difference;
 mod directory;
 mod forbids;
 mod gate;

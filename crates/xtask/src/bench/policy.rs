@@ -1,11 +1,11 @@
-//! `cargo xtask bench policy`: what a decision costs beside bare Cedar, and how many become durable.
+//! `cargo xtask bench policy`: what a decision costs beside bare Cedar, and how many become durable; then what authority costs.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::{host::Host, ledger::measured};
+use super::{authority::authority, host::Host, ledger::measured};
 use crate::{Page, Tree, process};
 
 /// What the rows say.
@@ -15,7 +15,7 @@ const WHAT: &str = "\n\
 
 const PAGE: &str = "docs/benchmarks/policy.md";
 
-/// Runs the benchmarks of the engine and of the gateway, writes what they measured and prints it.
+/// Runs the benchmarks of the engine and of the gateway, then those of authority, writes what they measured and prints it.
 ///
 /// # Errors
 /// When a benchmark fails, or the page cannot be written.
@@ -28,7 +28,8 @@ pub fn policy(tree: &Tree) -> Result<()> {
         path: PAGE.to_owned(),
         content,
     };
-    page.write(tree)
+    page.write(tree)?;
+    authority(tree)
 }
 
 fn run(package: &str) -> Result<Value> {

@@ -1,0 +1,167 @@
+//! What a request presents to prove who sends it: one credential, never two.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::http::{HeaderMap, HeaderName, header};
+use casemate_callers::{API_KEY_PREFIX, Credential, Refusal};
+
+/// Where an API key can stand beside `Authorization`.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Where the proof stands that goes with an envelope.
+pub(crate) const PROOF: HeaderName = HeaderName::from_static("casemate-proof");
+
+/// The other end of a connection over a network.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// The first certificate of the chain that TLS verified, if one was presented.
+    pub(crate) certificate: Option<Arc<[u8]>>,
+}
+
+/// A credential of a request, taken out of it.
+pub(crate) enum Presented {
+    Token(String),
+    ApiKey(String),
+    Certificate(Arc<[u8]>),
+    Envelope { text: String, proof: String },
+}
+
+impl Presented {
+    /// The one credential of a request.
+    pub(crate) fn of(headers: &HeaderMap, peer: &Peer) -> Result<Self, Refusal> {
+        let authorization = one(headers, &header::AUTHORIZATION, "Authorization header")?;
+        let key = one(headers, &API_KEY, "API key")?;
+        let proof = one(headers, &PROOF, "proof")?;
+        let certificate = peer.certificate.clone();
+        let presented = match (authorization, key, certificate) {
+            (None, None, None) => return Err(Refusal::Missing),
+            (None, Some(key), None) => Self::ApiKey(key.to_owned()),
+            (None, None, Some(certificate)) => Self::Certificate(certificate),
+            (Some(authorization), None, None) => Self::read(authorization, proof)?,
+            _ => return Err(Refusal::Several),
+        };
+        match (&presented, proof) {
+            (Self::Envelope { .. }, _) | (_, None) => Ok(presented),
+            (_, Some(_)) => Err(Refusal::Several),
+        }
+    }
+
+    fn read(authorization: &str, proof: Option<&str>) -> Result<Self, Refusal> {
+        let malformed = Refusal::Malformed("Authorization header");
+        let Some((scheme, text)) = authorization.split_once(' ') else {
+            return Err(malformed);
+        };
+        let text = text.to_owned();
+        match scheme.to_ascii_lowercase().as_str() {
+            "bearer" if text.starts_with(API_KEY_PREFIX) => Ok(Self::ApiKey(text)),
+            "bearer" => Ok(Self::Token(text)),
+            "envelope" => Ok(Self::Envelope {
+                text,
+                proof: proof.ok_or(Refusal::Malformed("proof"))?.to_owned(),
+            }),
+            _ => Err(malformed),
+        }
+    }
+
+    pub(crate) fn credential(&self) -> Credential<'_> {
+        match self {
+            Self::Token(token) => Credential::Token(token),
+            Self::ApiKey(key) => Credential::ApiKey(key),
+            Self::Certificate(der) => Credential::Certificate(der),
+            Self::Envelope { text, proof } => Credential::Envelope { text, proof },
+        }
+    }
+}
+
+/// The value of a header that may be there once.
+fn one<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+    what: &'static str,
+) -> Result<Option<&'h str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Refusal::Several);
+    }
+    value
+        .to_str()
+        .map(Some)
+        .map_err(|_| Refusal::Malformed(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        headers: &[(&'static str, &'static str)],
+        certificate: bool,
+    ) -> Result<&'static str, Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        let certificate = certificate.then(|| Arc::from(&b"der"[..]));
+        let peer = Peer {
+            address: ([127, 0, 0, 1], 1).into(),
+            certificate,
+        };
+        Ok(match Presented::of(&map, &peer)? {
+            Presented::Token(_) => "token",
+            Presented::ApiKey(_) => "key",
+            Presented::Certificate(_) => "certificate",
+            Presented::Envelope { .. } => "envelope",
+        })
+    }
+
+    /// I14: a request that says two things about who sends it says nothing.
+    #[test]
+    fn one_credential_is_taken_and_never_two() {
+        let token = ("authorization", "Bearer a.b.c");
+        let key = ("authorization", "bearer cm_1_2");
+        let header = ("x-api-key", "cm_1_2");
+        let envelope = ("authorization", "Envelope a.b.c");
+        let proof = ("casemate-proof", "a.b.c");
+        for (headers, certificate, found) in [
+            (&[token][..], false, "token"),
+            (&[key], false, "key"),
+            (&[header], false, "key"),
+            (&[], true, "certificate"),
+            (&[envelope, proof], false, "envelope"),
+        ] {
+            assert_eq!(read(headers, certificate).unwrap(), found);
+        }
+        for (headers, certificate) in [
+            (&[token, token][..], false),
+            (&[token, header], false),
+            (&[header, header], false),
+            (&[token], true),
+            (&[header], true),
+            (&[envelope, proof], true),
+            (&[envelope, proof, proof], false),
+            (&[token, proof], false),
+            (&[proof], true),
+        ] {
+            let refused = read(headers, certificate);
+            assert!(
+                matches!(refused, Err(Refusal::Several)),
+                "{headers:?}: {refused:?}"
+            );
+        }
+        assert!(matches!(read(&[], false), Err(Refusal::Missing)));
+        for bad in ["Bearer", "Basic YTpi", "Digest x", ""] {
+            let refused = read(&[("authorization", bad)], false);
+            assert!(
+                matches!(refused, Err(Refusal::Malformed(_))),
+                "{bad}: {refused:?}"
+            );
+        }
+        assert!(matches!(
+            read(&[envelope], false),
+            Err(Refusal::Malformed("proof"))
+        ));
+    }
+}

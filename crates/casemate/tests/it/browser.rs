@@ -1,0 +1,198 @@
+//! Answers in a browser: a real one, on the gateway's page, with a passkey that its driver makes.
+
+use std::{
+    fs,
+    process::{Child, Stdio},
+};
+
+use serde_json::json;
+
+use crate::{
+    approvals::{Held as _, call, listed, profile, said, text},
+    home::Home,
+    keeper::{Keepers, until},
+    serve::Gateway,
+    webdriver::{Browser, is_here, port_to},
+};
+
+/// A browser on the page, whose passkey may approve as `alice`.
+fn on_the_page(home: &Home) -> Browser {
+    let port = port_to(home.path("state/run/casemate.sock"));
+    let browser = Browser::start();
+    browser.plug_in_passkey();
+    browser.open(&format!("http://localhost:{port}/approvals"));
+    browser.write("#user", "alice");
+    browser.click("#enlist button");
+    let line = browser.text_when("#line", |text| !text.is_empty());
+    // As an operator would paste it.
+    let words: Vec<_> = line.split('\'').collect();
+    let [command, user, _, key, _] = words[..] else {
+        panic!("{line}");
+    };
+    assert_eq!((command, user), ("casemate approvals enlist ", "alice"));
+    assert!(key.starts_with("passkey:ES256:localhost:"), "{key}");
+    home.run(["approvals", "enlist", user, key, "--role", "security"])
+        .exits(0);
+    // The socket needs no token, and nothing was asked before.
+    assert_eq!(browser.text("#waiting"), "");
+    browser.click("#access button");
+    browser
+}
+
+/// R163, R174, R176: a call waits, the page shows every byte of it as text, and a passkey on the page lets it run, once.
+#[test]
+fn a_passkey_in_a_browser_approves_what_the_page_shows() {
+    if !is_here() {
+        return;
+    }
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let _gateway = Gateway::under(&home, &[profile(&home, 1)]);
+    let browser = on_the_page(&home);
+
+    let script = "echo ran >> log; cat log # <img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script> \u{202e}txt.exe\u{1b}[2J";
+    let (waiting, held) = call(&home, "t", script).when_it_waits(&home);
+    let decision = text(&held, "decision");
+    browser.text_when("#waiting", |text| text.contains("shell"));
+    browser.click("#waiting button");
+    browser.text_when("#call-title", |title| title == decision);
+    assert!(browser.text("#facts").contains(&text(&held, "action")));
+    let shown = browser.text("#parts");
+    assert!(
+        shown.contains("<img src=x onerror=\"window.pwned=1\"><script>"),
+        "{shown}"
+    );
+    assert!(shown.contains("\\u{202e}txt.exe\\u{1b}[2J"), "{shown}");
+    assert!(!shown.contains('\u{202e}') && !shown.contains('\u{1b}'));
+    let made = browser
+        .run("return [document.images.length, document.scripts.length, typeof window.pwned]");
+    assert_eq!(made, json!([0, 1, "undefined"]));
+    browser.click("#approve");
+    browser.text_when("#message", |text| text == format!("{decision} is approved"));
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"ran\n", "{}", said(&output));
+    let consumed = listed(&home, "consumed");
+    assert_eq!(consumed.len(), 1);
+    let vote = &consumed[0]["votes"][0];
+    assert_eq!(
+        (&vote["user"], &vote["vote"]),
+        (&json!("alice"), &json!("approve"))
+    );
+    assert!(
+        vote["assertion"]["response"]["signature"].is_string(),
+        "{vote}"
+    );
+
+    // The other answer takes a reason.
+    let (waiting, held) = call(&home, "t", "touch second").when_it_waits(&home);
+    let decision = text(&held, "decision");
+    browser.text_when("#waiting", |text| text.contains("shell"));
+    browser.click("#waiting button");
+    browser.text_when("#call-title", |title| title == decision);
+    browser.click("#deny");
+    browser.text_when("#message", |text| text.contains("Say why"));
+    browser.write("#reason", "not on a Friday");
+    browser.click("#deny");
+    browser.text_when("#message", |text| text == format!("{decision} is denied"));
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(120));
+    assert!(
+        said(&output).contains("approval_denied: by alice: not on a Friday"),
+        "{}",
+        said(&output)
+    );
+    home.run(["audit", "verify"]).exits(0);
+}
+
+fn call_script(home: &Home, name: &str) -> Child {
+    let mut waiting = home.casemate(["call", "--thread", "t", name]);
+    let waiting = waiting
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    waiting.spawn().unwrap()
+}
+
+/// What was not shown whole is not approved, and what does not belong to the hash is not shown at all.
+#[test]
+fn the_page_approves_nothing_unseen_and_nothing_that_was_changed() {
+    if !is_here() {
+        return;
+    }
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let _gateway = Gateway::under(&home, &[profile(&home, 1)]);
+    let browser = on_the_page(&home);
+    home.write(
+        "long.sh",
+        format!("echo first\n{}", "echo more\n".repeat(3_000)),
+    );
+    let (waiting, held) = call_script(&home, "long.sh").when_it_waits(&home);
+    let decision = text(&held, "decision");
+
+    // Somebody between the gateway and the page changes what it shows.
+    let lies = [
+        (
+            "said.canonical = said.canonical.replace('local', 'other')",
+            "does not have the hash",
+        ),
+        (
+            "said.code = 'echo harmless'",
+            "is not the one that would run",
+        ),
+        ("said.files.push(['more', 'x'])", "A file is shown"),
+        ("said.decision = 'dec_0'", "shows another call"),
+    ];
+    browser.text_when("#waiting", |text| text.contains("shell"));
+    browser.run("window.honest = window.fetch");
+    for (lie, why) in lies {
+        browser.run(&format!(
+            "window.fetch = async (path, options) => {{ const answer = await window.honest(path, options); \
+             if (!/approvals\\/dec_/.test(path)) return answer; const said = await answer.json(); {lie}; \
+             return new Response(JSON.stringify(said)); }}; document.querySelector('#waiting button').click()"
+        ));
+        browser.text_when("#message", |text| {
+            text.contains(why) && text.contains("Do not approve it")
+        });
+        assert_eq!(
+            browser.run("return document.querySelector('#call').hidden"),
+            json!(true),
+            "{lie}"
+        );
+    }
+    browser.run("window.fetch = window.honest");
+
+    browser.click("#waiting button");
+    browser.text_when("#call-title", |title| title == decision);
+    let is_disabled = || browser.run("return document.querySelector('#approve').disabled");
+    assert_eq!(is_disabled(), json!(true));
+    assert!(
+        browser
+            .text("#cut")
+            .contains("bytes of this call are NOT shown")
+    );
+    assert!(browser.text("#parts").matches("echo more").count() < 300);
+    browser.click("#all");
+    assert!(browser.text("#parts").matches("echo more").count() >= 3_000);
+    assert_eq!(is_disabled(), json!(false));
+    // A signature over another statement does not count, whoever asked for it.
+    browser.run(
+        "window.fetch = (path, options) => { if (options.body) options.body = options.body.replace('approve\\\\\"', 'deny\\\\\"'); \
+         return window.honest(path, options); }",
+    );
+    browser.click("#approve");
+    browser.text_when("#message", |text| text.contains("signed something else"));
+    assert_eq!(listed(&home, "pending").len(), 1);
+    browser.run("window.fetch = window.honest");
+    browser.click("#approve");
+    browser.text_when("#message", |text| text == format!("{decision} is approved"));
+    let output = waiting.wait_with_output().unwrap();
+    assert!(
+        output.stdout.starts_with(b"first\nmore\n"),
+        "{}",
+        said(&output)
+    );
+    // It answered once.
+    until("it has run", || listed(&home, "consumed").len() == 1);
+    assert!(fs::exists(home.path("state/policy/counters")).unwrap());
+}

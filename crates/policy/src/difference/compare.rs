@@ -1,0 +1,396 @@
+//! What two profiles of a route say, and two manifests of a tool, entry by entry.
+//!
+//! Both are taken apart whole: a field that is new does not compile until it is said here what a change of it means.
+
+use std::cmp::Reverse;
+
+use casemate_model::ControlName;
+
+use super::{Change, Direction, change, facts};
+use crate::{
+    domain::DomainRule,
+    engine::Engine,
+    grant::{needed, needs_approval},
+    manifest::Manifest,
+    profile::{
+        ApprovalRules, BudgetRules, IdentityRules, ModeRules, NetworkRules, ObservabilityRules,
+        Profile, SandboxRules,
+    },
+    tool::ToolFacts,
+    visible::quoted,
+};
+
+pub(super) struct Compare<'c> {
+    route: &'c str,
+    changes: &'c mut Vec<Change>,
+}
+
+impl<'c> Compare<'c> {
+    pub(super) const fn of(route: &'c str, changes: &'c mut Vec<Change>) -> Self {
+        Self { route, changes }
+    }
+
+    fn add(&mut self, direction: Direction, what: impl Into<String>) {
+        self.changes.push(change(self.route, direction, what));
+    }
+
+    /// A list of which each entry lets more happen.
+    fn grants(&mut self, what: &str, then: &[String], now: &[String]) {
+        self.lists(what, then, now, Direction::Wider);
+    }
+
+    /// A list of which each entry lets less happen.
+    fn demands(&mut self, what: &str, then: &[String], now: &[String]) {
+        self.lists(what, then, now, Direction::Narrower);
+    }
+
+    fn lists(&mut self, what: &str, then: &[String], now: &[String], added: Direction) {
+        let removed = match added {
+            Direction::Wider => Direction::Narrower,
+            Direction::Narrower => Direction::Wider,
+        };
+        for entry in now.iter().filter(|entry| !then.contains(entry)) {
+            self.add(added, format!("{what}: {} is added", quoted(entry)));
+        }
+        for entry in then.iter().filter(|entry| !now.contains(entry)) {
+            self.add(removed, format!("{what}: {} is gone", quoted(entry)));
+        }
+    }
+
+    /// Something of which nobody knows whether a change lets more happen.
+    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, then: &T, now: &T) {
+        if then != now {
+            self.add(
+                Direction::Wider,
+                format!("{what} changes from {} to {}", plain(then), plain(now)),
+            );
+        }
+    }
+
+    /// Something that lets more happen the greater it is.
+    fn more<T: PartialOrd + std::fmt::Debug>(&mut self, what: &str, then: &T, now: &T) {
+        let direction = if now > then {
+            Direction::Wider
+        } else if now < then {
+            Direction::Narrower
+        } else {
+            return;
+        };
+        self.add(
+            direction,
+            format!("{what} changes from {} to {}", plain(then), plain(now)),
+        );
+    }
+
+    pub(super) fn profiles(&mut self, then: &Profile, now: &Profile) {
+        let Profile {
+            route: _,
+            risk_class,
+            tier: _,
+            identity,
+            sandbox,
+            quotas,
+            // Tool by tool.
+            tools: _,
+            approvals,
+            budgets,
+            modes,
+            observability,
+            source: _,
+            digest: _,
+        } = then;
+        // A route that is called more harmful is watched closer.
+        self.more(
+            "risk_class",
+            &Reverse(*risk_class),
+            &Reverse(now.risk_class),
+        );
+        self.identity(identity, &now.identity);
+        self.more("tier", &then.tier(), &now.tier());
+        self.sandbox(sandbox, &now.sandbox);
+        self.same("quotas", quotas, &now.quotas);
+        self.approvals(approvals, &now.approvals);
+        self.budgets(budgets, &now.budgets);
+        self.modes(modes, &now.modes);
+        let ObservabilityRules {
+            required_trace_fields,
+            redact,
+        } = observability;
+        self.demands(
+            "observability.required_trace_fields",
+            required_trace_fields,
+            &now.observability.required_trace_fields,
+        );
+        self.demands("observability.redact", redact, &now.observability.redact);
+    }
+
+    fn identity(&mut self, then: &IdentityRules, now: &IdentityRules) {
+        let IdentityRules {
+            allowed_issuers,
+            required_audience,
+            required_scopes,
+            allowed_tenants,
+        } = then;
+        self.grants(
+            "identity.allowed_issuers",
+            allowed_issuers,
+            &now.allowed_issuers,
+        );
+        self.same(
+            "identity.required_audience",
+            required_audience,
+            &now.required_audience,
+        );
+        self.demands(
+            "identity.required_scopes",
+            required_scopes,
+            &now.required_scopes,
+        );
+        self.grants(
+            "identity.allowed_tenants",
+            allowed_tenants,
+            &now.allowed_tenants,
+        );
+    }
+
+    fn sandbox(&mut self, then: &SandboxRules, now: &SandboxRules) {
+        let SandboxRules {
+            filesystem,
+            workspace,
+            network,
+            limits,
+            tier,
+            require,
+            environment,
+            input_file_types,
+            session,
+            image,
+            session_idle_ms,
+            session_max_ms,
+            // How soon a sandbox is ready, and not what it may do.
+            pool: _,
+        } = then;
+        self.same("sandbox.filesystem", filesystem, &now.filesystem);
+        self.same("sandbox.workspace", workspace, &now.workspace);
+        // A weaker boundary lets more happen.
+        self.more("sandbox.tier", &Reverse(*tier), &Reverse(now.tier));
+        let controls = |controls: &[ControlName]| -> Vec<String> {
+            controls.iter().map(ToString::to_string).collect()
+        };
+        self.demands(
+            "sandbox.require",
+            &controls(require),
+            &controls(&now.require),
+        );
+        self.optional(
+            "sandbox.environment",
+            environment.as_deref(),
+            now.environment.as_deref(),
+        );
+        self.optional(
+            "sandbox.input_file_types",
+            input_file_types.as_deref(),
+            now.input_file_types.as_deref(),
+        );
+        self.same("sandbox.session", session, &now.session);
+        self.same("sandbox.image", image, &now.image);
+        self.more(
+            "sandbox.session_idle_ms",
+            session_idle_ms,
+            &now.session_idle_ms,
+        );
+        self.more(
+            "sandbox.session_max_ms",
+            session_max_ms,
+            &now.session_max_ms,
+        );
+        let NetworkRules {
+            allowed_domains,
+            classes,
+        } = network;
+        let domains = |domains: &[DomainRule]| -> Vec<String> {
+            let domains = domains.iter();
+            domains.map(|domain| domain.as_str().to_owned()).collect()
+        };
+        self.grants(
+            "sandbox.network.allowed_domains",
+            &domains(allowed_domains),
+            &domains(&now.network.allowed_domains),
+        );
+        self.same("sandbox.network.classes", classes, &now.network.classes);
+        for ((name, then), (_, now)) in limits.named().into_iter().zip(now.limits.named()) {
+            self.more(&format!("the limit `{name}`"), &then, &now);
+        }
+    }
+
+    fn approvals(&mut self, then: &ApprovalRules, now: &ApprovalRules) {
+        let ApprovalRules {
+            needed,
+            roles,
+            wait_ms,
+            grant_ms,
+        } = then;
+        self.more("approvals.needed", &Reverse(*needed), &Reverse(now.needed));
+        match (roles.is_empty(), now.roles.is_empty()) {
+            (false, true) => self.add(Direction::Wider, "approvals.roles: any will do"),
+            (true, false) => self.add(Direction::Narrower, "approvals.roles is a list now"),
+            _ => self.grants("approvals.roles", roles, &now.roles),
+        }
+        self.more("approvals.wait_ms", wait_ms, &now.wait_ms);
+        self.more("approvals.grant_ms", grant_ms, &now.grant_ms);
+    }
+
+    fn budgets(&mut self, then: &BudgetRules, now: &BudgetRules) {
+        let BudgetRules {
+            call,
+            thread,
+            agent_day,
+            tenant_day,
+            cost,
+            equal_failures,
+        } = then;
+        for (spender, then, now) in [
+            ("call", call, &now.call),
+            ("thread", thread, &now.thread),
+            ("agent_day", agent_day, &now.agent_day),
+            ("tenant_day", tenant_day, &now.tenant_day),
+        ] {
+            for ((name, then), (_, now)) in then.named().into_iter().zip(now.named()) {
+                self.more(&format!("budgets.{spender}.{name}"), &then, &now);
+            }
+        }
+        // What is said to cost less can be done more often.
+        self.same("budgets.cost", cost, &now.cost);
+        self.more(
+            "budgets.equal_failures",
+            equal_failures,
+            &now.equal_failures,
+        );
+    }
+
+    fn modes(&mut self, then: &ModeRules, now: &ModeRules) {
+        let ModeRules {
+            ceiling,
+            schedule,
+            webhook,
+            agent,
+        } = then;
+        self.more("modes.ceiling", ceiling, &now.ceiling);
+        self.more("modes.schedule", schedule, &now.schedule);
+        self.more("modes.webhook", webhook, &now.webhook);
+        self.more("modes.agent", agent, &now.agent);
+    }
+
+    /// A list without which everything is allowed.
+    fn optional(&mut self, what: &str, then: Option<&[String]>, now: Option<&[String]>) {
+        match (then, now) {
+            (None, None) => {}
+            (Some(then), Some(now)) => self.grants(what, then, now),
+            (None, Some(_)) => self.add(Direction::Narrower, format!("{what} is a list now")),
+            (Some(_), None) => self.add(Direction::Wider, format!("{what} is no list any more")),
+        }
+    }
+
+    pub(super) fn tools(
+        &mut self,
+        (old, then): (&Engine, &Profile),
+        (new, now): (&Engine, &Profile),
+    ) {
+        let all = |profile: &Profile| -> Vec<String> {
+            profile.tools.listed().map(str::to_owned).collect()
+        };
+        self.grants("tools", &all(then), &all(now));
+        for name in now.tools.listed() {
+            if !then.tools.listed().any(|listed| listed == name) {
+                continue;
+            }
+            let (was, is) = (facts(old, name), facts(new, name));
+            let tool = quoted(name);
+            let approval =
+                |profile: &Profile, facts: &ToolFacts| needs_approval(profile, name, facts);
+            match (approval(then, &was), approval(now, &is)) {
+                (true, false) => self.add(
+                    Direction::Wider,
+                    format!("{tool} needs no approval any more"),
+                ),
+                (false, true) => {
+                    self.add(Direction::Narrower, format!("{tool} needs approval now"))
+                }
+                _ => {}
+            }
+            let scopes = |profile, facts| -> Vec<String> {
+                needed(profile, name, Some(facts))
+                    .map(str::to_owned)
+                    .collect()
+            };
+            self.demands(
+                &format!("the scopes of {tool}"),
+                &scopes(then, &was),
+                &scopes(now, &is),
+            );
+            self.more(
+                &format!("the side effect of {tool}"),
+                &was.side_effect,
+                &is.side_effect,
+            );
+            if was.idempotency && !is.idempotency {
+                self.add(
+                    Direction::Wider,
+                    format!("{tool} needs no idempotency key any more"),
+                );
+            }
+            self.same(
+                &format!("the destinations of {tool}"),
+                &was.destinations,
+                &is.destinations,
+            );
+            let labels = |facts: &ToolFacts| (facts.private, facts.untrusted, facts.tier);
+            self.same(
+                &format!("the labels and tier of {tool}"),
+                &labels(&was),
+                &labels(&is),
+            );
+            self.manifests(name, old.manifest(name), new.manifest(name));
+        }
+    }
+
+    /// What the facts of a tool do not say.
+    fn manifests(&mut self, name: &str, then: Option<&Manifest>, now: Option<&Manifest>) {
+        let tool = quoted(name);
+        let (Some(then), Some(now)) = (then, now) else {
+            if then.is_some() || now.is_some() {
+                self.add(Direction::Wider, format!("{tool} is described otherwise"));
+            }
+            return;
+        };
+        let mut same = |what: &str, same: bool| {
+            if !same {
+                self.add(Direction::Wider, format!("{tool} {what}"));
+            }
+        };
+        same("takes other arguments", then.input() == now.input());
+        same("uses another credential", then.credential == now.credential);
+        // Models read it.
+        same(
+            "is described in other words",
+            then.description == now.description,
+        );
+        same("hides other fields", then.redact == now.redact);
+        self.more(
+            &format!("the timeout of {tool}"),
+            &then.timeout_ms,
+            &now.timeout_ms,
+        );
+        self.same(&format!("the cost of {tool}"), &then.cost, &now.cost);
+    }
+}
+
+/// A value on one line, without the words of this language.
+fn plain(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    let text = text
+        .strip_prefix("Reverse(")
+        .and_then(|text| text.strip_suffix(')'))
+        .unwrap_or(&text);
+    crate::visible::shown(text)
+}

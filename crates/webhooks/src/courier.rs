@@ -1,0 +1,212 @@
+//! Who carries messages: a thread for each endpoint, which waits for nobody else's.
+
+use std::{
+    error::Error,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use casemate_https::{AuthoritiesError, Plain, client};
+use casemate_ledger::{Place, read_from};
+use ureq::Agent;
+
+use crate::{
+    CursorError, Endpoint, Event, PostError, Webhooks,
+    cursor::Cursor,
+    limits::{FIRST_PAUSE_MS, LOOK_EVERY_MS, MAX_PAUSE_MS, PASSED_OVER, TIMEOUT_MS},
+    post::post,
+};
+
+/// What couriers need of their surroundings.
+pub trait Surroundings: fmt::Debug + Send + Sync {
+    /// The time, in milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+
+    /// A number below `bound`, which nobody has to be able to foretell; `bound` is not 0.
+    fn random_below(&self, bound: u64) -> u64;
+
+    /// Tells people something, in one line.
+    fn tell(&self, line: &str);
+}
+
+/// Messages on their way, until this is dropped. What is not delivered then is, after the next start.
+#[derive(Debug)]
+pub struct Couriers {
+    _stop: Vec<Sender<()>>,
+}
+
+/// Why messages cannot be carried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Receivers could not be verified.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
+    /// Nobody knows how far an endpoint has come.
+    #[error("the endpoint `{name}` cannot be told anything")]
+    Cursor {
+        /// Which.
+        name: String,
+        /// Why not.
+        #[source]
+        source: CursorError,
+    },
+    /// There is no thread.
+    #[error("there is no thread for messages")]
+    Thread(#[source] io::Error),
+}
+
+impl Couriers {
+    /// Carries what the ledger in `ledger` says to these receivers. How far each has come is kept in `cursors`.
+    ///
+    /// # Errors
+    /// When an endpoint cannot be served at all.
+    pub fn start(
+        webhooks: Webhooks,
+        ledger: &Path,
+        cursors: &Path,
+        surroundings: &Arc<dyn Surroundings>,
+    ) -> Result<Self, StartError> {
+        let timeout = Duration::from_millis(TIMEOUT_MS);
+        // Which receivers are on this host was looked at when they were named.
+        let agent = client(webhooks.authorities.as_deref(), timeout, Plain::Loopback)?;
+        let mut stops = Vec::new();
+        for endpoint in webhooks.endpoints {
+            let cursor = Cursor::open(cursors, &endpoint.name, ledger);
+            let cursor = cursor.map_err(|source| StartError::Cursor {
+                name: endpoint.name.clone(),
+                source,
+            })?;
+            let (stop, stopped) = channel();
+            let courier = Courier {
+                agent: agent.clone(),
+                endpoint,
+                ledger: ledger.to_owned(),
+                cursor,
+                surroundings: Arc::clone(surroundings),
+                stopped,
+                failures: 0,
+            };
+            let thread = thread::Builder::new().name("webhooks".to_owned());
+            thread
+                .spawn(move || courier.carry())
+                .map_err(StartError::Thread)?;
+            stops.push(stop);
+        }
+        Ok(Self { _stop: stops })
+    }
+}
+
+struct Courier {
+    agent: Agent,
+    endpoint: Endpoint,
+    ledger: PathBuf,
+    cursor: Cursor,
+    surroundings: Arc<dyn Surroundings>,
+    stopped: Receiver<()>,
+    /// Since the last success.
+    failures: u32,
+}
+
+/// Why a courier does not get on.
+#[derive(Debug, thiserror::Error)]
+enum CarryError {
+    #[error(transparent)]
+    Post(#[from] PostError),
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+}
+
+impl Courier {
+    fn carry(mut self) {
+        loop {
+            let pause_ms = match self.catch_up() {
+                Ok(()) => LOOK_EVERY_MS,
+                Err(error) => self.failed(&error),
+            };
+            match self.stopped.recv_timeout(Duration::from_millis(pause_ms)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Tells everything that is on record and was not told.
+    fn catch_up(&mut self) -> Result<(), CarryError> {
+        let mut reader = read_from(&self.ledger, self.cursor.place);
+        let mut passed = 0;
+        while let Some(record) = reader.next() {
+            let record = record.map_err(CursorError::from)?;
+            let event = Event::of(&record);
+            let event = event.filter(|event| self.endpoint.events.contains(&event.topic));
+            let Some(event) = event else {
+                passed += 1;
+                if passed % PASSED_OVER == 0 {
+                    self.cursor.go_on(reader.place())?;
+                }
+                continue;
+            };
+            if self.is_stopped() {
+                return Ok(());
+            }
+            let now_ms = self.surroundings.now_ms();
+            post(&self.agent, &self.endpoint, &event, now_ms)?;
+            self.delivered(reader.place())?;
+        }
+        if reader.place() != self.cursor.place {
+            self.cursor.go_on(reader.place())?;
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, place: Place) -> Result<(), CursorError> {
+        if self.failures > 0 {
+            self.failures = 0;
+            let name = &self.endpoint.name;
+            self.surroundings
+                .tell(&format!("the webhook {name} takes messages again"));
+        }
+        self.cursor.go_on(place)
+    }
+
+    /// Says once for each time that it goes wrong that it does. Gives how long to wait.
+    fn failed(&mut self, error: &CarryError) -> u64 {
+        if self.failures == 0 {
+            let name = &self.endpoint.name;
+            self.surroundings.tell(&format!(
+                "the webhook {name} does not take messages, which wait for it: {}",
+                chain(error)
+            ));
+        }
+        let most = FIRST_PAUSE_MS.saturating_mul(1 << self.failures.min(16));
+        let most = most.min(MAX_PAUSE_MS);
+        self.failures = self.failures.saturating_add(1);
+        // At least half of it, so that it does become slower.
+        most / 2 + self.surroundings.random_below(most / 2 + 1)
+    }
+
+    fn is_stopped(&self) -> bool {
+        !matches!(
+            self.stopped.try_recv(),
+            Err(std::sync::mpsc::TryRecvError::Empty)
+        )
+    }
+}
+
+/// `error` and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,71 @@
+//! What is told of a record.
+
+use casemate_ledger::{Kind, Record};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::Topic;
+
+/// A message: its name, its body and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its name, the same each time that it is sent.
+    pub id: String,
+    /// What it is about.
+    pub topic: Topic,
+    /// What is sent: JSON.
+    pub body: String,
+}
+
+/// The members of a record's summary that are told, if it has them: names, and the words of closed lists.
+const TOLD: [&str; 3] = ["tool", "route", "reason"];
+
+impl Event {
+    /// What is to be told of a record, if anything.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
+        let entry = &record.entry;
+        let topic = topic(entry.kind, &entry.summary)?;
+        let mut data = Map::new();
+        let mut tell = |name: &str, value: Value| drop(data.insert(name.to_owned(), value));
+        tell("decision", json!(entry.decision));
+        tell("tenant", json!(entry.tenant));
+        tell("agent", json!(entry.agent));
+        for name in TOLD {
+            if let Some(word) = entry.summary.get(name).filter(|word| word.is_string()) {
+                tell(name, word.clone());
+            }
+        }
+        if let Some(Value::Object(wait)) = entry.summary.get("wait") {
+            for name in ["action", "until_ms", "trigger"] {
+                if let Some(value) = wait.get(name) {
+                    tell(name, value.clone());
+                }
+            }
+        }
+        let at = i64::try_from(entry.at_ms).unwrap_or(i64::MAX);
+        let at = Timestamp::from_millisecond(at).unwrap_or(Timestamp::MAX);
+        let body = json!({
+            "type": topic.as_str(),
+            "timestamp": at.to_string(),
+            "data": data,
+        });
+        Some(Self {
+            id: format!("{}_{}", entry.decision, record.index),
+            topic,
+            body: body.to_string(),
+        })
+    }
+}
+
+fn topic(kind: Kind, summary: &Value) -> Option<Topic> {
+    let waited = summary.get("wait").is_some_and(Value::is_object);
+    let alerts = summary.get("alert") == Some(&Value::Bool(true));
+    match kind {
+        Kind::Held => Some(Topic::Waiting),
+        Kind::Allowed | Kind::Denied if waited => Some(Topic::Ended),
+        // Not again when it is closed.
+        Kind::Allowed | Kind::Denied | Kind::Event if alerts => Some(Topic::Alert),
+        _ => None,
+    }
+}
