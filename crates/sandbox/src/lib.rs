@@ -7,7 +7,6 @@
 //! - A sandbox is used once and dies whole: with its call, with its [`NamespaceSandbox`], with the keeper (I8, I9).
 //! - What is enforced is measured on the finished sandbox and reported; nothing is assumed (I7).
 //! - What a sandbox says is hostile input; artefacts are taken only when everything in it is dead.
-//!
 //! - A sandbox has no network but its own loopback. With a way out, there is one listener on it, which whoever made the
 //!   sandbox serves (I3, I4).
 //!

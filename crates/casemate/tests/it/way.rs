@@ -181,7 +181,7 @@ side_effect = "read"
     }
 }
 
-/// EGR: programs that know nothing of us reach what the rules allow, over TLS that they verify, and each request is on
+/// R105, R106: programs that know nothing of us reach what the rules allow, over TLS that they verify, and each request is on
 /// disk before it is sent and closed after it, with the call and its trace.
 #[test]
 fn unmodified_programs_reach_what_is_allowed() {
@@ -227,7 +227,7 @@ fn unmodified_programs_reach_what_is_allowed() {
     });
 }
 
-/// I3, I5, I6: what no rule allows does not leave this machine, and the program is told the code.
+/// R105, R106, R109, R110, R115, I3, I5, I6: what no rule allows does not leave this machine, and the program is told the code.
 #[test]
 fn what_no_rule_allows_does_not_leave() {
     for_everybody(|world| {
@@ -281,7 +281,7 @@ fn what_no_rule_allows_does_not_leave() {
     });
 }
 
-/// A request that would wait for a person is refused: there is nobody at this command line who could answer.
+/// R116: a request that would wait for a person is refused: there is nobody at this command line who could answer.
 #[test]
 fn what_waits_for_a_person_is_not_sent() {
     for_everybody(|world| {
@@ -345,7 +345,7 @@ fn bodies_and_budgets_are_judged() {
     });
 }
 
-/// A destination that cannot prove its name gets no request, and there is no switch that changes this.
+/// R111: a destination that cannot prove its name gets no request, and there is no switch that changes this.
 #[test]
 fn a_destination_that_is_another_gets_no_request() {
     for_everybody(|world| {
@@ -384,7 +384,7 @@ fn a_repeat_under_a_key_is_not_sent_again() {
     });
 }
 
-/// I3: a program that ignores the proxy has no route.
+/// R107, R117, R237, I3: a program that ignores the proxy has no route.
 #[test]
 fn a_program_that_ignores_the_proxy_goes_nowhere() {
     for_everybody(|world| {

@@ -65,7 +65,7 @@ pub(crate) fn whole(bytes: &[u8]) -> RequestBody<'_> {
     }
 }
 
-fn post(body: &str) -> RequestFacts<'_> {
+pub(crate) fn post(body: &str) -> RequestFacts<'_> {
     RequestFacts {
         method: "POST",
         headers: JSON,
@@ -97,9 +97,9 @@ fn assert_judged(policy: &EgressPolicy, facts: &RequestFacts<'_>, outcome: Outco
     );
 }
 
-const ONE: &str = r#"["api.example.com"]"#;
+pub(crate) const ONE: &str = r#"["api.example.com"]"#;
 
-fn one(keys: &str) -> EgressPolicy {
+pub(crate) fn one(keys: &str) -> EgressPolicy {
     policy(
         ONE,
         &format!("[[egress.rules]]\nname = \"one\"\nhost = \"api.example.com\"\n{keys}"),

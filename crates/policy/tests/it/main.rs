@@ -19,6 +19,7 @@ mod decisions;
 mod difference;
 mod directory;
 mod egress;
+mod egress_admission;
 mod egress_difference;
 mod egress_page;
 mod egress_properties;

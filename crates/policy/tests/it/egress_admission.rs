@@ -1,0 +1,102 @@
+//! What is known of a destination before there is a request.
+
+use casemate_policy::{
+    DestinationFacts,
+    EgressCode::{HostSyntax, NotAllowed, PlaintextDenied, PortRefused},
+    RequestFacts, Scheme,
+};
+
+use crate::egress::{ONE, one, policy, post};
+
+/// Before a request is known: a connection is made only where one could be let through, by what its rules say.
+#[test]
+fn a_destination_is_admitted_only_if_a_request_could_be() {
+    let policy = policy(
+        r#"["api.example.com", "*.example.com", "other.org"]"#,
+        r#"
+[[egress.rules]]
+name = "wide"
+host = "*.example.com"
+class = "partner"
+[[egress.rules]]
+name = "tool"
+host = "api.example.com"
+class = "internal"
+cidr = ["10.0.0.0/8"]
+ports = [8443]
+tools = ["write"]
+[[egress.rules]]
+name = "plain"
+host = "api.example.com"
+class = "internal"
+cidr = ["10.0.0.0/8"]
+ports = [80]
+plaintext = true
+[[egress.rules]]
+name = "never"
+effect = "deny"
+host = "other.org"
+"#,
+    );
+    let admit = |tool, scheme, host, port| {
+        let facts = DestinationFacts {
+            tool,
+            scheme,
+            host,
+            port,
+        };
+        policy.admit(&facts).map(|rule| rule.name.as_str())
+    };
+    use Scheme::{Http, Https};
+    for (tool, scheme, host, port, admitted) in [
+        ("write", Https, "api.example.com", 8443, Ok("tool")),
+        ("fetch", Https, "api.example.com", 8443, Err(PortRefused)),
+        ("write", Http, "api.example.com", 8443, Err(PlaintextDenied)),
+        ("fetch", Http, "api.example.com", 80, Ok("plain")),
+        // Rules for more hosts do not count where there is one for this host.
+        ("fetch", Https, "api.example.com", 443, Err(PortRefused)),
+        ("fetch", Https, "www.example.com", 443, Ok("wide")),
+        ("fetch", Https, "example.com", 443, Err(NotAllowed)),
+        ("fetch", Https, "else.org", 443, Err(NotAllowed)),
+        ("fetch", Https, "WWW.example.com", 443, Err(HostSyntax)),
+        ("fetch", Https, "10.0.0.1", 443, Err(HostSyntax)),
+        // Its requests are denied one by one.
+        (
+            "fetch",
+            Https,
+            "other.org",
+            443,
+            Ok("allowed_domains:other.org"),
+        ),
+    ] {
+        assert_eq!(
+            admit(tool, scheme, host, port),
+            admitted,
+            "{tool} {scheme} {host}:{port}"
+        );
+    }
+    let hosts: std::collections::BTreeSet<_> = policy.hosts().map(|host| host.as_str()).collect();
+    let known = ["*.example.com", "api.example.com", "other.org"];
+    assert_eq!(hosts, known.into());
+}
+
+/// A body is held back where something could be decided by it: by a rule that allows or denies, or by a form that may ask
+/// for another method.
+#[test]
+fn a_body_is_wanted_where_it_decides() {
+    let open = one("class = \"partner\"\nmethods = [\"POST\"]");
+    assert!(!open.wants_body(&post("{}")));
+    let form: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
+    let form = RequestFacts {
+        headers: form,
+        ..post("a=1")
+    };
+    assert!(open.wants_body(&form));
+    let said = one("class = \"partner\"\nmethods = [\"POST\"]\nbody.json = { \"/a\" = \"1\" }");
+    assert!(said.wants_body(&post("{}")));
+    let denied = policy(
+        ONE,
+        "[[egress.rules]]\nname = \"no\"\neffect = \"deny\"\nhost = \"api.example.com\"\nbody.json = { \"/a\" = \"1\" }",
+    );
+    assert!(denied.wants_body(&post("{}")));
+}
