@@ -23,8 +23,10 @@ use super::recorder::Records;
 const BREATH: Duration = Duration::from_millis(50);
 /// How often it is looked whether all is written down.
 const TICK: Duration = Duration::from_millis(1);
-/// How long last records may take to be written.
+/// How long connections may take to say the last of them to their records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the log may take to write it: longer than it waits for its lock.
+const LAST_WRITES: Duration = Duration::from_secs(12);
 
 /// A way out that is served. When this is dropped, it ends.
 #[derive(Debug)]
@@ -55,9 +57,9 @@ impl OpenWay {
             .spawn(move || {
                 let runtime = Builder::new_current_thread().enable_all().build();
                 let serving = runtime.and_then(|runtime| {
-                    let _inside = runtime.enter();
+                    let inside = runtime.enter();
                     let listener = TcpListener::from_std(listener)?;
-                    drop(_inside);
+                    drop(inside);
                     Ok((runtime, listener))
                 });
                 match serving {
@@ -66,7 +68,8 @@ impl OpenWay {
                         let _ = starting.send(Ok(()));
                         runtime.block_on(serve(listener, &proxy, &origin, &records, stopped));
                         drop(proxy);
-                        drop(runtime);
+                        // A resolver that does not answer is left behind: nobody listens to it any more.
+                        runtime.shutdown_timeout(LAST_WRITES);
                     }
                     Err(error) => drop(starting.send(Err(error))),
                 }

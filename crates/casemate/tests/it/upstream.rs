@@ -52,7 +52,7 @@ fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
-/// A destination that answers every request with its first line.
+/// A destination that answers every request with its first line, but for those to `/hang`.
 pub(crate) struct Upstream {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
@@ -124,6 +124,10 @@ fn answer(mut stream: impl Read + Write, requests: &AtomicUsize) {
         }
     }
     let line = head.split(|byte| *byte == b'\r').next().unwrap();
+    if line.windows(5).any(|part| part == b"/hang") {
+        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+        return;
+    }
     let length = line.len();
     let _ = write!(
         stream,

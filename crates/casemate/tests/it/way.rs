@@ -384,6 +384,38 @@ fn a_repeat_under_a_key_is_not_sent_again() {
     });
 }
 
+/// I1: a request that was on its way when everything was killed is found by the next call, and closed as unknown.
+#[test]
+fn a_request_that_nobody_saw_the_end_of_is_unknown() {
+    for_everybody(|world| {
+        let url = world.url("/v1/hang");
+        let mut running = world
+            .casemate(&["run", "--profile", "p.toml", "--", "curl", "-sS", &url])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while world.upstream.requests() == 0 {
+            assert!(running.try_wait().unwrap().is_none(), "nothing was sent");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let [sent] = &world.requests()[..] else {
+            panic!("{:?}", world.requests());
+        };
+        assert_eq!(sent["kind"], "allowed");
+        running.kill().unwrap();
+        running.wait().unwrap();
+        world.home.run(["run", "--", "true"]).exits(0);
+        let log = world.home.log();
+        let end =
+            |record: &&Value| record["kind"] == "outcome" && record["decision"] == sent["decision"];
+        let ends: Vec<_> = log.iter().filter(end).collect();
+        assert_eq!(ends.len(), 1);
+        assert_eq!(ends[0]["summary"]["status"], "unknown");
+        assert_eq!(world.upstream.requests(), 1);
+    });
+}
+
 /// R107, R117, R237, I3: a program that ignores the proxy has no route.
 #[test]
 fn a_program_that_ignores_the_proxy_goes_nowhere() {

@@ -31,7 +31,7 @@ host = "api.example.com"
 class = "internal"
 cidr = ["10.0.0.0/8"]
 ports = [80]
-plaintext = true
+plaintext = "allowed"
 [[egress.rules]]
 name = "never"
 effect = "deny"
