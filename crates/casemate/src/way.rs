@@ -32,6 +32,7 @@ use self::{
     judge::Rules,
     recorder::Records,
     seams::{Names, NoCredentials, NoFilters},
+    serve::Service,
 };
 pub(crate) use self::{
     serve::OpenWay,
@@ -123,9 +124,10 @@ impl PlannedWay {
             trace: facts.trace_id.clone(),
         };
         let records = Arc::new(Records::new(facts.clone(), journal));
+        let rules = Arc::new(Rules::new(self.policy, facts));
         let made_up = MADE_UP.parse().map_err(|_| anyhow!("no such block"))?;
         let proxy = Proxy::new(Parts {
-            judge: Arc::new(Rules::new(self.policy, facts)),
+            judge: Arc::clone(&rules) as _,
             resolver: Arc::new(Names),
             injector: Arc::new(NoCredentials),
             filters: Arc::new(NoFilters),
@@ -139,9 +141,17 @@ impl PlannedWay {
             pins: Pins::new(made_up)?,
         })
         .context("the proxy cannot be set up")?;
-        OpenWay::start(listener, proxy, origin, records)
-            .await
-            .context("the way out cannot be served")
+        OpenWay::start(
+            listener,
+            Service {
+                proxy,
+                rules,
+                origin,
+                records,
+            },
+        )
+        .await
+        .context("the way out cannot be served")
     }
 }
 

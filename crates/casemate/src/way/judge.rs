@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use casemate_egress::{
@@ -24,6 +27,7 @@ pub(super) struct Rules {
     tool: String,
     ceiling: SideEffect,
     spent: Mutex<BTreeMap<String, Spent>>,
+    closed: AtomicBool,
 }
 
 /// What a call used up of one rule.
@@ -43,6 +47,19 @@ impl Rules {
             // A tool of which nothing is said only looks.
             ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
             spent: Mutex::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on nothing is let through, and nothing stands that was.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    fn open(&self) -> Result<(), Denial> {
+        match self.closed.load(Ordering::SeqCst) {
+            true => Err(Code::Revoked.into()),
+            false => Ok(()),
         }
     }
 
@@ -82,6 +99,7 @@ impl Rules {
     }
 
     fn decide(&self, facts: &Facts) -> Result<Allowance, Denial> {
+        self.open()?;
         self.about(facts, |request| {
             let ruling = self.policy.judge(request);
             let denied = |code: EgressCode| denial(code, ruling.rule);
@@ -127,6 +145,7 @@ impl Rules {
 
 impl Judge for Rules {
     fn admit(&self, target: &Target, _: &Origin) -> Result<Admission, Denial> {
+        self.open()?;
         let host = target.host.to_string();
         let admitted = self.policy.admit(&DestinationFacts {
             tool: &self.tool,
@@ -177,9 +196,9 @@ impl Judge for Rules {
         Ok(())
     }
 
-    /// The rules of a call are those that it was decided under.
+    /// The rules of a call are those that it was decided under: all of them end with it.
     fn stands(&self, _: &str) -> bool {
-        true
+        self.open().is_ok()
     }
 }
 

@@ -17,16 +17,27 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::recorder::Records;
+use super::{judge::Rules, recorder::Records};
 
 /// How long nothing is accepted when this process has no more descriptors.
 const BREATH: Duration = Duration::from_millis(50);
+/// How long connections of a program that has ended may take to end too.
+const GRACE: Duration = Duration::from_millis(500);
 /// How often it is looked whether all is written down.
 const TICK: Duration = Duration::from_millis(1);
 /// How long connections may take to say the last of them to their records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long the log may take to write it: longer than it waits for its lock.
 const LAST_WRITES: Duration = Duration::from_secs(12);
+
+/// Who serves a way out.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) proxy: Proxy,
+    pub(super) rules: Arc<Rules>,
+    pub(super) origin: Origin,
+    pub(super) records: Arc<Records>,
+}
 
 /// A way out that is served. When this is dropped, it ends.
 #[derive(Debug)]
@@ -42,16 +53,11 @@ impl OpenWay {
     ///
     /// # Errors
     /// When there is no thread, or nothing to serve with.
-    pub(super) async fn start(
-        listener: StdTcpListener,
-        proxy: Proxy,
-        origin: Origin,
-        records: Arc<Records>,
-    ) -> io::Result<Self> {
+    pub(super) async fn start(listener: StdTcpListener, service: Service) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (ending, ended) = oneshot::channel();
         let (starting, started) = oneshot::channel();
-        let kept = Arc::clone(&records);
+        let records = Arc::clone(&service.records);
         let thread = thread::Builder::new()
             .name("egress".into())
             .spawn(move || {
@@ -66,8 +72,7 @@ impl OpenWay {
                     Ok((runtime, listener)) => {
                         // Whoever waits for it may have gone: then it has been stopped, too.
                         let _ = starting.send(Ok(()));
-                        runtime.block_on(serve(listener, &proxy, &origin, &records, stopped));
-                        drop(proxy);
+                        runtime.block_on(service.serve(listener, stopped));
                         // A resolver that does not answer is left behind: nobody listens to it any more.
                         runtime.shutdown_timeout(LAST_WRITES);
                     }
@@ -82,7 +87,7 @@ impl OpenWay {
             stop,
             ended,
             thread,
-            records: kept,
+            records,
         })
     }
 
@@ -96,32 +101,33 @@ impl OpenWay {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    proxy: &Proxy,
-    origin: &Origin,
-    records: &Records,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut stopped => break,
-            () = records.broken() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let (proxy, origin) = (proxy.clone(), origin.clone());
-                    connections.spawn(async move { proxy.serve_proxy(stream, origin).await });
-                }
-                Err(_) => tokio::time::sleep(BREATH).await,
-            },
+impl Service {
+    async fn serve(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut stopped => break,
+                () = self.records.broken() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let (proxy, origin) = (self.proxy.clone(), self.origin.clone());
+                        connections.spawn(async move { proxy.serve_proxy(stream, origin).await });
+                    }
+                    Err(_) => tokio::time::sleep(BREATH).await,
+                },
+            }
         }
+        drop(listener);
+        // Nothing more is sent; what is open is cut off, and says so in its record.
+        self.rules.close();
+        self.proxy.review();
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, ended).await;
+        connections.shutdown().await;
+        let _ = tokio::time::timeout(LAST_WORDS, settled()).await;
     }
-    drop(listener);
-    connections.shutdown().await;
-    let _ = tokio::time::timeout(LAST_WORDS, settled()).await;
 }
 
 /// Waits for the last records, which are written by tasks of their own.

@@ -187,11 +187,14 @@ fn hole_11_papers_records_and_the_sandbox_agree() {
         assert_eq!(recorded_network(&home), "enforced", "{more:?}");
     }
     let reference = include_str!("../../../../docs/reference/profile.md");
-    assert!(reference.contains("A program in a sandbox has no network, whatever is listed here."));
+    assert!(reference.contains("No program has a network: under `casemate run` it has a proxy"));
+    assert!(reference.contains("in sessions nothing leaves."));
     let controls = include_str!("../../../../docs/reference/words.md");
     assert!(controls.contains("A network namespace with nothing but its own loopback."));
     let threats = include_str!("../../../../docs/threat-model.md");
-    assert!(threats.contains("no key of a profile adds network"));
+    assert!(threats.contains("there is no interface but the loopback, so there is no route"));
+    assert!(threats.contains("the only way out is a listener on the loopback, of this call alone"));
+    assert!(threats.contains("sessions\nhave no way out at all"));
 }
 
 /// R230: others: the examples have API keys in code. Here: what looks like one is refused, wherever a caller puts it, before anything runs; and it is

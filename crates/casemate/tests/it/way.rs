@@ -384,6 +384,33 @@ fn a_repeat_under_a_key_is_not_sent_again() {
     });
 }
 
+/// A program that does not believe our certificate sends nothing, and is on record however soon it ends.
+#[test]
+fn a_program_that_expects_another_certificate_sends_nothing() {
+    for_everybody(|world| {
+        let url = world.url("/v1/a");
+        let python = format!("import urllib.request as r; r.urlopen('{url}')");
+        let ran = world.run(&[
+            "env",
+            "-u",
+            "SSL_CERT_FILE",
+            "/usr/bin/python3",
+            "-c",
+            &python,
+        ]);
+        let answer = ran.json();
+        let stderr = answer["stderr"].as_str().unwrap();
+        assert!(stderr.contains("CERTIFICATE_VERIFY_FAILED"), "{ran:?}");
+        assert_eq!(answer["denied"][0]["kind"], "egress", "{ran:?}");
+        let [record] = &world.requests()[..] else {
+            panic!("{:?}", world.requests());
+        };
+        assert_eq!(record["kind"], "denied");
+        assert_eq!(record["summary"]["code"], "pinned_client");
+        assert_eq!(world.upstream.connections(), 0);
+    });
+}
+
 /// I1: a request that was on its way when everything was killed is found by the next call, and closed as unknown.
 #[test]
 fn a_request_that_nobody_saw_the_end_of_is_unknown() {
