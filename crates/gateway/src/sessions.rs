@@ -10,6 +10,7 @@ mod contexts;
 mod error;
 mod files;
 mod hold;
+mod leash;
 mod left;
 mod live;
 mod lodge;
@@ -145,7 +146,7 @@ pub struct Sessions<K, P> {
     board: Arc<Board>,
     budgets: Budgets,
     loops: Loops,
-    going: Going,
+    going: Arc<Going>,
     approvers: Box<dyn Approvers>,
     renewal: Box<dyn Renewal>,
     waiting: Mutex<Waits>,
@@ -183,7 +184,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             board: parts.board,
             budgets: parts.budgets,
             loops: Loops::default(),
-            going: Going::default(),
+            going: Arc::default(),
             approvers: parts.approvers,
             renewal: parts.renewal,
             waiting: Mutex::default(),

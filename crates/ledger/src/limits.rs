@@ -36,5 +36,5 @@ pub const MAX_LOG_BYTES: u64 = 1 << 50;
 /// Records that [`tail`](crate::tail) and [`find`](crate::find) give back.
 pub const MAX_SHOWN_RECORDS: usize = 10_000;
 
-/// How long an append waits for another process's append, in milliseconds.
+/// How long an append waits for another process's append, in milliseconds; twelve times that for a queue of others that moves.
 pub const LOCK_WAIT_MS: u64 = 10_000;

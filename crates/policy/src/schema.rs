@@ -249,7 +249,7 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
     ),
     section(
         "sandbox.network",
-        "Where calls may send something. A program in a sandbox has no network but its own loopback, whatever is listed here. Under `casemate run` a proxy listens there, and sends what the rules of `egress` let through.",
+        "Where calls may send something. No program has a network: under `casemate run` it has a proxy, which sends what the rules of `egress` let through; in sessions nothing leaves.",
     ),
     list(
         "sandbox.network.allowed_domains",

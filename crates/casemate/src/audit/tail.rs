@@ -89,20 +89,26 @@ pub(crate) fn session_of(record: &Record) -> Option<SessionId> {
     lodging.get("session")?.as_str()?.parse().ok()
 }
 
-/// A record in one line: place, time, what, which decision, whose, with what, why or how, and in which session.
+/// A record in one line: place, time, what, which decision, whose, with what, why or how, and in which session or to which host.
 pub(crate) fn line(record: &Record) -> String {
     let entry = &record.entry;
     let word = |name: &str| {
         let value = entry.summary.get(name).and_then(Value::as_str);
         Text::from(value.unwrap_or("-"))
     };
-    let how = match entry.summary.get("status") {
-        Some(_) => format!("{} {}", word("status"), word("stop_reason")),
-        None => word("reason").to_string(),
+    let says = |name: &str| entry.summary.get(name).is_some_and(Value::is_string);
+    let how = match ["reason", "code"].into_iter().find(|name| says(name)) {
+        _ if says("status") => format!("{} {}", word("status"), word("stop_reason")),
+        Some(name) => word(name).to_string(),
+        None => word("policy_decision").to_string(),
     };
     let agent = Text::from(entry.agent.as_str());
     let session = session_of(record);
-    let place = session.map_or_else(String::new, |session| format!("  {session}"));
+    let place = match session {
+        Some(session) => format!("  {session}"),
+        None if says("host") => format!("  {}", word("host")),
+        None => String::new(),
+    };
     format!(
         "{:>6}  {}  {:<7}  {}  {agent}  {}  {how}{place}",
         record.index,

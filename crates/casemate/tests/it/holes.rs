@@ -187,15 +187,15 @@ fn hole_11_papers_records_and_the_sandbox_agree() {
         assert_eq!(recorded_network(&home), "enforced", "{more:?}");
     }
     let reference = include_str!("../../../../docs/reference/profile.md");
-    assert!(reference.contains(
-        "A program in a sandbox has no network but its own loopback, whatever is listed here. Under `casemate run` a proxy \
-         listens there, and sends what the rules of `egress` let through."
-    ));
+    assert!(reference.contains("No program has a network: under `casemate run` it has a proxy"));
+    assert!(reference.contains("in sessions nothing leaves."));
     let controls = include_str!("../../../../docs/reference/words.md");
     assert!(controls.contains("A network namespace with nothing but its own loopback."));
     let threats = include_str!("../../../../docs/threat-model.md");
-    assert!(threats.contains("no key of a profile adds an interface, a route"));
+    assert!(threats.contains("there is no interface but the loopback, so there is no route"));
     assert!(threats.contains("the only way out is a listener on the loopback, of this call alone"));
+    assert!(threats.contains("sessions\nhave no way out at all"));
+    assert!(threats.contains("no key of a profile adds an interface, a route"));
     // And what the papers say of the proxy is so: where nothing is listed there is none.
     let proxied = "import os, socket; s = socket.socket(); print('HTTPS_PROXY' in os.environ, s.connect_ex(('127.0.0.1', 3128)) == 0)";
     for (more, found) in [

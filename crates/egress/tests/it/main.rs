@@ -18,6 +18,7 @@ mod corpus;
 mod credentials;
 mod entries;
 mod records;
+mod smuggling;
 mod upstream;
 mod versions;
 mod websockets;

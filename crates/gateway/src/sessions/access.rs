@@ -6,7 +6,7 @@ use casemate_model::{ContextId, Reason, SessionId};
 use casemate_policy::{Access, AccessRequest, Decision, RoutePolicy, Verdict};
 use casemate_ports::SessionKeeper;
 
-use super::{Live, SessionError, SessionStores, Sessions, bounds, lodge::Stay, switched::People};
+use super::{Live, SessionError, SessionStores, Sessions, bounds, lodge::Stay, switched::About};
 use crate::{
     Caller, Done, Lodging, Terms,
     deed::{Deed, End, OpenDeed, Subject},
@@ -132,20 +132,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if matches!(intent.access, Access::DestroySession | Access::CloseContext) {
             return Ok(());
         }
-        let claims = intent.caller.claims.get();
-        let people = People::of(claims);
-        let subject = casemate_authority::Subject {
-            agent: Some(&intent.caller.agent),
-            route: Some(route),
-            ..people.caller(&claims.tenant)
-        };
-        let behalf = people.behalf(&claims.tenant);
-        for subject in std::iter::once(subject).chain(behalf) {
-            if let Err(stopped) = self.board.check(&subject) {
-                return Err(stopped.to_string());
-            }
-        }
-        Ok(())
+        let about = About::access(intent.caller, route);
+        self.switched_on(&about).map(drop)
     }
 
     fn record(&self, deed: Deed) -> Result<OpenDeed<'_>, SessionError> {

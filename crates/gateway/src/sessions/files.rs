@@ -34,6 +34,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let intent = Intent::within(caller, Access::WriteFile(&path), session).about(of(&path));
         check(session, &path, Empty::Refused)?;
         let (live, mut open) = self.permit(intent, session).await?;
+        let leash = match self.leash(open.deed.decision, caller, &live) {
+            Ok(leash) => leash,
+            Err(stopped) => return conclude(open, Err(stopped)),
+        };
+        let content = leash.hold(content);
         let writing = self
             .keeper
             .write_file(session, caller.owner(), path, content);
@@ -43,7 +48,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 open.deed.subject.sha256 = Some(digest.sha256);
                 Ok(digest)
             }
-            Err(error) => Err(self.file_error(&live, error).await),
+            Err(error) => match leash.stopped(&live) {
+                Some(stopped) => Err(stopped),
+                None => Err(self.file_error(&live, error).await),
+            },
         };
         conclude(open, written)
     }
@@ -62,15 +70,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let intent = Intent::within(caller, Access::ReadFile, session).about(of(&path));
         check(session, &path, Empty::Refused)?;
         let (live, open) = self.permit(intent, session).await?;
+        let leash = match self.leash(open.deed.decision, caller, &live) {
+            Ok(leash) => leash,
+            Err(stopped) => return conclude(open, Err(stopped)),
+        };
         let reading = self.keeper.read_file(session, caller.owner(), path);
         let read = match reading.await {
-            Ok((bytes, content)) => match self.meter(&live) {
-                Some(mut meter) => match meter.take_whole(bytes) {
-                    Ok(()) => Ok((bytes, content)),
+            Ok((bytes, content)) => {
+                let meter = self.meter(&live);
+                let taken = meter.map_or(Ok(()), |mut meter| meter.take_whole(bytes));
+                match taken {
+                    Ok(()) => Ok((bytes, leash.hold(content))),
                     Err(quota) => Err(SessionError::Quota { session, quota }),
-                },
-                None => Ok((bytes, content)),
-            },
+                }
+            }
             Err(error) => Err(self.file_error(&live, error).await),
         };
         conclude(open, read)
@@ -137,12 +150,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let intent = Intent::within(caller, Access::Connect, session).about(subject);
         let (live, open) = self.permit(intent, session).await?;
+        let leash = match self.leash(open.deed.decision, caller, &live) {
+            Ok(leash) => leash,
+            Err(stopped) => return conclude(open, Err(stopped)),
+        };
         let meter = self.meter(&live);
         let used_up = meter.as_ref().and_then(Meter::used_up);
         let connected = match used_up {
             Some(quota) => Err(SessionError::Quota { session, quota }),
             None => match self.keeper.connect(session, caller.owner(), port).await {
-                Ok(connection) => Ok(metered(connection, meter)),
+                Ok(connection) => Ok(leash.hold_connection(metered(connection, meter))),
                 Err(error) => Err(self.judge(&live, Stay::Named, error).await.into()),
             },
         };

@@ -12,7 +12,7 @@ use casemate_ports::{CHANNEL_CAPACITY, Control, SessionKeeper};
 use tokio::sync::{Notify, mpsc};
 
 use super::{SessionStores, Sessions};
-use crate::Facts;
+use crate::{Caller, Facts};
 
 /// What of a call switches can name.
 #[derive(Clone, Debug)]
@@ -21,11 +21,24 @@ pub(super) struct About {
     people: People,
     agent: String,
     route: String,
-    tool: String,
+    tool: Option<String>,
     destination: Option<String>,
 }
 
 impl About {
+    /// Of what is done with a session beside calls.
+    pub(super) fn access(caller: &Caller, route: &str) -> Self {
+        let claims = caller.claims.get();
+        Self {
+            tenant: claims.tenant.clone(),
+            people: People::of(claims),
+            agent: caller.agent.clone(),
+            route: route.to_owned(),
+            tool: None,
+            destination: None,
+        }
+    }
+
     pub(super) fn of(facts: &Facts, route: &str) -> Self {
         let claims = facts.claims.as_ref();
         Self {
@@ -33,7 +46,7 @@ impl About {
             people: claims.map_or_else(People::default, People::of),
             agent: facts.ask.agent.clone(),
             route: route.to_owned(),
-            tool: facts.ask.tool.clone(),
+            tool: Some(facts.ask.tool.clone()),
             destination: facts.ask.destination.clone(),
         }
     }
@@ -43,7 +56,7 @@ impl About {
         let call = Subject {
             agent: Some(&self.agent),
             route: Some(&self.route),
-            tool: Some(&self.tool),
+            tool: self.tool.as_deref(),
             destination: self.destination.as_deref(),
             ..self.people.caller(&self.tenant)
         };
@@ -89,7 +102,7 @@ fn person<'a>((user, credential): &'a (String, String), tenant: &'a str) -> Subj
     }
 }
 
-/// The calls that run, and what would stop them.
+/// The calls that run, what goes on beside them, and what would stop it.
 #[derive(Debug, Default)]
 pub(super) struct Going(Mutex<HashMap<DecisionId, Arc<Stop>>>);
 
@@ -104,13 +117,14 @@ pub(super) struct Stop {
 }
 
 /// A call in the list of those that run. Dropped, it is in it no more.
-pub(super) struct Listed<'g> {
-    going: &'g Going,
+#[derive(Debug)]
+pub(super) struct Listed {
+    going: Arc<Going>,
     decision: DecisionId,
     pub(super) stop: Arc<Stop>,
 }
 
-impl Drop for Listed<'_> {
+impl Drop for Listed {
     fn drop(&mut self) {
         let mut going = self.going.0.lock().unwrap_or_else(PoisonError::into_inner);
         going.remove(&self.decision);
@@ -123,6 +137,17 @@ impl Stop {
         self.why.get().map(String::as_str)
     }
 
+    /// Comes when it is stopped.
+    pub(super) async fn stopped(&self) {
+        loop {
+            let told = self.told.notified();
+            if self.why.get().is_some() {
+                return;
+            }
+            told.await;
+        }
+    }
+
     /// Passes on what the caller wants of the program, and kills it when it is stopped.
     pub(super) async fn pass_on(
         &self,
@@ -131,13 +156,9 @@ impl Stop {
     ) -> std::convert::Infallible {
         let mut to = Some(to);
         loop {
-            let told = self.told.notified();
-            if self.why.get().is_some() {
-                break;
-            }
             tokio::select! {
                 biased;
-                () = told => {}
+                () = self.stopped() => break,
                 wanted = from.recv(), if to.is_some() => match (wanted, &to) {
                     (Some(wanted), Some(sender)) => {
                         let _ = sender.send(wanted).await;
@@ -157,7 +178,7 @@ impl Stop {
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// The epoch in which a call may begin; otherwise why it may not.
-    fn switched_on(&self, about: &About) -> Result<Epoch, String> {
+    pub(super) fn switched_on(&self, about: &About) -> Result<Epoch, String> {
         let mut epoch = None;
         for subject in about.subjects() {
             let checked = self.board.check(&subject);
@@ -187,7 +208,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// Puts a call in the list of those that are stopped when a switch is thrown.
-    pub(super) fn enlist(&self, decision: DecisionId, about: About, since: Epoch) -> Listed<'_> {
+    pub(super) fn enlist(&self, decision: DecisionId, about: About, since: Epoch) -> Listed {
         let stop = Arc::new(Stop {
             about,
             since,
@@ -197,7 +218,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let mut going = self.going.0.lock().unwrap_or_else(PoisonError::into_inner);
         going.insert(decision, Arc::clone(&stop));
         Listed {
-            going: &self.going,
+            going: Arc::clone(&self.going),
             decision,
             stop,
         }
@@ -210,7 +231,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             if let Err(why) = self.still_on(&stop.about, stop.since) {
                 // The first reason stays.
                 let _ = stop.why.set(why);
-                stop.told.notify_one();
+                stop.told.notify_waiters();
             }
         }
     }

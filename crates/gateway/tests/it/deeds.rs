@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use casemate_authority::{Position, SwitchKind, Throw};
 use casemate_gateway::{Caller, SessionError};
 use casemate_ledger::{Kind, Record};
 use casemate_model::{Reason, SessionId};
 use casemate_policy::{Authenticator, Claims, Profile, Syntax, Verified};
-use casemate_ports::{Chunk, Gone};
+use casemate_ports::{Chunk, Connection, Gone};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -400,4 +401,67 @@ async fn downloads_are_output() {
     let reads = house.keeper.steps().into_iter();
     let reads = reads.filter(|step| *step == Step::Files(session, "read"));
     assert_eq!(reads.count(), 3);
+}
+
+/// R258: a tunnel, a download and an upload that are under way end when a switch is thrown: nothing of them arrives after it, and a file that was
+/// not whole is not there.
+#[tokio::test]
+async fn a_switch_cuts_what_is_on_its_way() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let who = caller(&house, "local");
+    let session = opened(&house, &rooms).await;
+    rooms
+        .write_file(&who, session, "there".into(), upload(b"abc"))
+        .await
+        .unwrap();
+    let tunnel = rooms.connect(&who, session, 80).await.unwrap().value;
+    let Connection { to, mut from } = tunnel;
+    to.send(b"before".to_vec()).await.unwrap();
+    assert_eq!(from.recv().await.unwrap(), b"before");
+    let (_, mut content) = rooms
+        .read_file(&who, session, "there".into())
+        .await
+        .unwrap()
+        .value;
+    let (sender, half) = mpsc::channel(4);
+    sender.send(Chunk::Bytes(b"half".to_vec())).await.unwrap();
+    let writing = rooms.write_file(&who, session, "half".into(), half);
+    let thrown = async {
+        // The one from before, and the one that is held up.
+        let writes = || {
+            let steps = house.keeper.steps();
+            let writes = steps
+                .iter()
+                .filter(|step| matches!(step, Step::Files(_, "write")));
+            writes.count()
+        };
+        while writes() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let thrown = house.switches.throw(Throw {
+            kind: SwitchKind::Agent,
+            name: "local".into(),
+            tenant: None,
+            to: Position::Off,
+            who: "an operator".into(),
+            reason: "an incident".into(),
+            at_ms: 1,
+        });
+        thrown.unwrap();
+        rooms.switches_thrown();
+    };
+    let (written, ()) = tokio::join!(writing, thrown);
+    let SessionError::Refused { reason, .. } = written.unwrap_err() else {
+        panic!("not refused");
+    };
+    assert_eq!(reason, Reason::KillSwitch);
+    // Whatever is sent now does not come back.
+    let _ = to.send(b"after".to_vec()).await;
+    assert_eq!(from.recv().await, None);
+    // Only what was given before the switch may still be in the way.
+    while content.recv().await.is_some() {}
+    let last = house.world.records().pop().unwrap();
+    assert_eq!(last.entry.summary["stop_reason"], "kill_switch");
+    drop(sender);
 }
