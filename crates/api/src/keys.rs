@@ -32,20 +32,6 @@ pub(crate) struct NewKey {
     ttl_s: u64,
 }
 
-/// What of a key is shown: not the digest of its secret.
-fn shown(key: &ApiKey) -> Value {
-    json!({
-        "name": key.id,
-        "subject": key.subject,
-        "tenant": key.tenant,
-        "scopes": key.scopes,
-        "roles": key.roles,
-        "created_at_ms": key.created_ms,
-        "expires_at_ms": key.expires_ms,
-        "revoked_at_ms": key.revoked_ms,
-    })
-}
-
 /// `GET /v1/api-keys`
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
@@ -56,7 +42,7 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
         .blocking(move |_| callers.list_keys(who.tenant()))
         .await?;
     let keys = listed.map_err(|refusal| Problem::of_operation(&refusal))?;
-    let keys: Vec<_> = keys.iter().map(shown).collect();
+    let keys: Vec<_> = keys.iter().map(ApiKey::shown).collect();
     Ok(Json(json!({ "api_keys": keys })).into_response())
 }
 
@@ -88,7 +74,7 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
         Ok(made)
     });
     let (key, text) = made.await?;
-    let mut body = shown(&key);
+    let mut body = key.shown();
     if let Value::Object(body) = &mut body {
         body.insert("api_key".to_owned(), Value::String(text.to_string()));
     }

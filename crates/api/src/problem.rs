@@ -7,7 +7,7 @@ use axum::{
 };
 use casemate_callers::{Refusal, RefusalCode};
 use casemate_gateway::{Answer, AnswerError, QuotaUse, RecordError, SessionError, Told};
-use casemate_model::{ContextId, DecisionId, Reason, SessionId};
+use casemate_model::{ContextId, DecisionId, Reason, SessionId, one_line};
 use casemate_ports::{FileFault, KeeperError};
 use serde::Serialize;
 use serde_json::Value;
@@ -111,7 +111,7 @@ impl Problem {
             AnswerError::Unknown(_) => {
                 Details::new(StatusCode::NOT_FOUND, "approval_unknown", error.to_string())
             }
-            _ => Details::of_reason(reason, chain(error)),
+            _ => Details::of_reason(reason, one_line(error)),
         };
         Details {
             decision,
@@ -122,7 +122,7 @@ impl Problem {
 
     /// Somebody is not believed.
     pub(crate) fn of_refusal(refusal: &Refusal) -> Self {
-        let (code, detail) = (refusal.code(), chain(refusal));
+        let (code, detail) = (refusal.code(), one_line(refusal));
         let status = match code {
             RefusalCode::KeysUnavailable
             | RefusalCode::Store
@@ -189,7 +189,7 @@ impl Problem {
 
     /// Something is not on record, and was not done.
     pub(crate) fn of_record(error: &RecordError) -> Self {
-        Details::of_reason(Reason::RecordUnavailable, chain(error)).boxed()
+        Details::of_reason(Reason::RecordUnavailable, one_line(error)).boxed()
     }
 
     /// There is no call of this name that the caller could know of.
@@ -259,7 +259,9 @@ impl Problem {
                 let detail = ruling.map_or_else(String::new, |ruling| ruling.detail.clone());
                 (Answer::refused(refused), detail)
             }
-            Told::Unrecorded(_, error) => (Answer::unrecorded(facts, chain(error)), chain(error)),
+            Told::Unrecorded(_, error) => {
+                (Answer::unrecorded(facts, one_line(error)), one_line(error))
+            }
             Told::Released(_) | Told::Withdrawn(_) | Told::Held(_) | Told::Later(_) => return None,
         };
         let reason = match told {
@@ -310,18 +312,6 @@ const fn hint_of_refusal(code: RefusalCode) -> &'static str {
         }
         _ => "docs/callers.md says what a credential must look like",
     }
-}
-
-/// `error` and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 const fn status(reason: Reason) -> StatusCode {
@@ -405,7 +395,7 @@ const fn hint_of_file(fault: FileFault) -> &'static str {
 
 impl From<SessionError> for Problem {
     fn from(error: SessionError) -> Self {
-        let detail = chain(&error);
+        let detail = one_line(&error);
         let (session, context, decision) = (error.session(), error.context(), error.decision());
         let mut problem = match &error {
             SessionError::File { path, fault, .. } => {

@@ -7,6 +7,7 @@ use std::{
 
 use casemate_model::Digest;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -51,6 +52,23 @@ pub struct ApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_ms: Option<u64>,
     secret: Digest,
+}
+
+impl ApiKey {
+    /// What is shown of it, as JSON: not the digest of its secret.
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        json!({
+            "name": self.id,
+            "subject": self.subject,
+            "tenant": self.tenant,
+            "scopes": self.scopes,
+            "roles": self.roles,
+            "created_at_ms": self.created_ms,
+            "expires_at_ms": self.expires_ms,
+            "revoked_at_ms": self.revoked_ms,
+        })
+    }
 }
 
 /// An API key to make.

@@ -1,5 +1,6 @@
 //! The file that says who may call over a network.
 
+use casemate_model::one_line;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -80,7 +81,7 @@ impl Config {
     fn parts(self, text: &str) -> Result<Parts, Vec<ConfigFault>> {
         let mut faults = Vec::new();
         let mut note = |at: usize, error: &ConfigError| {
-            faults.push(fault(text, at, chain(error)));
+            faults.push(fault(text, at, one_line(error)));
         };
         let at = self.audience.span().start;
         if let Err(error) = check_name("audience", self.audience.get_ref()) {
@@ -110,7 +111,7 @@ impl Config {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let whole = |error: ConfigError| vec![fault(text, 0, chain(&error))];
+        let whole = |error: ConfigError| vec![fault(text, 0, one_line(&error))];
         let issuers = self.issuer.into_iter().map(Spanned::into_inner);
         let rules = self.certificate.into_iter().map(Spanned::into_inner);
         let rules: Vec<_> = rules.collect();
@@ -133,12 +134,5 @@ fn fault(text: &str, at: usize, message: String) -> ConfigFault {
         line: before.matches('\n').count() + 1,
         column: line.chars().count() + 1,
         message,
-    }
-}
-
-fn chain(error: &ConfigError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

@@ -6,9 +6,7 @@ use std::{
 };
 
 use anyhow::anyhow;
-use casemate_callers::{
-    ApiKey, Callers, ConfigFault, NewApiKey, Refusal, Role, keys_in, read_config,
-};
+use casemate_callers::{Callers, ConfigFault, NewApiKey, Refusal, Role, keys_in, read_config};
 use casemate_gateway::{Clock as _, Operation};
 use casemate_model::Reason;
 use clap::Subcommand;
@@ -129,24 +127,11 @@ fn keys() -> Result<casemate_callers::ApiKeys, Failure> {
     keys_in(&callers_in(&root), "").map_err(Failure::failed)
 }
 
-fn shown(key: &ApiKey) -> Value {
-    json!({
-        "name": key.id,
-        "subject": key.subject,
-        "tenant": key.tenant,
-        "scopes": key.scopes,
-        "roles": key.roles,
-        "created_at_ms": key.created_ms,
-        "expires_at_ms": key.expires_ms,
-        "revoked_at_ms": key.revoked_ms,
-    })
-}
-
 fn list(json: bool) -> Result<Exit, Failure> {
     let now_ms = System.now_ms();
     for key in keys()?.list().map_err(Failure::failed)? {
         if json {
-            report::print(format_args!("{}\n", shown(&key)))?;
+            report::print(format_args!("{}\n", key.shown()))?;
             continue;
         }
         let state = match (key.revoked_ms, key.expires_ms <= now_ms) {

@@ -5,7 +5,7 @@ mod diagnosis;
 mod host;
 mod table;
 
-use casemate_model::Isolation;
+use casemate_model::{Isolation, one_line};
 use casemate_ports::KeeperError;
 use casemate_sandbox::{
     NamespaceKeeper,
@@ -20,7 +20,7 @@ use self::{
 };
 use crate::{
     exit::Exit,
-    report::{self, Failure, one_line},
+    report::{self, Failure},
 };
 
 /// Say what this host can enforce, and attack sandboxes to prove it.

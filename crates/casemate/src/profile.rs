@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use casemate_model::Text;
+use casemate_model::{Text, one_line};
 use casemate_policy::{Profile, ProfileError};
 
 use crate::{
     cli::ProfileCommand,
     exit::Exit,
-    report::{self, Failure, one_line},
+    report::{self, Failure},
 };
 
 pub(crate) fn run(command: ProfileCommand) -> Result<Exit, Failure> {

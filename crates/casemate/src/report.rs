@@ -1,10 +1,11 @@
 //! What people are told on standard error, and the one place that prints an error with its causes.
 
 use std::{
-    error::Error,
     fmt,
     io::{self, Write as _},
 };
+
+use casemate_model::one_line;
 
 use crate::exit::Exit;
 
@@ -135,18 +136,6 @@ impl Failure {
             ..self
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn one_line(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }
 
 /// Text for a terminal: control characters cannot drive it.

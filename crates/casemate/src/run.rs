@@ -23,7 +23,7 @@ use casemate_gateway::{
     Recording, Ruling, SANDBOX_TOOLS, Stores,
 };
 use casemate_images::ImageStore;
-use casemate_model::{Reason, RunMode};
+use casemate_model::{Reason, RunMode, one_line};
 use casemate_policy::{Authenticator, Claims, Image, Profile, RoutePolicy, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, KeeperError, Sandbox};
 use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
@@ -40,7 +40,7 @@ pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
     cli::RunArgs,
     exit::Exit,
-    report::{Failure, one_line},
+    report::Failure,
     state::{self, State},
     switch,
     system::System,

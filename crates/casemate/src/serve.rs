@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use casemate_api::{Api, Door, Listener, router};
 use casemate_authority::Budgets;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
+use casemate_model::one_line;
 use casemate_policy::{Governing, Profile, RoutePolicy};
 use casemate_ports::Signal;
 use casemate_store::StateDir;
@@ -41,7 +42,7 @@ use crate::{
     keeper::connect_or_start,
     policy::ActivePolicies,
     profile::explain,
-    report::{self, Failure, one_line},
+    report::{self, Failure},
     run::{Signals, local_user},
     state::{self, State},
     switch,

@@ -3,13 +3,12 @@
 use std::fmt;
 
 use casemate_ledger::Kind;
-use casemate_model::{Digest, Reason};
+use casemate_model::{Digest, Reason, one_line};
 use casemate_store::Idempotency as _;
 
 use crate::{
     Denied, Facts, Journal, Recorded, Refused, Released, Stores,
     claim::{Standing, claim},
-    error::chain,
     leased::Token,
     open::OpenCall,
     stored::replay,
@@ -106,7 +105,7 @@ impl<S> Allowed<S> {
                     // Nothing ran. If the key is not given back, its next claim finds nobody behind it.
                     drop(store.release(self.facts.decision).await);
                 }
-                Recording::Refused(Refused::unrecorded(self.facts, chain(&error)))
+                Recording::Refused(Refused::unrecorded(self.facts, one_line(&error)))
             }
         }
     }

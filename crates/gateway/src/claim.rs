@@ -1,9 +1,9 @@
 //! Idempotency keys: the same key and the same call run once (R142).
 
-use casemate_model::{DecisionId, Digest, Reason};
+use casemate_model::{DecisionId, Digest, Reason, one_line};
 use casemate_store::{Claim, Claimed, Idempotency as _, StoreError};
 
-use crate::{Facts, Journal, Stores, error::chain, limits::CLAIM_GRACE_MS, stored::Stored};
+use crate::{Facts, Journal, Stores, limits::CLAIM_GRACE_MS, stored::Stored};
 
 /// How a call stands under its idempotency key.
 pub(crate) enum Standing<I> {
@@ -95,7 +95,7 @@ fn unknown<I>(decision: DecisionId) -> Standing<I> {
 }
 
 fn unavailable<I>(error: &dyn std::error::Error) -> Standing<I> {
-    Standing::Denied(Reason::RecordUnavailable, chain(error))
+    Standing::Denied(Reason::RecordUnavailable, one_line(error))
 }
 
 /// When an id was made: the first 48 bits of a UUID version 7 (RFC 9562) are milliseconds since 1970.

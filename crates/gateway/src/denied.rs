@@ -1,10 +1,10 @@
 //! A refusal: first decided, then recorded, and only then told.
 
 use casemate_ledger::{Kind, Receipt};
-use casemate_model::Reason;
+use casemate_model::{Reason, one_line};
 use casemate_ports::KeeperError;
 
-use crate::{Facts, Journal, QuotaUse, error::chain, limits::RETRY_AFTER_MS};
+use crate::{Facts, Journal, QuotaUse, limits::RETRY_AFTER_MS};
 
 /// A call that may not run. Why is not told before it is recorded.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Denied {
         };
         Self {
             cause,
-            ..Self::new(facts, reason, chain(error))
+            ..Self::new(facts, reason, one_line(error))
         }
     }
 
@@ -93,7 +93,7 @@ impl Denied {
                 let reason = self.facts.reason();
                 let why = format!(
                     "the refusal ({reason}) cannot be recorded: {}",
-                    chain(&error)
+                    one_line(&error)
                 );
                 Refused::unrecorded(self.facts, why)
             }

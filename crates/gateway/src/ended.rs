@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use casemate_model::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Usage};
+use casemate_model::{
+    Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Usage, one_line,
+};
 use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, Sandbox};
 use casemate_store::Idempotency;
 use tokio::sync::mpsc;
 
 use crate::{
-    Output, RecordError, ReleaseError, Released, entry::Observed, error::chain, open::OpenCall,
-    stored::Stored, tee::Tee,
+    Output, RecordError, ReleaseError, Released, entry::Observed, open::OpenCall, stored::Stored,
+    tee::Tee,
 };
 
 /// How a run ended.
@@ -118,7 +120,7 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
         let (artefacts, mut trouble) = match end {
             End::Ran(_) => match sandbox.collect(sink).await {
                 Ok(artefacts) => (artefacts, None),
-                Err(error) => (Vec::new(), Some(chain(&error))),
+                Err(error) => (Vec::new(), Some(one_line(&error))),
             },
             End::Lost(_) | End::NotStarted(_) => {
                 drop(sandbox);
@@ -126,7 +128,7 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             }
         };
         match &end {
-            End::Lost(error) => trouble = Some(chain(error)),
+            End::Lost(error) => trouble = Some(one_line(error)),
             End::NotStarted(Some(why)) => trouble = Some(why.clone()),
             End::NotStarted(None) | End::Ran(_) => {}
         }

@@ -1,7 +1,5 @@
 //! What goes wrong with records.
 
-use std::error::Error;
-
 use casemate_ledger::{LedgerError, ReadError};
 use casemate_model::DecisionId;
 use casemate_store::StoreError;
@@ -70,16 +68,4 @@ pub enum RecoverError {
         #[source]
         source: RecordError,
     },
-}
-
-/// `error` and its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use casemate_ledger::{Kind, Receipt};
+use casemate_model::one_line;
 
-use crate::{Facts, Journal, Refused, Wait, error::chain};
+use crate::{Facts, Journal, Refused, Wait};
 
 /// A call that a person has to approve. Nobody is asked before it is recorded.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Held {
                 facts: self.facts,
                 receipt,
             }),
-            Err(error) => Err(Refused::unrecorded(self.facts, chain(&error))),
+            Err(error) => Err(Refused::unrecorded(self.facts, one_line(&error))),
         }
     }
 

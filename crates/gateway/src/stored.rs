@@ -1,13 +1,12 @@
 //! The result of a call that ran under an idempotency key, for its repeats.
 
 use casemate_ledger::Kind;
-use casemate_model::{DecisionId, Outcome, Sealed};
+use casemate_model::{DecisionId, Outcome, Sealed, one_line};
 use casemate_store::MAX_SEALED_BYTES;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Facts, Journal, Output, RecordError, Refused, Released, entry::Observed, error::chain,
-    journal::aad,
+    Facts, Journal, Output, RecordError, Refused, Released, entry::Observed, journal::aad,
 };
 
 /// What the content of a stored result is bound to, beside its decision.
@@ -41,7 +40,7 @@ impl Stored {
         let lost = |error: &dyn std::error::Error| {
             format!(
                 "the call already ran as {decision}, and its result cannot be read: {}",
-                chain(error)
+                one_line(error)
             )
         };
         let content = journal
@@ -86,6 +85,6 @@ pub(crate) fn replay(
         .and_then(|_| journal.ended(&facts, &outcome, &Observed::default()));
     match recorded {
         Ok(receipt) => Ok(Released::from_store(facts, outcome, output, receipt)),
-        Err(error) => Err(Refused::unrecorded(facts, chain(&error))),
+        Err(error) => Err(Refused::unrecorded(facts, one_line(&error))),
     }
 }

@@ -15,6 +15,7 @@ mod hidden;
 mod ids;
 mod isolation;
 mod limits;
+mod one_line;
 mod outcome;
 mod reason;
 mod sealed;
@@ -30,6 +31,7 @@ pub use self::{
     ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},
     isolation::{Control, ControlName, Isolation, Strength},
     limits::{Limits, MAX_LIMITS},
+    one_line::one_line,
     outcome::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Stream, Usage},
     reason::Reason,
     sealed::Sealed,

@@ -9,7 +9,7 @@
 //! - An attempt that gets out does no harm: it touches nothing of the host but the traps.
 //! - Nothing is skipped in silence: [`Verdict::Skipped`] says why.
 
-use casemate_model::{Isolation, Limits};
+use casemate_model::{Isolation, Limits, one_line};
 use casemate_ports::{InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec};
 
 mod arena;
@@ -36,7 +36,6 @@ pub use self::{
 use self::{
     attempt::{Afterwards, Demand},
     drive::{Observed, Script},
-    error::chain,
     expect::Expect,
     family::Family,
     leftovers::Leftovers,
@@ -191,7 +190,7 @@ async fn look_back<A: Arena>(
             watch::<A>(sandbox, script, way, traps).await?
         }
         // What its own session has done to itself.
-        Err(error) => Seen::refused(&chain(&error)),
+        Err(error) => Seen::refused(&one_line(&error)),
     };
     Ok(match seen.judged(&next.expect, &attempt.limits, traps)? {
         Verdict::GotThrough(findings) => {
@@ -249,7 +248,7 @@ async fn watch<A: Arena>(
     let mut captured = Captured::default();
     match sandbox.collect(&mut captured).await {
         Ok(artefacts) => captured.list = artefacts,
-        Err(error) => findings.push(format!("no artefacts were taken: {}", chain(&error))),
+        Err(error) => findings.push(format!("no artefacts were taken: {}", one_line(&error))),
     }
     Ok(Seen {
         observed,

@@ -1,7 +1,6 @@
 //! Who carries messages: a thread for each endpoint, which waits for nobody else's.
 
 use std::{
-    error::Error,
     fmt, io,
     path::{Path, PathBuf},
     sync::{
@@ -14,6 +13,7 @@ use std::{
 
 use casemate_https::{AuthoritiesError, Plain, client};
 use casemate_ledger::{Place, read_from};
+use casemate_model::one_line;
 use ureq::Agent;
 
 use crate::{
@@ -181,7 +181,7 @@ impl Courier {
             let name = &self.endpoint.name;
             self.surroundings.tell(&format!(
                 "the webhook {name} does not take messages, which wait for it: {}",
-                chain(error)
+                one_line(error)
             ));
         }
         let most = FIRST_PAUSE_MS.saturating_mul(1 << self.failures.min(16));
@@ -197,16 +197,4 @@ impl Courier {
             Err(std::sync::mpsc::TryRecvError::Empty)
         )
     }
-}
-
-/// `error` and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use casemate_bundle::{Approver as Enlisted, PolicyStore};
 use casemate_gateway::{Approver, Approvers, Operation, SignedAnswer};
-use casemate_model::Reason;
+use casemate_model::{Reason, one_line};
 use serde_json::{Value, json};
 
 use crate::{
     exit::Exit,
     policy::{operate, store},
-    report::{self, Failure, one_line},
+    report::{self, Failure},
     state,
 };
 

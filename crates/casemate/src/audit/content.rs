@@ -2,10 +2,11 @@
 
 use casemate_gateway::content_aad;
 use casemate_ledger::Record;
+use casemate_model::one_line;
 use casemate_store::{Keys, StoreError};
 use serde_json::{Value, json};
 
-use crate::{report::one_line, state};
+use crate::state;
 
 /// Opens what records seal.
 #[derive(Debug)]

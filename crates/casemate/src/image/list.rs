@@ -1,12 +1,13 @@
 //! `casemate image list`: which images there are.
 
 use casemate_images::{Image, ImageError, Listed};
+use casemate_model::one_line;
 use serde_json::{Value, json};
 
 use crate::{
     exit::Exit,
     image::{Format, existing_store},
-    report::{self, Delivery, Failure, one_line},
+    report::{self, Delivery, Failure},
 };
 
 const MIB: u64 = 1024 * 1024;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::anyhow;
 use casemate_bundle::{ActivationKind, Approval, PolicyKey, PolicyStore, Role};
 use casemate_gateway::{Clock as _, Operation};
-use casemate_model::{DecisionId, Digest, Reason};
+use casemate_model::{DecisionId, Digest, Reason, one_line};
 use casemate_policy::{Authenticator, Verdict, Verified};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     cli::ActivateArgs,
     exit::Exit,
-    report::{self, Failure, one_line},
+    report::{self, Failure},
     run::local_claims,
     state::{self, State},
     system::System,

@@ -8,14 +8,14 @@ use std::{
 
 use casemate_bundle::{Bundle, PolicyStore, Watch};
 use casemate_gateway::Policies;
-use casemate_model::{Digest, Text};
+use casemate_model::{Digest, Text, one_line};
 use casemate_policy::{
     BundleFault, BundleParts, Engine, Governing, Manifest, PolicyFile, Profile, RoutePolicy,
     Syntax, Trial, render_diagnostics,
 };
 
 use crate::{
-    report::{self, Failure, one_line},
+    report::{self, Failure},
     state,
 };
 

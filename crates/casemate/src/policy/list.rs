@@ -1,12 +1,13 @@
 //! `casemate policy list`.
 
+use casemate_model::one_line;
 use serde_json::json;
 
 use super::bundle::store;
 use crate::{
     audit::time,
     exit::Exit,
-    report::{self, Failure, one_line},
+    report::{self, Failure},
 };
 
 /// Prints every bundle, the one in force with a star.

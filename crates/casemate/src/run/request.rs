@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt as _,
 
 use anyhow::{Context as _, bail};
 use casemate_gateway::{Ask, Key, Policies as _};
-use casemate_model::{Limits, Reason, Text};
+use casemate_model::{Limits, Reason, Text, one_line};
 use casemate_policy::{Profile, ProfileError, RoutePolicy};
 use casemate_ports::{Command, InputFile};
 
@@ -12,7 +12,6 @@ use crate::{
     cli::RunArgs,
     gate,
     policy::ActivePolicies,
-    report::one_line,
     run::{
         local_claims,
         program::{Program, StdinUse},

@@ -6,13 +6,13 @@ use std::{
 };
 
 use casemate_gateway::{Answer, Facts, Output, Refusal, Refused, ReleaseError, Released};
-use casemate_model::{Artefact, Cause, DecisionId, Stream};
+use casemate_model::{Artefact, Cause, DecisionId, Stream, one_line};
 use casemate_policy::ProfileError;
 
 use crate::{
     exit::Exit,
     profile::explain,
-    report::{self, Failure, one_line},
+    report::{self, Failure},
     run::{
         program::shown,
         streams::{Destination, Written, write_stream},

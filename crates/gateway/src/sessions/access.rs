@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use casemate_model::{ContextId, Reason, SessionId};
+use casemate_model::{ContextId, Reason, SessionId, one_line};
 use casemate_policy::{Access, AccessRequest, Decision, RoutePolicy, Verdict};
 use casemate_ports::SessionKeeper;
 
@@ -10,7 +10,6 @@ use super::{Live, SessionError, SessionStores, Sessions, bounds, lodge::Stay, sw
 use crate::{
     Caller, Done, Lodging, Terms,
     deed::{Deed, End, OpenDeed, Subject},
-    error::chain,
 };
 
 /// What somebody wants to do with a session.
@@ -161,7 +160,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let ruling = Decision {
             verdict: Verdict::Deny,
             reason: error.reason(),
-            detail: chain(&error),
+            detail: one_line(&error),
             checks: Vec::new(),
             policies: Vec::new(),
         };
@@ -214,7 +213,7 @@ pub(super) fn conclude<T>(
     let end = match &result {
         Ok(_) => End::Done,
         Err(error) => {
-            open.deed.subject.error = Some(chain(error));
+            open.deed.subject.error = Some(one_line(error));
             End::Failed(error.reason())
         }
     };

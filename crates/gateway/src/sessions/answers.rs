@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use casemate_answers::SignedAnswer;
-use casemate_model::{ApprovalState, DecisionId, Reason};
+use casemate_model::{ApprovalState, DecisionId, Reason, one_line};
 use casemate_policy::{Claims, Verified};
 use casemate_ports::SessionKeeper;
 use casemate_store::{ApprovalRecord, ApprovalStore as _, StoreError};
@@ -17,7 +17,6 @@ use super::{
 use crate::{
     CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, VoteError,
     approval::{Kept, cast},
-    error::chain,
     limits::RETRY_AFTER_MS,
 };
 
@@ -96,7 +95,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 subject: json!({
                     "decision": decision,
                     "form": answer.form(),
-                    "why": chain(error),
+                    "why": one_line(error),
                 }),
             };
             self.journal.refuse_operation(operation, claims)?;

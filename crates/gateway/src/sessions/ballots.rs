@@ -2,7 +2,7 @@
 
 use std::sync::{MutexGuard, PoisonError, atomic::Ordering};
 
-use casemate_model::{ApprovalState, DecisionId, Sealed};
+use casemate_model::{ApprovalState, DecisionId, Sealed, one_line};
 use casemate_policy::{ApprovalRules, Claims, Verified};
 use casemate_ports::{Owner, SessionKeeper};
 use casemate_store::{ApprovalRecord, ApprovalStore as _, StoreError};
@@ -11,7 +11,6 @@ use super::{AnswerError, SessionStores, Sessions, waits::Waits};
 use crate::{
     CastVote,
     approval::{Kept, Question},
-    error::chain,
     journal::aad,
 };
 
@@ -51,7 +50,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     ) -> Result<T, String> {
         let aad = aad(decision, what);
         let json = self.journal.keys.unseal(&owner.agent, &aad, sealed);
-        let json = json.map_err(|error| chain(&error))?;
+        let json = json.map_err(|error| one_line(&error))?;
         serde_json::from_slice(&json).map_err(|error| error.to_string())
     }
 

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use casemate_authority::Epoch;
-use casemate_model::{DecisionId, Reason, Text};
+use casemate_model::{DecisionId, Reason, Text, one_line};
 use casemate_policy::{Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
 use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
 use tokio::{
@@ -24,7 +24,6 @@ use crate::{
     Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
     Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose,
     approval::{Originals, ToKeep},
-    error::chain,
     limits::RETRY_AFTER_MS,
     meter::Meter,
 };
@@ -507,7 +506,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                             }
                         }
                     }
-                    Err(error) => leased.give_up(chain(error), io),
+                    Err(error) => leased.give_up(one_line(error), io),
                 };
                 progress.done("end");
                 match ended.release(&mut Nowhere).await {
@@ -579,9 +578,9 @@ fn turned_away(mut identified: Identified, error: &SessionError) -> Denied {
                 used: *limit,
                 retry_after_ms: None,
             };
-            identified.refuse(error.reason(), &chain(error), Some(quota))
+            identified.refuse(error.reason(), &one_line(error), Some(quota))
         }
-        _ => identified.refuse(error.reason(), &chain(error), None),
+        _ => identified.refuse(error.reason(), &one_line(error), None),
     }
 }
 

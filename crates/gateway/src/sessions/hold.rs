@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use casemate_authority::Epoch;
-use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Trigger};
+use casemate_model::{ApprovalState, DecisionId, Reason, RunMode, Trigger, one_line};
 use casemate_policy::{Approval, Claims, RoutePolicy, Verified};
 use casemate_ports::{CallIo, Owner, SessionKeeper};
 use casemate_store::{
@@ -20,7 +20,6 @@ use crate::{
     Denied, Facts, Held, Operation, Progress, Proposed, Refused, Wait,
     approval::{Kept, ToKeep},
     claim::{Standing, claim},
-    error::chain,
     limits::MAX_WAITING,
     stored::replay,
 };
@@ -110,7 +109,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Err((reason, why)) => return deny(held, reason, why),
         };
         if let Err(error) = store.add_approval(&record).await {
-            return deny(held, Reason::RecordUnavailable, chain(&error));
+            return deny(held, Reason::RecordUnavailable, one_line(&error));
         }
         held.waits(Wait {
             action: record.action,
@@ -166,7 +165,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if json.len() > MAX_SEALED_BYTES {
             return Err(too_large());
         }
-        let failed = |error: StoreError| (Reason::RecordUnavailable, chain(&error));
+        let failed = |error: StoreError| (Reason::RecordUnavailable, one_line(&error));
         let store = self.stores.open(&owner.agent).await.map_err(failed)?;
         let (tenant, tool) = (owner.tenant.clone(), facts.ask.tool.clone());
         let key = facts.ask.given_key().cloned();
@@ -311,7 +310,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         match changed.await {
             Ok(true) => Ok(()),
             Ok(false) => Err("the approval was used already, or taken back".to_owned()),
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(one_line(&error)),
         }
     }
 

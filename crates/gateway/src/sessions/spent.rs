@@ -4,12 +4,12 @@ use casemate_authority::{
     Amounts, BudgetError, BudgetRule, LoopKey, LoopLimit, Period, Reservation, Resource, Scope,
     Spender,
 };
-use casemate_model::{Digest, Exit, OutcomeStatus, Reason};
+use casemate_model::{Digest, Exit, OutcomeStatus, Reason, one_line};
 use casemate_policy::{BudgetRules, Cost, RoutePolicy, UNLIMITED};
 use casemate_ports::SessionKeeper;
 
 use super::{SessionStores, Sessions, Told};
-use crate::{Ask, Facts, error::chain};
+use crate::{Ask, Facts};
 
 /// The thread of calls that name none: they share no budget of a thread, as they are alone in it.
 const NO_THREAD: &str = "-";
@@ -131,7 +131,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Some(reservation) => self
                 .budgets
                 .settle(reservation, &amounts)
-                .map_err(|error| chain(&error)),
+                .map_err(|error| one_line(&error)),
         }
     }
 
@@ -171,7 +171,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Ok(reservation) => Ok(Some(reservation)),
             Err(BudgetError::Exhausted(exhausted)) => Err(exhausted.to_string()),
             // Whatever cannot be counted is not spent (I1).
-            Err(error) => Err(format!("the budgets cannot be used: {}", chain(&error))),
+            Err(error) => Err(format!("the budgets cannot be used: {}", one_line(&error))),
         }
     }
 

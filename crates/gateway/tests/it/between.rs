@@ -5,32 +5,19 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use casemate_authority::{Position, SwitchKind, Switchboard, Throw};
+use casemate_authority::{Position, SwitchKind, Switchboard};
 use casemate_gateway::Told;
 use casemate_ledger::Kind;
 use casemate_model::{DecisionId, Reason};
 
 use crate::{
     holes::with_tools,
-    house::{House, Rooms, in_thread, ran, refused},
+    house::{House, Rooms, in_thread, ran, refused, throw},
     waits,
 };
 
 /// As many steps at least have to be seen from outside: fewer, and the test does not look.
 const LEAST_STEPS: usize = 8;
-
-fn throw(switches: &Switchboard, to: Position) {
-    let thrown = switches.throw(Throw {
-        kind: SwitchKind::Tool,
-        name: "shell".into(),
-        tenant: None,
-        to,
-        who: "an operator".into(),
-        reason: "an incident".into(),
-        at_ms: 1,
-    });
-    thrown.unwrap();
-}
 
 /// Throws the switch at a call's step of this number, or while it runs, if it comes so far before.
 struct Incident {
@@ -47,7 +34,7 @@ impl Incident {
         let (switches, told, rooms_told) = (open(), Arc::clone(&thrown), Arc::clone(rooms));
         *house.when_asked.lock().unwrap() = Some(Box::new(move || {
             if steps.fetch_add(1, Ordering::Relaxed) + 1 == step {
-                throw(&switches, Position::Off);
+                throw(&switches, SwitchKind::Tool, "shell", Position::Off);
                 told.store(true, Ordering::Relaxed);
                 rooms_told.switches_thrown();
             }
@@ -70,7 +57,7 @@ impl Incident {
                 () = tokio::task::yield_now() => {
                     if house.keeper.running() > 0 && !self.thrown.swap(true, Ordering::Relaxed) {
                         late = true;
-                        throw(&self.switches, Position::Off);
+                        throw(&self.switches, SwitchKind::Tool, "shell", Position::Off);
                         self.rooms.switches_thrown();
                     }
                 }
@@ -125,7 +112,7 @@ async fn a_switch_stops_a_call_between_any_two_steps() {
         assert_stopped(&house, &told, &[], step);
         // What it had set aside is there again, if it has not run.
         if house.keeper.runs() == 0 && matches!(told, Told::Refused(_)) {
-            throw(&house.switches, Position::On);
+            house.throw(SwitchKind::Tool, "shell", Position::On);
             ran(&house.call(&rooms, in_thread("t", &["true"])).await);
         }
         if late {
@@ -149,7 +136,7 @@ async fn a_switch_stops_an_approved_call_between_any_two_steps() {
         let (told, late) = incident.during(&house, resumed).await;
         assert_stopped(&house, &told, &[Kind::Held], step);
         let runs = house.keeper.runs();
-        throw(&house.switches, Position::On);
+        house.throw(SwitchKind::Tool, "shell", Position::On);
         rooms.switches_thrown();
         let again = waits::resume(&rooms, call.0).await;
         assert!(matches!(again, Told::Later(_)), "step {step}: {again:?}");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use casemate_authority::{Position, SwitchKind, Throw};
+use casemate_authority::{Position, SwitchKind};
 use casemate_gateway::{Caller, SessionError};
 use casemate_ledger::{Kind, Record};
 use casemate_model::{Reason, SessionId};
@@ -439,16 +439,7 @@ async fn a_switch_cuts_what_is_on_its_way() {
         while writes() < 2 {
             tokio::task::yield_now().await;
         }
-        let thrown = house.switches.throw(Throw {
-            kind: SwitchKind::Agent,
-            name: "local".into(),
-            tenant: None,
-            to: Position::Off,
-            who: "an operator".into(),
-            reason: "an incident".into(),
-            at_ms: 1,
-        });
-        thrown.unwrap();
+        house.throw(SwitchKind::Agent, "local", Position::Off);
         rooms.switches_thrown();
     };
     let (written, ()) = tokio::join!(writing, thrown);

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use casemate_authority::{Budgets, Switchboard};
+use casemate_authority::{Budgets, Position, SwitchKind, Switchboard, Throw};
 use casemate_bundle::PolicyStore;
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Clock, Code, Demand, Entropy, Images, Key,
@@ -158,6 +158,20 @@ pub(crate) struct House {
     pub(crate) when_asked: WhenAsked,
 }
 
+/// Throws a switch, for whichever tenant.
+pub(crate) fn throw(switches: &Switchboard, kind: SwitchKind, name: &str, to: Position) {
+    let thrown = switches.throw(Throw {
+        kind,
+        name: name.into(),
+        tenant: None,
+        to,
+        who: "an operator".into(),
+        reason: "an incident".into(),
+        at_ms: 1,
+    });
+    thrown.unwrap();
+}
+
 pub(crate) type WhenAsked = Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>;
 
 /// Does what a test wants done at each step of a call that can be seen from outside: whenever the policies, the time or chance are asked for,
@@ -238,6 +252,11 @@ impl House {
                 queue_timeout_ms: 60_000,
             },
         }
+    }
+
+    /// Throws a switch, for whichever tenant.
+    pub(crate) fn throw(&self, kind: SwitchKind, name: &str, to: Position) {
+        throw(&self.switches, kind, name, to);
     }
 
     /// A gateway that starts.

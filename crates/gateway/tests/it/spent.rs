@@ -1,6 +1,6 @@
 //! Budgets, loops and switches: what stops a call that nothing else would stop.
 
-use casemate_authority::{Position, SwitchKind, Switchboard, Throw};
+use casemate_authority::{Position, SwitchKind};
 use casemate_gateway::Told;
 use casemate_ledger::Kind;
 use casemate_model::Reason;
@@ -100,19 +100,6 @@ async fn equal_denials_are_a_loop() {
     assert_eq!(reason, Reason::LoopDetected);
 }
 
-fn throw(switches: &Switchboard, to: Position) {
-    let thrown = switches.throw(Throw {
-        kind: SwitchKind::Tool,
-        name: "shell".into(),
-        tenant: None,
-        to,
-        who: "an operator".into(),
-        reason: "an incident".into(),
-        at_ms: 1,
-    });
-    thrown.unwrap();
-}
-
 /// R258: what runs when a switch is thrown is killed, and does not come back with the switch.
 #[tokio::test]
 async fn a_switch_stops_what_runs() {
@@ -122,8 +109,8 @@ async fn a_switch_stops_what_runs() {
         while house.keeper.running() < 1 {
             tokio::task::yield_now().await;
         }
-        throw(&house.switches, Position::Off);
-        throw(&house.switches, Position::On);
+        house.throw(SwitchKind::Tool, "shell", Position::Off);
+        house.throw(SwitchKind::Tool, "shell", Position::On);
         rooms.switches_thrown();
     };
     let call = house.call(&rooms, in_thread("t", &["wait"]));
@@ -146,8 +133,8 @@ async fn a_switch_stops_what_waits_in_line() {
         while rooms.load() != (1, 1) || house.keeper.running() < 1 {
             tokio::task::yield_now().await;
         }
-        throw(&house.switches, Position::Off);
-        throw(&house.switches, Position::On);
+        house.throw(SwitchKind::Tool, "shell", Position::Off);
+        house.throw(SwitchKind::Tool, "shell", Position::On);
         // The first is not told: only its end lets the second have its turn.
         house.keeper.release(1);
     };

@@ -2,13 +2,13 @@
 
 use std::{fmt, future::Future, time::Duration};
 
-use casemate_model::{Cause, DeniedAttempt, Exit, Limits, Stream, Text};
+use casemate_model::{Cause, DeniedAttempt, Exit, Limits, Stream, Text, one_line};
 use casemate_ports::{
     CHANNEL_CAPACITY, CallIo, Command, Control, Ended, Event, KeeperError, Sandbox, Signal,
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{attempt::Caller, error::chain};
+use super::attempt::Caller;
 
 /// How much longer than its wall clock a call may take before its keeper is said to hang.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -125,7 +125,7 @@ async fn in_time(
     match tokio::time::timeout(patience, run).await {
         Ok(Ok(ended)) => Ok(ended),
         Ok(Err(KeeperError::Spec(_))) => Err("refused".into()),
-        Ok(Err(error)) => Err(chain(&error)),
+        Ok(Err(error)) => Err(one_line(&error)),
         Err(_) => Err("never".into()),
     }
 }

@@ -1,6 +1,6 @@
 //! What can prevent an attempt.
 
-use std::{error::Error, io, iter};
+use std::io;
 
 use casemate_ports::KeeperError;
 
@@ -43,13 +43,4 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
             source: source.into(),
         })
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = iter::successors(Some(error), |&error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

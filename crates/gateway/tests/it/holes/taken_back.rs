@@ -1,6 +1,6 @@
 //! Hole 13: permission that can only be taken back wholesale.
 
-use casemate_authority::{Position, SwitchKind, Throw};
+use casemate_authority::{Position, SwitchKind};
 use casemate_gateway::{Ask, NewCall, Told};
 use casemate_model::{Reason, Within};
 use casemate_policy::{Authenticator, Claims, Profile, Syntax, Verified};
@@ -111,16 +111,7 @@ async fn hole_13_one_is_stopped_and_the_others_go_on() {
     for (pair, later) in running.into_iter().zip(later) {
         let (kind, name) = (pair.kind, pair.name);
         let throw = |to| {
-            let thrown = house.switches.throw(Throw {
-                kind,
-                name: name.into(),
-                tenant: None,
-                to,
-                who: "an operator".into(),
-                reason: "an incident".into(),
-                at_ms: 1,
-            });
-            thrown.unwrap();
+            house.throw(kind, name, to);
             rooms.switches_thrown();
         };
         let incident = async {
