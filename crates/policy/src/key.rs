@@ -178,6 +178,23 @@ pub(crate) const fn text<T>(
     key(path, kind, absent, meaning)
 }
 
+/// The key of one word of a closed set: its path, the set, the field that it goes to, what holds without it, and what it means.
+macro_rules! one_word {
+    ($path:expr, $words:ty, $($field:ident).+, $absent:expr, $meaning:expr $(,)?) => {
+        $crate::key::text(
+            $path,
+            $crate::key::Form::Words(|| $crate::key::names(<$words>::ALL, <$words>::as_str)),
+            |subject, text| {
+                $crate::rules::word(text, <$words>::ALL, <$words>::as_str)
+                    .map(|word| subject.$($field).+ = word)
+            },
+            $absent,
+            $meaning,
+        )
+    };
+}
+pub(crate) use one_word;
+
 impl<T> Key<T> {
     /// Its last word.
     pub(crate) fn name(&self) -> &'static str {

@@ -11,8 +11,8 @@ use crate::{
     domain::DomainRule,
     egress::{MAX_EGRESS_RULES, read_rule},
     key::{
-        Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, optional, put,
-        section, text,
+        Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, one_word,
+        optional, put, section, text,
     },
     profile::{Filesystem, Profile, ToolRules},
     rules::{file_type, nearest, route, token, variable, word, workspace},
@@ -82,12 +82,10 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         Absent::Refused,
         "The entry point that this profile is for. A call on another route is refused.",
     ),
-    text(
+    one_word!(
         "risk_class",
-        Form::Words(|| names(RiskClass::ALL, RiskClass::as_str)),
-        |profile, text| {
-            word(text, RiskClass::ALL, RiskClass::as_str).map(|class| profile.risk_class = class)
-        },
+        RiskClass,
+        risk_class,
         Absent::Refused,
         "How much harm the route can do.",
     ),
@@ -129,13 +127,10 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         "Tenants that may call. A caller can only ever call in its own tenant.",
     ),
     section("sandbox", "Where programs run."),
-    text(
+    one_word!(
         "sandbox.filesystem",
-        Form::Words(|| names(Filesystem::ALL, Filesystem::as_str)),
-        |profile, text| {
-            word(text, Filesystem::ALL, Filesystem::as_str)
-                .map(|filesystem| profile.sandbox.filesystem = filesystem)
-        },
+        Filesystem,
+        sandbox.filesystem,
         Absent::Refused,
         "What programs may write to: only the call's own scratch space, or the workspace too.",
     ),
@@ -146,13 +141,10 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         Absent::Refused,
         "Where a run's files are.",
     ),
-    text(
+    one_word!(
         "sandbox.tier",
-        Form::Words(|| names(IsolationTier::ALL, IsolationTier::as_str)),
-        |profile, text| {
-            word(text, IsolationTier::ALL, IsolationTier::as_str)
-                .map(|tier| profile.sandbox.tier = tier)
-        },
+        IsolationTier,
+        sandbox.tier,
         Absent::Words(&[IsolationTier::Namespace.as_str()]),
         "The weakest boundary that will do, weakest first. A host that cannot give it refuses the call.",
     ),
@@ -190,13 +182,10 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         Absent::Open("any"),
         "How the names of input files may end. Upper and lower case differ.",
     ),
-    text(
+    one_word!(
         "sandbox.session",
-        Form::Words(|| names(SessionMode::ALL, SessionMode::as_str)),
-        |profile, text| {
-            word(text, SessionMode::ALL, SessionMode::as_str)
-                .map(|mode| profile.sandbox.session = mode)
-        },
+        SessionMode,
+        sandbox.session,
         Absent::Words(&[SessionMode::Call.as_str()]),
         "How long a sandbox lives: for one call; for a thread, whose files stay from call to call; or for a thread \
          with a stateful Python interpreter, whose variables stay too.",

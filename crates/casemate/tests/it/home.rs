@@ -34,7 +34,7 @@ pub(crate) fn for_everybody(test: impl Fn(&Home)) {
     }
 }
 
-fn users() -> Vec<User> {
+pub(crate) fn users() -> Vec<User> {
     if rustix::process::geteuid().is_root() {
         vec![User::Tester, User::Ordinary]
     } else {

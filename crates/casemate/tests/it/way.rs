@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    home::{Home, Ran, User},
+    home::{Home, Ran, User, users},
     upstream::{Roots, Upstream},
 };
 
@@ -25,11 +25,7 @@ struct World {
 
 /// Runs a test as everybody whom we can be. Names lead to this machine in a mount namespace of the test's own.
 fn for_everybody(test: impl Fn(&World)) {
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "names can only be given to this machine by root"
-    );
-    for user in [User::Tester, User::Ordinary] {
+    for user in users() {
         test(&World::of(user));
     }
 }
@@ -97,11 +93,24 @@ side_effect = "read"
     fn casemate(&self, words: &[&str]) -> Command {
         let plain = self.home.casemate(words);
         let mut command = Command::new("unshare");
+        let tester = rustix::process::geteuid();
+        if !tester.is_root() {
+            // Whoever has no rights here has them in a namespace of users.
+            command.args(["--user", "--map-root-user"]);
+        }
         command
             .args(["--mount", "--", "sh", "-c"])
             .arg("mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"")
             .arg("sh")
             .arg(self.home.path("hosts"));
+        if !tester.is_root() {
+            // And gives them up in another one.
+            let group = rustix::process::getegid();
+            command.args(["unshare", "--user"]).args([
+                format!("--map-user={}", tester.as_raw()),
+                format!("--map-group={}", group.as_raw()),
+            ]);
+        }
         if self.home.user() == User::Ordinary {
             command.args([
                 "setpriv",

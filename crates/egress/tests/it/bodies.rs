@@ -175,21 +175,9 @@ async fn events_pass_as_they_come() {
 async fn a_withdrawn_rule_cuts_open_answers() {
     let test = start(Manner::Echo).await;
     let (mut stream, _) = test.get("/events").await;
-    test.world
-        .rules
-        .withdrawn
-        .lock()
-        .unwrap()
-        .insert("other.test".to_owned());
-    test.world.proxy.review();
+    test.world.withdraw("other.test");
     assert_eq!(test.world.records(1).await.len(), 1);
-    test.world
-        .rules
-        .withdrawn
-        .lock()
-        .unwrap()
-        .insert("good.test".to_owned());
-    test.world.proxy.review();
+    test.world.withdraw("good.test");
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
     assert!(!rest.ends_with(b"0\r\n\r\n"), "it must look cut off");
@@ -207,13 +195,7 @@ async fn a_withdrawn_rule_ends_waiting_requests() {
     let request = format!("GET /slow HTTP/1.1\r\nHost: {}\r\n\r\n", test.authority);
     stream.write_all(request.as_bytes()).await.unwrap();
     test.world.records(1).await;
-    test.world
-        .rules
-        .withdrawn
-        .lock()
-        .unwrap()
-        .insert("good.test".to_owned());
-    test.world.proxy.review();
+    test.world.withdraw("good.test");
     assert_eq!(
         read(&mut stream).await.unwrap().code().as_deref(),
         Some("revoked")
@@ -241,12 +223,7 @@ async fn nothing_is_connected_while_a_person_decides() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(test.upstream.connections(), 0);
-    test.world
-        .rules
-        .withdrawn
-        .lock()
-        .unwrap()
-        .insert("good.test".to_owned());
+    test.world.rules.withdraw("good.test");
     consent.notify_one();
     assert_eq!(
         read(&mut stream).await.unwrap().code().as_deref(),

@@ -200,13 +200,7 @@ async fn a_withdrawn_rule_resets_streams() {
     let test = start(&[b"h2"]).await;
     let mut events = test.get(&test.authority, "/events").await.into_body();
     assert!(events.frame().await.unwrap().is_ok());
-    test.world
-        .rules
-        .withdrawn
-        .lock()
-        .unwrap()
-        .insert("good.test".to_owned());
-    test.world.proxy.review();
+    test.world.withdraw("good.test");
     let mut last = events.frame().await;
     while let Some(Ok(_)) = last {
         last = events.frame().await;

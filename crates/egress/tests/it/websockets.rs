@@ -163,13 +163,7 @@ mod tests {
     async fn a_withdrawn_rule_ends_websockets() {
         let (world, upstream) = start(Manner::Echo).await;
         let mut socket = open(&world, &upstream).await;
-        world
-            .rules
-            .withdrawn
-            .lock()
-            .unwrap()
-            .insert("good.test".to_owned());
-        world.proxy.review();
+        world.withdraw("good.test");
         assert!(socket.next().await.unwrap().unwrap().is_close());
         assert_eq!(
             world.records(2).await[1].stage,

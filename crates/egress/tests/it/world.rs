@@ -71,7 +71,7 @@ impl Rule {
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) hosts: Mutex<BTreeMap<String, Rule>>,
-    pub(crate) withdrawn: Mutex<BTreeSet<String>>,
+    withdrawn: Mutex<BTreeSet<String>>,
     pub(crate) judged: Mutex<Vec<Facts>>,
     spent: AtomicU64,
 }
@@ -83,6 +83,10 @@ impl Rules {
             .get(host)
             .cloned()
             .ok_or_else(|| Code::EgressDenied.into())
+    }
+
+    pub(crate) fn withdraw(&self, rule: &str) {
+        self.withdrawn.lock().unwrap().insert(rule.to_owned());
     }
 
     pub(crate) fn change(&self, host: &str, change: impl FnOnce(&mut Rule)) {
@@ -339,6 +343,12 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Takes a rule back, and has the proxy look at what is open.
+    pub(crate) fn withdraw(&self, rule: &str) {
+        self.rules.withdraw(rule);
+        self.proxy.review();
+    }
+
     /// A proxy that believes the authority with this certificate, and has these routes.
     pub(crate) fn new(roots: &[u8], routes: Vec<Route>) -> Self {
         Self::with(roots, routes, BTreeSet::new())

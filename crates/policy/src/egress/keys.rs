@@ -14,8 +14,8 @@ use crate::{
     diagnostic::{Fault, Report},
     domain::DomainRule,
     key::{
-        Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, optional, put,
-        text,
+        Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, one_word,
+        optional, put, text,
     },
     profile::{Profile, UNLIMITED},
     rules::{self, token, word},
@@ -48,10 +48,10 @@ const WHERE: &[Key<EgressRule>] = &[
         Absent::Refused,
         "What records and people call the rule. Each has its own.",
     ),
-    text(
+    one_word!(
         "effect",
-        Form::Words(|| names(RuleEffect::ALL, RuleEffect::as_str)),
-        |rule, text| word(text, RuleEffect::ALL, RuleEffect::as_str).map(|word| rule.effect = word),
+        RuleEffect,
+        effect,
         Absent::Words(&[RuleEffect::Allow.as_str()]),
         "Whether it lets requests through, or keeps back what other rules let through. A denial beats every rule that allows, and has only the keys `host`, `ports`, \
          `methods`, `paths`, `tools` and `body`.",
@@ -82,13 +82,10 @@ const WHERE: &[Key<EgressRule>] = &[
         Absent::Open("443; any if it denies"),
         "The ports.",
     ),
-    text(
+    one_word!(
         "class",
-        Form::Words(|| names(DestinationClass::ALL, DestinationClass::as_str)),
-        |rule, text| {
-            word(text, DestinationClass::ALL, DestinationClass::as_str)
-                .map(|class| rule.class = class)
-        },
+        DestinationClass,
+        class,
         Absent::Open("`unknown`, to which nothing is sent"),
         "Whom the destination belongs to.",
     ),
@@ -146,12 +143,10 @@ const WHAT: &[Key<EgressRule>] = &[
         Absent::Open("none"),
         "Headers that a request has to have, once each, and exactly so.",
     ),
-    text(
+    one_word!(
         "websocket",
-        Form::Words(|| names(WebSocket::ALL, WebSocket::as_str)),
-        |rule, text| {
-            word(text, WebSocket::ALL, WebSocket::as_str).map(|word| rule.websocket = word)
-        },
+        WebSocket,
+        websocket,
         Absent::Words(&[WebSocket::Off.as_str()]),
         "What may be sent through a WebSocket.",
     ),
@@ -167,12 +162,10 @@ const WHAT: &[Key<EgressRule>] = &[
         Absent::Words(&["refused"]),
         "Requests over `http`, which only an `internal` destination can have. They never get a credential.",
     ),
-    text(
+    one_word!(
         "side_effect",
-        Form::Words(|| names(SideEffect::ALL, SideEffect::as_str)),
-        |rule, text| {
-            word(text, SideEffect::ALL, SideEffect::as_str).map(|word| rule.side_effect = word)
-        },
+        SideEffect,
+        side_effect,
         Absent::Words(&[SideEffect::ExternalSend.as_str()]),
         "What such a request does. A tool cannot send one that does more than the tool itself does.",
     ),
@@ -193,10 +186,10 @@ const HOW_MUCH: &[Key<EgressRule>] = &[
         |rule, number| put(&mut rule.export_above_bytes, number),
         "A larger body is an export.",
     ),
-    text(
+    one_word!(
         "export",
-        Form::Words(|| names(RuleExport::ALL, RuleExport::as_str)),
-        |rule, text| word(text, RuleExport::ALL, RuleExport::as_str).map(|word| rule.export = word),
+        RuleExport,
+        export,
         Absent::Words(&[RuleExport::Never.as_str()]),
         "What becomes of an export.",
     ),
@@ -214,12 +207,10 @@ const HOW_MUCH: &[Key<EgressRule>] = &[
         |rule, number| put(&mut rule.max_bytes, number),
         "Bytes that one call may send by this rule, with heads and bodies. 2^53 stands for no limit.",
     ),
-    text(
+    one_word!(
         "approval",
-        Form::Words(|| names(RuleApproval::ALL, RuleApproval::as_str)),
-        |rule, text| {
-            word(text, RuleApproval::ALL, RuleApproval::as_str).map(|word| rule.approval = word)
-        },
+        RuleApproval,
+        approval,
         Absent::Words(&[RuleApproval::Never.as_str()]),
         "When a request waits for a person. It also does if any other rule says so that lets it through.",
     ),
@@ -240,10 +231,10 @@ const WHO: &[Key<EgressRule>] = &[
         Absent::Open("none"),
         "The credential that is put in. A request that brings one of its own is refused.",
     ),
-    text(
+    one_word!(
         "kind",
-        Form::Words(|| names(RuleKind::ALL, RuleKind::as_str)),
-        |rule, text| word(text, RuleKind::ALL, RuleKind::as_str).map(|word| rule.kind = word),
+        RuleKind,
+        kind,
         Absent::Words(&[RuleKind::Api.as_str()]),
         "`browse` is for pages: only `GET` and `HEAD`, no body, no credential of anybody's, and not on a host for which another rule has a credential.",
     ),

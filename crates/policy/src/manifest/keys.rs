@@ -10,7 +10,10 @@ use super::{
 use crate::{
     diagnostic::Fault,
     domain::DomainRule,
-    key::{Absent, Form, Key, Kind, Subject, each, key, list, names, number, optional, put, text},
+    key::{
+        Absent, Form, Key, Kind, Subject, each, key, list, names, number, one_word, optional, put,
+        text,
+    },
     rules::{prose, token, tool, word},
     secrets::secret_in,
 };
@@ -53,13 +56,10 @@ const KEYS: &[Key<Manifest>] = &[
         Absent::Open("empty"),
         "What it does. A model reads this, so it may hold no character that people do not see.",
     ),
-    text(
+    one_word!(
         "side_effect",
-        Form::Words(|| names(SideEffect::ALL, SideEffect::as_str)),
-        |manifest, text| {
-            word(text, SideEffect::ALL, SideEffect::as_str)
-                .map(|effect| manifest.side_effect = effect)
-        },
+        SideEffect,
+        side_effect,
         Absent::Riskier("`external_send`"),
         "What it does to the world.",
     ),
@@ -91,12 +91,10 @@ const KEYS: &[Key<Manifest>] = &[
         Absent::Open("none"),
         "The credential that is put into its requests outside of the sandbox: its name, never its value.",
     ),
-    text(
+    one_word!(
         "approval",
-        Form::Words(|| names(ApprovalRule::ALL, ApprovalRule::as_str)),
-        |manifest, text| {
-            word(text, ApprovalRule::ALL, ApprovalRule::as_str).map(|who| manifest.approval = who)
-        },
+        ApprovalRule,
+        approval,
         Absent::Riskier("`required`"),
         "Whether every call waits for a person, or as the profile says.",
     ),
@@ -127,21 +125,17 @@ const KEYS: &[Key<Manifest>] = &[
         "Fields of arguments and results whose values are never shown, beside those of the profile.",
     ),
     optional("labels", "What flows in and out."),
-    text(
+    one_word!(
         "labels.reads",
-        Form::Words(|| names(Reads::ALL, Reads::as_str)),
-        |manifest, text| {
-            word(text, Reads::ALL, Reads::as_str).map(|reads| manifest.labels.reads = reads)
-        },
+        Reads,
+        labels.reads,
         Absent::Riskier("`private`"),
         "Whether it sees data that not everybody may see.",
     ),
-    text(
+    one_word!(
         "labels.returns",
-        Form::Words(|| names(Returns::ALL, Returns::as_str)),
-        |manifest, text| {
-            word(text, Returns::ALL, Returns::as_str).map(|worth| manifest.labels.returns = worth)
-        },
+        Returns,
+        labels.returns,
         Absent::Riskier("`untrusted`"),
         "Whether anybody but us may have written what it returns.",
     ),

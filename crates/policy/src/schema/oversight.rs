@@ -4,22 +4,20 @@ use casemate_model::RunMode;
 
 use super::{DAY_MS, MINUTE_MS};
 use crate::{
-    key::{Absent, Form, Key, each, list, names, number, optional, put, text},
+    key::{Absent, Form, Key, each, list, number, one_word, optional, put},
     profile::Profile,
-    rules::{token, word},
+    rules::token,
 };
 
 /// The key of one run mode.
 macro_rules! mode {
     ($name:ident, $standard:literal, $meaning:literal) => {
-        text(
+        one_word!(
             concat!("modes.", stringify!($name)),
-            Form::Words(|| names(RunMode::ALL, RunMode::as_str)),
-            |profile, text| {
-                word(text, RunMode::ALL, RunMode::as_str).map(|mode| profile.modes.$name = mode)
-            },
+            RunMode,
+            modes.$name,
             Absent::Words(&[$standard]),
-            $meaning,
+            $meaning
         )
     };
 }
