@@ -10,11 +10,13 @@
 //!
 //! Deliberately absent: a switch that leaves a layer out.
 
+mod egress;
 mod files;
 mod restrict;
 pub mod seccomp;
 
 pub use self::{
+    egress::restrict_egress,
     files::{HIDDEN_DIRECTORIES, HIDDEN_FILES, LANDLOCK},
     restrict::{Neighbours, RestrictError, Restricted, restrict},
 };
