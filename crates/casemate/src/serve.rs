@@ -37,6 +37,7 @@ use self::{
 };
 use crate::{
     approvals::People,
+    egress::Processes,
     exit::Exit,
     gate,
     keeper::connect_or_start,
@@ -198,6 +199,7 @@ async fn serve(
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
+        egress: Arc::new(Processes::new(root)?),
         renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {
             bounds: Bounds {

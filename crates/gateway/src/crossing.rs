@@ -1,81 +1,26 @@
 //! Requests of a call on its way out: on disk before they are sent, and closed after it.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use casemate_ledger::{Entry, Kind, Receipt};
-use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect};
-use serde::Serialize;
+use casemate_model::{DecisionId, DeniedAttempt};
+use casemate_ports::{Crossing, NotRecorded, Pending, Stage, Witness};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{Facts, Journal, RecordError, entry, journal::content_aad};
 
-/// One request on the way out, as far as it came. No value of a query, a field or a body is in it.
-#[derive(Clone, Debug)]
-pub struct Crossing {
-    /// Its own decision.
-    pub decision: DecisionId,
-    /// When, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// How far it came.
-    pub stage: Stage,
-    /// Why it was refused more exactly.
-    pub because: Option<&'static str>,
-    /// How it came to the proxy.
-    pub entry: &'static str,
-    /// `https` or `http`.
-    pub scheme: Option<&'static str>,
-    /// The host that was asked for.
-    pub host: Option<String>,
-    /// Its port.
-    pub port: Option<u16>,
-    /// Whose it is.
-    pub class: Option<DestinationClass>,
-    /// The rule that decided.
-    pub rule: Option<String>,
-    /// What it does to the world.
-    pub side_effect: Option<SideEffect>,
-    /// The method.
-    pub method: Option<String>,
-    /// The handle of the credential that was put in.
-    pub credential: Option<String>,
-    /// The status of the answer.
-    pub status: Option<u16>,
-    /// Bytes of bodies that went out.
-    pub bytes_out: u64,
-    /// Bytes of bodies that came in.
-    pub bytes_in: u64,
-    /// How often a secret was found in the answer.
-    pub hits: u64,
-    /// What is sealed, because it may say something of a person.
-    pub sealed: CrossingContent,
-}
-
-/// How far a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It was refused, with this code: nothing was sent.
-    Denied(&'static str),
-    /// It is about to be sent.
-    Sent,
-    /// It ended, with an answer or with this code.
-    Ended(Option<&'static str>),
-}
-
-/// What of a request may say something of a person.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct CrossingContent {
-    /// Its path, without the query.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// The server name that the program asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-    /// The digest of its body, if the decision was about the body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<Digest>,
-    /// All addresses that the name had.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpAddr>,
-}
+/// The most records of one call: a program that wants more has no way out any more.
+const MAX_RECORDS: u64 = 20_000;
+/// The most different refusals that are listed; more are counted together.
+const MAX_LISTED: usize = 256;
+/// The word for the end of a request of which nobody said how it ended.
+const LOST: &str = "egress_lost";
 
 impl Journal {
     /// Records a request of `call`. Blocks for one flush of the disk.
@@ -106,6 +51,190 @@ impl Journal {
             tenant: call.tenant().to_owned(),
             summary,
             payload: Some(sealed.map_err(RecordError::Seal)?),
+        })
+    }
+}
+
+/// The records of one call's requests. Whoever serves the way out is not believed more than it has to be: it can record
+/// requests of this call only, each of them once, and end only those that it said are sent.
+#[derive(Debug)]
+pub struct Crossings {
+    facts: Arc<Facts>,
+    journal: Arc<Journal>,
+    taken: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    /// Those that were sent and have not ended.
+    open: HashMap<DecisionId, Open>,
+    denied: BTreeMap<String, u64>,
+}
+
+/// A request that is sent, once that is on disk.
+#[derive(Clone, Debug)]
+struct Open {
+    crossing: Arc<Crossing>,
+    is_written: Arc<tokio::sync::Mutex<bool>>,
+}
+
+impl Crossings {
+    /// Those of the call of `facts`, in `journal`.
+    #[must_use]
+    pub fn new(facts: Facts, journal: Arc<Journal>) -> Self {
+        Self {
+            facts: Arc::new(facts),
+            journal,
+            taken: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// What was refused, and how often.
+    #[must_use]
+    pub fn denied(&self) -> Vec<DeniedAttempt> {
+        let attempt = |(what, count): (&String, &u64)| DeniedAttempt {
+            kind: "egress".to_owned(),
+            what: what.clone(),
+            count: *count,
+        };
+        self.state().denied.iter().map(attempt).collect()
+    }
+
+    /// Takes no more records, and ends what was sent and has no end: what came of it nobody knows.
+    ///
+    /// # Errors
+    /// When such an end cannot be recorded. The next start does it then.
+    pub async fn close(&self) -> Result<(), NotRecorded> {
+        let open: Vec<_> = {
+            let mut state = self.state();
+            state.closed = true;
+            state.open.drain().map(|(_, open)| open).collect()
+        };
+        let mut recorded = Ok(());
+        for open in open {
+            if *open.is_written.lock().await {
+                let lost = Crossing {
+                    at_ms: self.journal.clock.now_ms(),
+                    stage: Stage::Ended(Some(LOST.into())),
+                    ..Crossing::clone(&open.crossing)
+                };
+                recorded = self.write(lost).await.and(recorded);
+            }
+        }
+        recorded
+    }
+
+    /// Notes a request that is about to be sent, under a name that is no other's.
+    fn begin(&self, crossing: &Crossing) -> Result<OwnedMutexGuard<bool>, NotRecorded> {
+        let is_written = Arc::new(tokio::sync::Mutex::new(false));
+        let guard = Arc::clone(&is_written).try_lock_owned();
+        let guard = guard.map_err(|_| NotRecorded)?;
+        let open = Open {
+            crossing: Arc::new(crossing.clone()),
+            is_written,
+        };
+        let mut state = self.state();
+        if state.closed || state.open.contains_key(&crossing.decision) {
+            return Err(NotRecorded);
+        }
+        state.open.insert(crossing.decision, open);
+        Ok(guard)
+    }
+
+    async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
+        let decision = crossing.decision;
+        let mut is_written = self.begin(&crossing)?;
+        let writing = self.writing(crossing);
+        // Also when nobody waits for it any more: its end waits for this.
+        let written = tokio::spawn(async move {
+            let written = writing.await;
+            *is_written = written.is_ok();
+            written
+        });
+        let written = written.await.unwrap_or(Err(NotRecorded));
+        if written.is_err() {
+            self.state().open.remove(&decision);
+        }
+        written
+    }
+
+    async fn ended(&self, crossing: Crossing) -> Result<(), NotRecorded> {
+        let open = self.state().open.get(&crossing.decision).cloned();
+        let open = open.ok_or(NotRecorded)?;
+        let is_written = *open.is_written.lock().await;
+        // Whoever closes all of them meanwhile has it ended.
+        let mine = self.state().open.remove(&crossing.decision).is_some();
+        match is_written && mine {
+            true => self.write(crossing).await,
+            false => Err(NotRecorded),
+        }
+    }
+
+    async fn refused(&self, crossing: Crossing, code: &str) -> Result<(), NotRecorded> {
+        {
+            let mut state = self.state();
+            if state.closed || state.open.contains_key(&crossing.decision) {
+                return Err(NotRecorded);
+            }
+            let because = crossing.because.as_deref().unwrap_or(code);
+            let what = match (&crossing.scheme, &crossing.host, crossing.port) {
+                (Some(scheme), Some(host), Some(port)) => {
+                    format!("{scheme}://{host}:{port} {because}")
+                }
+                _ => because.to_owned(),
+            };
+            let denied = &mut state.denied;
+            let what = if denied.len() < MAX_LISTED || denied.contains_key(&what) {
+                what
+            } else {
+                "others".to_owned()
+            };
+            let count = denied.entry(what).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.write(crossing).await
+    }
+
+    async fn write(&self, crossing: Crossing) -> Result<(), NotRecorded> {
+        self.writing(crossing).await
+    }
+
+    /// Writes it down, in a thread that may wait for the disk.
+    fn writing(&self, crossing: Crossing) -> Pending<'static, Result<(), NotRecorded>> {
+        let (facts, journal) = (Arc::clone(&self.facts), Arc::clone(&self.journal));
+        let written =
+            tokio::task::spawn_blocking(move || journal.crossing(&facts, &crossing).map(drop));
+        Box::pin(async move {
+            match written.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(NotRecorded),
+            }
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Witness for Crossings {
+    fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
+        Box::pin(async move {
+            let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+            if taken >= MAX_RECORDS
+                || crossing.decision == self.facts.decision
+                || !crossing.is_plain()
+            {
+                return Err(NotRecorded);
+            }
+            match crossing.stage.clone() {
+                Stage::Sent => self.sent(crossing).await,
+                Stage::Ended(_) => self.ended(crossing).await,
+                Stage::Denied(code) => self.refused(crossing, &code).await,
+            }
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use casemate_model::{
-    Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Usage, one_line,
+    Artefact, Cause, Exit, Outcome, OutcomeStatus, Usage, one_line,
 };
 use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, Sandbox};
 use casemate_store::Idempotency;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::{
     Output, RecordError, ReleaseError, Released, entry::Observed, open::OpenCall, stored::Stored,
     tee::Tee,
+    way::ClosedWay,
 };
 
 /// How a run ended.
@@ -59,6 +60,8 @@ pub struct Ended<'j, S, I> {
     store: Option<I>,
     /// Why it was made to end, if it was.
     why: Option<String>,
+    /// What went wrong beside it.
+    beside: Option<String>,
 }
 
 impl<'j, S, I> Ended<'j, S, I> {
@@ -70,12 +73,13 @@ impl<'j, S, I> Ended<'j, S, I> {
         }
     }
 
-    /// Adds what the program was refused on its way out.
+    /// Adds what came of the call's way out.
     #[must_use]
-    pub fn refused_on_the_way(mut self, denied: Vec<DeniedAttempt>) -> Self {
+    pub fn after_way(mut self, way: ClosedWay) -> Self {
         if let End::Ran(ended) = &mut self.end {
-            ended.denied.extend(denied);
+            ended.denied.extend(way.denied);
         }
+        self.beside = way.trouble;
         self
     }
 
@@ -95,6 +99,7 @@ impl<'j, S, I> Ended<'j, S, I> {
             sandbox,
             store,
             why: None,
+            beside: None,
         }
     }
 }
@@ -115,6 +120,7 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             sandbox,
             store,
             why,
+            beside,
         } = self;
         let decision = open.facts.decision;
         let (artefacts, mut trouble) = match end {
@@ -131,6 +137,9 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             End::Lost(error) => trouble = Some(one_line(error)),
             End::NotStarted(Some(why)) => trouble = Some(why.clone()),
             End::NotStarted(None) | End::Ran(_) => {}
+        }
+        if let Some(beside) = beside {
+            trouble.get_or_insert(beside);
         }
         if let Some(why) = why {
             trouble = Some(format!("it was stopped: {why}"));

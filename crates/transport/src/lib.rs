@@ -14,9 +14,11 @@
 
 mod body;
 mod client;
+mod egress;
 mod fault;
 mod frame;
 mod from_keeper;
+pub mod handover;
 mod inbox;
 pub mod limits;
 mod peer;
@@ -27,6 +29,7 @@ mod to_keeper;
 
 pub use self::{
     client::{RemoteKeeper, RemotePlace, Start},
+    egress::{RemoteEgress, serve_egress},
     peer::PeerError,
     server::Server,
     socket::{BindError, Listener},

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -13,7 +13,6 @@ use casemate_egress::{
     Origin, Pending, Target,
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
-use casemate_gateway as gateway;
 use casemate_model::SideEffect;
 use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
@@ -23,7 +22,7 @@ use casemate_policy::{
 /// Judges the requests of one call.
 #[derive(Debug)]
 pub(super) struct Rules {
-    policy: EgressPolicy,
+    policy: Arc<EgressPolicy>,
     tool: String,
     ceiling: SideEffect,
     spent: Mutex<BTreeMap<String, Spent>>,
@@ -39,13 +38,12 @@ struct Spent {
 }
 
 impl Rules {
-    /// Those of `policy`, for the call of `facts`.
-    pub(super) fn new(policy: EgressPolicy, facts: &gateway::Facts) -> Self {
+    /// Those of `policy`, for a call of `tool`, whose requests do `ceiling` at most.
+    pub(super) fn new(policy: Arc<EgressPolicy>, tool: String, ceiling: SideEffect) -> Self {
         Self {
             policy,
-            tool: facts.ask.tool.clone(),
-            // A tool of which nothing is said only looks.
-            ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
+            tool,
+            ceiling,
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
         }
@@ -166,9 +164,10 @@ impl Judge for Rules {
         })
     }
 
-    /// No names are answered for: programs name their destinations to the proxy.
-    fn resolves(&self, _: &Name, _: &Origin) -> Result<(), Denial> {
-        Err(Code::EgressDenied.into())
+    fn resolves(&self, name: &Name, _: &Origin) -> Result<(), Denial> {
+        self.open()?;
+        let resolved = self.policy.resolves(&self.tool, name.as_str());
+        resolved.map_err(|code| denial(code, None))
     }
 
     fn body_bytes(&self, facts: &Facts) -> Option<usize> {

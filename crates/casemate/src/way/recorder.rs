@@ -1,107 +1,79 @@
-//! Decisions of the proxy in the log of the call. What cannot be recorded ends the way out.
+//! Decisions of the proxy, for whoever keeps the record of the call. What cannot be recorded ends the way out.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use casemate_egress::{Pending, Record, RecordError, Recorder, Stage};
-use casemate_gateway::{self as gateway, Crossing, CrossingContent, Facts, Journal};
-use casemate_model::DeniedAttempt;
-use tokio::sync::watch;
+use casemate_ports::{self as ports, Crossing, CrossingContent, Witness};
+use tokio::sync::{mpsc, watch};
 
-/// The most records of one call: a program that wants more has no way out any more.
-const MAX_RECORDS: u64 = 20_000;
-/// The most different refusals that are listed; more are counted together.
-const MAX_LISTED: usize = 256;
-
-/// Keeps the records of one call.
+/// Passes on the records of one call.
 #[derive(Debug)]
 pub(super) struct Records {
-    facts: Arc<Facts>,
-    journal: Arc<Journal>,
-    taken: AtomicU64,
-    denied: Mutex<BTreeMap<String, u64>>,
+    witness: Arc<dyn Witness>,
     broken: watch::Sender<bool>,
+    /// Closed when the last of those who write records is gone.
+    _alive: mpsc::Sender<()>,
+}
+
+/// What becomes of the records of one call.
+#[derive(Debug)]
+pub(super) struct Watch {
+    broken: watch::Receiver<bool>,
+    alive: mpsc::Receiver<()>,
 }
 
 impl Records {
-    /// Of the call of `facts`, in `journal`.
-    pub(super) fn new(facts: Facts, journal: Arc<Journal>) -> Self {
-        Self {
-            facts: Arc::new(facts),
-            journal,
-            taken: AtomicU64::new(0),
-            denied: Mutex::default(),
-            broken: watch::Sender::new(false),
-        }
-    }
-
-    /// Ends when something could not be recorded.
-    pub(super) async fn broken(&self) {
-        let mut broken = self.broken.subscribe();
-        // The sender is as old as this.
-        let _ = broken.wait_for(|broken| *broken).await;
-    }
-
-    /// What was refused, and how often.
-    pub(super) fn denied(&self) -> Vec<DeniedAttempt> {
-        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        let attempt = |(what, count): (&String, &u64)| DeniedAttempt {
-            kind: "egress".to_owned(),
-            what: what.clone(),
-            count: *count,
+    /// For `witness`.
+    pub(super) fn new(witness: Arc<dyn Witness>) -> (Self, Watch) {
+        let (broken, watched) = watch::channel(false);
+        let (alive, watched_alive) = mpsc::channel(1);
+        let records = Self {
+            witness,
+            broken,
+            _alive: alive,
         };
-        denied.iter().map(attempt).collect()
-    }
-
-    fn count(&self, record: &Record) {
-        let Stage::Denied(code) = record.stage else {
-            return;
+        let watch = Watch {
+            broken: watched,
+            alive: watched_alive,
         };
-        let code = record.because.unwrap_or(code.as_str());
-        let what = match &record.target {
-            Some(target) => format!("{target} {code}"),
-            None => code.to_owned(),
-        };
-        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        let what = if denied.len() < MAX_LISTED || denied.contains_key(&what) {
-            what
-        } else {
-            "others".to_owned()
-        };
-        let count = denied.entry(what).or_default();
-        *count = count.saturating_add(1);
+        (records, watch)
     }
 
     async fn write(&self, crossing: Crossing) -> Result<(), RecordError> {
-        if *self.broken.borrow() || self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
+        if *self.broken.borrow() {
             return Err(RecordError);
         }
-        let (facts, journal) = (Arc::clone(&self.facts), Arc::clone(&self.journal));
-        let written =
-            tokio::task::spawn_blocking(move || journal.crossing(&facts, &crossing).map(drop));
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(RecordError),
+        let written = self.witness.record(crossing).await;
+        written.map_err(|_| {
+            self.broken.send_replace(true);
+            RecordError
+        })
+    }
+}
+
+impl Watch {
+    /// Comes when something could not be recorded.
+    pub(super) async fn broken(&mut self) {
+        if self.broken.wait_for(|broken| *broken).await.is_err() {
+            // Nobody is left who could fail.
+            std::future::pending().await
         }
+    }
+
+    /// Whether something could not be recorded.
+    pub(super) fn is_broken(&self) -> bool {
+        *self.broken.borrow()
+    }
+
+    /// Comes when nobody is left who writes records: the last has been written, or could not be.
+    pub(super) async fn settled(&mut self) {
+        while self.alive.recv().await.is_some() {}
     }
 }
 
 impl Recorder for Records {
     fn record<'a>(&'a self, record: &'a Record) -> Pending<'a, Result<(), RecordError>> {
-        self.count(record);
-        let crossing = crossing(record);
-        Box::pin(async move {
-            let written = self.write(crossing).await;
-            if written.is_err() {
-                self.broken.send_replace(true);
-            }
-            written
-        })
+        Box::pin(self.write(crossing(record)))
     }
 }
 
@@ -111,13 +83,13 @@ fn crossing(record: &Record) -> Crossing {
         decision: record.decision,
         at_ms: record.at_ms,
         stage: match record.stage {
-            Stage::Denied(code) => gateway::Stage::Denied(code.as_str()),
-            Stage::Sent => gateway::Stage::Sent,
-            Stage::Ended(code) => gateway::Stage::Ended(code.map(|code| code.as_str())),
+            Stage::Denied(code) => ports::Stage::Denied(code.as_str().into()),
+            Stage::Sent => ports::Stage::Sent,
+            Stage::Ended(code) => ports::Stage::Ended(code.map(|code| code.as_str().into())),
         },
-        because: record.because,
-        entry: record.entry.as_str(),
-        scheme: target.map(|target| target.scheme.as_str()),
+        because: record.because.map(Into::into),
+        entry: record.entry.as_str().into(),
+        scheme: target.map(|target| target.scheme.as_str().into()),
         host: target.map(|target| target.host.to_string()),
         port: target.map(|target| target.port),
         class: record.class,

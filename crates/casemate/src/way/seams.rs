@@ -1,34 +1,13 @@
-//! What the proxy needs of this machine: addresses, the time, chance. There are no credentials yet, and so nothing to look
-//! for in answers.
+//! What the proxy needs of this machine: the time and chance. There are no credentials yet, and so nothing to look for in
+//! answers.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::io;
 
 use casemate_egress::{
-    Clock, Entropy, Facts, Filter, Filters, InjectError, Injection, Injector, Name, Pending,
-    ResolveError, Resolver,
+    Clock, Entropy, Facts, Filter, Filters, InjectError, Injection, Injector, Pending,
 };
 
 use crate::system::System;
-
-/// Asks the system's resolver. Whatever it answers is vetted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Names;
-
-impl Resolver for Names {
-    fn resolve<'a>(&'a self, name: &'a Name) -> Pending<'a, Result<Vec<IpAddr>, ResolveError>> {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let found = found.map_err(|_| ResolveError)?;
-            let mut addresses: Vec<_> = found.map(|address: SocketAddr| address.ip()).collect();
-            addresses.sort_unstable();
-            addresses.dedup();
-            Ok(addresses)
-        })
-    }
-}
 
 /// Nobody has credentials: a rule that wants one lets nothing through.
 #[derive(Clone, Copy, Debug)]
