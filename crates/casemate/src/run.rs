@@ -331,7 +331,7 @@ async fn open<S: Sandbox, I>(
     let Some((way, journal)) = way else {
         return Ok(None);
     };
-    let listener = lease.take_way_out();
-    let listener = listener.context("the sandbox has no way out")?;
-    way.open(listener, lease.facts(), journal).await.map(Some)
+    let sockets = lease.take_way_out();
+    let sockets = sockets.context("the sandbox has no way out")?;
+    way.open(sockets, lease.facts(), journal).await.map(Some)
 }

@@ -4,6 +4,7 @@
 //! Its listener is on the loopback of the call's sandbox, so that whoever connects to it is in that sandbox (I4). It is
 //! served from when the call has its lease until its program has ended.
 
+mod doors;
 mod judge;
 mod recorder;
 mod seams;
@@ -13,7 +14,6 @@ mod variables;
 use std::{
     collections::BTreeSet,
     io,
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,7 +26,7 @@ use casemate_egress::{
 use casemate_files::{FileError, Privacy, read_file};
 use casemate_gateway::{Facts, Journal};
 use casemate_policy::{EgressPolicy, Profile};
-use casemate_ports::WayOut;
+use casemate_ports::{MADE_UP_ADDRESSES, TooManyPorts, WayOut, WayPorts, WaySockets};
 
 use self::{
     judge::Rules,
@@ -40,9 +40,6 @@ pub(crate) use self::{
 };
 use crate::system::System;
 
-/// Where addresses are made up from for whoever asks; nobody can ask yet.
-const MADE_UP: &str = "198.18.0.0/15";
-
 /// Why there is no way out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WayError {
@@ -55,6 +52,9 @@ pub(crate) enum WayError {
     /// The sandbox cannot have an authority.
     #[error("no authority can be made for the way out")]
     Authority(#[source] AuthorityError),
+    /// The rules name too many ports.
+    #[error("the way out cannot have all ports of the profile")]
+    Ports(#[source] TooManyPorts),
 }
 
 /// Whether calls under this profile have a way out.
@@ -73,6 +73,7 @@ pub(crate) struct PlannedWay {
     policy: EgressPolicy,
     trust: Trust,
     authority: Authority,
+    ports: WayPorts,
 }
 
 impl PlannedWay {
@@ -95,8 +96,10 @@ impl PlannedWay {
             .filter_map(|name| Name::parse(name).ok().map(Subtree::Name))
             .collect();
         let authority = Authority::new(&subtrees, &System, Arc::new(System));
+        let ports = WayPorts::new(policy.ports()).map_err(WayError::Ports)?;
         Ok(Some(Self {
             policy,
+            ports,
             trust: trust(&roots_in(root))?,
             authority: authority.map_err(WayError::Authority)?,
         }))
@@ -106,16 +109,17 @@ impl PlannedWay {
     pub(crate) fn way_out(&self) -> WayOut {
         WayOut {
             authority: self.authority.pem(),
+            ports: self.ports,
         }
     }
 
-    /// Serves `listener` for the call of `facts`, and records in `journal`.
+    /// Serves `sockets` for the call of `facts`, and records in `journal`.
     ///
     /// # Errors
     /// When the proxy cannot start.
     pub(crate) async fn open(
         self,
-        listener: TcpListener,
+        sockets: WaySockets,
         facts: &Facts,
         journal: Arc<Journal>,
     ) -> anyhow::Result<OpenWay> {
@@ -125,7 +129,9 @@ impl PlannedWay {
         };
         let records = Arc::new(Records::new(facts.clone(), journal));
         let rules = Arc::new(Rules::new(self.policy, facts));
-        let made_up = MADE_UP.parse().map_err(|_| anyhow!("no such block"))?;
+        let made_up = MADE_UP_ADDRESSES
+            .parse()
+            .map_err(|_| anyhow!("no such block"))?;
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::new(Names),
@@ -142,7 +148,7 @@ impl PlannedWay {
         })
         .context("the proxy cannot be set up")?;
         OpenWay::start(
-            listener,
+            sockets,
             Service {
                 proxy,
                 rules,

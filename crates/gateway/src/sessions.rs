@@ -298,6 +298,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 agent: quota(quotas.agent),
                 tenant: quota(quotas.tenant),
             },
+            way: None,
         })
     }
 

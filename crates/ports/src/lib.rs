@@ -10,15 +10,19 @@
 mod io_error;
 mod keeper;
 mod session;
+mod way;
 
 pub use self::{
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,
         InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec, Signal, TerminalSize,
-        WAY_OUT_AUTHORITY, WAY_OUT_PORT, WayOut,
     },
     session::{
         Chunk, Connection, Entry, EntryKind, FileFault, Gone, ImageRef, Kind, Owner, PlaceSpec,
         PoolSize, PoolStatus, Quota, Quotas, SessionKeeper, SessionSpec, SessionStatus,
+    },
+    way::{
+        BadSocket, MADE_UP_ADDRESSES, MAX_AUTHORITY_BYTES, MAX_WAY_PORTS, TooManyPorts,
+        WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_PORT, Way, WayOut, WayPorts, WaySockets,
     },
 };

@@ -166,9 +166,10 @@ impl Judge for Rules {
         })
     }
 
-    /// No names are answered for: programs name their destinations to the proxy.
-    fn resolves(&self, _: &Name, _: &Origin) -> Result<(), Denial> {
-        Err(Code::EgressDenied.into())
+    fn resolves(&self, name: &Name, _: &Origin) -> Result<(), Denial> {
+        self.open()?;
+        let resolved = self.policy.resolves(&self.tool, name.as_str());
+        resolved.map_err(|code| denial(code, None))
     }
 
     fn body_bytes(&self, facts: &Facts) -> Option<usize> {

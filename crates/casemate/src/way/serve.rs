@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::TcpListener as StdTcpListener,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -10,17 +9,15 @@ use std::{
 
 use casemate_egress::{Origin, Proxy};
 use casemate_model::DeniedAttempt;
+use casemate_ports::WaySockets;
 use tokio::{
-    net::TcpListener,
     runtime::{Builder, Handle},
     sync::oneshot,
     task::JoinSet,
 };
 
-use super::{judge::Rules, recorder::Records};
+use super::{doors::Doors, judge::Rules, recorder::Records};
 
-/// How long nothing is accepted when this process has no more descriptors.
-const BREATH: Duration = Duration::from_millis(50);
 /// How long connections of a program that has ended may take to end too.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often it is looked whether all is written down.
@@ -49,11 +46,11 @@ pub(crate) struct OpenWay {
 }
 
 impl OpenWay {
-    /// Serves `listener` in a thread of its own, until it is closed or something cannot be recorded.
+    /// Serves `sockets` in a thread of its own, until it is closed or something cannot be recorded.
     ///
     /// # Errors
     /// When there is no thread, or nothing to serve with.
-    pub(super) async fn start(listener: StdTcpListener, service: Service) -> io::Result<Self> {
+    pub(super) async fn start(sockets: WaySockets, service: Service) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (ending, ended) = oneshot::channel();
         let (starting, started) = oneshot::channel();
@@ -64,15 +61,15 @@ impl OpenWay {
                 let runtime = Builder::new_current_thread().enable_all().build();
                 let serving = runtime.and_then(|runtime| {
                     let inside = runtime.enter();
-                    let listener = TcpListener::from_std(listener)?;
+                    let doors = Doors::new(sockets)?;
                     drop(inside);
-                    Ok((runtime, listener))
+                    Ok((runtime, doors))
                 });
                 match serving {
-                    Ok((runtime, listener)) => {
+                    Ok((runtime, doors)) => {
                         // Whoever waits for it may have gone: then it has been stopped, too.
                         let _ = starting.send(Ok(()));
-                        runtime.block_on(service.serve(listener, stopped));
+                        runtime.block_on(service.serve(doors, stopped));
                         // A resolver that does not answer is left behind: nobody listens to it any more.
                         runtime.shutdown_timeout(LAST_WRITES);
                     }
@@ -91,7 +88,7 @@ impl OpenWay {
         })
     }
 
-    /// Closes the listener and every connection; says what was refused. When it comes back, all of it is recorded.
+    /// Closes the sockets and every connection; says what was refused. When it comes back, all of it is recorded.
     pub(crate) async fn close(self) -> Vec<DeniedAttempt> {
         let _ = self.stop.send(());
         // It also ends when its thread died.
@@ -102,24 +99,17 @@ impl OpenWay {
 }
 
 impl Service {
-    async fn serve(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+    async fn serve(self, doors: Doors, stopped: oneshot::Receiver<()>) {
         let mut connections = JoinSet::new();
-        loop {
+        let over = async {
             tokio::select! {
-                biased;
-                _ = &mut stopped => break,
-                () = self.records.broken() => break,
-                Some(_) = connections.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        let (proxy, origin) = (self.proxy.clone(), self.origin.clone());
-                        connections.spawn(async move { proxy.serve_proxy(stream, origin).await });
-                    }
-                    Err(_) => tokio::time::sleep(BREATH).await,
-                },
+                _ = stopped => {}
+                () = self.records.broken() => {}
             }
-        }
-        drop(listener);
+        };
+        doors
+            .serve(&self.proxy, &self.origin, &mut connections, over)
+            .await;
         // Nothing more is sent; what is open is cut off, and says so in its record.
         self.rules.close();
         self.proxy.review();

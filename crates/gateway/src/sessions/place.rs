@@ -36,6 +36,7 @@ impl<'s, K: SessionKeeper, P: SessionStores> Keeper for Places<'s, K, P> {
             limits: spec.limits,
             inputs: spec.inputs,
             context: self.context,
+            way: None,
         };
         match self.sessions.keeper.place(spec).await {
             Ok(place) => Ok(Place {

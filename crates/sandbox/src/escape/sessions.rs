@@ -77,6 +77,7 @@ impl Sessions {
                 agent: QUOTA,
                 tenant: QUOTA,
             },
+            way: None,
         };
         let house = Rc::new(House {
             // No image is used.
@@ -228,6 +229,7 @@ impl House {
             limits,
             inputs,
             context,
+            way: None,
         };
         self.keeper.place(spec).await
     }

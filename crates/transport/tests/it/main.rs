@@ -10,6 +10,7 @@
 mod abuse;
 mod bounds;
 mod fake;
+mod handovers;
 mod leaving;
 mod peers;
 mod sockets;
