@@ -1,7 +1,7 @@
 //! What the programs of a sandbox may do, and giving up everything else.
 //!
 //! The tables are data with reasons: system calls in `seccomp.toml`, files in [`LANDLOCK`], what of `/proc` is
-//! hidden in [`HIDDEN_FILES`] and [`HIDDEN_DIRECTORIES`]. Whoever starts programs in a sandbox calls [`restrict`] first: the
+//! hidden in [`HIDDEN_FILES`] and [`HIDDEN_DIRECTORIES`]. The network of a call with a way out is made by [`open_way`], beforehand. Whoever starts programs in a sandbox calls [`restrict`] first: the
 //! first process of a sandbox that is used once, the first process of each call in one that lasts.
 //!
 //! Invariants:

@@ -38,7 +38,7 @@ impl Identified {
         }
     }
 
-    /// The same, in a sandbox with a way out. Whoever gives it serves the listener ([`crate::Leased::take_way_out`]).
+    /// The same, in a sandbox with a way out. Whoever gives it serves the sockets ([`crate::Leased::take_way_out`]).
     #[must_use]
     pub fn with_way_out(self, way_out: Option<WayOut>) -> Self {
         Self { way_out, ..self }

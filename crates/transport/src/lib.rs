@@ -10,6 +10,8 @@
 //!   the word that stops it: standard input is sent only where the keeper said that there is room.
 //! - An upload counts as whole only by its last frame, never by its end.
 //!
+//! Beside it, [`handover`] passes the sockets of a call's way out to whoever serves them.
+//!
 //! Deliberately absent: TLS. Both halves work on any stream of bytes; which one is chosen in one place of each.
 
 mod body;

@@ -1,6 +1,6 @@
 //! The way out of one call, from when it is opened until its last record is written.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use casemate_egress::{Origin, Proxy};
 use casemate_ports::{EgressError, Pending, ServedWay, WaySockets};
@@ -80,13 +80,14 @@ impl Call {
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), EgressError> {
         let mut connections = JoinSet::new();
-        let served = tokio::select! {
-            biased;
-            // An error is as good: nobody has it any more.
-            _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
-            () = self.watch.broken() => Ok(()),
-            served = serve(&self.proxy, &self.origin, handed, &mut connections) => served,
+        let over = async {
+            tokio::select! {
+                // An error is as good: nobody has it any more.
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = self.watch.broken() => {}
+            }
         };
+        let served = serve(&self.proxy, &self.origin, handed, &mut connections, over).await;
         // Nothing more is sent; what is open is cut off, and says so in its record.
         self.rules.close();
         self.proxy.review();
@@ -107,20 +108,29 @@ impl Call {
     }
 }
 
-/// Waits for the sockets, and serves whoever connects to them.
+/// Waits for the sockets, and serves whoever connects to them, until it is `over`.
 async fn serve(
     proxy: &Proxy,
     origin: &Origin,
     handed: oneshot::Receiver<Handed>,
     connections: &mut JoinSet<()>,
+    over: impl Future<Output = ()>,
 ) -> Result<(), EgressError> {
-    let Ok(Handed { sockets, served }) = handed.await else {
-        // They come no more; it is still to be closed.
-        return std::future::pending().await;
+    let mut over = pin!(over);
+    let handed = tokio::select! {
+        biased;
+        () = &mut over => return Ok(()),
+        handed = handed => handed,
     };
-    let doors = Doors::open(sockets)
+    let Ok(Handed { sockets, served }) = handed else {
+        // They come no more; it is still to be closed.
+        over.await;
+        return Ok(());
+    };
+    let doors = Doors::new(sockets)
         .map_err(|error| EgressError::Refused(format!("its sockets cannot be served: {error}")))?;
     // Whoever waited for that may have gone: then it is stopped, too.
     let _ = served.send(());
-    doors.serve(proxy, origin, connections).await
+    doors.serve(proxy, origin, connections, over).await;
+    Ok(())
 }

@@ -1,178 +1,166 @@
-//! The sockets of one call, and whoever comes to them.
+//! The sockets of a way out, served: who comes to which is another kind of client.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener as StdTcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use casemate_egress::{Origin, Proxy, limits::MAX_DNS_BYTES};
-use casemate_ports::{EgressError, WaySockets};
+use casemate_ports::WaySockets;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// How long nothing is accepted when this process has no more descriptors.
 const BREATH: Duration = Duration::from_millis(50);
-/// Connections that were accepted and wait for their turn.
-const WAITING: usize = 16;
-/// Questions for addresses over TCP at once, and how long each connection has for its next one.
-const MAX_ASKERS: usize = 16;
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most clients that ask for names over TCP at once; more wait to be accepted.
+const MAX_ASKING: usize = 16;
+/// How long such a client may take for its next question, or to take an answer.
+const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How somebody came.
-enum Arrival {
-    /// To the proxy, knowing it.
-    Proxy(TcpStream),
-    /// Believing to be connected to this address.
-    Transparent(TcpStream, SocketAddr),
-    /// With questions for addresses.
-    Questions(TcpStream),
-}
-
-/// The sockets of one call.
+/// The sockets of one way out.
 #[derive(Debug)]
 pub(super) struct Doors {
     proxy: TcpListener,
     transparent: Vec<TcpListener>,
-    questions: TcpListener,
-    datagrams: UdpSocket,
+    dns: UdpSocket,
+    dns_tcp: TcpListener,
 }
 
 impl Doors {
-    /// Needs a tokio runtime.
+    /// These, in the runtime of whoever calls.
     ///
     /// # Errors
-    /// When a socket is not one that can be waited for.
-    pub(super) fn open(sockets: WaySockets) -> io::Result<Self> {
-        let listener = |listener: StdTcpListener| {
-            listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener)
-        };
-        sockets.dns.set_nonblocking(true)?;
+    /// When one cannot be used.
+    pub(super) fn new(sockets: WaySockets) -> io::Result<Self> {
+        let transparent = sockets.transparent.into_iter().map(TcpListener::from_std);
         Ok(Self {
-            proxy: listener(sockets.proxy)?,
-            transparent: sockets
-                .transparent
-                .into_iter()
-                .map(listener)
-                .collect::<io::Result<_>>()?,
-            questions: listener(sockets.dns_tcp)?,
-            datagrams: UdpSocket::from_std(sockets.dns)?,
+            proxy: TcpListener::from_std(sockets.proxy)?,
+            transparent: transparent.collect::<Result<_, _>>()?,
+            dns: UdpSocket::from_std(sockets.dns)?,
+            dns_tcp: TcpListener::from_std(sockets.dns_tcp)?,
         })
     }
 
-    /// Serves whoever comes, for ever. What is served goes on in `connections`.
+    /// Serves whoever comes, as clients of `origin`, until `stopped`. What is still open then is in `connections`.
     pub(super) async fn serve(
         self,
         proxy: &Proxy,
         origin: &Origin,
         connections: &mut JoinSet<()>,
-    ) -> Result<(), EgressError> {
-        let (arrive, mut arrivals) = mpsc::channel(WAITING);
-        let mut porters = JoinSet::new();
-        porters.spawn(admit(self.proxy, arrive.clone(), |stream| {
-            Some(Arrival::Proxy(stream))
-        }));
+        stopped: impl Future<Output = ()>,
+    ) {
+        let (client, mut clients) = mpsc::channel(1);
+        let mut doors = JoinSet::new();
+        doors.spawn(accept(self.proxy, client.clone(), Client::OfProxy));
         for listener in self.transparent {
-            porters.spawn(admit(listener, arrive.clone(), |stream| {
-                let meant = stream.local_addr().ok()?;
-                Some(Arrival::Transparent(stream, meant))
-            }));
+            doors.spawn(accept(listener, client.clone(), Client::OfDestination));
         }
-        porters.spawn(admit(self.questions, arrive, |stream| {
-            Some(Arrival::Questions(stream))
-        }));
-        porters.spawn(datagrams(self.datagrams, proxy.clone(), origin.clone()));
-        let askers = Arc::new(Semaphore::new(MAX_ASKERS));
+        let asking = Arc::new(Semaphore::new(MAX_ASKING));
+        doors.spawn(answer(self.dns, proxy.clone(), origin.clone()));
+        doors.spawn(accept(self.dns_tcp, client, Client::OfNames));
+        let mut stopped = pin!(stopped);
         loop {
             tokio::select! {
+                biased;
+                () = &mut stopped => break,
                 Some(_) = connections.join_next() => {}
-                arrival = arrivals.recv() => {
-                    let (proxy, origin) = (proxy.clone(), origin.clone());
-                    match arrival {
-                        Some(Arrival::Proxy(stream)) => {
-                            connections.spawn(async move { proxy.serve_proxy(stream, origin).await });
-                        }
-                        Some(Arrival::Transparent(stream, meant)) => {
-                            connections.spawn(async move {
-                                proxy.serve_transparent(stream, meant, origin).await;
-                            });
-                        }
-                        Some(Arrival::Questions(stream)) => {
-                            if let Ok(room) = Arc::clone(&askers).try_acquire_owned() {
-                                connections.spawn(async move {
-                                    let _room = room;
-                                    // Whoever asks wrongly is hung up on.
-                                    let _ = answers(stream, &proxy, &origin).await;
-                                });
-                            }
-                        }
-                        None => return Err(EgressError::Unavailable("its listeners broke".to_owned())),
-                    }
+                Some(client) = clients.recv() => {
+                    connections.spawn(client.serve(proxy.clone(), origin.clone(), Arc::clone(&asking)));
                 }
             }
         }
+        // Nobody else comes in.
+        doors.shutdown().await;
     }
 }
 
-/// Accepts connections, for ever.
-async fn admit(
+/// Somebody who came.
+enum Client {
+    /// Somebody who knows of the proxy.
+    OfProxy(TcpStream),
+    /// Somebody who believes to be connected to a destination.
+    OfDestination(TcpStream),
+    /// Somebody who asks for names.
+    OfNames(TcpStream),
+}
+
+async fn accept(
     listener: TcpListener,
-    arrive: mpsc::Sender<Arrival>,
-    as_what: impl Fn(TcpStream) -> Option<Arrival>,
+    clients: mpsc::Sender<Client>,
+    client: fn(TcpStream) -> Client,
 ) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if let Some(arrival) = as_what(stream)
-                    && arrive.send(arrival).await.is_err()
-                {
+                if clients.send(client(stream)).await.is_err() {
                     return;
                 }
             }
-            Err(_) => tokio::time::sleep(BREATH).await,
+            Err(_) => sleep(BREATH).await,
         }
     }
 }
 
-/// Answers questions that come as datagrams, one after the other, for ever.
-async fn datagrams(socket: UdpSocket, proxy: Proxy, origin: Origin) {
-    let mut buffer = [0; MAX_DNS_BYTES];
+impl Client {
+    async fn serve(self, proxy: Proxy, origin: Origin, asking: Arc<Semaphore>) {
+        match self {
+            Self::OfProxy(stream) => proxy.serve_proxy(stream, origin).await,
+            Self::OfDestination(stream) => {
+                // Every address is this network's own: this is the one that was connected to.
+                if let Ok(original) = stream.local_addr() {
+                    proxy.serve_transparent(stream, original, origin).await;
+                }
+            }
+            Self::OfNames(stream) => {
+                // Whoever finds no room is closed: it is one program's own doing.
+                if let Ok(_room) = asking.try_acquire_owned() {
+                    drop(answer_stream(stream, &proxy, &origin).await);
+                }
+            }
+        }
+    }
+}
+
+/// Answers one question after the other. What is none has no answer.
+async fn answer(socket: UdpSocket, proxy: Proxy, origin: Origin) {
+    // A byte more than there may be shows what is too long.
+    let mut question = [0; MAX_DNS_BYTES + 1];
     loop {
-        let Ok((length, asker)) = socket.recv_from(&mut buffer).await else {
-            tokio::time::sleep(BREATH).await;
+        let Ok((count, from)) = socket.recv_from(&mut question).await else {
+            // Such as an answer that nobody took.
+            sleep(BREATH).await;
             continue;
         };
-        let message = buffer.get(..length).unwrap_or_default();
-        if let Some(answer) = proxy.answer_dns(message, &origin).await {
-            // Whoever does not take it asks again.
-            let _ = socket.send_to(&answer, asker).await;
+        let question = question.get(..count).unwrap_or_default();
+        if let Some(answer) = proxy.answer_dns(question, &origin).await {
+            // Whoever has gone asks again, or does not.
+            let _ = socket.send_to(&answer, from).await;
         }
     }
 }
 
-/// Answers the questions of one connection, each with its length in front of it.
-async fn answers(mut stream: TcpStream, proxy: &Proxy, origin: &Origin) -> io::Result<()> {
-    let mut buffer = [0; MAX_DNS_BYTES];
+/// The same over TCP: each message with its length in front.
+async fn answer_stream(mut stream: TcpStream, proxy: &Proxy, origin: &Origin) -> io::Result<()> {
     loop {
-        let length = timeout(ASK_TIMEOUT, stream.read_u16()).await??;
-        let message = buffer
-            .get_mut(..usize::from(length))
-            .ok_or(io::ErrorKind::InvalidData)?;
-        timeout(ASK_TIMEOUT, stream.read_exact(message)).await??;
-        let answer = proxy.answer_dns(message, origin).await;
-        let answer = answer.ok_or(io::ErrorKind::InvalidData)?;
-        let length = u16::try_from(answer.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-        timeout(ASK_TIMEOUT, async {
-            stream.write_u16(length).await?;
-            stream.write_all(&answer).await
-        })
-        .await??;
+        let mut question = [0; MAX_DNS_BYTES];
+        let read = async {
+            let count = usize::from(stream.read_u16().await?);
+            let room = question
+                .get_mut(..count)
+                .ok_or(io::ErrorKind::InvalidData)?;
+            stream.read_exact(room).await
+        };
+        let count = timeout(ASKING_TIMEOUT, read).await??;
+        let question = question.get(..count).unwrap_or_default();
+        let Some(answer) = proxy.answer_dns(question, origin).await else {
+            return Ok(());
+        };
+        let Ok(length) = u16::try_from(answer.len()) else {
+            return Ok(());
+        };
+        let message = [&length.to_be_bytes(), answer.as_slice()].concat();
+        timeout(ASKING_TIMEOUT, stream.write_all(&message)).await??;
     }
 }
