@@ -29,6 +29,8 @@ impl Namespaces {
     /// Pid, mount and IPC: a place for one call in a sandbox.
     pub const PLACE: Self =
         Self((libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC) as u64);
+    /// The same with a network of its own.
+    pub const PLACE_WITH_NETWORK: Self = Self(Self::PLACE.0 | libc::CLONE_NEWNET as u64);
 }
 
 /// Which side of a [`clone_process`] this is.
