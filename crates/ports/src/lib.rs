@@ -27,7 +27,8 @@ pub use self::{
         PoolSize, PoolStatus, Quota, Quotas, SessionKeeper, SessionSpec, SessionStatus,
     },
     way::{
-        BadSocket, MADE_UP_ADDRESSES, MAX_AUTHORITY_BYTES, MAX_WAY_PORTS, TooManyPorts,
-        WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_PORT, Way, WayOut, WayPorts, WaySockets,
+        BadSocket, HandsOver, MADE_UP_ADDRESSES, MAX_AUTHORITY_BYTES, MAX_WAY_PORTS, NotServed,
+        TooManyPorts, WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_PORT, Way, WayOut, WayPorts,
+        WaySockets,
     },
 };

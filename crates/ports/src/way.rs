@@ -2,7 +2,7 @@
 
 mod sockets;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, pin::Pin};
 
 use casemate_model::DecisionId;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,21 @@ pub struct Way {
     /// The call that they are of.
     pub decision: DecisionId,
 }
+
+/// Brings the sockets of a call's way out to whoever serves them, and waits until they are served.
+pub trait HandsOver: fmt::Debug {
+    /// Hands `sockets` over for the call of `way`. The call begins only when this comes back.
+    fn hand_over<'a>(
+        &'a self,
+        way: &'a Way,
+        sockets: &'a WaySockets,
+    ) -> Pin<Box<dyn Future<Output = Result<(), NotServed>> + 'a>>;
+}
+
+/// Nobody serves a way out.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody serves its way out")]
+pub struct NotServed(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// The ports on which connections to made-up addresses are taken: 80, 443, and those that rules name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

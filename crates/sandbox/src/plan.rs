@@ -157,13 +157,18 @@ pub(crate) enum Image<'a> {
 /// The steps for the root that sandboxes of one kind share: nothing in it can be written.
 ///
 /// Its process table hides nothing: sandboxes could not have their own below one that does.
-pub(crate) fn shared_root(root: &Path, image: Image<'_>) -> io::Result<Vec<Step>> {
+pub(crate) fn shared_root(root: &Path, image: Image<'_>, has_ways: bool) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     userland(&mut steps, root)?;
     for path in ["dev/pts", "run/egress"] {
         steps.push(Step::Directory(c(path)?, 0o755));
     }
     steps.push(Step::Link(c("pts/ptmx")?, c("dev/ptmx")?));
+    if has_ways {
+        // Each call has an authority of its own there.
+        steps.push(Step::Directory(c("etc/casemate")?, 0o755));
+        steps.push(Step::File(c("etc/resolv.conf")?, RESOLV_CONF.into()));
+    }
     show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
     // For the template interpreter alone; each sandbox has its own.

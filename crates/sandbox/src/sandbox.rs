@@ -228,6 +228,7 @@ impl Sandbox for NamespaceSandbox {
         let sentinels = Sentinels {
             listener: listener.as_ref(),
             way_out: None,
+            has_way: self.wants_way_out,
         };
         let order = ToGuest::Exec(exec(&command, &self.variables));
         let run = Run::new(&mut self.guest, sentinels, &self.limits, Ending::Kill, io);

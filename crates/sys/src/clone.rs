@@ -35,6 +35,8 @@ impl Namespaces {
     );
     /// The same with users of its own, for who is not root.
     pub const ALONE_WITH_USERS: Self = Self(Self::ALONE.0 | libc::CLONE_NEWUSER as u64);
+    /// The same with a network of its own.
+    pub const PLACE_WITH_NETWORK: Self = Self(Self::PLACE.0 | libc::CLONE_NEWNET as u64);
 }
 
 /// Which side of a [`clone_process`] this is.

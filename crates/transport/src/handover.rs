@@ -12,11 +12,12 @@ use std::{
     fs, io,
     os::unix::net::UnixListener as StdUnixListener,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use casemate_model::DecisionId;
-use casemate_ports::{BadSocket, WaySockets};
+use casemate_ports::{BadSocket, HandsOver, NotServed, Way, WaySockets};
 use tokio::{
     io::{AsyncReadExt as _, Interest},
     net::{UnixListener, UnixStream},
@@ -110,6 +111,23 @@ pub async fn send(
     };
     let handed = timeout(SERVED_TIMEOUT, handed).await;
     handed.unwrap_or(Err(SendError::Timeout(decision)))
+}
+
+/// Hands over at the path that each call names.
+#[derive(Clone, Copy, Debug)]
+pub struct ToNamedSocket;
+
+impl HandsOver for ToNamedSocket {
+    fn hand_over<'a>(
+        &'a self,
+        way: &'a Way,
+        sockets: &'a WaySockets,
+    ) -> Pin<Box<dyn Future<Output = Result<(), NotServed>> + 'a>> {
+        Box::pin(async move {
+            let sent = send(&way.handover, way.decision, sockets).await;
+            sent.map_err(|error| NotServed(error.into()))
+        })
+    }
 }
 
 /// Listens for handovers on `path`, in a directory of this user's with mode 0700. Whoever listened there before is taken for dead.
