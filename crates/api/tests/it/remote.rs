@@ -23,6 +23,10 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Error, client::IntoClientRequest as _},
+};
 
 use crate::{
     client::{Answered, switchboard},
@@ -105,6 +109,18 @@ impl Remote {
     }
 
     pub(crate) async fn with(tls: Option<rustls::ServerConfig>) -> Self {
+        Self::on(tls, |network| network).await
+    }
+
+    /// One that has at most so many connections.
+    pub(crate) async fn of_at_most(connections: usize) -> Self {
+        Self::on(None, |network| network.of_at_most(connections, connections)).await
+    }
+
+    async fn on(
+        tls: Option<rustls::ServerConfig>,
+        change: impl FnOnce(Network) -> Network,
+    ) -> Self {
         let house = house();
         let dir = house.world.dir.path();
         let jwks_file = dir.join("jwks.json");
@@ -124,6 +140,7 @@ impl Remote {
         let network = Network::bind("127.0.0.1:0".parse().unwrap(), tls)
             .await
             .unwrap();
+        let network = change(network);
         let address = network.address().unwrap();
         let (stop, stopped) = watch::channel(());
         let door = Door::Network(Arc::clone(&callers));
@@ -183,6 +200,22 @@ impl Remote {
     ) -> Answered {
         let stream = TcpStream::connect(self.address).await.unwrap();
         ask_over(stream, method, path, headers, body).await
+    }
+
+    /// Asks for a WebSocket.
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        headers: &Headers,
+    ) -> Result<WebSocketStream<TcpStream>, Error> {
+        let request = format!("ws://casemate{path}").into_client_request();
+        let mut request = request.unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (socket, _) = client_async(request, stream).await?;
+        Ok(socket)
     }
 
     pub(crate) async fn get(&self, path: &str, headers: &Headers) -> Answered {
