@@ -151,6 +151,7 @@ impl Problem {
         let code = refusal.code();
         let status = match code {
             RefusalCode::UnknownKey => StatusCode::NOT_FOUND,
+            RefusalCode::Quota => StatusCode::TOO_MANY_REQUESTS,
             RefusalCode::Store | RefusalCode::Random => StatusCode::SERVICE_UNAVAILABLE,
             RefusalCode::NotPermitted
             | RefusalCode::Wider
@@ -306,6 +307,9 @@ const fn hint_of_refusal(code: RefusalCode) -> &'static str {
         | RefusalCode::Full
         | RefusalCode::Random => {
             "try again later; the operator of the gateway finds out more in its log"
+        }
+        RefusalCode::Quota => {
+            "wait until some of them have ended, or ask the operator of the gateway"
         }
         RefusalCode::NotPermitted | RefusalCode::Wider => {
             "ask for less, or ask somebody who has it"

@@ -294,7 +294,7 @@ impl Callers {
     /// [`Refusal::UnknownKey`] for another's, as for one that never was, and when the file cannot be written.
     pub fn revoke_envelope(&self, by: &Caller, id: &str, now_ms: u64) -> Result<(), Refusal> {
         match self.may_revoke_envelope(by, id) {
-            true => self.envelopes()?.revoke(id, now_ms),
+            true => self.envelopes()?.revoke(by.tenant(), id, now_ms),
             false => Err(Refusal::UnknownKey),
         }
     }
