@@ -52,5 +52,19 @@ pub trait Renewal: fmt::Debug + Send + Sync {
     fn until_ms(&self, token: &Token, by: Authenticator) -> u64;
 
     /// The claims as they are now, if the caller may still call. They may be less than they were, never more.
-    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>>;
+    ///
+    /// # Errors
+    /// When the caller may not, or nobody can tell.
+    fn renew(&self, token: &Token, by: Authenticator) -> Result<Verified<Claims>, NotRenewed>;
+}
+
+/// Why the claims of a caller are not renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotRenewed {
+    /// What proved the caller does so no more, for good.
+    #[error("whoever asked for the call may not call any more")]
+    Gone,
+    /// What would say so cannot be had now: it is asked again later.
+    #[error("it cannot be told whether whoever asked for the call may still call")]
+    CannotTell,
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -12,8 +12,8 @@ use casemate_authority::{Budgets, Position, SwitchKind, Switchboard, Throw};
 use casemate_bundle::PolicyStore;
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Clock, Code, Demand, Entropy, Images, Key,
-    NewCall, Parts, Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer, Stores,
-    Told,
+    NewCall, NotRenewed, Parts, Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer,
+    Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{
@@ -118,11 +118,12 @@ impl Approvers for FakeApprovers {
     }
 }
 
-/// Renews everybody's claims but those of whoever was barred.
+/// Renews everybody's claims but those of whoever was barred, unless it cannot tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Renews {
     clock: TestClock,
     barred: Arc<Mutex<Vec<String>>>,
+    unsure: Arc<AtomicBool>,
 }
 
 impl Renewal for Renews {
@@ -130,13 +131,19 @@ impl Renewal for Renews {
         u64::MAX
     }
 
-    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
+    fn renew(&self, token: &Token, by: Authenticator) -> Result<Verified<Claims>, NotRenewed> {
+        if self.unsure.load(Ordering::Relaxed) {
+            return Err(NotRenewed::CannotTell);
+        }
         let barred = self.barred.lock().unwrap().contains(&token.subject);
         let claims = Claims {
             expires_at_ms: *self.clock.0.lock().unwrap() + 60_000,
             ..Claims::from(token)
         };
-        (!barred).then(|| Verified::vouch(claims, by))
+        match barred {
+            true => Err(NotRenewed::Gone),
+            false => Ok(Verified::vouch(claims, by)),
+        }
     }
 }
 
@@ -153,6 +160,8 @@ pub(crate) struct House {
     pub(crate) switches: Switchboard,
     pub(crate) approvers: FakeApprovers,
     pub(crate) barred: Arc<Mutex<Vec<String>>>,
+    /// That it cannot be told whose claims can be renewed.
+    pub(crate) unsure: Arc<AtomicBool>,
     gateways: AtomicUsize,
     /// Done at each step of a call.
     pub(crate) when_asked: WhenAsked,
@@ -242,6 +251,7 @@ impl House {
             others: Vec::new(),
             approvers: FakeApprovers::default(),
             barred: Arc::default(),
+            unsure: Arc::default(),
             gateways: AtomicUsize::new(0),
             when_asked,
             capacity: Capacity {
@@ -287,6 +297,7 @@ impl House {
             renewal: Box::new(Renews {
                 clock: self.world.clock.clone(),
                 barred: Arc::clone(&self.barred),
+                unsure: Arc::clone(&self.unsure),
             }),
             capacity: self.capacity,
         }))

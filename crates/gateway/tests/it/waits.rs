@@ -1,6 +1,9 @@
 //! Calls that wait for people, from the call to the run: who may answer, what counts, what a crash leaves.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use casemate_gateway::Stores as _;
 use casemate_gateway::{
@@ -429,6 +432,24 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     for consent_before in [true, false] {
         another_policy(consent_before).await;
     }
+}
+
+/// Who may call cannot be told for a while: the approved call does not run meanwhile, and does after it.
+#[tokio::test]
+async fn a_passing_failure_does_not_end_an_approved_call() {
+    let house = house("", &[("alice", &[])]);
+    let rooms = house.rooms();
+    let mut refusals = rooms.take_refusals().unwrap();
+    let call = held(&house, &rooms, in_thread("t", TRUE)).await;
+    approve(&house, &rooms, "alice", call).await.unwrap();
+    house.unsure.store(true, Ordering::Relaxed);
+    assert!(matches!(resume(&rooms, call.0).await, Told::Later(_)));
+    assert_eq!((runs(&house), refusals.try_recv().is_err()), (0, true));
+    assert_eq!(state(&house, &rooms, call.0).await, ApprovalState::Approved);
+    house.unsure.store(false, Ordering::Relaxed);
+    let told = resume(&rooms, call.0).await;
+    assert!(matches!(told, Told::Released(_)), "{told:?}");
+    assert_eq!(runs(&house), 1);
 }
 
 async fn another_policy(consent_before: bool) {
