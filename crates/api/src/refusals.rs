@@ -76,6 +76,12 @@ impl Refused {
         Self::known(who, Reason::TenantBoundary, detail, &[], asked)
     }
 
+    /// Somebody who is known, and may not do it to what is out of its bounds.
+    pub(crate) fn bounds(who: &Who, asked: &Asked) -> Self {
+        let detail = "it is out of the caller's bounds";
+        Self::known(who, Reason::MissingScope, detail, &[], asked)
+    }
+
     fn known(
         who: &Who,
         reason: Reason,

@@ -13,6 +13,7 @@ use casemate_callers::{Callers, HolderKey, NewApiKey, Role, Target};
 use casemate_gateway::Crew;
 use casemate_ledger::Record;
 use casemate_policy::{Profile, Syntax};
+use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -216,6 +217,26 @@ impl Remote {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (socket, _) = client_async(request, stream).await?;
         Ok(socket)
+    }
+
+    /// The problem with which a request for a WebSocket is refused: at once, or as the last thing that a socket says.
+    pub(crate) async fn no_upgrade(&self, path: &str, headers: &Headers) -> (u16, String) {
+        let mut socket = match self.upgrade(path, headers).await {
+            Ok(socket) => socket,
+            Err(Error::Http(response)) => {
+                let problem: Value =
+                    serde_json::from_slice(response.body().as_ref().unwrap()).unwrap();
+                let code = problem["code"].as_str().unwrap().to_owned();
+                return (response.status().as_u16(), code);
+            }
+            Err(error) => panic!("{path}: {error}"),
+        };
+        let said = socket.next().await.unwrap().unwrap();
+        let said: Value = serde_json::from_str(said.to_text().unwrap()).unwrap();
+        let ended = &said["ended"];
+        let status = ended["status"].as_u64().unwrap_or_default();
+        let code = ended["code"].as_str().unwrap_or_default().to_owned();
+        (status.try_into().unwrap(), code)
     }
 
     pub(crate) async fn get(&self, path: &str, headers: &Headers) -> Answered {
