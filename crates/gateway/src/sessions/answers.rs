@@ -245,7 +245,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Takes a call back that waits, or was approved and has not run.
     ///
     /// # Errors
-    /// When there is none, or it waits no more.
+    /// When there is none, it waits no more, or it cannot be recorded that it is taken back.
     pub async fn cancel_waiting(
         &self,
         claims: &Verified<Claims>,
@@ -256,12 +256,28 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if !matches!(state, ApprovalState::Pending | ApprovalState::Approved) {
             return Err(VoteError::Over(state).into());
         }
-        let why = "taken back by whoever asked for it";
+        // Not only whoever asked may: it is on record who does.
+        let why = format!("taken back by {}", claims.get().subject);
+        let open = self.journal.operate(
+            Operation {
+                what: "approval.cancel",
+                reason: Reason::Allowed,
+                detail: why.clone(),
+                alert: false,
+                subject: json!({
+                    "decision": decision,
+                    "action": ballot.record.action,
+                }),
+            },
+            claims,
+        )?;
         let (to, reason) = (ApprovalState::Cancelled, Reason::ApprovalCancelled);
-        match self.end_waiting(decision, to, reason, why).await {
-            true => Ok(()),
-            false => Err(VoteError::Over(ApprovalState::Consumed).into()),
+        if !self.end_waiting(decision, to, reason, &why).await {
+            open.close(Err("it waits no more"))?;
+            return Err(VoteError::Over(ApprovalState::Consumed).into());
         }
+        open.close(Ok(()))?;
+        Ok(())
     }
 
     /// Ends a call whose time is over. Nothing if it has gone on meanwhile.

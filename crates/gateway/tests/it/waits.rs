@@ -539,10 +539,16 @@ async fn a_call_is_taken_back_or_replaced() {
     let house = house("", &[("alice", &[])]);
     let rooms = house.rooms();
     let first = held(&house, &rooms, in_thread("t", TRUE)).await;
-    rooms
-        .cancel_waiting(&claims(&house), first.0)
-        .await
-        .unwrap();
+    // Somebody else of its tenant may, and the record says who did.
+    let mut other = claims(&house).get().clone();
+    "olga".clone_into(&mut other.subject);
+    let other = Verified::vouch(other, Authenticator::LocalUser);
+    rooms.cancel_waiting(&other, first.0).await.unwrap();
+    let mut records = house.world.records();
+    records.retain(|record| record.entry.summary["tool"] == "approval.cancel");
+    let summary = &records.last().unwrap().entry.summary;
+    assert_eq!(summary["actor"], "olga");
+    assert_eq!(summary["subject"]["decision"], first.0.to_string());
     assert!(
         rooms
             .cancel_waiting(&claims(&house), first.0)
