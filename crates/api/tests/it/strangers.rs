@@ -313,6 +313,32 @@ async fn a_flood_of_strangers_is_counted() {
     assert_eq!(last["total"], 11);
 }
 
+/// A tenant's callers who may not are counted for it, and do not hide those of another.
+#[tokio::test]
+async fn refusals_are_counted_by_tenant() {
+    let remote = Remote::new().await;
+    let refused = async |tenant: &str| {
+        let reader = remote.token(&remote.claims("somebody", tenant, &["reader"]));
+        let answer = remote.post("/v1/calls", &reader, &json!({})).await;
+        assert_eq!(answer.status, 403);
+    };
+    for _ in 0..65 {
+        refused("acme").await;
+    }
+    refused("other").await;
+    let records = remote.refusals();
+    assert_eq!(records.len(), 61);
+    assert_eq!(records[60].entry.tenant, "other");
+    remote.api.write_refusals();
+    let records = remote.refusals();
+    assert_eq!(records.len(), 62);
+    let counted = &records[61].entry;
+    assert_eq!(counted.tenant, "acme");
+    assert_eq!(counted.summary["stop_reason"], "missing_scope");
+    let codes = json!({ "not_permitted": 5 });
+    assert_eq!(counted.summary["subject"]["codes"], codes);
+}
+
 /// Who sends the head of a request slowly, or nothing, keeps out nobody.
 #[tokio::test]
 async fn slow_heads_block_nobody() {
