@@ -127,7 +127,8 @@ impl Problem {
             RefusalCode::KeysUnavailable
             | RefusalCode::Store
             | RefusalCode::Full
-            | RefusalCode::Random => StatusCode::SERVICE_UNAVAILABLE,
+            | RefusalCode::Random
+            | RefusalCode::Died => StatusCode::SERVICE_UNAVAILABLE,
             RefusalCode::Tenant | RefusalCode::NotPermitted | RefusalCode::Wider => {
                 StatusCode::FORBIDDEN
             }
@@ -305,7 +306,8 @@ const fn hint_of_refusal(code: RefusalCode) -> &'static str {
         RefusalCode::KeysUnavailable
         | RefusalCode::Store
         | RefusalCode::Full
-        | RefusalCode::Random => {
+        | RefusalCode::Random
+        | RefusalCode::Died => {
             "try again later; the operator of the gateway finds out more in its log"
         }
         RefusalCode::Quota => {

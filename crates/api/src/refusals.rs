@@ -130,7 +130,7 @@ pub(crate) const fn reason(code: RefusalCode) -> Reason {
         RefusalCode::Audience => Reason::WrongAudience,
         RefusalCode::Tenant => Reason::TenantBoundary,
         RefusalCode::NotPermitted | RefusalCode::Wider => Reason::MissingScope,
-        RefusalCode::Full | RefusalCode::KeysUnavailable => Reason::Overloaded,
+        RefusalCode::Full | RefusalCode::KeysUnavailable | RefusalCode::Died => Reason::Overloaded,
         RefusalCode::Quota => Reason::QuotaExceeded,
         RefusalCode::Store | RefusalCode::Random => Reason::RecordUnavailable,
         _ => Reason::UntrustedIssuer,

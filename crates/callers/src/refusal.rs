@@ -77,6 +77,8 @@ words! {
         Quota = "tenant_quota",
         /// The system gave no random bytes.
         Random = "no_randomness",
+        /// Whatever looked for who calls has died.
+        Died = "prover_unavailable",
         /// Nothing proves who calls.
         Missing = "missing_credential",
         /// More than one thing says who calls.
@@ -202,6 +204,9 @@ pub enum Refusal {
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random,
+    /// Whatever looked for who calls has died.
+    #[error("who calls could not be looked at")]
+    Died,
     /// Nothing proves who calls.
     #[error("nothing proves who calls")]
     Missing,
@@ -216,7 +221,7 @@ impl Refusal {
     pub const fn passes(&self) -> bool {
         matches!(
             self,
-            Self::KeysUnavailable(_) | Self::Store(_) | Self::Full | Self::Random
+            Self::KeysUnavailable(_) | Self::Store(_) | Self::Full | Self::Random | Self::Died
         )
     }
 
@@ -258,6 +263,7 @@ impl Refusal {
             Self::Full => RefusalCode::Full,
             Self::Quota { .. } => RefusalCode::Quota,
             Self::Random => RefusalCode::Random,
+            Self::Died => RefusalCode::Died,
             Self::Missing => RefusalCode::Missing,
             Self::Several => RefusalCode::Several,
         }

@@ -247,6 +247,15 @@ fn every_fault_of_a_file_is_found() {
             "duplicate",
         ),
         ("[api_keys]\n", "missing field"),
+        (
+            "audience = \"a\"\n[api_keys]\n[envelopes]\nissuer = \"casemate:api-keys\"\n",
+            "names its own",
+        ),
+        (
+            "audience = \"a\"\n[[issuer]]\nissuer = \"https://x\"\naudiences = [\"a\"]\njwks = \"/x\"\nalgorithms = [\"EdDSA\"]\n\
+             [envelopes]\nissuer = \"https://x\"\n",
+            "there twice",
+        ),
     ] {
         let faults = Callers::check(text).unwrap_err();
         assert!(faults[0].message.contains(says), "{faults:?}");
