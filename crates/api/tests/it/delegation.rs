@@ -143,6 +143,31 @@ async fn an_envelope_is_taken_back_by_those_whose_it_is() {
     remote.is_refused(&remote.get("/v1/load", &load).await, 401, "revoked");
 }
 
+/// Neither a tunnel nor a terminal is had by an envelope that has one of two sessions, and not their tool.
+async fn no_sockets(remote: &Remote, held: &Held, inside: &str, outside: &str) {
+    for path in [
+        format!("/v1/sessions/{outside}/ports/80"),
+        format!("/v1/sessions/{outside}/terminal?command=true"),
+        format!("/v1/sessions/{inside}/ports/80?agent=other"),
+        format!("/v1/sessions/{inside}/terminal?command=true&agent=other"),
+    ] {
+        let headers = held.headers("GET", &path, remote.now_ms());
+        let (status, code) = remote.no_upgrade(&path, &headers).await;
+        let refused = [(404, "session_unknown"), (403, "missing_scope")];
+        assert!(
+            refused.contains(&(status, &code)),
+            "{path}: {status} {code}"
+        );
+    }
+    // A terminal is the shell, and that is no tool of the envelope's.
+    let path = format!("/v1/sessions/{inside}/terminal?command=true");
+    let headers = held.headers("GET", &path, remote.now_ms());
+    assert_eq!(
+        remote.no_upgrade(&path, &headers).await,
+        (403, "missing_scope".to_owned())
+    );
+}
+
 /// R138, R158: what is out of the bounds of an envelope is not found, whatever names it; what is asked for out of them does not run.
 #[tokio::test]
 async fn bounds_hold_everywhere() {
@@ -203,27 +228,7 @@ async fn bounds_hold_everywhere() {
         let answer = ask(method, &path, &none).await;
         assert_eq!(answer.status, 404, "{method} {path}: {}", answer.json());
     }
-    for path in [
-        format!("/v1/sessions/{outside}/ports/80"),
-        format!("/v1/sessions/{outside}/terminal?command=true"),
-        format!("/v1/sessions/{inside}/ports/80?agent=other"),
-        format!("/v1/sessions/{inside}/terminal?command=true&agent=other"),
-    ] {
-        let headers = held.headers("GET", &path, remote.now_ms());
-        let (status, code) = remote.no_upgrade(&path, &headers).await;
-        let refused = [(404, "session_unknown"), (403, "missing_scope")];
-        assert!(
-            refused.contains(&(status, &code)),
-            "{path}: {status} {code}"
-        );
-    }
-    // A terminal is the shell, and that is no tool of the envelope's.
-    let path = format!("/v1/sessions/{inside}/terminal?command=true");
-    let headers = held.headers("GET", &path, remote.now_ms());
-    assert_eq!(
-        remote.no_upgrade(&path, &headers).await,
-        (403, "missing_scope".to_owned())
-    );
+    no_sockets(&remote, &held, &inside, &outside).await;
     assert_eq!(
         ask("GET", "/v1/approvals", &none).await.json()["approvals"],
         json!([])
@@ -263,24 +268,6 @@ async fn bounds_hold_everywhere() {
             "{thread}"
         );
     }
-    for (kind, name) in [
-        ("tenant", "acme"),
-        ("user", "alice"),
-        ("agent", "other"),
-        // Its own, and those of other threads with them.
-        ("agent", "local"),
-        ("tool", "python"),
-    ] {
-        let switch = json!({ "kind": kind, "name": name, "to": "off", "reason": "a test" });
-        let answer = ask("POST", "/v1/switches", &switch).await;
-        assert_eq!(
-            (answer.status, answer.code().as_str()),
-            (403, "missing_scope"),
-            "{switch}"
-        );
-    }
-    let switches = remote.house.switches.board().switches().unwrap();
-    assert_eq!(switches.all().len(), 0);
     assert_eq!(keeper.steps(), before);
 }
 
@@ -345,6 +332,20 @@ async fn a_switch_is_within_bounds() {
         listed.sort_unstable();
         assert_eq!(names, listed);
     }
+    // What is bounded in two ways has no switch of its own: it would stop what others do.
+    let held = envelope(&remote, |wanted| {
+        wanted["bounds"] = json!({ "tools": ["python"], "agents": ["mine"], "threads": ["t"] });
+    })
+    .await;
+    for (kind, name) in [("agent", "mine"), ("tool", "python"), ("tenant", "acme")] {
+        let headers = held.headers("POST", "/v1/switches", remote.now_ms());
+        let refused = remote
+            .post("/v1/switches", &headers, &switch(kind, name))
+            .await;
+        assert_eq!(refused.status, 403, "{kind} {name}");
+    }
+    let switches = remote.house.switches.board().switches().unwrap();
+    assert_eq!(switches.all().len(), 5);
 }
 
 /// R138: neither the delegate nor anybody on whose behalf it acts approves its call; the record names them all.
