@@ -107,7 +107,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     all.push(view(&record, &owner, votes));
                     continue;
                 }
-                // Its thread is sealed with it.
+                // Its thread is sealed with its call, which a list does not have.
+                let Some(record) = store.approval(record.decision).await? else {
+                    continue;
+                };
                 match self.ballot_of(claims, record, owner.clone()) {
                     Ok(ballot) => all.push(view(&ballot.record, &owner, ballot.votes)),
                     Err(AnswerError::Unknown(_)) => {}

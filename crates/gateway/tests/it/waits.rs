@@ -533,6 +533,32 @@ async fn a_batch_is_its_list() {
     assert_eq!(runs(&house), 2);
 }
 
+/// Whoever is bounded to threads is listed the calls of those, and told when it cannot be told which they are.
+#[tokio::test]
+async fn what_cannot_be_read_is_not_taken_for_out_of_bounds() {
+    let house = house("", &[("alice", &[])]);
+    let rooms = house.rooms();
+    let (decision, _) = held(&house, &rooms, in_thread("t", TRUE)).await;
+    let bounded = |thread: &str| {
+        let mut claims = claims(&house).get().clone();
+        claims.bounds.threads = Some([thread.to_owned()].into());
+        Verified::vouch(claims, Authenticator::LocalUser)
+    };
+    let listed = rooms.approvals(&bounded("t"), None).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].decision, decision);
+    assert!(
+        rooms
+            .approvals(&bounded("u"), None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    rooms.journal().erase("local", &claims(&house)).unwrap();
+    let listed = rooms.approvals(&bounded("t"), None).await;
+    assert!(matches!(listed, Err(AnswerError::Content(_))), "{listed:?}");
+}
+
 /// What is taken back is over; so is what another call of the same key replaces. The same call again waits once.
 #[tokio::test]
 async fn a_call_is_taken_back_or_replaced() {
