@@ -27,6 +27,7 @@ use casemate_webhooks::Webhooks;
 use tokio::{
     runtime::Builder,
     sync::watch,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -259,14 +260,8 @@ async fn serve(
     if let Ok(signal) = asked {
         report::line(&format!("stopping: {}", of(signal)));
         stop.send(()).unwrap_or_default();
-        let drained = async {
-            // Also of those whom nobody waits for at one of the doors.
-            drain(&api).await;
-            // What was answered is still on its way.
-            drop(timeout(FLUSH_TIMEOUT, &mut doors).await);
-        };
         tokio::select! {
-            () = drained => {}
+            () = finish(&api, &mut doors) => {}
             // Whoever asks twice is in a hurry.
             _ = signals.next() => {}
         }
@@ -303,6 +298,15 @@ const fn of(signal: Signal) -> &'static str {
         Signal::Interrupt => "interrupted",
         Signal::Terminate => "asked to",
     }
+}
+
+/// Lets calls end, also those for which nobody waits at one of the doors, and their answers get there.
+async fn finish(
+    api: &Api<RemoteKeeper, CachedStores>,
+    doors: &mut JoinHandle<std::io::Result<()>>,
+) {
+    drain(api).await;
+    drop(timeout(FLUSH_TIMEOUT, doors).await);
 }
 
 /// Lets calls end, and then ends them.
