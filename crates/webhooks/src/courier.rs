@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    mem::{Discriminant, discriminant},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use casemate_https::{AuthoritiesError, Plain, client};
-use casemate_ledger::{Place, read_from};
+use casemate_ledger::read_from;
 use casemate_model::one_line;
 use ureq::Agent;
 
@@ -92,6 +93,7 @@ impl Couriers {
                 surroundings: Arc::clone(surroundings),
                 stopped,
                 failures: 0,
+                said: None,
             };
             let thread = thread::Builder::new().name("webhooks".to_owned());
             thread
@@ -110,8 +112,10 @@ struct Courier {
     cursor: Cursor,
     surroundings: Arc<dyn Surroundings>,
     stopped: Receiver<()>,
-    /// Since the last success.
+    /// Since anything went right.
     failures: u32,
+    /// What was said to go wrong, until it goes right.
+    said: Option<Discriminant<CarryError>>,
 }
 
 /// Why a courier does not get on.
@@ -157,32 +161,37 @@ impl Courier {
             }
             let now_ms = self.surroundings.now_ms();
             post(&self.agent, &self.endpoint, &event, now_ms)?;
-            self.delivered(reader.place())?;
+            self.cursor.go_on(reader.place())?;
+            self.got_on();
         }
         if reader.place() != self.cursor.place {
             self.cursor.go_on(reader.place())?;
         }
+        self.got_on();
         Ok(())
     }
 
-    fn delivered(&mut self, place: Place) -> Result<(), CursorError> {
-        if self.failures > 0 {
-            self.failures = 0;
+    /// Says that it goes right again, if it was said that it goes wrong.
+    fn got_on(&mut self) {
+        self.failures = 0;
+        if self.said.take().is_some() {
             let name = &self.endpoint.name;
             self.surroundings
-                .tell(&format!("the webhook {name} takes messages again"));
+                .tell(&format!("the webhook {name} gets messages again"));
         }
-        self.cursor.go_on(place)
     }
 
-    /// Says once for each time that it goes wrong that it does. Gives how long to wait.
+    /// Says once for each time that it goes wrong that it does, and with whom. Gives how long to wait.
     fn failed(&mut self, error: &CarryError) -> u64 {
-        if self.failures == 0 {
+        let kind = discriminant(error);
+        if self.said.replace(kind) != Some(kind) {
             let name = &self.endpoint.name;
-            self.surroundings.tell(&format!(
-                "the webhook {name} does not take messages, which wait for it: {}",
-                one_line(error)
-            ));
+            let what = match error {
+                CarryError::Post(_) => "does not take messages, which wait for it",
+                CarryError::Cursor(_) => "gets no messages, by a fault on this side",
+            };
+            self.surroundings
+                .tell(&format!("the webhook {name} {what}: {}", one_line(error)));
         }
         let most = FIRST_PAUSE_MS.saturating_mul(1 << self.failures.min(16));
         let most = most.min(MAX_PAUSE_MS);

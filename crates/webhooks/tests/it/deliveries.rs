@@ -12,7 +12,7 @@ use std::{
 use casemate_answers::SigningKey;
 use casemate_ledger::{Entry, Kind, Ledger, LogKey};
 use casemate_model::DecisionId;
-use casemate_webhooks::{Couriers, Endpoint, Surroundings, Topic, Webhooks};
+use casemate_webhooks::{Couriers, Endpoint, FIRST_PAUSE_MS, Surroundings, Topic, Webhooks};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -21,15 +21,23 @@ use crate::receiver::{Got, Receiver};
 const NOW_MS: u64 = 1_800_000_000_000;
 const SECRET: &str = "what nobody is told";
 
+/// The lines that people were told, and the pauses that were asked for.
 #[derive(Debug, Default)]
-struct Told(Mutex<Vec<String>>);
+struct Told(Mutex<Vec<String>>, Mutex<Vec<u64>>);
+
+impl Told {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl Surroundings for Told {
     fn now_ms(&self) -> u64 {
         NOW_MS
     }
 
-    fn random_below(&self, _: u64) -> u64 {
+    fn random_below(&self, bound: u64) -> u64 {
+        self.1.lock().unwrap().push(bound);
         0
     }
 
@@ -203,14 +211,13 @@ fn a_restart_goes_on_where_it_was() {
     let first = world.held();
     assert_eq!(decisions(&receiver.wait(1)), [first.to_string()]);
     let cursor = world.path("cursors").join("chat");
-    let before = std::fs::read(&cursor).unwrap();
     until("the receiver's word is on disk", || {
         std::fs::read(&cursor).unwrap() != b"" && {
             let place: Value = serde_json::from_slice(&std::fs::read(&cursor).unwrap()).unwrap();
             place["next"] == 2
         }
     });
-    drop((couriers, before));
+    drop(couriers);
     let (second, third) = (world.held(), world.held());
     let couriers = world.start(vec![endpoint("chat", url, &key)]);
     let got = receiver.wait(3);
@@ -218,6 +225,57 @@ fn a_restart_goes_on_where_it_was() {
         decisions(&got)[1..],
         [second.to_string(), third.to_string()]
     );
+    drop(couriers);
+}
+
+/// A cursor that cannot be written is not the receiver's fault, and no reason to tell it the same all the time.
+#[test]
+fn a_cursor_that_cannot_be_written_makes_no_storm() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    let cursor = world.path("cursors").join("chat");
+    std::fs::remove_file(&cursor).unwrap();
+    std::fs::create_dir(&cursor).unwrap();
+    let held = world.held().to_string();
+    assert_eq!(decisions(&receiver.wait(3)[..3]), vec![held; 3]);
+    until("three pauses", || world.told.1.lock().unwrap().len() >= 3);
+    let pauses = world.told.1.lock().unwrap().clone();
+    for (nth, pause) in pauses.iter().enumerate() {
+        assert_eq!(*pause, (FIRST_PAUSE_MS << nth) / 2 + 1, "{pauses:?}");
+    }
+    let told = world.told.lines();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("by a fault on this side"), "{told:?}");
+    assert!(!told[0].contains("does not take"), "{told:?}");
+    std::fs::remove_dir(&cursor).unwrap();
+    until("the cursor is written", || cursor.is_file());
+    until("it is said", || world.told.lines().len() == 2);
+    assert!(world.told.lines()[1].ends_with("gets messages again"));
+    drop(couriers);
+}
+
+/// What went wrong is over when there is nothing left to tell: the next time, it is said anew, and waited for shortly.
+#[test]
+fn a_fault_is_over_without_a_delivery() {
+    let world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    let (log, away) = (world.path("ledger/log"), world.path("ledger/away"));
+    for lines in [1, 3] {
+        std::fs::rename(&log, &away).unwrap();
+        until("the fault is said", || world.told.lines().len() == lines);
+        std::fs::rename(&away, &log).unwrap();
+        until("its end is said", || world.told.lines().len() == lines + 1);
+    }
+    let firsts = world.told.1.lock().unwrap().clone();
+    let firsts = firsts
+        .iter()
+        .filter(|pause| **pause == FIRST_PAUSE_MS / 2 + 1);
+    assert_eq!(firsts.count(), 2);
+    assert!(receiver.got().is_empty());
     drop(couriers);
 }
 
