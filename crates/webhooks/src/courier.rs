@@ -20,7 +20,7 @@ use ureq::Agent;
 use crate::{
     CursorError, Endpoint, Event, PostError, Webhooks,
     cursor::Cursor,
-    limits::{FIRST_PAUSE_MS, LOOK_EVERY_MS, MAX_PAUSE_MS, PASSED_OVER, TIMEOUT_MS},
+    limits::{FIRST_PAUSE_MS, LOOK_EVERY_MS, MAX_PAUSE_MS, TIMEOUT_MS},
     post::post,
 };
 
@@ -144,16 +144,12 @@ impl Courier {
     /// Tells everything that is on record and was not told.
     fn catch_up(&mut self) -> Result<(), CarryError> {
         let mut reader = read_from(&self.ledger, self.cursor.place);
-        let mut passed = 0;
         while let Some(record) = reader.next() {
             let record = record.map_err(CursorError::from)?;
             let event = Event::of(&record);
             let event = event.filter(|event| self.endpoint.events.contains(&event.topic));
             let Some(event) = event else {
-                passed += 1;
-                if passed % PASSED_OVER == 0 {
-                    self.cursor.go_on(reader.place())?;
-                }
+                self.cursor.pass_over(reader.place())?;
                 continue;
             };
             if self.is_stopped() {
@@ -163,9 +159,6 @@ impl Courier {
             post(&self.agent, &self.endpoint, &event, now_ms)?;
             self.cursor.go_on(reader.place())?;
             self.got_on();
-        }
-        if reader.place() != self.cursor.place {
-            self.cursor.go_on(reader.place())?;
         }
         self.got_on();
         Ok(())

@@ -279,6 +279,32 @@ fn a_fault_is_over_without_a_delivery() {
     drop(couriers);
 }
 
+/// What nobody is told of is no write to disk, however often it is looked at.
+#[test]
+fn what_nobody_is_told_of_is_not_written() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    let cursor = world.path("cursors").join("chat");
+    // Whatever is written from now on is an error.
+    std::fs::remove_file(&cursor).unwrap();
+    std::fs::create_dir(&cursor).unwrap();
+    for _ in 0..20 {
+        world.record(
+            Kind::Denied,
+            json!({ "tool": "shell", "reason": "missing_scope" }),
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(world.told.lines(), Vec::<String>::new());
+    std::fs::remove_dir(&cursor).unwrap();
+    let held = world.held().to_string();
+    assert_eq!(decisions(&receiver.wait(1)), [held]);
+    until("the delivery is written", || cursor.is_file());
+    drop(couriers);
+}
+
 /// A receiver that never answers keeps nobody else waiting.
 #[test]
 fn a_dead_receiver_delays_nobody() {
