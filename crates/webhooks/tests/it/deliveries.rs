@@ -305,6 +305,62 @@ fn what_nobody_is_told_of_is_not_written() {
     drop(couriers);
 }
 
+/// An older copy of the ledger is said to be one, with what to do, and is not "nothing new".
+#[test]
+fn a_cursor_of_a_newer_ledger_is_said() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    world.held();
+    let old = ["log", "head"].map(|name| {
+        let path = world.path("ledger").join(name);
+        (std::fs::read(&path).unwrap(), path)
+    });
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    world.held();
+    receiver.wait(1);
+    until("the delivery is written", || {
+        std::fs::read_to_string(world.path("cursors").join("chat"))
+            .unwrap()
+            .contains("\"next\":2")
+    });
+    drop(couriers);
+    for (bytes, path) in old {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    until("it is said", || !world.told.lines().is_empty());
+    let told = world.told.lines();
+    assert!(told[0].contains("by a fault on this side"), "{told:?}");
+    assert!(told[0].contains("remove the cursor"), "{told:?}");
+    assert_eq!(receiver.got().len(), 1);
+    drop(couriers);
+}
+
+/// Who is new is not told everything because the ledger's end cannot be read.
+#[test]
+fn without_an_end_nobody_new_is_told_anything() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    world.held();
+    std::fs::write(world.path("ledger/head"), "").unwrap();
+    let told: Arc<dyn Surroundings> = Arc::clone(&world.told) as _;
+    let webhooks = Webhooks {
+        authorities: None,
+        endpoints: vec![endpoint("chat", receiver.url(), &key)],
+    };
+    let started = Couriers::start(
+        webhooks,
+        &world.path("ledger"),
+        &world.path("cursors"),
+        &told,
+    );
+    assert!(started.is_err());
+    assert!(!world.path("cursors/chat").exists());
+    assert!(receiver.got().is_empty());
+}
+
 /// A receiver that never answers keeps nobody else waiting.
 #[test]
 fn a_dead_receiver_delays_nobody() {
