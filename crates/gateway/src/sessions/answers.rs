@@ -15,7 +15,8 @@ use super::{
     ballots::{Ballot, MAX_TRIES, VOTES, question},
 };
 use crate::{
-    CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, VoteError,
+    CastVote, Denied, OpenAnswerError, Operation, RecordError, Refused, Statement, StatementError,
+    VoteError,
     approval::{Kept, cast},
     limits::RETRY_AFTER_MS,
 };
@@ -38,6 +39,9 @@ pub enum AnswerError {
     /// Nobody of those who may approve signed it.
     #[error("the signed answer does not count: {0}")]
     Signature(String),
+    /// Nobody can tell now who signed it, or who may approve.
+    #[error("nobody can tell now who may approve the call: {0}")]
+    Approvers(String),
     /// It is no statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -66,7 +70,18 @@ impl AnswerError {
             Self::Unknown(_) => Reason::InvalidCall,
             Self::Signature(_) | Self::Statement(_) | Self::Vote(_) => Reason::ApprovalInvalid,
             Self::Policy(_) => Reason::PolicyError,
-            Self::Content(_) | Self::Store(_) | Self::Record(_) => Reason::RecordUnavailable,
+            Self::Approvers(_) | Self::Content(_) | Self::Store(_) | Self::Record(_) => {
+                Reason::RecordUnavailable
+            }
+        }
+    }
+}
+
+impl From<OpenAnswerError> for AnswerError {
+    fn from(error: OpenAnswerError) -> Self {
+        match error {
+            OpenAnswerError::NotCounted(why) => Self::Signature(why),
+            OpenAnswerError::Unavailable(why) => Self::Approvers(why),
         }
     }
 }
@@ -87,10 +102,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if let Err(error) = &taken
             && !matches!(error, AnswerError::Record(_) | AnswerError::Unknown(_))
         {
+            let reason = error.reason();
+            let detail = match reason {
+                Reason::RecordUnavailable => "the answer cannot be taken now",
+                _ => "the answer does not count",
+            };
             let operation = Operation {
                 what: "approval.answer",
-                reason: error.reason(),
-                detail: "the answer does not count".to_owned(),
+                reason,
+                detail: detail.to_owned(),
                 alert: false,
                 subject: json!({
                     "decision": decision,
@@ -110,7 +130,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         answer: &SignedAnswer,
     ) -> Result<Answered, AnswerError> {
         let opened = self.approvers.open(answer, self.clock.now_ms());
-        let (text, approver) = opened.map_err(AnswerError::Signature)?;
+        let (text, approver) = opened?;
         let statement = Statement::parse(&text)?;
         for _ in 0..MAX_TRIES {
             let ballot = self.ballot_for(claims, decision).await?;
@@ -131,7 +151,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let policy = self.policy(Some(&kept.route));
             let policy =
                 policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
-            let approvers = self.approvers.all().map_err(AnswerError::Signature)?;
+            let approvers = self.approvers.all().map_err(AnswerError::Approvers)?;
             let excluded = kept.token.people();
             let question = question(&record, &excluded, &policy.approvals, now_ms);
             let vote = cast(&question, &votes, &statement, &approver, answer)?;

@@ -378,3 +378,36 @@ async fn a_passkey_whose_counter_went_back_does_not_count() {
     let state = answer(&house, &rooms, next, &signed).await.unwrap();
     assert_eq!(state, ApprovalState::Approved);
 }
+
+/// What is wrong with our files is not said to be wrong with the signature, neither to whoever answers nor on record; and the
+/// same answer counts when they are mended.
+#[tokio::test]
+async fn a_fault_of_ours_is_not_a_bad_signature() {
+    let (house, store) = house("");
+    let rooms = house.rooms();
+    let mut bob = passkey(&store, "bob");
+    bob.count = 1;
+    let call = call(&house, &rooms, "t").await;
+    let signed = by_passkey(&bob, &consent(&house, call));
+    for name in ["counters", "approvers"] {
+        let path = store.path().join(name);
+        let good = std::fs::read(&path).ok();
+        std::fs::write(&path, "damaged\n").unwrap();
+        let refused = answer(&house, &rooms, call, &signed).await.unwrap_err();
+        assert!(matches!(refused, AnswerError::Approvers(_)), "{refused:?}");
+        assert_eq!(refused.reason(), Reason::RecordUnavailable, "{name}");
+        match good {
+            Some(good) => std::fs::write(&path, good).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        assert_eq!(state(&house, &rooms, call.0).await, ApprovalState::Pending);
+    }
+    let refusals = refusals(&house);
+    assert_eq!(refusals.len(), 2);
+    for summary in &refusals {
+        assert_eq!(summary["reason"], "record_unavailable", "{summary}");
+        assert!(!summary.to_string().contains("does not count"), "{summary}");
+    }
+    let taken = answer(&house, &rooms, call, &signed).await.unwrap();
+    assert_eq!(taken, ApprovalState::Approved);
+}
