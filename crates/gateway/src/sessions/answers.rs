@@ -1,6 +1,6 @@
 //! What people answer about calls that wait, and what becomes of those that nobody answers.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use casemate_answers::SignedAnswer;
 use casemate_model::{ApprovalState, DecisionId, Reason, one_line};
@@ -15,8 +15,8 @@ use super::{
     ballots::{Ballot, MAX_TRIES, VOTES, question},
 };
 use crate::{
-    CastVote, Denied, OpenAnswerError, Operation, RecordError, Refused, Statement, StatementError,
-    VoteError,
+    Approver, CastVote, Denied, OpenAnswerError, Operation, RecordError, Refused, Statement,
+    StatementError, VoteError,
     approval::{Kept, cast},
     limits::RETRY_AFTER_MS,
 };
@@ -129,8 +129,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         decision: DecisionId,
         answer: &SignedAnswer,
     ) -> Result<Answered, AnswerError> {
-        let opened = self.approvers.open(answer, self.clock.now_ms());
-        let (text, approver) = opened?;
+        let (text, approver) = self.opened(answer).await?;
         let statement = Statement::parse(&text)?;
         for _ in 0..MAX_TRIES {
             let ballot = self.ballot_for(claims, decision).await?;
@@ -200,6 +199,17 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return Ok(Answered { decision, state });
         }
         Err(AnswerError::Content("too many answers at once".to_owned()))
+    }
+
+    /// What an answer says, and whose it is. The store of approvers may have to wait for a lock: the other calls of this thread
+    /// do not wait with it.
+    async fn opened(&self, answer: &SignedAnswer) -> Result<(String, Approver), OpenAnswerError> {
+        let (approvers, answer) = (Arc::clone(&self.approvers), answer.clone());
+        let now_ms = self.clock.now_ms();
+        let opening = tokio::task::spawn_blocking(move || approvers.open(&answer, now_ms));
+        opening
+            .await
+            .map_err(|error| OpenAnswerError::Unavailable(error.to_string()))?
     }
 
     /// Does what follows from an answer that is stored.

@@ -411,3 +411,21 @@ async fn a_fault_of_ours_is_not_a_bad_signature() {
     let taken = answer(&house, &rooms, call, &signed).await.unwrap();
     assert_eq!(taken, ApprovalState::Approved);
 }
+
+/// Whoever holds the lock of the store keeps the answer waiting, and nothing else of its thread: here, what would let go of it.
+#[tokio::test]
+async fn an_answer_that_waits_for_the_store_blocks_nobody() {
+    let (house, store) = house("");
+    let rooms = house.rooms();
+    let mut bob = passkey(&store, "bob");
+    bob.count = 1;
+    let call = call(&house, &rooms, "t").await;
+    let signed = by_passkey(&bob, &consent(&house, call));
+    let lock = std::fs::File::open(store.path()).unwrap();
+    lock.lock().unwrap();
+    let (state, ()) = tokio::join!(answer(&house, &rooms, call, &signed), async {
+        tokio::task::yield_now().await;
+        drop(lock);
+    });
+    assert_eq!(state.unwrap(), ApprovalState::Approved);
+}
