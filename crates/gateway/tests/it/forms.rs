@@ -1,5 +1,6 @@
 //! Answers in their three forms, with keys and signatures that are real: whoever signs how, one person is one voice.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use casemate_answers::{Message, SigningKey};
 use casemate_bundle::{Approver, PolicyKey, PolicyStore};
 use casemate_gateway::{
@@ -237,6 +238,15 @@ async fn the_requester_cannot_answer_by_a_passkey() {
     assert_eq!((runs(&house), refusals(&house).len()), (0, 2));
 }
 
+/// A signature of the same form, one bit of which is another.
+fn with_a_flipped_bit(signature: &str, byte: usize) -> String {
+    let mut bytes = BASE64_STANDARD
+        .decode(signature.strip_prefix("v1a,").unwrap())
+        .unwrap();
+    bytes[byte] ^= 1;
+    format!("v1a,{}", BASE64_STANDARD.encode(bytes))
+}
+
 /// Forged, edited, of a stranger, of another time, with two signatures, about another call: nothing changes, and each is on record.
 #[tokio::test]
 async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
@@ -272,30 +282,77 @@ async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
             body: text.clone(),
         },
     };
+    let strange = "not signed by the key of an enlisted service, or was changed";
+    let another = "the passkey signed something else";
     let bad = [
-        message(|m| m.signature = m.signature.replace("v1a,A", "v1a,B").replace("v1a,", "v1,")),
-        message(|m| m.body = m.body.replace("approve", "deny")),
-        message(|m| m.id = "msg_9".into()),
-        message(|m| m.signature = format!("{} {}", m.signature, m.signature)),
-        message(|m| m.timestamp.clear()),
-        stale,
-        by_service(&house, &SigningKey::generate().unwrap(), &text),
-        by_passkey(&Authenticator::es256(), &text),
-        edited(&denial),
-        edited(&consent(&house, other)),
-        SignedAnswer::Passkey {
-            statement: text.clone(),
-            assertion: serde_json::from_value(bob.sign(&unverified)).unwrap(),
-        },
-        by_passkey(&bob, "approve it all\n"),
-        by_passkey(&bob, &consent(&house, other)),
-        by_service(&house, &deployer, &consent(&house, other)),
-        by_service(&house, &deployer, &consent(&house, (one.0, other.1))),
+        (
+            message(|m| m.signature = with_a_flipped_bit(&m.signature, 0)),
+            strange,
+        ),
+        (
+            message(|m| m.signature = with_a_flipped_bit(&m.signature, 31)),
+            strange,
+        ),
+        (
+            message(|m| m.signature = with_a_flipped_bit(&m.signature, 40)),
+            strange,
+        ),
+        (
+            message(|m| m.signature = m.signature.replace("v1a,", "v1,")),
+            "`v1a`",
+        ),
+        (
+            message(|m| m.body = m.body.replace("approve", "deny")),
+            strange,
+        ),
+        (message(|m| m.id = "msg_9".into()), strange),
+        (
+            message(|m| m.signature = format!("{} {}", m.signature, m.signature)),
+            "several signatures",
+        ),
+        (message(|m| m.timestamp.clear()), "`webhook-timestamp`"),
+        (stale, "seconds off"),
+        (
+            by_service(&house, &SigningKey::generate().unwrap(), &text),
+            strange,
+        ),
+        (
+            by_passkey(&Authenticator::es256(), &text),
+            "not one of an approver",
+        ),
+        (edited(&denial), another),
+        (edited(&consent(&house, other)), another),
+        (
+            SignedAnswer::Passkey {
+                statement: text.clone(),
+                assertion: serde_json::from_value(bob.sign(&unverified)).unwrap(),
+            },
+            "did not verify its user",
+        ),
+        (by_passkey(&bob, "approve it all\n"), "not a statement"),
+        (
+            by_passkey(&bob, &consent(&house, other)),
+            "not about this call",
+        ),
+        (
+            by_service(&house, &deployer, &consent(&house, other)),
+            "not about this call",
+        ),
+        (
+            by_service(&house, &deployer, &consent(&house, (one.0, other.1))),
+            "another form of this call",
+        ),
     ];
     let count = bad.len();
-    for signed in bad {
+    for (signed, why) in bad {
         let refused = answer(&house, &rooms, one, &signed).await.unwrap_err();
         assert_eq!(refused.reason(), Reason::ApprovalInvalid, "{signed:?}");
+        assert!(refused.to_string().contains(why), "{why}: {refused}");
+        let recorded = refusals(&house).pop().unwrap();
+        assert!(
+            recorded["subject"]["why"].to_string().contains(why),
+            "{recorded}"
+        );
     }
     let case = rooms.approval(&waits::claims(&house), one.0).await.unwrap();
     assert_eq!(case.view.state, ApprovalState::Pending);
