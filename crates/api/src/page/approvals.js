@@ -49,47 +49,44 @@ function canonical(value) {
 
 // What people see.
 
-const isHidden = (code) =>
-  code < 0x20 || (code >= 0x7f && code <= 0x9f) || HIDDEN.some(([from, to]) => from <= code && code <= to);
+const codePoint = (point) => "\\u{" + point.toString(16) + "}";
+const HIDES = new RegExp("[\\0-\\x1f\\x7f-\\x9f" + HIDDEN.map(([from, to]) => codePoint(from) + "-" + codePoint(to)).join("") + "]", "gu");
 
 // Text in which nothing hides, or changes the order of what is read.
-function visible(text) {
-  let out = "";
-  for (const char of text) {
-    const code = char.codePointAt(0);
-    if (char === "\t") out += "\\t";
-    else if (isHidden(code)) out += "\\u{" + code.toString(16) + "}";
-    else out += char;
+const visible = (text) => text.replace(HIDES, (char) => (char === "\t" ? "\\t" : codePoint(char.codePointAt(0))));
+
+// How many bytes the UTF-8 character has that begins here; 0 if none does.
+function charBytes(bytes, start) {
+  const lead = bytes[start];
+  if (lead < 0x80) return 1;
+  const count = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+  // The second byte may not make a longer form than needed, a surrogate, or more than there is.
+  const lowest = lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
+  const highest = lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
+  for (let next = 1; next < count; next += 1) {
+    const byte = bytes[start + next];
+    const holds = next === 1 ? lowest <= byte && byte <= highest : (byte & 0xc0) === 0x80;
+    if (!holds) return 0;
   }
-  return out;
+  return count;
 }
 
-// Bytes as text: what is not UTF-8 as escapes.
+const ESCAPES = Array.from({ length: 256 }, (_, byte) => encoder.encode("\\x" + hex([byte])));
+
+// Bytes as text: what is not UTF-8 as escapes. Decoded once, as a call may be large and all of it binary.
 function asText(bytes) {
-  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  try {
-    return strict.decode(bytes);
-  } catch {
-    let out = "";
-    for (let start = 0; start < bytes.length; ) {
-      let taken = 0;
-      for (const length of [1, 2, 3, 4]) {
-        try {
-          out += strict.decode(bytes.subarray(start, start + length));
-          taken = length;
-          break;
-        } catch {
-          // Longer, or none.
-        }
-      }
-      if (taken === 0) {
-        out += "\\x" + bytes[start].toString(16).padStart(2, "0");
-        taken = 1;
-      }
-      start += taken;
+  const escaped = new Uint8Array(4 * bytes.length);
+  let end = 0;
+  for (let start = 0; start < bytes.length; ) {
+    const after = start + charBytes(bytes, start);
+    if (after === start) {
+      escaped.set(ESCAPES[bytes[start]], end);
+      end += 4;
+      start += 1;
     }
-    return out;
+    for (; start < after; start += 1, end += 1) escaped[end] = bytes[start];
   }
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(escaped.subarray(0, end));
 }
 
 const time = (ms) => (ms > 8.64e15 ? "for ever" : new Date(ms).toISOString());
