@@ -6,12 +6,17 @@ const HIDDEN = /*HIDDEN*/;
 const MAX_LINES = 200;
 const MAX_BYTES = 16 * 1024;
 const REFRESH_MS = 3000;
+const ANSWER_MS = 5 * 60_000;
 const HEAD = "casemate approval v1\n";
 const P256_HEAD = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
 const ED25519_HEAD = "302a300506032b6570032100";
 
 let token = "";
 let welcome = false;
+// What is said of a request that was lost, until one is not.
+let lost = "";
+// What the list of waiting calls was made of.
+let listed = "";
 let shown = null;
 let full = false;
 
@@ -127,29 +132,57 @@ async function ask(method, path, body) {
     credentials: "omit",
     cache: "no-store",
     redirect: "error",
+    signal: AbortSignal.timeout(ANSWER_MS),
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail ?? answer.title ?? "the gateway answered " + response.status);
-  return answer;
+  if (response.ok) return response.json();
+  // What stands between does not answer in JSON.
+  const { detail, title } = await response.json().catch(() => ({}));
+  const error = new Error(detail ?? title ?? "the gateway answered " + response.status);
+  // Too many and too busy pass by themselves.
+  error.refused = response.status < 500 && response.status !== 429;
+  throw error;
 }
 
-async function refresh() {
-  // Who was refused once is not asked about again and again: each refusal is a record.
-  welcome = false;
-  const { approvals } = await ask("GET", "/v1/approvals?state=pending");
-  const rows = approvals.map((row) => {
-    const button = element("button", visible(
-      `${row.tool} of ${row.agent}, until ${time(row.expires_at_ms)}, ${row.votes.length} answered`));
+// The calls that wait. Made anew only if they are others: whoever is about to press one keeps it.
+function list(approvals) {
+  const rows = approvals.map((row) => [row.decision, visible(
+    `${row.tool} of ${row.agent}, until ${time(row.expires_at_ms)}, ${row.votes.length} answered`)]);
+  const found = JSON.stringify(rows);
+  if (found === listed) return;
+  listed = found;
+  const chosen = document.activeElement?.dataset.decision;
+  const buttons = rows.map(([decision, text]) => {
+    const button = element("button", text);
     button.type = "button";
-    button.dataset.decision = row.decision;
-    button.addEventListener("click", doing(() => show(row.decision)));
+    button.dataset.decision = decision;
+    button.addEventListener("click", doing(() => show(decision)));
+    return button;
+  });
+  at("waiting").replaceChildren(...buttons.map((button) => {
     const item = document.createElement("li");
     item.append(button);
     return item;
-  });
-  at("waiting").replaceChildren(...rows);
-  at("none").hidden = rows.length > 0;
-  welcome = true;
+  }));
+  buttons.find((button) => button.dataset.decision === chosen)?.focus();
+}
+
+async function refresh() {
+  // One at a time. Who was refused is not asked about again and again: each refusal is a record.
+  welcome = false;
+  try {
+    const { approvals } = await ask("GET", "/v1/approvals?state=pending");
+    list(approvals);
+    at("none").hidden = approvals.length > 0;
+    welcome = true;
+  } catch (error) {
+    if (!error.refused) {
+      welcome = true;
+      lost = visible(error.message);
+    }
+    throw error;
+  }
+  if (lost !== "" && at("message").textContent === lost) say("", false);
+  lost = "";
 }
 
 // A call, of which only what belongs to its hash is believed.
@@ -347,6 +380,6 @@ at("enlist").addEventListener("submit", doing(enlist));
 if (!window.isSecureContext || !navigator.credentials) {
   say("A browser signs only on https, or on http://localhost: open this page by that name", true);
 }
-setInterval(() => {
-  if (welcome && !document.hidden) doing(refresh)();
+setInterval(async () => {
+  if (welcome && !document.hidden) await doing(refresh)();
 }, REFRESH_MS);

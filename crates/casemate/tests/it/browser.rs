@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    approvals::{Held as _, call, listed, profile, said, text},
+    approvals::{Held as _, call, listed, profile, said, text, waits},
     home::Home,
     keeper::{Keepers, until},
     serve::Gateway,
@@ -263,4 +263,77 @@ fn as_text(bytes: &[u8]) -> String {
                 .collect::<String>()
     });
     told.collect()
+}
+
+/// The list follows what waits, however often the gateway does not answer, until it refuses; and it takes nothing from under a person's hand.
+#[test]
+fn the_list_goes_on_after_a_lost_request_and_ends_with_a_refusal() {
+    if !is_here() {
+        return;
+    }
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let _gateway = Gateway::under(&home, &[profile(&home, 1)]);
+    let browser = Browser::start();
+    // Time passes when the test says so.
+    browser.run_before_pages("window.setInterval = (job) => { window.pass = job; }");
+    open(&home, &browser);
+    let (mut first, held) = call(&home, "t", "true").when_it_waits(&home);
+    let decision = text(&held, "decision");
+    browser.click("#access button");
+    browser.text_when("#waiting", |text| text.contains("shell"));
+    let pass = || browser.run("return window.pass()");
+    let is_where_it_was = || {
+        browser.run("return document.activeElement === window.button && window.button.isConnected")
+    };
+
+    browser.run("window.button = document.querySelector('#waiting button'); window.button.focus()");
+    pass();
+    assert_eq!(is_where_it_was(), json!(true), "nothing is new");
+
+    browser.run(
+        "window.honest = window.fetch; window.asked = 0; window.answering = (answer) => { \
+         window.fetch = async () => { window.asked += 1; return answer(); }; }",
+    );
+    for lost in [
+        "throw new TypeError('no way there')",
+        "return new Response('<h1>Bad Gateway', { status: 502 })",
+        "return new Response('{\"title\":\"busy\"}', { status: 429 })",
+        "return new Response('{\"appr')",
+    ] {
+        browser.run(&format!(
+            "window.asked = 0; window.answering(() => {{ {lost}; }})"
+        ));
+        pass();
+        pass();
+        assert_eq!(browser.run("return window.asked"), json!(2), "{lost}");
+        let said = "return document.querySelector('#message').hidden";
+        assert_eq!(browser.run(said), json!(false), "{lost}");
+        browser.run("window.fetch = window.honest");
+        pass();
+        assert_eq!(browser.run(said), json!(true), "{lost}");
+    }
+    assert_eq!(is_where_it_was(), json!(true), "nothing is new");
+
+    let mut second = call(&home, "u", "true");
+    waits(&home, 2);
+    pass();
+    let shown = "return [document.querySelectorAll('#waiting button').length, document.activeElement.dataset.decision]";
+    assert_eq!(browser.run(shown), json!([2, decision]));
+
+    browser.run(
+        "window.asked = 0; window.answering(() => new Response('<h1>Forbidden', { status: 403 }))",
+    );
+    pass();
+    browser.run(
+        "window.fetch = async (...all) => { window.asked += 1; return window.honest(...all); }",
+    );
+    pass();
+    pass();
+    assert_eq!(browser.run("return window.asked"), json!(1));
+    assert_eq!(browser.text("#message"), "the gateway answered 403");
+    for call in [&mut first, &mut second] {
+        drop(call.kill());
+        drop(call.wait());
+    }
 }
