@@ -247,16 +247,38 @@ fn with_a_flipped_bit(signature: &str, byte: usize) -> String {
     format!("v1a,{}", BASE64_STANDARD.encode(bytes))
 }
 
-/// Forged, edited, of a stranger, of another time, with two signatures, about another call: nothing changes, and each is on record.
+/// None of these answers changes anything, each is refused for its reason, and each refusal is on record.
+async fn changes_nothing(
+    house: &House,
+    rooms: &Rooms,
+    call: Call,
+    form: &str,
+    bad: &[(SignedAnswer, &str)],
+) {
+    for (signed, why) in bad {
+        let refused = answer(house, rooms, call, signed).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::ApprovalInvalid, "{signed:?}");
+        assert!(refused.to_string().contains(why), "{why}: {refused}");
+        let recorded = refusals(house).pop().unwrap();
+        let subject = &recorded["subject"];
+        assert!(subject["why"].to_string().contains(why), "{recorded}");
+        assert_eq!(subject["form"], form, "{recorded}");
+    }
+    let case = rooms.approval(&waits::claims(house), call.0).await.unwrap();
+    assert_eq!(case.view.state, ApprovalState::Pending);
+    assert!(case.view.votes.is_empty() && runs(house) == 0);
+    assert_eq!(refusals(house).len(), bad.len());
+}
+
+/// Forged, edited, of a stranger, of another time, with two signatures, about another call: no message of a service counts.
 #[tokio::test]
-async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
+async fn a_message_that_is_not_genuine_changes_nothing_and_is_recorded() {
     let (house, store) = house("");
     let rooms = house.rooms();
-    let (bob, deployer) = (passkey(&store, "bob"), service(&store, "deployer"));
+    let deployer = service(&store, "deployer");
     let one = call(&house, &rooms, "t").await;
     let other = call(&house, &rooms, "u").await;
     let text = consent(&house, one);
-    let denial = text.replace("approve", "deny");
     let message = |change: fn(&mut Message)| {
         let SignedAnswer::Webhook { mut webhook } = by_service(&house, &deployer, &text) else {
             panic!("not a message");
@@ -264,15 +286,6 @@ async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
         change(&mut webhook);
         SignedAnswer::Webhook { webhook }
     };
-    let edited = |statement: &str| match by_passkey(&bob, &text) {
-        SignedAnswer::Passkey { assertion, .. } => SignedAnswer::Passkey {
-            statement: statement.to_owned(),
-            assertion,
-        },
-        _ => panic!("not an assertion"),
-    };
-    let mut unverified = Ceremony::honest(&text);
-    unverified.flags = 0x01;
     let stale_s = waits::now(&house) / 1_000 - 301;
     let stale = SignedAnswer::Webhook {
         webhook: Message {
@@ -283,7 +296,6 @@ async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
         },
     };
     let strange = "not signed by the key of an enlisted service, or was changed";
-    let another = "the passkey signed something else";
     let bad = [
         (
             message(|m| m.signature = with_a_flipped_bit(&m.signature, 0)),
@@ -317,24 +329,6 @@ async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
             strange,
         ),
         (
-            by_passkey(&Authenticator::es256(), &text),
-            "not one of an approver",
-        ),
-        (edited(&denial), another),
-        (edited(&consent(&house, other)), another),
-        (
-            SignedAnswer::Passkey {
-                statement: text.clone(),
-                assertion: serde_json::from_value(bob.sign(&unverified)).unwrap(),
-            },
-            "did not verify its user",
-        ),
-        (by_passkey(&bob, "approve it all\n"), "not a statement"),
-        (
-            by_passkey(&bob, &consent(&house, other)),
-            "not about this call",
-        ),
-        (
             by_service(&house, &deployer, &consent(&house, other)),
             "not about this call",
         ),
@@ -343,32 +337,47 @@ async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
             "another form of this call",
         ),
     ];
-    let count = bad.len();
-    for (signed, why) in bad {
-        let refused = answer(&house, &rooms, one, &signed).await.unwrap_err();
-        assert_eq!(refused.reason(), Reason::ApprovalInvalid, "{signed:?}");
-        assert!(refused.to_string().contains(why), "{why}: {refused}");
-        let recorded = refusals(&house).pop().unwrap();
-        assert!(
-            recorded["subject"]["why"].to_string().contains(why),
-            "{recorded}"
-        );
-    }
-    let case = rooms.approval(&waits::claims(&house), one.0).await.unwrap();
-    assert_eq!(case.view.state, ApprovalState::Pending);
-    assert!(case.view.votes.is_empty() && runs(&house) == 0);
-    let refusals = refusals(&house);
-    assert_eq!(refusals.len(), count);
-    let forms: Vec<_> = refusals
-        .iter()
-        .map(|summary| &summary["subject"]["form"])
-        .collect();
-    assert!(
-        forms
-            .iter()
-            .all(|form| *form == "webhook" || *form == "passkey"),
-        "{forms:?}"
-    );
+    changes_nothing(&house, &rooms, one, "webhook", &bad).await;
+}
+
+/// Edited, of a stranger, of somebody unverified, about another call: no assertion of a passkey counts.
+#[tokio::test]
+async fn an_assertion_that_is_not_genuine_changes_nothing_and_is_recorded() {
+    let (house, store) = house("");
+    let rooms = house.rooms();
+    let bob = passkey(&store, "bob");
+    let one = call(&house, &rooms, "t").await;
+    let other = call(&house, &rooms, "u").await;
+    let text = consent(&house, one);
+    let edited = |statement: &str| match by_passkey(&bob, &text) {
+        SignedAnswer::Passkey { assertion, .. } => SignedAnswer::Passkey {
+            statement: statement.to_owned(),
+            assertion,
+        },
+        _ => panic!("not an assertion"),
+    };
+    let mut unverified = Ceremony::honest(&text);
+    unverified.flags = 0x01;
+    let unverified = SignedAnswer::Passkey {
+        statement: text.clone(),
+        assertion: serde_json::from_value(bob.sign(&unverified)).unwrap(),
+    };
+    let another = "the passkey signed something else";
+    let bad = [
+        (
+            by_passkey(&Authenticator::es256(), &text),
+            "not one of an approver",
+        ),
+        (edited(&text.replace("approve", "deny")), another),
+        (edited(&consent(&house, other)), another),
+        (unverified, "did not verify its user"),
+        (by_passkey(&bob, "approve it all\n"), "not a statement"),
+        (
+            by_passkey(&bob, &consent(&house, other)),
+            "not about this call",
+        ),
+    ];
+    changes_nothing(&house, &rooms, one, "passkey", &bad).await;
 }
 
 /// What was answered once does not count again: not for this call, not for the next one, not after it ran.
