@@ -31,13 +31,28 @@ pub struct Approver {
     pub key: String,
 }
 
+/// Why nobody opened an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenAnswerError {
+    /// It does not count: one line for people.
+    #[error("{0}")]
+    NotCounted(String),
+    /// Nobody can tell now whether it counts, which is not its fault: one line for people.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
 /// Knows who may approve calls, and their signatures.
 pub trait Approvers: fmt::Debug + Send + Sync {
-    /// What was signed, in whatever form, and by whom of those who may approve now.
+    /// What was signed, in whatever form, and by whom of those who may approve now. May wait for a lock.
     ///
     /// # Errors
-    /// One line for people, when the answer does not count.
-    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String>;
+    /// When the answer does not count, or nobody can tell.
+    fn open(
+        &self,
+        answer: &SignedAnswer,
+        now_ms: u64,
+    ) -> Result<(String, Approver), OpenAnswerError>;
 
     /// Everybody who may approve now.
     ///

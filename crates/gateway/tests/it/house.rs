@@ -9,11 +9,11 @@ use std::{
 };
 
 use casemate_authority::{Budgets, Position, SwitchKind, Switchboard, Throw};
-use casemate_bundle::PolicyStore;
+use casemate_bundle::{PolicyStore, PolicyStoreError};
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Clock, Code, Demand, Entropy, Images, Key,
-    NewCall, NotRenewed, Parts, Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer,
-    Stores, Told,
+    NewCall, NotRenewed, OpenAnswerError, Parts, Policies, Proposed, Renewal, SessionStores,
+    Sessions, SignedAnswer, Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{
@@ -93,19 +93,31 @@ fn enlisted(approver: &casemate_bundle::Approver) -> Approver {
 }
 
 impl Approvers for FakeApprovers {
-    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String> {
+    fn open(
+        &self,
+        answer: &SignedAnswer,
+        now_ms: u64,
+    ) -> Result<(String, Approver), OpenAnswerError> {
         if let Some(store) = &self.1 {
             let opened = store.open_answer(answer, now_ms);
-            let (text, approver) = opened.map_err(|error| error.to_string())?;
+            let (text, approver) = opened.map_err(|error| match error {
+                PolicyStoreError::Answer(error) => OpenAnswerError::NotCounted(error.to_string()),
+                error => OpenAnswerError::Unavailable(error.to_string()),
+            })?;
             return Ok((text, enlisted(&approver)));
         }
+        let not_counted = |why: &str| OpenAnswerError::NotCounted(why.to_owned());
         let SignedAnswer::Note { note } = answer else {
-            return Err("it is no note".to_owned());
+            return Err(not_counted("it is no note"));
         };
-        let (user, text) = note.split_once('\n').ok_or("it is no note")?;
+        let (user, text) = note
+            .split_once('\n')
+            .ok_or_else(|| not_counted("it is no note"))?;
         let all = self.0.lock().unwrap();
         let found = all.iter().find(|approver| approver.user == user);
-        let approver = found.cloned().ok_or("nobody trusted signed it")?;
+        let approver = found
+            .cloned()
+            .ok_or_else(|| not_counted("nobody trusted signed it"))?;
         Ok((text.to_owned(), approver))
     }
 
