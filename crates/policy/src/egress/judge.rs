@@ -6,6 +6,7 @@ use super::{
     DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
     RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
     body::{Says, says},
+    form,
     hosts::Hosts,
     path::is_plain,
     query,
@@ -176,7 +177,7 @@ impl EgressPolicy {
         let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
         let allow = closest.into_iter().flat_map(|level| &level.allow);
         let deny = levels.iter().flat_map(|level| &level.deny);
-        is_form(facts)
+        form::is_form(facts)
             || allow
                 .chain(deny)
                 .filter_map(|index| self.rules.get(*index))
@@ -346,31 +347,12 @@ fn has_headers(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
 
 /// Whether it asks for another method, in whatever way some server would hear of it.
 fn overrides_method(facts: &RequestFacts<'_>) -> bool {
-    let in_form = || match facts.body {
-        RequestBody::Whole { bytes, .. } if is_form(facts) => {
-            std::str::from_utf8(bytes).is_ok_and(query::overrides_method)
-        }
-        _ => false,
-    };
     facts
         .headers
         .iter()
         .any(|(name, _)| METHOD_HEADERS.iter().any(|known| is_header(name, known)))
         || facts.query.is_some_and(query::overrides_method)
-        || in_form()
-}
-
-fn is_form(facts: &RequestFacts<'_>) -> bool {
-    let kind = facts
-        .headers
-        .iter()
-        .filter(|(name, _)| is_header(name, "content-type"));
-    kind.into_iter().any(|(_, value)| {
-        value
-            .to_ascii_lowercase()
-            .trim_ascii_start()
-            .starts_with(b"application/x-www-form-urlencoded")
-    })
+        || form::overrides_method(facts)
 }
 
 /// Whether it has a credential that is not the rule's.
