@@ -44,6 +44,8 @@ pub(super) fn says(rule: &BodyRule, facts: &RequestFacts<'_>) -> Says {
         return Says::Unreadable;
     }
     match facts.body {
+        // Its messages come later, and nobody reads them by such a rule.
+        _ if facts.websocket => Says::Unreadable,
         RequestBody::Empty => Says::None,
         RequestBody::Stream { .. } => Says::Streamed,
         RequestBody::Whole { bytes, .. } if is_json(facts) => {

@@ -1054,4 +1054,26 @@ tools = ["delete"]
         ..post("")
     };
     assert_judged(&policy, &stream, denied(RuleDenies));
+    // A WebSocket would carry messages that nobody reads by this.
+    let websocket = |rules: &str| {
+        one(&format!(
+            "class = \"partner\"\nwebsocket = \"text\"\n{rules}"
+        ))
+    };
+    let upgrade = RequestFacts {
+        websocket: true,
+        ..GET
+    };
+    assert_judged(&websocket(""), &upgrade, ALLOWED);
+    for body in [
+        "json = { \"/op\" = '\"erase\"' }",
+        "rpc.tools = [\"delete\"]",
+        "graphql.fields = [\"deleteOrder\"]",
+    ] {
+        let denying = format!(
+            "[[egress.rules]]\nname = \"no\"\neffect = \"deny\"\nhost = \"api.example.com\"\nbody.{body}"
+        );
+        assert_judged(&websocket(&denying), &upgrade, denied(RuleDenies));
+        assert_judged(&websocket(&denying), &GET, ALLOWED);
+    }
 }
