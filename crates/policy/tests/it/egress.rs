@@ -169,6 +169,19 @@ fn what_is_allowed_without_a_rule_may_be_looked_at() {
     ] {
         assert_judged(&policy, &RequestFacts { host, ..GET }, denied(HostSyntax));
     }
+    let own: &[(&str, &[u8])] = &[("authorization", b"Bearer x")];
+    for facts in [
+        RequestFacts {
+            headers: own,
+            ..GET
+        },
+        RequestFacts {
+            query: Some("access_token=x"),
+            ..GET
+        },
+    ] {
+        assert_judged(&policy, &facts, denied(CredScope));
+    }
     let ruling = policy.judge(&GET);
     assert_eq!(
         (ruling.class(), ruling.side_effect()),
