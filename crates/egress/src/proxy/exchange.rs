@@ -7,6 +7,7 @@
 
 mod answer;
 mod steps;
+mod whole;
 
 use std::sync::Arc;
 

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use casemate_egress::{BodyLength, Code, Stage};
+use casemate_egress::{
+    BodyLength, Code, Stage,
+    limits::{MAX_HELD_BODY_BYTES, MAX_JUDGED_BODY_BYTES},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::client::TlsStream;
 
@@ -306,6 +309,81 @@ async fn a_judged_body_is_judged_whole() {
         assert_eq!(answer.code().as_deref(), Some(code));
     }
     assert_eq!(test.upstream.requests(), 1);
+}
+
+/// A destination without TLS, whose requests are judged with their bodies, and the head of one.
+async fn judged_whole() -> (World, Upstream, impl Fn(usize) -> String) {
+    let upstream = Upstream::plain(Manner::Echo).await;
+    let world = World::new(&Roots::new().pem, Vec::new());
+    world.allow(
+        "good.test",
+        Rule {
+            plaintext: true,
+            body_bytes: Some(MAX_JUDGED_BODY_BYTES),
+            ..Rule::local(upstream.port)
+        },
+    );
+    let authority = format!("good.test:{}", upstream.port);
+    let head = move |length| {
+        format!(
+            "POST http://{authority}/x HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    (world, upstream, head)
+}
+
+/// What is held to be judged has a bound in total, and room again when it is not held any more. (T02)
+#[tokio::test]
+async fn bodies_that_are_judged_have_room_together() {
+    let (world, upstream, head) = judged_whole().await;
+    let consent = Arc::new(tokio::sync::Notify::new());
+    world
+        .rules
+        .change("good.test", |rule| rule.delay = Some(Arc::clone(&consent)));
+    let body = vec![b'a'; MAX_JUDGED_BODY_BYTES];
+    let mut waiting = Vec::new();
+    for _ in 0..MAX_HELD_BODY_BYTES / MAX_JUDGED_BODY_BYTES {
+        let mut stream = world.connect();
+        let request = [head(body.len()).as_bytes(), &body].concat();
+        stream.write_all(&request).await.unwrap();
+        waiting.push(stream);
+    }
+    while world.rules.judged.lock().unwrap().len() < waiting.len() {
+        tokio::task::yield_now().await;
+    }
+    let answer = ask(&mut world.connect(), head(1) + "a").await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (429, Some("too_many"))
+    );
+    assert_eq!(world.denied().await, Code::TooMany);
+    assert_eq!(upstream.connections(), 0);
+    assert_eq!(world.rules.judged.lock().unwrap().len(), waiting.len());
+    // The test keeps what was judged, too.
+    waiting.clear();
+    world
+        .records(1 + MAX_HELD_BODY_BYTES / MAX_JUDGED_BODY_BYTES)
+        .await;
+    world.rules.judged.lock().unwrap().clear();
+    consent.notify_one();
+    let answer = ask(&mut world.connect(), head(1) + "a").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(upstream.requests(), 1);
+}
+
+/// A body that stands still is not waited for, nor what was read of it kept. Time is the test's. (T02)
+#[tokio::test(start_paused = true)]
+async fn a_judged_body_that_stands_still_ends() {
+    let (world, upstream, head) = judged_whole().await;
+    let mut stream = world.connect();
+    let answer = ask(&mut stream, head(3) + "ab").await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (504, Some("timeout"))
+    );
+    assert_eq!(world.denied().await, Code::Timeout);
+    assert!(world.rules.judged.lock().unwrap().is_empty());
+    assert_eq!(upstream.connections(), 0);
 }
 
 /// Budgets of bytes end both directions. (C33)

@@ -170,18 +170,23 @@ impl EgressPolicy {
         Err(furthest)
     }
 
-    /// Whether the judgment of a request may be about its body, which then has to be there as a whole.
+    /// Whether the judgment of a request is about its body, which then has to be there as a whole. Where no rule could let
+    /// it through whatever it says, it is not.
     #[must_use]
     pub fn wants_body(&self, facts: &RequestFacts<'_>) -> bool {
         let levels = self.hosts.levels(facts.host);
         let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
-        let allow = closest.into_iter().flat_map(|level| &level.allow);
-        let deny = levels.iter().flat_map(|level| &level.deny);
-        form::is_form(facts)
-            || allow
-                .chain(deny)
-                .filter_map(|index| self.rules.get(*index))
-                .any(|rule| !rule.body.is_open())
+        let meant = |rule: &&EgressRule| is_meant(rule, facts);
+        let allow = closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow));
+        let mut allow = allow.filter(meant).peekable();
+        let deny = levels.iter().flat_map(|level| self.rules(&level.deny));
+        allow.peek().is_some()
+            && (form::is_form(facts)
+                || allow
+                    .chain(deny.filter(meant))
+                    .any(|rule| !rule.body.is_open()))
     }
 
     /// The hosts to which some request could be let through.
@@ -268,6 +273,8 @@ fn refusal(
             scoped(EgressCode::MethodRefused),
         ),
         (!rule.has_path(facts.path), scoped(EgressCode::PathRefused)),
+        // Only now: the body of what is refused by its head was not read.
+        (form::overrides_method(facts), EgressCode::MethodRefused),
         (own && brings_credential(facts), EgressCode::CredScope),
         (!has_query(rule, facts), EgressCode::QueryRefused),
         (!has_headers(rule, facts), EgressCode::HeaderRefused),
@@ -298,11 +305,15 @@ fn refusal(
 
 /// Whether a rule denies a request. What cannot be said for certain is denied.
 fn is_denied(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
+    is_meant(rule, facts) && says(&rule.body, facts) != Says::None
+}
+
+/// Whether a rule is about a request, by what its head says.
+fn is_meant(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
     rule.has_tool(facts.tool)
         && rule.has_port(facts.port)
         && rule.has_method(facts.method)
         && rule.has_path(facts.path)
-        && says(&rule.body, facts) != Says::None
 }
 
 /// Whether a request means a place that the rule names, if strangers have some.
@@ -345,14 +356,13 @@ fn has_headers(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
     })
 }
 
-/// Whether it asks for another method, in whatever way some server would hear of it.
+/// Whether its head asks for another method, in whatever way some server would hear of it.
 fn overrides_method(facts: &RequestFacts<'_>) -> bool {
     facts
         .headers
         .iter()
         .any(|(name, _)| METHOD_HEADERS.iter().any(|known| is_header(name, known)))
         || facts.query.is_some_and(query::overrides_method)
-        || form::overrides_method(facts)
 }
 
 /// Whether it has a credential that is not the rule's.

@@ -1,18 +1,17 @@
 //! From a head to a request that may be sent.
 
-use bytes::Bytes;
 use casemate_model::Digest;
 use http::{HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::{
     super::{
         draft::Draft,
         flow::Outgoing,
         links::Sender,
-        reply::{Body, BodyError, full},
+        reply::{Body, full},
     },
     Leg, strip_credentials,
+    whole::whole,
 };
 use crate::{
     Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, InjectError, Injection, Scheme,
@@ -131,7 +130,8 @@ impl Aimed {
     pub(super) async fn judge(mut self, leg: &Leg, draft: &mut Draft) -> Result<Allowed, Denial> {
         let judge = &leg.inner.judge;
         if let Some(most) = judge.body_bytes(&self.facts) {
-            let bytes = whole(self.body, most.min(MAX_JUDGED_BODY_BYTES)).await?;
+            let most = most.min(MAX_JUDGED_BODY_BYTES);
+            let bytes = whole(self.body, most, &leg.inner.held).await?;
             let digest = Digest::of(&bytes);
             draft.record.body = Some(digest);
             self.body = full(bytes.clone());
@@ -159,25 +159,6 @@ fn denied(code: Code, allowance: &Allowance) -> Denial {
     Denial {
         rule: Some(allowance.rule.clone()),
         ..code.into()
-    }
-}
-
-/// All of a body that is not longer than `most`.
-async fn whole(body: Body, most: usize) -> Result<Bytes, Code> {
-    let collected = Limited::new(body, most).collect().await.map_err(|error| {
-        match (
-            error.downcast_ref::<LengthLimitError>(),
-            error.downcast_ref::<BodyError>(),
-        ) {
-            (Some(_), _) => Code::BodyTooLarge,
-            (_, Some(BodyError(code))) => *code,
-            _ => Code::ClientGone,
-        }
-    })?;
-    match collected.trailers() {
-        // They would not have been judged.
-        Some(trailers) if !trailers.is_empty() => Err(Code::Framing),
-        _ => Ok(collected.to_bytes()),
     }
 }
 
