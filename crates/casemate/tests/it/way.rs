@@ -351,6 +351,14 @@ fn bodies_and_budgets_are_judged() {
             format!("https://{HOST}:{} budget_exhausted", world.upstream.port)
         );
         assert_eq!(world.upstream.requests(), 3);
+
+        world.rule("max_bytes = 1_000");
+        let ran = world.curl(&[&format!("{url}?{}", "a".repeat(1_000))]);
+        assert_eq!(
+            ran.json()["denied"][0]["what"],
+            format!("https://{HOST}:{} budget_exhausted", world.upstream.port)
+        );
+        assert_eq!(world.upstream.requests(), 3);
     });
 }
 

@@ -1,6 +1,9 @@
 //! Bodies while they pass: as they come, whole, within their budgets, and no longer than the right to them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use casemate_egress::{
     BodyLength, Code, Stage,
@@ -68,7 +71,8 @@ async fn chunks_and_trailers_pass() {
     let answer = ask(&mut stream, request).await;
     assert!(answer.text().ends_with("\n\nabcdefg"), "{}", answer.text());
     let records = test.world.records(2).await;
-    assert_eq!(records[1].bytes_out, 7);
+    // Data and trailers, beside the head.
+    assert_eq!(records[1].bytes_out - records[0].bytes_out, 7 + 7);
     assert_eq!(
         u64::try_from(answer.body.len()).unwrap(),
         records[1].bytes_in
@@ -407,9 +411,11 @@ async fn budgets_end_bodies() {
         test.world.records(2).await[1].stage,
         Stage::Ended(Some(Code::BudgetExhausted))
     );
+    test.world.rules.spent.store(0, Ordering::Relaxed);
     let mut stream = test.open().await;
+    let body = "a".repeat(700);
     stream
-        .write_all(test.post("Content-Length: 0\r\n", "").as_bytes())
+        .write_all(test.post("Content-Length: 700\r\n", &body).as_bytes())
         .await
         .unwrap();
     let _ = is_closed(&mut stream).await;
@@ -417,6 +423,42 @@ async fn budgets_end_bodies() {
         test.world.records(4).await[3].stage,
         Stage::Ended(Some(Code::BudgetExhausted))
     );
+}
+
+/// What a head says is taken from the budget before it is sent, and is in the record. (C33)
+#[tokio::test]
+async fn budgets_count_heads() {
+    let test = start(Manner::Echo).await;
+    let secret = "a".repeat(2_000);
+    let authority = &test.authority;
+    let heads = [
+        format!("GET /{secret} HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+        format!("GET /x?{secret} HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+        format!("GET /x HTTP/1.1\r\nHost: {authority}\r\nX: {secret}\r\n\r\n"),
+        format!("GET /x HTTP/1.1\r\nHost: {authority}\r\n{secret}: x\r\n\r\n"),
+    ];
+    for (at, head) in heads.iter().enumerate() {
+        test.world.rules.spent.store(0, Ordering::Relaxed);
+        test.world
+            .rules
+            .change("good.test", |rule| rule.budget = Some(1_000));
+        let answer = ask(&mut test.open().await, head.clone()).await;
+        assert_eq!(
+            (answer.status, answer.code().as_deref()),
+            (429, Some("budget_exhausted"))
+        );
+        let records = test.world.records(3 * at + 1).await;
+        assert_eq!(records[3 * at].stage, Stage::Denied(Code::BudgetExhausted));
+        assert_eq!(records[3 * at].bytes_out, 0);
+        assert_eq!(test.upstream.requests(), at);
+        test.world
+            .rules
+            .change("good.test", |rule| rule.budget = None);
+        assert_eq!(ask(&mut test.open().await, head.clone()).await.status, 200);
+        let records = test.world.records(3 * at + 3).await;
+        assert!(records[3 * at + 1].bytes_out > 2_000);
+        assert_eq!(records[3 * at + 2].bytes_out, records[3 * at + 1].bytes_out);
+    }
 }
 
 /// Answers that could be read in two ways do not pass, and their connection is not used again. (H15, H16)

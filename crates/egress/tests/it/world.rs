@@ -73,7 +73,7 @@ pub(crate) struct Rules {
     pub(crate) hosts: Mutex<BTreeMap<String, Rule>>,
     withdrawn: Mutex<BTreeSet<String>>,
     pub(crate) judged: Mutex<Vec<Facts>>,
-    spent: AtomicU64,
+    pub(crate) spent: AtomicU64,
 }
 
 impl Rules {

@@ -1,12 +1,14 @@
 //! From a head to a request that may be sent.
 
+use std::sync::atomic::Ordering;
+
 use casemate_model::Digest;
-use http::{HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
     super::{
         draft::Draft,
-        flow::Outgoing,
+        flow::{Outgoing, field_bytes},
         links::Sender,
         reply::{Body, full},
     },
@@ -14,8 +16,8 @@ use super::{
     whole::whole,
 };
 use crate::{
-    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, InjectError, Injection, Scheme,
-    Whole,
+    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, Flow, InjectError, Injection,
+    Scheme, Whole,
     head::{Aim, Head, Length, Path},
     limits::MAX_JUDGED_BODY_BYTES,
 };
@@ -255,6 +257,9 @@ impl Injected {
             );
             fields.remove(header::RANGE);
         }
+        let bytes = head_bytes(&facts, fields);
+        leg.inner.judge.spend(&allowance, Flow::Out, bytes)?;
+        draft.moved.bytes.store(bytes, Ordering::Relaxed);
         draft
             .sent()
             .await
@@ -267,6 +272,15 @@ impl Injected {
             injection,
         })
     }
+}
+
+/// Bytes of what a head says: a path, a query or a field carries as much as a body.
+fn head_bytes(facts: &Facts, fields: &HeaderMap) -> u64 {
+    let query = facts.query.as_ref().map_or(0, |query| 1 + query.len());
+    let line = facts.method.as_str().len() + facts.path.len() + query;
+    u64::try_from(line)
+        .unwrap_or(u64::MAX)
+        .saturating_add(field_bytes(fields))
 }
 
 fn value(text: &str) -> Result<HeaderValue, Code> {
