@@ -30,7 +30,7 @@ use casemate_ports::WayOut;
 
 use self::{
     judge::Rules,
-    recorder::Records,
+    recorder::{CallLog, Records},
     seams::{Names, NoCredentials, NoFilters},
     serve::Service,
 };
@@ -123,7 +123,10 @@ impl PlannedWay {
             call: facts.decision,
             trace: facts.trace_id.clone(),
         };
-        let records = Arc::new(Records::new(facts.clone(), journal));
+        let records = Arc::new(Records::new(Arc::new(CallLog {
+            facts: facts.clone(),
+            journal,
+        })));
         let rules = Arc::new(Rules::new(self.policy, facts));
         let made_up = MADE_UP.parse().map_err(|_| anyhow!("no such block"))?;
         let proxy = Proxy::new(Parts {

@@ -1,7 +1,11 @@
 //! Decisions of the proxy in the log of the call. What cannot be recorded ends the way out.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,27 +17,47 @@ use casemate_gateway::{self as gateway, Crossing, CrossingContent, Facts, Journa
 use casemate_model::DeniedAttempt;
 use tokio::sync::watch;
 
-/// The most records of one call: a program that wants more has no way out any more.
+/// The most records of one call, beside how its requests ended: a program that wants more has no way out any more.
 const MAX_RECORDS: u64 = 20_000;
 /// The most different refusals that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
 
+/// Where the records of one call are written.
+pub(super) trait Log: fmt::Debug + Send + Sync {
+    /// Writes one, durably.
+    ///
+    /// # Errors
+    /// When it is not written.
+    fn write(&self, crossing: &Crossing) -> Result<(), gateway::RecordError>;
+}
+
+/// The records of the call of `facts`, in `journal`.
+#[derive(Debug)]
+pub(super) struct CallLog {
+    pub(super) facts: Facts,
+    pub(super) journal: Arc<Journal>,
+}
+
+impl Log for CallLog {
+    fn write(&self, crossing: &Crossing) -> Result<(), gateway::RecordError> {
+        self.journal.crossing(&self.facts, crossing).map(drop)
+    }
+}
+
 /// Keeps the records of one call.
 #[derive(Debug)]
 pub(super) struct Records {
-    facts: Arc<Facts>,
-    journal: Arc<Journal>,
+    log: Arc<dyn Log>,
     taken: AtomicU64,
     denied: Mutex<BTreeMap<String, u64>>,
     broken: watch::Sender<bool>,
 }
 
 impl Records {
-    /// Of the call of `facts`, in `journal`.
-    pub(super) fn new(facts: Facts, journal: Arc<Journal>) -> Self {
+    /// Those that are written to `log`.
+    pub(super) fn new(log: Arc<dyn Log>) -> Self {
         Self {
-            facts: Arc::new(facts),
-            journal,
+            log,
             taken: AtomicU64::new(0),
             denied: Mutex::default(),
             broken: watch::Sender::new(false),
@@ -78,12 +102,15 @@ impl Records {
     }
 
     async fn write(&self, crossing: Crossing) -> Result<(), RecordError> {
-        if *self.broken.borrow() || self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
+        // What was sent has an end, and there are not more ends than requests.
+        let is_end = matches!(crossing.stage, gateway::Stage::Ended(_));
+        if !is_end
+            && (*self.broken.borrow() || self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS)
+        {
             return Err(RecordError);
         }
-        let (facts, journal) = (Arc::clone(&self.facts), Arc::clone(&self.journal));
-        let written =
-            tokio::task::spawn_blocking(move || journal.crossing(&facts, &crossing).map(drop));
+        let log = Arc::clone(&self.log);
+        let written = tokio::task::spawn_blocking(move || log.write(&crossing));
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(RecordError),
