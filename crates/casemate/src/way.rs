@@ -131,7 +131,7 @@ impl PlannedWay {
         let made_up = MADE_UP.parse().map_err(|_| anyhow!("no such block"))?;
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
-            resolver: Arc::new(Names),
+            resolver: Arc::new(Names::new()),
             injector: Arc::new(NoCredentials),
             filters: Arc::new(NoFilters),
             recorder: Arc::clone(&records) as _,

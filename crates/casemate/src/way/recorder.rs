@@ -8,7 +8,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -44,11 +44,31 @@ impl Log for CallLog {
     }
 }
 
+/// What is not written.
+#[derive(Debug, Default)]
+struct State {
+    /// Records of which the log must say yet: refusals, and how what was sent ended.
+    owed: AtomicU64,
+    failed: AtomicBool,
+}
+
+/// Not all that was decided on the way out is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unwritten {
+    /// The log did not take something.
+    #[error("what the call did on its way out cannot be recorded")]
+    Failed,
+    /// The log has not taken everything in time.
+    #[error("{0} records of what the call did on its way out were not written in time")]
+    Pending(u64),
+}
+
 /// Keeps the records of one call.
 #[derive(Debug)]
 pub(super) struct Records {
     log: Arc<dyn Log>,
     taken: AtomicU64,
+    state: Arc<State>,
     denied: Mutex<BTreeMap<String, u64>>,
     broken: watch::Sender<bool>,
 }
@@ -59,6 +79,7 @@ impl Records {
         Self {
             log,
             taken: AtomicU64::new(0),
+            state: Arc::default(),
             denied: Mutex::default(),
             broken: watch::Sender::new(false),
         }
@@ -69,6 +90,20 @@ impl Records {
         let mut broken = self.broken.subscribe();
         // The sender is as old as this.
         let _ = broken.wait_for(|broken| *broken).await;
+    }
+
+    /// Whether all is written.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) fn settled(&self) -> Result<(), Unwritten> {
+        if self.state.failed.load(Ordering::SeqCst) {
+            return Err(Unwritten::Failed);
+        }
+        match self.state.owed.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            owed => Err(Unwritten::Pending(owed)),
+        }
     }
 
     /// What was refused, and how often.
@@ -109,8 +144,23 @@ impl Records {
         {
             return Err(RecordError);
         }
-        let log = Arc::clone(&self.log);
-        let written = tokio::task::spawn_blocking(move || log.write(&crossing));
+        if !is_end {
+            self.state.owed.fetch_add(1, Ordering::SeqCst);
+        }
+        let (log, state) = (Arc::clone(&self.log), Arc::clone(&self.state));
+        // Written, whether or not somebody still waits for it.
+        let written = tokio::task::spawn_blocking(move || {
+            let written = log.write(&crossing);
+            match (&written, crossing.stage) {
+                (Err(_), _) => state.failed.store(true, Ordering::SeqCst),
+                // Now its end is owed.
+                (Ok(()), gateway::Stage::Sent) => {}
+                (Ok(()), gateway::Stage::Denied(_) | gateway::Stage::Ended(_)) => {
+                    state.owed.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+            written
+        });
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(RecordError),

@@ -72,3 +72,30 @@ async fn the_last_requests_have_an_end() {
         ]
     );
 }
+
+/// It is said that all is written when it is: each refusal, and the end of each request.
+#[tokio::test]
+async fn what_is_not_written_is_said() {
+    let kept = Arc::new(Kept::default());
+    let records = Records::new(Arc::clone(&kept) as _);
+    records
+        .record(&record(Stage::Denied(Code::EgressDenied)))
+        .await
+        .unwrap();
+    records.record(&record(Stage::Sent)).await.unwrap();
+    assert_eq!(records.settled(), Err(Unwritten::Pending(1)));
+    records.record(&record(Stage::Ended(None))).await.unwrap();
+    assert_eq!(records.settled(), Ok(()));
+    // Nobody waits for this one, and the log is held up.
+    let log = kept.written.lock().unwrap();
+    let denied = record(Stage::Denied(Code::ClientGone));
+    let _ = futures_util::future::poll_immediate(records.record(&denied)).await;
+    assert_eq!(records.settled(), Err(Unwritten::Pending(1)));
+    drop(log);
+    while records.settled().is_err() {
+        tokio::task::yield_now().await;
+    }
+    kept.broken.store(true, Ordering::SeqCst);
+    assert!(records.record(&denied).await.is_err());
+    assert_eq!(records.settled(), Err(Unwritten::Failed));
+}
