@@ -242,6 +242,32 @@ async fn nothing_is_connected_while_a_person_decides() {
     );
 }
 
+/// A rule that goes while its connection is made lets nothing be sent, and nothing says that it was.
+#[tokio::test]
+async fn a_rule_that_goes_while_connecting_sends_nothing() {
+    let test = start(Manner::Echo).await;
+    let resolved = Arc::new(tokio::sync::Notify::new());
+    *test.world.addresses.delay.lock().unwrap() = Some(Arc::clone(&resolved));
+    let mut stream = test.open().await;
+    stream
+        .write_all(test.post("Content-Length: 0\r\n", "").as_bytes())
+        .await
+        .unwrap();
+    while test.world.addresses.asked.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    test.world.withdraw("good.test");
+    resolved.notify_one();
+    assert_eq!(
+        read(&mut stream).await.unwrap().code().as_deref(),
+        Some("revoked")
+    );
+    assert_eq!(
+        (test.world.denied().await, test.upstream.requests()),
+        (Code::Revoked, 0)
+    );
+}
+
 /// Whoever hangs up while a decision is made leaves one record, and nothing is sent, with a body or without.
 #[tokio::test]
 async fn hanging_up_before_the_decision_sends_nothing() {

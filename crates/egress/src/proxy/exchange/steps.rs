@@ -257,6 +257,10 @@ impl Injected {
             );
             fields.remove(header::RANGE);
         }
+        // Connecting took time, and so did the credential.
+        if !leg.inner.judge.stands(&allowance.rule) {
+            return Err(denied(Code::Revoked, &allowance));
+        }
         let bytes = head_bytes(&facts, fields);
         leg.inner.judge.spend(&allowance, Flow::Out, bytes)?;
         draft.moved.bytes.store(bytes, Ordering::Relaxed);
