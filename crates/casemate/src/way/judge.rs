@@ -1,5 +1,8 @@
 //! The rules of the profile as the proxy's judge.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -17,7 +20,7 @@ use casemate_gateway as gateway;
 use casemate_model::SideEffect;
 use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
-    RequestVerdict, Scheme, WebSocket,
+    RequestVerdict, RuleExport, Scheme, WebSocket,
 };
 
 /// Judges the requests of one call.
@@ -125,7 +128,7 @@ impl Rules {
                 side_effect: rule.side_effect,
                 body_bytes: ruling.most_body_bytes,
                 credential: rule.credential.clone(),
-                messages: messages(rule.websocket),
+                messages: messages(rule),
             })
         })
     }
@@ -261,15 +264,22 @@ fn pins(rule: &EgressRule) -> Vec<Cidr> {
         .collect()
 }
 
-const fn messages(websocket: WebSocket) -> Option<Messages> {
-    let binary = match websocket {
+/// What may be in a WebSocket: a message is bounded like a body.
+fn messages(rule: &EgressRule) -> Option<Messages> {
+    let binary = match rule.websocket {
         WebSocket::Off => return None,
         WebSocket::Text => false,
         WebSocket::Binary => true,
     };
+    let most = match rule.export {
+        RuleExport::Allowed => rule.max_body_bytes,
+        RuleExport::Never | RuleExport::Approval => {
+            rule.max_body_bytes.min(rule.export_above_bytes)
+        }
+    };
     Some(Messages {
         text: true,
         binary,
-        bytes: MAX_MESSAGE_BYTES,
+        bytes: usize::try_from(most).map_or(MAX_MESSAGE_BYTES, |most| most.min(MAX_MESSAGE_BYTES)),
     })
 }

@@ -115,15 +115,22 @@ impl Switch {
         let Some(messages) = self.allowance.messages else {
             return Some(Code::UpgradeRefused);
         };
-        let most = messages.bytes.min(MAX_MESSAGE_BYTES);
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(most))
-            .max_frame_size(Some(most))
-            .max_write_buffer_size(2 * MAX_MESSAGE_BYTES);
+        let config = |most| {
+            WebSocketConfig::default()
+                .max_message_size(Some(most))
+                .max_frame_size(Some(most))
+                .max_write_buffer_size(2 * MAX_MESSAGE_BYTES)
+        };
         let upstream = TokioIo::new(upgraded);
-        let mut upstream =
-            WebSocketStream::from_raw_socket(upstream, Role::Client, Some(config)).await;
-        let mut client = WebSocketStream::from_raw_socket(client, Role::Server, Some(config)).await;
+        let mut upstream = WebSocketStream::from_raw_socket(
+            upstream,
+            Role::Client,
+            Some(config(MAX_MESSAGE_BYTES)),
+        )
+        .await;
+        let most = messages.bytes.min(MAX_MESSAGE_BYTES);
+        let mut client =
+            WebSocketStream::from_raw_socket(client, Role::Server, Some(config(most))).await;
         let mut cut = self.inner.cut(self.allowance.rule.clone());
         let code = loop {
             let (flow, message) = tokio::select! {
