@@ -12,7 +12,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Message,
-        error::Error,
+        error::{Error, ProtocolError},
         handshake::derive_accept_key,
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
@@ -56,6 +56,14 @@ pub(crate) fn verify(asked: &HeaderMap, answered: &HeaderMap) -> Result<(), Code
         Ok(())
     } else {
         Err(Code::UpstreamProtocol)
+    }
+}
+
+/// Whoever sends in this direction went without a word.
+const fn gone(flow: Flow) -> Code {
+    match flow {
+        Flow::Out => Code::ClientGone,
+        Flow::In => Code::UpstreamProtocol,
     }
 }
 
@@ -142,10 +150,13 @@ impl Switch {
             let message = match message {
                 Some(Ok(message)) => message,
                 None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => break None,
+                Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                    break Some(gone(flow));
+                }
                 Some(Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => {
                     break Some(Code::FrameRefused);
                 }
-                Some(Err(_)) => break Some(Code::ClientGone),
+                Some(Err(_)) => break Some(gone(flow)),
             };
             let message = match self.judge(messages, flow, message) {
                 Ok(Some(message)) => message,
@@ -158,7 +169,15 @@ impl Switch {
             };
             match sent {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => break None,
+                // Both have agreed to the end, and it was a message of that.
+                Ok(Err(Error::ConnectionClosed)) => break None,
+                // It is the other side that did not take it.
+                Ok(Err(_)) => {
+                    break Some(gone(match flow {
+                        Flow::Out => Flow::In,
+                        Flow::In => Flow::Out,
+                    }));
+                }
                 Err(_) => break Some(Code::Timeout),
             }
         };

@@ -160,6 +160,18 @@ mod tests {
         }
     }
 
+    /// Whoever goes without a word is named in the record.
+    #[tokio::test]
+    async fn an_end_without_a_word_is_no_agreement() {
+        let (world, upstream) = start(Manner::Echo).await;
+        let mut socket = open(&world, &upstream).await;
+        socket.get_mut().shutdown().await.unwrap();
+        assert_eq!(
+            world.records(2).await[1].stage,
+            Stage::Ended(Some(Code::ClientGone))
+        );
+    }
+
     #[tokio::test]
     async fn a_withdrawn_rule_ends_websockets() {
         let (world, upstream) = start(Manner::Echo).await;
