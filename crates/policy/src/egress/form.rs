@@ -1,6 +1,8 @@
 //! Forms in bodies, by which some servers take another method than the one of the request line.
 
-use super::{RequestBody, RequestFacts, judge::is_header, query};
+use casemate_model::is_header;
+
+use super::{RequestBody, RequestFacts, query};
 
 /// How servers find the fields of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The judgment of one request.
 
-use casemate_model::DestinationClass;
+use casemate_model::{DestinationClass, is_credential, is_header};
 
 use super::{
     DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
@@ -22,25 +22,6 @@ pub struct EgressPolicy {
     rules: Vec<EgressRule>,
     hosts: Hosts,
 }
-
-/// Headers that ask for another method than the request has.
-const METHOD_HEADERS: &[&str] = &[
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-];
-/// Headers that are a credential, or may be.
-const CREDENTIAL_HEADERS: &[&str] = &[
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-auth-token",
-    "x-amz-security-token",
-    "private-token",
-];
 
 impl EgressPolicy {
     /// The rules of `profile`, and for each of its allowed destinations without a rule one that lets it be looked at.
@@ -193,6 +174,11 @@ impl EgressPolicy {
     pub fn hosts(&self) -> impl Iterator<Item = &DomainRule> {
         let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
         self.rules.iter().filter(allow).map(|rule| &rule.host)
+    }
+
+    /// All rules.
+    pub fn all(&self) -> impl Iterator<Item = &EgressRule> {
+        self.rules.iter()
     }
 
     fn rules<'p>(&'p self, indices: &[usize]) -> impl Iterator<Item = &'p EgressRule> {
@@ -361,24 +347,12 @@ fn overrides_method(facts: &RequestFacts<'_>) -> bool {
     facts
         .headers
         .iter()
-        .any(|(name, _)| METHOD_HEADERS.iter().any(|known| is_header(name, known)))
+        .any(|(name, _)| casemate_model::overrides_method(name))
         || facts.query.is_some_and(query::overrides_method)
 }
 
 /// Whether it has a credential that is not the rule's.
 fn brings_credential(facts: &RequestFacts<'_>) -> bool {
-    facts.headers.iter().any(|(name, _)| {
-        CREDENTIAL_HEADERS
-            .iter()
-            .any(|known| is_header(name, known))
-    }) || facts.query.is_some_and(query::has_credential)
-}
-
-/// Whether `name` is this header, with `_` for `-` too, as gateways to scripts read it.
-pub(super) fn is_header(name: &str, known: &str) -> bool {
-    name.len() == known.len()
-        && name
-            .bytes()
-            .zip(known.bytes())
-            .all(|(byte, known)| byte.eq_ignore_ascii_case(&known) || byte == b'_' && known == b'-')
+    facts.headers.iter().any(|(name, _)| is_credential(name))
+        || facts.query.is_some_and(query::has_credential)
 }

@@ -152,3 +152,25 @@ body.json = { "/b" = "1" }
         }
     }
 }
+
+/// Each spelling that some server takes for a credential is one.
+#[test]
+fn credentials_have_other_spellings() {
+    let said = policy(ONE, "");
+    for (name, verdict) in [
+        ("private-token", RequestVerdict::Deny),
+        ("private.token", RequestVerdict::Deny),
+        ("Private_Token", RequestVerdict::Deny),
+        ("x-other", RequestVerdict::Allow),
+    ] {
+        let headers: &[(&str, &[u8])] = &[(name, b"a")];
+        let facts = RequestFacts {
+            method: "GET",
+            path: "/",
+            headers,
+            body: RequestBody::Empty,
+            ..post("")
+        };
+        assert_eq!(said.judge(&facts).verdict, verdict, "{name}");
+    }
+}
