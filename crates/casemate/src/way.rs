@@ -127,7 +127,7 @@ impl PlannedWay {
             facts: facts.clone(),
             journal,
         })));
-        let rules = Arc::new(Rules::new(self.policy, facts));
+        let rules = Arc::new(Rules::new(self.policy, facts)?);
         let made_up = MADE_UP.parse().map_err(|_| anyhow!("no such block"))?;
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,

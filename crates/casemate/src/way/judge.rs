@@ -12,8 +12,8 @@ use std::{
 };
 
 use casemate_egress::{
-    Admission, Allowance, BodyLength, Cidr, Code, Denial, Facts, Flow, Host, Judge, Messages, Name,
-    Origin, Pending, Target,
+    Admission, Allowance, BodyLength, Cidr, CidrError, Code, Denial, Facts, Flow, Host, Judge,
+    Messages, Name, Origin, Pending, Target,
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
 use casemate_gateway as gateway;
@@ -27,6 +27,8 @@ use casemate_policy::{
 #[derive(Debug)]
 pub(super) struct Rules {
     policy: EgressPolicy,
+    /// The blocks of each rule, by its name.
+    pins: BTreeMap<String, Vec<Cidr>>,
     tool: String,
     ceiling: SideEffect,
     spent: Mutex<BTreeMap<String, Spent>>,
@@ -43,15 +45,22 @@ struct Spent {
 
 impl Rules {
     /// Those of `policy`, for the call of `facts`.
-    pub(super) fn new(policy: EgressPolicy, facts: &gateway::Facts) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When a block of a rule is none to the proxy.
+    pub(super) fn new(policy: EgressPolicy, facts: &gateway::Facts) -> Result<Self, CidrError> {
+        Ok(Self {
+            pins: policy
+                .all()
+                .map(|rule| Ok((rule.name.clone(), blocks(rule)?)))
+                .collect::<Result<_, _>>()?,
             policy,
             tool: facts.ask.tool.clone(),
             // A tool of which nothing is said only looks.
             ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// From now on nothing is let through, and nothing stands that was.
@@ -119,7 +128,9 @@ impl Rules {
                 _ => return Err(denied(ruling.code.unwrap_or(EgressCode::NotAllowed))),
             };
             // The connection is made by what the destination was admitted by: it must be what this rule says too.
-            if rule.class != facts.destination.class() || pins(rule) != facts.destination.pins() {
+            if rule.class != facts.destination.class()
+                || self.pins(rule) != facts.destination.pins()
+            {
                 return Err(denied(EgressCode::ClassUnknown));
             }
             self.count(rule)?;
@@ -131,6 +142,10 @@ impl Rules {
                 messages: messages(rule),
             })
         })
+    }
+
+    fn pins(&self, rule: &EgressRule) -> &[Cidr] {
+        self.pins.get(&rule.name).map_or(&[], Vec::as_slice)
     }
 
     /// Takes a request from the budget of its rule.
@@ -163,7 +178,7 @@ impl Judge for Rules {
         })?;
         Ok(Admission {
             class: rule.class,
-            pins: pins(rule),
+            pins: self.pins(rule).to_vec(),
             rule: rule.name.clone(),
             plaintext: rule.plaintext,
         })
@@ -256,11 +271,11 @@ const fn scheme(scheme: casemate_egress::Scheme) -> Scheme {
     }
 }
 
-/// The blocks of a rule. One that the proxy would read otherwise is left out, and with it its addresses.
-fn pins(rule: &EgressRule) -> Vec<Cidr> {
+/// The blocks of a rule, as the proxy has them.
+fn blocks(rule: &EgressRule) -> Result<Vec<Cidr>, CidrError> {
     let blocks = rule.cidr.iter();
     blocks
-        .filter_map(|block| block.to_string().parse().ok())
+        .map(|block| Cidr::new(block.addr(), block.prefix_len()))
         .collect()
 }
 
