@@ -1,24 +1,34 @@
 //! Requests of a call on its way out: on disk before they are sent, and closed after it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use casemate_ledger::{Entry, Kind, Receipt};
 use casemate_model::{DecisionId, DeniedAttempt};
 use casemate_ports::{Crossing, NotRecorded, Pending, Stage, Witness};
-use tokio::sync::OwnedMutexGuard;
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    time::timeout,
+};
 
 use crate::{Facts, Journal, RecordError, entry, journal::content_aad};
 
-/// The most records of one call: a program that wants more has no way out any more.
+/// The most records of one call, beside how its requests ended: a program that wants more has no way out any more.
 const MAX_RECORDS: u64 = 20_000;
 /// The most different refusals that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
+/// How long the log may take to write the last records: longer than it waits for its lock.
+const LAST_WRITES: Duration = Duration::from_secs(12);
 /// The word for the end of a request of which nobody said how it ended.
 const LOST: &str = "egress_lost";
 
@@ -55,14 +65,50 @@ impl Journal {
     }
 }
 
+/// Where the records of one call are written.
+trait Log: fmt::Debug + Send + Sync {
+    /// Which call.
+    fn call(&self) -> DecisionId;
+
+    /// The time.
+    fn now_ms(&self) -> u64;
+
+    /// Writes one, durably.
+    fn write(&self, crossing: &Crossing) -> Result<(), RecordError>;
+}
+
+/// The records of the call of `facts`, in `journal`.
+#[derive(Debug)]
+struct CallLog {
+    facts: Facts,
+    journal: Arc<Journal>,
+}
+
+impl Log for CallLog {
+    fn call(&self) -> DecisionId {
+        self.facts.decision
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.journal.clock.now_ms()
+    }
+
+    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
+        self.journal.crossing(&self.facts, crossing).map(drop)
+    }
+}
+
 /// The records of one call's requests. Whoever serves the way out is not believed more than it has to be: it can record
 /// requests of this call only, each of them once, and end only those that it said are sent.
 #[derive(Debug)]
 pub struct Crossings {
-    facts: Arc<Facts>,
-    journal: Arc<Journal>,
+    log: Arc<dyn Log>,
     taken: AtomicU64,
     state: Mutex<State>,
+    /// Whether the log did not take something.
+    failed: Arc<AtomicBool>,
+    /// How many records are on their way to the disk.
+    writing: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -84,11 +130,16 @@ impl Crossings {
     /// Those of the call of `facts`, in `journal`.
     #[must_use]
     pub fn new(facts: Facts, journal: Arc<Journal>) -> Self {
+        Self::of(Arc::new(CallLog { facts, journal }))
+    }
+
+    fn of(log: Arc<dyn Log>) -> Self {
         Self {
-            facts: Arc::new(facts),
-            journal,
+            log,
             taken: AtomicU64::new(0),
             state: Mutex::default(),
+            failed: Arc::default(),
+            writing: watch::Sender::new(0),
         }
     }
 
@@ -106,25 +157,32 @@ impl Crossings {
     /// Takes no more records, and ends what was sent and has no end: what came of it nobody knows.
     ///
     /// # Errors
-    /// When such an end cannot be recorded. The next start does it then.
+    /// When not all of it is recorded.
     pub async fn close(&self) -> Result<(), NotRecorded> {
         let open: Vec<_> = {
             let mut state = self.state();
             state.closed = true;
             state.open.drain().map(|(_, open)| open).collect()
         };
-        let mut recorded = Ok(());
-        for open in open {
-            if *open.is_written.lock().await {
-                let lost = Crossing {
-                    at_ms: self.journal.clock.now_ms(),
-                    stage: Stage::Ended(Some(LOST.into())),
-                    ..Crossing::clone(&open.crossing)
-                };
-                recorded = self.write(lost).await.and(recorded);
+        let whole = async {
+            for open in open {
+                if *open.is_written.lock().await {
+                    let lost = Crossing {
+                        at_ms: self.log.now_ms(),
+                        stage: Stage::Ended(Some(LOST.into())),
+                        ..Crossing::clone(&open.crossing)
+                    };
+                    self.write(lost).await?;
+                }
             }
-        }
-        recorded
+            // The sender is as old as this.
+            let _ = self.writing.subscribe().wait_for(|count| *count == 0).await;
+            match self.failed.load(Ordering::SeqCst) {
+                true => Err(NotRecorded),
+                false => Ok(()),
+            }
+        };
+        timeout(LAST_WRITES, whole).await.unwrap_or(Err(NotRecorded))
     }
 
     /// Notes a request that is about to be sent, under a name that is no other's.
@@ -147,7 +205,7 @@ impl Crossings {
     async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
         let decision = crossing.decision;
         let mut is_written = self.begin(&crossing)?;
-        let writing = self.writing(crossing);
+        let writing = self.write(crossing);
         // Also when nobody waits for it any more: its end waits for this.
         let written = tokio::spawn(async move {
             let written = writing.await;
@@ -198,15 +256,19 @@ impl Crossings {
         self.write(crossing).await
     }
 
-    async fn write(&self, crossing: Crossing) -> Result<(), NotRecorded> {
-        self.writing(crossing).await
-    }
-
-    /// Writes it down, in a thread that may wait for the disk.
-    fn writing(&self, crossing: Crossing) -> Pending<'static, Result<(), NotRecorded>> {
-        let (facts, journal) = (Arc::clone(&self.facts), Arc::clone(&self.journal));
-        let written =
-            tokio::task::spawn_blocking(move || journal.crossing(&facts, &crossing).map(drop));
+    /// Writes it down, in a thread that may wait for the disk, whether or not somebody still waits for it.
+    fn write(&self, crossing: Crossing) -> Pending<'static, Result<(), NotRecorded>> {
+        let log = Arc::clone(&self.log);
+        let (failed, writing) = (Arc::clone(&self.failed), self.writing.clone());
+        writing.send_modify(|count| *count += 1);
+        let written = tokio::task::spawn_blocking(move || {
+            let written = log.write(&crossing);
+            if written.is_err() {
+                failed.store(true, Ordering::SeqCst);
+            }
+            writing.send_modify(|count| *count -= 1);
+            written
+        });
         Box::pin(async move {
             match written.await {
                 Ok(Ok(())) => Ok(()),
@@ -223,11 +285,12 @@ impl Crossings {
 impl Witness for Crossings {
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
         Box::pin(async move {
-            let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-            if taken >= MAX_RECORDS
-                || crossing.decision == self.facts.decision
-                || !crossing.is_plain()
-            {
+            if crossing.decision == self.log.call() || !crossing.is_plain() {
+                return Err(NotRecorded);
+            }
+            // What was sent has an end, and there are not more ends than requests.
+            let is_end = matches!(crossing.stage, Stage::Ended(_));
+            if !is_end && self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
                 return Err(NotRecorded);
             }
             match crossing.stage.clone() {

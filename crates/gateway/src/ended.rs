@@ -5,7 +5,7 @@ use std::fmt;
 use casemate_model::{
     Artefact, Cause, Exit, Outcome, OutcomeStatus, Usage, one_line,
 };
-use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, Sandbox};
+use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, NotRecorded, Sandbox};
 use casemate_store::Idempotency;
 use tokio::sync::mpsc;
 
@@ -62,6 +62,8 @@ pub struct Ended<'j, S, I> {
     why: Option<String>,
     /// What went wrong beside it.
     beside: Option<String>,
+    /// Whether all that left it is recorded.
+    crossings: Result<(), NotRecorded>,
 }
 
 impl<'j, S, I> Ended<'j, S, I> {
@@ -80,6 +82,7 @@ impl<'j, S, I> Ended<'j, S, I> {
             ended.denied.extend(way.denied);
         }
         self.beside = way.trouble;
+        self.crossings = way.recorded;
         self
     }
 
@@ -100,6 +103,7 @@ impl<'j, S, I> Ended<'j, S, I> {
             store,
             why: None,
             beside: None,
+            crossings: Ok(()),
         }
     }
 }
@@ -110,7 +114,7 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
     /// of the disk.
     ///
     /// # Errors
-    /// When the outcome cannot be recorded, or the result not stored.
+    /// When the outcome or what left the call cannot be recorded, or the result not stored.
     pub async fn release(self, sink: &mut dyn ArtefactSink) -> Result<Released, ReleaseError> {
         let Self {
             mut open,
@@ -121,8 +125,11 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             store,
             why,
             beside,
+            crossings,
         } = self;
         let decision = open.facts.decision;
+        // Nobody says that it went well: given up here, it is recorded as unknown.
+        crossings.map_err(|source| ReleaseError::Way { decision, source })?;
         let (artefacts, mut trouble) = match end {
             End::Ran(_) => match sandbox.collect(sink).await {
                 Ok(artefacts) => (artefacts, None),

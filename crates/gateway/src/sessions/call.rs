@@ -20,7 +20,6 @@ use super::{
     lodge::{Lodged, Stay, Wish},
     opening::Noted,
     place::Places,
-    spent::Kind,
     switched::{About, between},
     way_out::{PlannedWay, attend},
 };
@@ -170,7 +169,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return tell(told, self.refuse(denied));
             }
         };
-        let kind = Kind::of(identified.facts(), &policy);
+        let kind = self.kind_of(identified.facts(), &policy);
         // What was approved is no loop.
         let again = kind.as_ref().filter(|_| approved.is_none());
         let facts = identified.facts();
@@ -577,7 +576,7 @@ async fn taken_back(control: &mut mpsc::Receiver<Control>) {
     }
 }
 
-fn owner_of(facts: &Facts) -> Owner {
+pub(super) fn owner_of(facts: &Facts) -> Owner {
     Owner {
         tenant: facts.tenant().to_owned(),
         agent: facts.ask.agent.clone(),

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use casemate_model::{DeniedAttempt, one_line};
-use casemate_ports::{Egress, EgressError, NewWay, Owner, ServedWay, WaySockets};
+use casemate_ports::{Egress, EgressError, NewWay, NotRecorded, Owner, ServedWay, WaySockets};
 use tokio::time::timeout;
 
 use crate::{Crossings, Facts, Journal};
@@ -27,6 +27,8 @@ pub struct ClosedWay {
     pub denied: Vec<DeniedAttempt>,
     /// What went wrong with it, if anything did; one line for people.
     pub trouble: Option<String>,
+    /// Whether all that left by it is recorded, with its end.
+    pub recorded: Result<(), NotRecorded>,
 }
 
 impl OpenWay {
@@ -62,17 +64,14 @@ impl OpenWay {
         self.served.revoke();
     }
 
-    /// Closes it. When that has come back, everything that left by it is recorded, or it says that it is not.
+    /// Closes it, and says whether everything that left by it is recorded.
     pub async fn close(self) -> ClosedWay {
         let closed = in_time(CLOSE_TIMEOUT, "close it", self.served.close()).await;
-        let ended = self.crossings.close().await;
         ClosedWay {
+            // First, as it takes no more.
+            recorded: self.crossings.close().await,
             denied: self.crossings.denied(),
-            trouble: match (closed, ended) {
-                (Err(error), _) => Some(one_line(&error)),
-                (Ok(()), Err(error)) => Some(one_line(&error)),
-                (Ok(()), Ok(())) => None,
-            },
+            trouble: closed.err().map(|error| one_line(&error)),
         }
     }
 }
