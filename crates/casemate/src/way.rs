@@ -24,8 +24,8 @@ use std::{
 use casemate_egress::{Trust, TrustError, limits::MAX_ROOTS_BYTES};
 use casemate_files::{FileError, Privacy, read_file};
 
-pub(crate) use self::{here::Here, names::NamesError, service::Service};
 use self::names::Names;
+pub(crate) use self::{here::Here, names::NamesError, service::Service};
 
 /// Why there is no way out.
 #[derive(Debug, thiserror::Error)]

@@ -182,7 +182,9 @@ impl Crossings {
                 false => Ok(()),
             }
         };
-        timeout(LAST_WRITES, whole).await.unwrap_or(Err(NotRecorded))
+        timeout(LAST_WRITES, whole)
+            .await
+            .unwrap_or(Err(NotRecorded))
     }
 
     /// Notes a request that is about to be sent, under a name that is no other's.

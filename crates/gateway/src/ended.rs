@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use casemate_model::{
-    Artefact, Cause, Exit, Outcome, OutcomeStatus, Usage, one_line,
-};
+use casemate_model::{Artefact, Cause, Exit, Outcome, OutcomeStatus, Usage, one_line};
 use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, NotRecorded, Sandbox};
 use casemate_store::Idempotency;
 use tokio::sync::mpsc;
 
 use crate::{
     Output, RecordError, ReleaseError, Released, entry::Observed, open::OpenCall, stored::Stored,
-    tee::Tee,
-    way::ClosedWay,
+    tee::Tee, way::ClosedWay,
 };
 
 /// How a run ended.
@@ -128,8 +125,11 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             crossings,
         } = self;
         let decision = open.facts.decision;
-        // Nobody says that it went well: given up here, it is recorded as unknown.
-        crossings.map_err(|source| ReleaseError::Way { decision, source })?;
+        if let Err(source) = crossings {
+            leftover.hand_out().await;
+            // Nobody says that it went well: given up here, it is recorded as unknown.
+            return Err(ReleaseError::Way { decision, source });
+        }
         let (artefacts, mut trouble) = match end {
             End::Ran(_) => match sandbox.collect(sink).await {
                 Ok(artefacts) => (artefacts, None),

@@ -55,7 +55,8 @@ use self::{
     waits::Waits,
 };
 use crate::{
-    Admission, Approvers, Bounds, Clock, Entropy, Journal, Refused, Renewal, Stores, meter::Meters, way,
+    Admission, Approvers, Bounds, Clock, Entropy, Journal, Refused, Renewal, Stores, meter::Meters,
+    way,
 };
 
 /// The tool that sessions have an interpreter for.

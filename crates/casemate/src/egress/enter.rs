@@ -6,7 +6,8 @@ use casemate_sys::{Forked, Namespaces, clone_process, set_no_dump};
 use rustix::{
     fs::{Gid, Mode, OFlags, Uid},
     mount::{
-        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount, unmount,
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount,
+        unmount,
     },
     process::{Resource, Rlimit, Signal, chdir, getrlimit, pivot_root, setrlimit, setsid, umask},
     thread::{CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities},
@@ -85,13 +86,15 @@ fn empty_root() -> rustix::io::Result<()> {
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount(c"tmpfs", STAGE, c"tmpfs", flags, c"size=4k,nr_inodes=1,mode=0111")?;
-    chdir(STAGE)?;
-    mount_remount(
-        c".",
-        MountFlags::BIND | MountFlags::RDONLY | flags,
-        c"",
+    mount(
+        c"tmpfs",
+        STAGE,
+        c"tmpfs",
+        flags,
+        c"size=4k,nr_inodes=1,mode=0111",
     )?;
+    chdir(STAGE)?;
+    mount_remount(c".", MountFlags::BIND | MountFlags::RDONLY | flags, c"")?;
     // The old root is stacked on the new one, and falls off it.
     pivot_root(c".", c".")?;
     unmount(c".", UnmountFlags::DETACH)?;

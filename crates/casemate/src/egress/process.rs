@@ -5,7 +5,9 @@ use std::{
     io,
     os::{
         fd::OwnedFd,
-        unix::{fs::OpenOptionsExt as _, net::UnixStream as StdUnixStream, process::CommandExt as _},
+        unix::{
+            fs::OpenOptionsExt as _, net::UnixStream as StdUnixStream, process::CommandExt as _,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},

@@ -106,7 +106,8 @@ impl Processes {
             let agent = self.agent(&owner);
             let mut agent = agent.lock().await;
             // Another one would not have the authority that the call believes.
-            let gone = || EgressError::Unavailable("it died after the call was proposed".to_owned());
+            let gone =
+                || EgressError::Unavailable("it died after the call was proposed".to_owned());
             let process = agent.process.as_mut().ok_or_else(gone)?;
             match process.ended() {
                 None => process.remote.clone(),

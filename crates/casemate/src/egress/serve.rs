@@ -55,12 +55,17 @@ struct Open {
 }
 
 pub(super) fn run(handover: &Path, roots: &Path) -> anyhow::Result<Exit> {
+    let absolute = |path: &Path| {
+        let found = std::path::absolute(path);
+        found.with_context(|| format!("cannot find `{}`", path.display()))
+    };
+    let (handover, roots) = (absolute(handover)?, absolute(roots)?);
     enter::settle()?;
-    let service = way::service(roots)?;
+    let service = way::service(&roots)?;
     let open = Open {
         channel: rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
             .context("cannot keep standard input")?,
-        handover: handover::listen(handover)?,
+        handover: handover::listen(&handover)?,
         null: enter::null()?,
         user: rustix::process::geteuid().as_raw(),
         group: rustix::process::getegid().as_raw(),
@@ -236,10 +241,7 @@ impl Egress for Served {
             let expected = self.expected.expect(decision);
             expected.map_err(|error| EgressError::Refused(error.to_string()))?;
             let counted = Counted::new(&self.open, &self.expected, decision);
-            let way: Box<dyn ServedWay> = Box::new(OpenWay {
-                way,
-                counted,
-            });
+            let way: Box<dyn ServedWay> = Box::new(OpenWay { way, counted });
             Ok(way)
         });
         Box::pin(std::future::ready(opened))
@@ -255,11 +257,7 @@ struct Counted {
 }
 
 impl Counted {
-    fn new(
-        open: &Arc<AtomicUsize>,
-        expected: &Expected,
-        decision: DecisionId,
-    ) -> Self {
+    fn new(open: &Arc<AtomicUsize>, expected: &Expected, decision: DecisionId) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self {
             open: Arc::clone(open),

@@ -6,8 +6,7 @@ use anyhow::Context as _;
 use casemate_gateway::{Journal, Leased, way};
 use casemate_policy::Profile;
 use casemate_ports::{
-    Egress as _, EgressError, Owner, Sandbox, TooManyPorts, WayOut, WayPorts,
-    WayRules,
+    Egress as _, EgressError, Owner, Sandbox, TooManyPorts, WayOut, WayPorts, WayRules,
 };
 
 use crate::way::{Here, WayError, roots_in, service};

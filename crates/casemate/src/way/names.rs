@@ -48,7 +48,8 @@ impl Names {
         read.map_err(|error| NamesError::Read(HOSTS, error))?;
         // A file that names no server is no error: then there is none.
         let found = parse_resolv_conf(text(SERVERS)?);
-        let servers = found.map_or_else(|_| Vec::new(), |(config, _)| config.name_servers().to_vec());
+        let servers =
+            found.map_or_else(|_| Vec::new(), |(config, _)| config.name_servers().to_vec());
         // A name means itself: no domain is tried behind it.
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
         let mut builder =

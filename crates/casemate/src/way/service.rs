@@ -114,7 +114,9 @@ impl Service {
         let rules = Rules::new(self.policy(&way.rules)?, way.tool, way.ceiling);
         let rules = Arc::new(rules.map_err(|error| EgressError::Refused(one_line(&error)))?);
         let (records, watch) = Records::new(witness);
-        let made_up: Cidr = MADE_UP.parse().map_err(|_| refused("no addresses to make up"))?;
+        let made_up: Cidr = MADE_UP
+            .parse()
+            .map_err(|_| refused("no addresses to make up"))?;
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&self.0.resolver),

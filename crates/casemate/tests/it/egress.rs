@@ -51,10 +51,20 @@ fn the_kernel_says_so_too() {
     for_everybody(|home| {
         fs::create_dir(home.path("run")).unwrap();
         home.give("run");
-        fs::set_permissions(home.path("run"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        fs::set_permissions(
+            home.path("run"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        )
+        .unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let watcher = home
-            .casemate(["egress", "--handover", "run/egress.sock", "--roots", "none.pem"])
+            .casemate([
+                "egress",
+                "--handover",
+                "run/egress.sock",
+                "--roots",
+                "none.pem",
+            ])
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -78,20 +88,30 @@ fn the_kernel_says_so_too() {
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             has(&format!("{set}:\t0000000000000000"));
         }
-        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
+        let ids = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:\t"))
+            .unwrap();
         let ids: Vec<_> = ids.split('\t').collect();
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
         assert_eq!(said["user"].to_string(), ids[0]);
         assert_ne!(ids[0], "0");
         if rustix::process::geteuid().is_root() {
             for namespace in ["mnt", "pid", "ipc", "uts"] {
-                let of = |pid: String| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
+                let of =
+                    |pid: String| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
                 assert_ne!(of(pid.to_string()), of("self".to_owned()), "{namespace}");
             }
-            assert_eq!(fs::read_dir(format!("/proc/{pid}/root")).unwrap().count(), 0);
+            assert_eq!(
+                fs::read_dir(format!("/proc/{pid}/root")).unwrap().count(),
+                0
+            );
         }
         // Whoever started it is gone.
         started.channel.shutdown(std::net::Shutdown::Both).unwrap();
-        until("it is gone", || !fs::exists(format!("/proc/{pid}/status")).unwrap() || serving(started.watcher.id()).is_none());
+        until("it is gone", || {
+            !fs::exists(format!("/proc/{pid}/status")).unwrap()
+                || serving(started.watcher.id()).is_none()
+        });
     });
 }

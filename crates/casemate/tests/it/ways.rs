@@ -79,7 +79,10 @@ side_effect = "read"
         let log = fs::read_to_string(self.world.home.path("gateway.log")).unwrap();
         let answer: Value = serde_json::from_slice(&ran.0.stdout)
             .unwrap_or_else(|_| panic!("{words:?}: {ran:?} {log}"));
-        assert!(answer["outcome"].is_object() || answer["cause"].is_string(), "{answer} {log}");
+        assert!(
+            answer["outcome"].is_object() || answer["cause"].is_string(),
+            "{answer} {log}"
+        );
         answer
     }
 
@@ -90,7 +93,9 @@ side_effect = "read"
             let found = fs::read_dir("/proc").unwrap().flatten().filter(|process| {
                 let status = fs::read_to_string(process.path().join("status"));
                 status.is_ok_and(|status| {
-                    status.lines().any(|line| line == format!("PPid:\t{parent}"))
+                    status
+                        .lines()
+                        .any(|line| line == format!("PPid:\t{parent}"))
                 })
             });
             found
@@ -116,7 +121,12 @@ side_effect = "read"
 
     fn requests(&self) -> Vec<Value> {
         let is_request = |record: &Value| record["summary"]["tool"] == "egress.request";
-        self.world.home.log().into_iter().filter(is_request).collect()
+        self.world
+            .home
+            .log()
+            .into_iter()
+            .filter(is_request)
+            .collect()
     }
 }
 
@@ -146,22 +156,38 @@ fn calls_of_sessions_reach_what_is_allowed() {
                 "import urllib.request as r; print(r.urlopen('{url}').read().decode(), end='')"
             );
             for words in [
-                &["--thread", "t", "--", "curl", "-sS", &url][..],
-                &["--thread", "t", "--", "curl", "-sS", "--noproxy", "*", &url],
-                &["--thread", "t", "-c", &cell],
-                // The same interpreter, and another call's way out.
-                &["--thread", "t", "-c", &cell],
+                &["--thread", mode, "--", "curl", "-sS", &url][..],
+                &[
+                    "--thread",
+                    mode,
+                    "--",
+                    "curl",
+                    "-sS",
+                    "--noproxy",
+                    "*",
+                    &url,
+                ],
+                &["--thread", mode, "-c", &cell],
+                // The same interpreter in a context, and another call's way out.
+                &["--thread", mode, "-c", &cell],
                 &["--", "curl", "-sS", &url],
             ] {
                 let before = (world.upstream.requests(), served.requests().len());
                 let answer = served.ran(words);
-                assert_eq!(stdout(&answer), "GET /v1/orders/7 HTTP/1.1", "{words:?} {answer}");
+                assert_eq!(
+                    stdout(&answer),
+                    "GET /v1/orders/7 HTTP/1.1",
+                    "{words:?} {answer}"
+                );
                 assert_eq!(world.upstream.requests(), before.0 + 1);
                 let log = served.requests().split_off(before.1);
                 let [sent, ended] = log.as_slice() else {
                     panic!("{words:?} {log:?}");
                 };
-                assert_eq!((&sent["kind"], &ended["kind"]), (&"allowed".into(), &"outcome".into()));
+                assert_eq!(
+                    (&sent["kind"], &ended["kind"]),
+                    (&"allowed".into(), &"outcome".into())
+                );
                 assert_eq!(sent["decision"], ended["decision"]);
                 for record in [sent, ended] {
                     assert_eq!(record["summary"]["call"], answer["decision"]);
@@ -206,8 +232,22 @@ fn what_no_rule_allows_does_not_leave_a_session() {
             "import socket\nfor host in ('other.way.example', '127.0.0.1', '192.0.2.1'):\n try: socket.create_connection((host, {port}), 2); print('connected')\n except OSError as e: print(type(e).__name__)"
         );
         let answer = served.ran(&["--thread", "t", "-c", &look]);
-        assert!(!stdout(&answer).lines().next().unwrap().contains("connected"), "{answer}");
-        assert!(!stdout(&answer).lines().nth(2).unwrap().contains("connected"), "{answer}");
+        assert!(
+            !stdout(&answer)
+                .lines()
+                .next()
+                .unwrap()
+                .contains("connected"),
+            "{answer}"
+        );
+        assert!(
+            !stdout(&answer)
+                .lines()
+                .nth(2)
+                .unwrap()
+                .contains("connected"),
+            "{answer}"
+        );
         assert_eq!(world.upstream.connections(), 0);
     });
 }
@@ -328,7 +368,10 @@ fn a_switch_closes_the_way_out() {
         let [sent, ended] = log.as_slice() else {
             panic!("{log:?}");
         };
-        assert_eq!((&sent["kind"], &ended["kind"]), (&"allowed".into(), &"outcome".into()));
+        assert_eq!(
+            (&sent["kind"], &ended["kind"]),
+            (&"allowed".into(), &"outcome".into())
+        );
     });
 }
 
@@ -337,10 +380,17 @@ fn a_switch_closes_the_way_out() {
 fn the_variables_of_the_way_out_are_not_the_callers() {
     for_everybody(|world| {
         let served = Served::start(world, "thread", "");
-        for variable in ["HTTPS_PROXY=http://192.0.2.1", "no_proxy=*", "Ssl_Cert_File=/x"] {
+        for variable in [
+            "HTTPS_PROXY=http://192.0.2.1",
+            "no_proxy=*",
+            "Ssl_Cert_File=/x",
+        ] {
             let ran = served.call(&["--thread", "t", "--env", variable, "--", "true"]);
             let told = format!("{ran:?}");
-            assert!(told.contains("invalid_call") && told.contains("way out"), "{told}");
+            assert!(
+                told.contains("invalid_call") && told.contains("way out"),
+                "{told}"
+            );
         }
     });
 }

@@ -103,7 +103,10 @@ async fn records_are_of_this_call_only_and_once() {
     crossings.record(crossing(1, Stage::Sent)).await.unwrap();
     refused(1, Stage::Sent).await;
     refused(1, denied()).await;
-    crossings.record(crossing(1, Stage::Ended(None))).await.unwrap();
+    crossings
+        .record(crossing(1, Stage::Ended(None)))
+        .await
+        .unwrap();
     refused(1, Stage::Ended(None)).await;
     let mut moved = crossing(2, Stage::Sent);
     moved.host = Some("a\u{1b}[2Jb".to_owned());
@@ -136,7 +139,10 @@ async fn what_was_sent_and_lost_is_ended() {
 async fn what_is_not_written_is_said() {
     let (kept, crossings) = world();
     kept.broken.store(true, Ordering::SeqCst);
-    assert_eq!(crossings.record(crossing(1, Stage::Sent)).await, Err(NotRecorded));
+    assert_eq!(
+        crossings.record(crossing(1, Stage::Sent)).await,
+        Err(NotRecorded)
+    );
     kept.broken.store(false, Ordering::SeqCst);
     // Its end would be the end of nothing.
     let end = crossings.record(crossing(1, Stage::Ended(None))).await;

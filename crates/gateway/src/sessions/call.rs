@@ -504,9 +504,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                         let way = self.open_way(planned, leased.facts()).await;
                         let looked = || self.still_on(&about, since);
                         // From here on a switch stops what runs; up to here this look does.
-                        match way.map_err(|error| one_line(&error)).and_then(|way| {
-                            looked().map(|()| way)
-                        }) {
+                        match way
+                            .map_err(|error| one_line(&error))
+                            .and_then(|way| looked().map(|()| way))
+                        {
                             Err(why) => leased.give_up(why, io),
                             Ok(mut way) => {
                                 let (to, control) = between();
@@ -520,7 +521,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                                     never = attend(&mut way, stop, &program, &lost) => match never {},
                                     ended = leased.run_through(&mut meter, io) => ended,
                                 };
-                                let ended = ended.because(stop.why().or(lost.get().map(String::as_str)));
+                                let ended =
+                                    ended.because(stop.why().or(lost.get().map(String::as_str)));
                                 match way {
                                     Some(way) => ended.after_way(way.close().await),
                                     None => ended,

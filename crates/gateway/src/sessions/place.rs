@@ -33,11 +33,14 @@ impl<'s, K: SessionKeeper, P: SessionStores> Keeper for Places<'s, K, P> {
 
     async fn create(&self, spec: SandboxSpec) -> Result<Self::Sandbox, KeeperError> {
         let handover = self.handover.clone();
-        let way = spec.way_out.zip(handover).map(|(out, (decision, handover))| Way {
-            authority: out.authority,
-            handover,
-            decision,
-        });
+        let way = spec
+            .way_out
+            .zip(handover)
+            .map(|(out, (decision, handover))| Way {
+                authority: out.authority,
+                handover,
+                decision,
+            });
         let spec = PlaceSpec {
             session: self.live.id,
             owner: self.live.owner.clone(),

@@ -44,12 +44,17 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let asked = timeout(AUTHORITY_TIMEOUT, self.egress.authority(owner, &rules));
         let asked = asked.await;
         let found = match asked {
-            Ok(Ok(found)) => found.handover.map(|handover| (found.pem, handover)).ok_or_else(|| {
-                let why = "sockets of sessions are handed over nowhere";
-                EgressError::Refused(why.to_owned())
-            }),
+            Ok(Ok(found)) => found
+                .handover
+                .map(|handover| (found.pem, handover))
+                .ok_or_else(|| {
+                    let why = "sockets of sessions are handed over nowhere";
+                    EgressError::Refused(why.to_owned())
+                }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(EgressError::Late("say who vouches for destinations".to_owned())),
+            Err(_) => Err(EgressError::Late(
+                "say who vouches for destinations".to_owned(),
+            )),
         };
         let (authority, handover) = match found {
             Ok(found) => found,

@@ -99,6 +99,10 @@ impl Crossing {
             self.credential.as_deref(),
         ];
         let mut words = words.into_iter().flatten();
-        words.all(|word| !word.chars().any(|char| char.is_control() || casemate_model::is_hidden(char)))
+        words.all(|word| {
+            !word
+                .chars()
+                .any(|char| char.is_control() || casemate_model::is_hidden(char))
+        })
     }
 }

@@ -25,8 +25,8 @@ use crate::{
     body::{OutBody, Outbox},
     inbox::Inbox,
     limits::{
-        CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES, MAX_STREAMS, PING_INTERVAL,
-        PING_TIMEOUT, STREAM_WINDOW_BYTES,
+        CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES, MAX_STREAMS,
+        PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES,
     },
 };
 
@@ -104,7 +104,11 @@ fn value<T: Serialize>(value: &T) -> Response<OutBody> {
 
 async fn question<T: DeserializeOwned>(request: Request<Incoming>) -> Option<T> {
     let whole = Limited::new(request.into_body(), MAX_ASKED_BYTES).collect();
-    let bytes = timeout(QUESTION_TIMEOUT, whole).await.ok()?.ok()?.to_bytes();
+    let bytes = timeout(QUESTION_TIMEOUT, whole)
+        .await
+        .ok()?
+        .ok()?
+        .to_bytes();
     serde_json::from_slice(&bytes).ok()
 }
 

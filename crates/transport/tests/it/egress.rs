@@ -238,8 +238,14 @@ async fn a_process_that_dies_takes_its_ways_along() {
     let mut way = world.open().await.unwrap();
     world.serving.abort();
     assert!(matches!(way.lost().await, EgressError::Unavailable(_)));
-    assert!(matches!(way.close().await, Err(EgressError::Unavailable(_))));
-    assert!(matches!(world.open().await, Err(EgressError::Unavailable(_))));
+    assert!(matches!(
+        way.close().await,
+        Err(EgressError::Unavailable(_))
+    ));
+    assert!(matches!(
+        world.open().await,
+        Err(EgressError::Unavailable(_))
+    ));
     assert!(world.remote.is_gone());
 }
 
@@ -254,7 +260,10 @@ async fn a_gateway_that_goes_takes_its_ways_along() {
         seen,
     } = World::new().await;
     let witness: Arc<dyn Witness> = book;
-    let way = remote.open(&owner(), new_way(), None, witness).await.unwrap();
+    let way = remote
+        .open(&owner(), new_way(), None, witness)
+        .await
+        .unwrap();
     let theirs = fake.witness.lock().unwrap().clone().unwrap();
     drop(way);
     fake.events.dropped.notified().await;
