@@ -16,7 +16,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{doors::Doors, judge::Rules, recorder::Records};
+use super::{
+    doors::Doors,
+    judge::Rules,
+    recorder::{Records, Unwritten},
+};
 
 /// How long connections of a program that has ended may take to end too.
 const GRACE: Duration = Duration::from_millis(500);
@@ -88,13 +92,17 @@ impl OpenWay {
         })
     }
 
-    /// Closes the sockets and every connection; says what was refused. When it comes back, all of it is recorded.
-    pub(crate) async fn close(self) -> Vec<DeniedAttempt> {
+    /// Closes the sockets and every connection; says what was refused.
+    ///
+    /// # Errors
+    /// When not all of it is recorded.
+    pub(crate) async fn close(self) -> Result<Vec<DeniedAttempt>, Unwritten> {
         let _ = self.stop.send(());
         // It also ends when its thread died.
         let _ = self.ended.await;
         let _ = self.thread.join();
-        self.records.denied()
+        self.records.settled()?;
+        Ok(self.records.denied())
     }
 }
 
