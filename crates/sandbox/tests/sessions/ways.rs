@@ -34,16 +34,7 @@ impl HandsOver for Servers {
         way: &'a Way,
         sockets: &'a WaySockets,
     ) -> Pin<Box<dyn Future<Output = Result<(), NotServed>> + 'a>> {
-        let copy = WaySockets {
-            proxy: sockets.proxy.try_clone().unwrap(),
-            transparent: sockets
-                .transparent
-                .iter()
-                .map(|listener| listener.try_clone().unwrap())
-                .collect(),
-            dns: sockets.dns.try_clone().unwrap(),
-            dns_tcp: sockets.dns_tcp.try_clone().unwrap(),
-        };
+        let copy = sockets.try_clone().unwrap();
         let served = match self.refuses.get() {
             true => Err(NotServed("nobody".into())),
             false => Ok(()),
