@@ -71,6 +71,16 @@ pub struct WayPorts {
     ports: [u16; MAX_WAY_PORTS],
 }
 
+impl Default for WayPorts {
+    /// 80 and 443.
+    fn default() -> Self {
+        let mut ports = [0; MAX_WAY_PORTS];
+        let [http, https, ..] = &mut ports;
+        (*http, *https) = (80, 443);
+        Self { ports }
+    }
+}
+
 /// Why there are no such ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -122,6 +132,7 @@ mod tests {
     fn ports_are_bounded_and_never_those_of_the_way_out() {
         let of = |named: &[u16]| WayPorts::new(named.iter().copied()).map(Vec::from);
         assert_eq!(of(&[]), Ok(vec![80, 443]));
+        assert_eq!(WayPorts::new([]), Ok(WayPorts::default()));
         assert_eq!(
             of(&[8443, 0, 53, 3128, 443, 22]),
             Ok(vec![22, 80, 443, 8443])

@@ -58,6 +58,20 @@ impl WaySockets {
         always.into_iter().chain(transparent).collect()
     }
 
+    /// The same sockets once more.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let transparent = self.transparent.iter().map(TcpListener::try_clone);
+        Ok(Self {
+            proxy: self.proxy.try_clone()?,
+            transparent: transparent.collect::<Result<_, _>>()?,
+            dns: self.dns.try_clone()?,
+            dns_tcp: self.dns_tcp.try_clone()?,
+        })
+    }
+
     /// The sockets that these descriptors are. Nobody waits for them from then on.
     ///
     /// # Errors
