@@ -15,7 +15,7 @@ mod way;
 
 pub use self::{
     egress::{
-        Crossing, CrossingContent, Egress, EgressError, NewWay, NotRecorded, Pending, RulesForm,
+        Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Pending, RulesForm,
         ServedWay, Stage, WayAuthority, WayRules, Witness,
     },
     keeper::{

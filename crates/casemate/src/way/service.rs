@@ -111,7 +111,12 @@ impl Service {
         let authority = self.0.authorities.get(&way.authority);
         let authority = authority
             .ok_or_else(|| refused("its programs believe in an authority that is not ours"))?;
-        let rules = Rules::new(self.policy(&way.rules)?, way.tool, way.ceiling);
+        let rules = Rules::new(
+            self.policy(&way.rules)?,
+            way.tool,
+            way.ceiling,
+            Arc::clone(&witness),
+        );
         let rules = Arc::new(rules.map_err(|error| EgressError::Refused(one_line(&error)))?);
         let (records, watch) = Records::new(witness);
         let made_up: Cidr = MADE_UP

@@ -7,7 +7,7 @@ use std::{
 
 use casemate_authority::Epoch;
 use casemate_model::{DecisionId, Reason, Text, one_line};
-use casemate_policy::{Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
+use casemate_policy::{Authenticator, Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
 use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,12 +16,13 @@ use tokio::{
 
 use super::{
     Demand, SessionError, SessionStores, Sessions, Waiting,
+    consent::Asker,
     hold::Approved,
     lodge::{Lodged, Stay, Wish},
     opening::Noted,
     place::Places,
     switched::{About, between},
-    way_out::{PlannedWay, attend},
+    way_out::{Attended, PlannedWay},
 };
 use crate::{
     Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
@@ -104,6 +105,7 @@ struct Caller {
     io: CallIo,
     progress: Arc<Progress>,
     demand: Demand,
+    by: Authenticator,
     keep: io::Result<ToKeep>,
     approved: Option<Approved>,
     about: About,
@@ -213,6 +215,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             io,
             progress,
             demand: call.demand,
+            by,
             keep: originals.map(|originals| ToKeep {
                 originals,
                 demand: call.demand,
@@ -452,7 +455,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     }
                 }
                 let noted = &mut lodged.noted;
-                Box::pin(self.perform(allowed, way, meter, noted, caller)).await
+                Box::pin(self.perform(allowed, (policy, way), meter, noted, caller)).await
             }
             Ruling::Denied(denied) if was_approved && passes(denied.reason()) => {
                 Told::Later(decision)
@@ -479,7 +482,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     async fn perform<S: Sandbox>(
         &self,
         allowed: Allowed<S>,
-        planned: Option<PlannedWay>,
+        (policy, planned): (&RoutePolicy, Option<PlannedWay>),
         mut meter: Meter,
         noted: &mut Noted<'_>,
         caller: Caller,
@@ -489,6 +492,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             progress,
             about,
             since,
+            demand,
+            by,
             ..
         } = caller;
         let listed = self.enlist(allowed.facts().decision, about.clone(), since);
@@ -514,17 +519,35 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                                 let from = std::mem::replace(&mut io.control, control);
                                 let (program, lost) = (to.downgrade(), OnceLock::new());
                                 let stop = &listed.stop;
+                                let mut asked = Vec::new();
+                                let asker = Asker {
+                                    facts: &facts,
+                                    policy,
+                                    demand,
+                                    since,
+                                    by,
+                                };
+                                let attended = Attended {
+                                    stop,
+                                    program: &program,
+                                    lost: &lost,
+                                    asked: &mut asked,
+                                };
                                 let ended = tokio::select! {
                                     // What the caller wants comes before what it types.
                                     biased;
                                     never = stop.pass_on(from, to) => match never {},
-                                    never = attend(&mut way, stop, &program, &lost) => match never {},
+                                    never = self.attend(&mut way, &asker, attended) => match never {},
                                     ended = leased.run_through(&mut meter, io) => ended,
                                 };
                                 let ended =
                                     ended.because(stop.why().or(lost.get().map(String::as_str)));
                                 match way {
-                                    Some(way) => ended.after_way(way.close().await),
+                                    Some(way) => {
+                                        let closed = way.close().await;
+                                        self.end_requests(asked).await;
+                                        ended.after_way(closed)
+                                    }
                                     None => ended,
                                 }
                             }
