@@ -15,9 +15,7 @@ use std::{
 
 use casemate_ledger::{Entry, Kind, Receipt};
 use casemate_model::{DecisionId, DeniedAttempt};
-use casemate_ports::{
-    Crossing, HeldRequest, NotConsented, NotRecorded, Pending, Stage, Witness,
-};
+use casemate_ports::{Crossing, HeldRequest, NotConsented, NotRecorded, Pending, Stage, Witness};
 use tokio::{
     sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch},
     time::timeout,

@@ -7,7 +7,9 @@ use std::{
 
 use casemate_authority::Epoch;
 use casemate_model::{DecisionId, Reason, Text, one_line};
-use casemate_policy::{Authenticator, Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
+use casemate_policy::{
+    Authenticator, Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified,
+};
 use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -139,8 +141,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let decision = call.proposed.decision();
         let (route, progress) = (call.route, call.progress);
         progress.done("begin");
-        let by = call.claims.by();
-        let originals = Originals::of(call.proposed.inputs());
+        let (by, originals) = (call.claims.by(), Originals::of(call.proposed.inputs()));
         let identified = match call.proposed.authenticate(call.claims) {
             Ok(identified) => identified,
             Err(denied) => return tell(told, self.refuse(denied)),

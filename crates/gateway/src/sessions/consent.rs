@@ -122,12 +122,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// Waits until people have said something, and uses their consent up.
-    async fn consented(
-        &self,
-        asker: &Asker<'_>,
-        decision: DecisionId,
-        told: &Notify,
-    ) -> Consent {
+    async fn consented(&self, asker: &Asker<'_>, decision: DecisionId, told: &Notify) -> Consent {
         loop {
             let state = match self.approval_record(decision).await {
                 Ok(Some((record, _))) => record.state,
@@ -227,7 +222,12 @@ fn request_facts(asker: &Asker<'_>, request: &HeldRequest) -> Option<Facts> {
             key: Key::Own,
             trace_id: Some(of.trace_id.clone()),
         },
-        files: call.program.inputs.iter().map(|input| input.name.clone()).collect(),
+        files: call
+            .program
+            .inputs
+            .iter()
+            .map(|input| input.name.clone())
+            .collect(),
         side_effect: Some(request.side_effect),
         action_hash: Some(call.action_hash().ok()?),
         call: Some(call),

@@ -7,8 +7,8 @@ use std::sync::{
 
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_ports::{
-    Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Owner, Pending, RulesForm,
-    ServedWay, Stage, WayAuthority, WayRules, WaySockets, Witness,
+    Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded,
+    Owner, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayRules, WaySockets, Witness,
 };
 use casemate_transport::{RemoteEgress, serve_egress};
 use tokio::{
