@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     process::{Child, Stdio},
     thread::sleep,
     time::Duration,
@@ -489,17 +490,14 @@ fn a_request_that_nobody_waits_for_is_not_sent() {
         let url = world.url("/v1/a");
         for script in [
             // The program goes on, and curl has given up.
-            format!("curl -sS -m 2 {url}; sleep 3"),
+            format!("curl -sS {url} & read line; kill $!; wait; read line"),
             // The program ends while curl waits.
-            format!("curl -sS {url} & sleep 2"),
+            format!("curl -sS {url} & read line"),
         ] {
             let call = ["call", "--json", "--thread", "t", "--", "sh", "-c", &script];
             let mut call = world.home.casemate(call);
-            let running = call
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
+            call.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut running = call.stderr(Stdio::piped()).spawn().unwrap();
             let held = approvals::waits(&world.home, 1).remove(0);
             let ran = Ran(running.wait_with_output().unwrap());
             until("it waits no more", || {
