@@ -146,7 +146,7 @@ fn stdout(answer: &Value) -> String {
         .unwrap_or_else(|| panic!("{answer}"))
 }
 
-/// R105, R106, I3, I4: programs of sessions and cells of contexts, which know nothing of us, reach what the rules allow, by the
+/// R103, R104, R105, R106, I3, I4: programs of sessions and cells of contexts, which know nothing of us, reach what the rules allow, by the
 /// proxy's variables and without; each request is on disk before it is sent, and closed after it, with the call's name.
 #[test]
 fn calls_of_sessions_reach_what_is_allowed() {
@@ -409,7 +409,7 @@ fn sends(world: &World, body: &str) -> Child {
 
 const WAITS: &str = "approval = \"always\"";
 
-/// R107, R163, R174: a request that a person has to consent to waits while its call runs, is shown whole, and is sent once, when
+/// R105, R163, R174: a request that a person has to consent to waits while its call runs, is shown whole, and is sent once, when
 /// somebody has signed the hash of exactly that.
 #[test]
 fn a_request_is_sent_once_when_a_person_consents() {
