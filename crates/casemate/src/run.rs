@@ -305,7 +305,7 @@ async fn perform<S: Sandbox, I: Idempotency>(
                 Some(way) => match way.close().await {
                     Ok(denied) => Ok(ended.refused_on_the_way(denied)),
                     // Nobody says that it went well: given up here, it is recorded as unknown.
-                    Err(error) => Err(error),
+                    Err(error) => Err((ended, error)),
                 },
                 None => Ok(ended),
             }
@@ -315,7 +315,10 @@ async fn perform<S: Sandbox, I: Idempotency>(
     let told = async {
         let released = match ended {
             Ok(ended) => ended.release(&mut sink).await.map_err(anyhow::Error::from),
-            Err(error) => Err(error.into()),
+            Err((ended, error)) => {
+                ended.leave_open().await;
+                Err(error.into())
+            }
         };
         (released, written.await.unwrap_or_default())
     };

@@ -100,6 +100,11 @@ impl<'j, S, I> Ended<'j, S, I> {
 }
 
 impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
+    /// Hands out the rest of the output, and leaves the record without an outcome: whoever finds it closes it as unknown.
+    pub async fn leave_open(self) {
+        self.leftover.hand_out().await;
+    }
+
     /// Gives the artefacts to `sink`, destroys the sandbox, closes the record with the outcome, stores the
     /// result under the call's idempotency key, and hands out the rest of the output. Blocks for one flush
     /// of the disk.
