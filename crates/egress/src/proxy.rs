@@ -189,6 +189,8 @@ impl Proxy {
         if let Some(denial) = denial
             && let Some(mut draft) = Draft::open(&self.0, origin.clone(), Entry::Dns)
         {
+            // What is asked for may be meant to tell something: it is sealed, as a server name is.
+            draft.record.server_name = question.name.as_ref().ok().map(ToString::to_string);
             draft.deny(&denial).await;
         }
         Some(question.answer(answer))
