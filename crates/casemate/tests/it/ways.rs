@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     process::{Child, Stdio},
     thread::sleep,
     time::Duration,
@@ -488,21 +487,35 @@ fn a_request_that_nobody_waits_for_is_not_sent() {
         let served = Served::start(world, "thread", WAITS);
         approvals::enlist(&world.home, "alice", &[]);
         let url = world.url("/v1/a");
-        for script in [
+        let until_there = |file: &str| format!("while [ ! -e {file} ]; do sleep 0.1; done");
+        let (first, second, third) = (
+            until_there("first"),
+            until_there("second"),
+            until_there("third"),
+        );
+        for (script, files) in [
             // The program goes on, and curl has given up.
-            format!("curl -sS {url} & read line; kill $!; wait; read line"),
+            (
+                format!("curl -sS {url} & {first}; kill $!; wait; {second}"),
+                ["first", "second"],
+            ),
             // The program ends while curl waits.
-            format!("curl -sS {url} & read line"),
+            (format!("curl -sS {url} & {third}"), ["third", "fourth"]),
         ] {
             let call = ["call", "--json", "--thread", "t", "--", "sh", "-c", &script];
             let mut call = world.home.casemate(call);
-            call.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut running = call.stderr(Stdio::piped()).spawn().unwrap();
+            let running = call
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
             let held = approvals::waits(&world.home, 1).remove(0);
-            let ran = Ran(running.wait_with_output().unwrap());
+            served.ran(&["--thread", "t", "--", "touch", files[0]]);
             until("it waits no more", || {
                 approvals::listed(&world.home, "pending").is_empty()
             });
+            served.ran(&["--thread", "t", "--", "touch", files[1]]);
+            let ran = Ran(running.wait_with_output().unwrap());
             let late = approvals::approve(&world.home, &held, "alice");
             assert_ne!(late.0.status.code(), Some(0), "{late:?} {ran:?}");
             assert_eq!(world.upstream.connections(), 0);

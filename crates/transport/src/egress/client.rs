@@ -132,7 +132,7 @@ impl RemoteEgress {
         let head = ToEgress::Head(Box::new(head));
         let (response, sent) = tokio::join!(self.send(OPEN, body), outbox.send(&head));
         let mut inbox = Inbox::new(response?.into_body());
-        sent.map_err(|error| Broken::from(error))?;
+        sent.map_err(Broken::from)?;
         match inbox.next().await.map_err(Broken::from)? {
             Some(FromEgress::Opened) => {}
             Some(FromEgress::Closed(Err(error))) => return Err(error),
