@@ -17,6 +17,7 @@ mod live;
 mod lodge;
 mod manage;
 mod opening;
+mod perform;
 mod place;
 mod reconcile;
 mod spent;

@@ -172,8 +172,8 @@ impl Rules {
 
     /// Whether the decision takes the body: rules are about it, or a person is to see it.
     fn wants_body(&self, request: &RequestFacts<'_>) -> bool {
-        self.policy.wants_body(request)
-            || self.policy.judge(request).verdict == RequestVerdict::Hold
+        let holds = || self.policy.judge(request).verdict == RequestVerdict::Hold;
+        self.policy.wants_body(request) || !matches!(request.body, RequestBody::Empty) && holds()
     }
 
     fn pins(&self, rule: &EgressRule) -> &[Cidr] {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     approvals,
-    home::Ran,
+    home::{Ran, User},
     keeper::{Keepers, until},
     way::{HOST, World, for_everybody},
 };
@@ -324,6 +324,27 @@ fn a_killed_process_lets_nothing_out_unrecorded() {
         drop(served);
         world.home.run(["audit", "verify"]).exits(0);
     });
+}
+
+/// I1: a process that hangs lets nothing out: a call is refused in time, and when it is taken for dead the next one works.
+#[test]
+fn a_process_that_hangs_is_replaced() {
+    let world = World::of(User::Tester);
+    let served = Served::start(&world, "thread", "");
+    let url = world.url("/v1/a");
+    let curl = ["--thread", "t", "--", "curl", "-sS", &url];
+    assert_eq!(stdout(&served.ran(&curl)), "GET /v1/a HTTP/1.1");
+    let hung = served.process();
+    kill_process(hung, Signal::STOP).unwrap();
+    let told = format!("{:?}", served.call(&curl));
+    assert!(told.contains("isolation_unavailable"), "{told}");
+    assert_eq!(world.upstream.requests(), 1);
+    until("another one serves", || {
+        let answer: Value = serde_json::from_slice(&served.call(&curl).0.stdout).unwrap();
+        answer["stdout"] == "GET /v1/a HTTP/1.1"
+    });
+    assert_eq!(world.upstream.requests(), 2);
+    assert_ne!(served.process(), hung);
 }
 
 /// I1: where no process of egress can be, a call that would have a way out is refused with the reason, and runs nothing.
