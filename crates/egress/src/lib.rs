@@ -44,7 +44,7 @@ pub use self::{
     },
     name::{Host, Name, parse_authority},
     pins::{Pins, PinsError},
-    proxy::{Parts, Proxy},
+    proxy::{Parts, Proxy, Room},
     recorder::{Origin, Record, RecordError, Recorder, Stage},
     route::Route,
     seams::{
