@@ -9,6 +9,7 @@ use crate::{
     callers::CallersCommand,
     client::{CallArgs, SessionCommand},
     doctor::DoctorArgs,
+    egress::EgressArgs,
     exit::Exit,
     keeper::KeeperArgs,
     serve::ServeArgs,
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// Make sandboxes for whoever connects to a socket
     #[command(hide = true)]
     Keeper(KeeperArgs),
+    /// Serve the ways out of an agent's calls on standard input, which is a socket
+    #[command(hide = true)]
+    Egress(EgressArgs),
 }
 
 /// Run a program in a sandbox.

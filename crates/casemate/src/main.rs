@@ -8,6 +8,7 @@ mod callers;
 mod cli;
 mod client;
 mod doctor;
+mod egress;
 mod exit;
 mod gate;
 mod image;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Keeper(args) => keeper::run(&args),
+        Command::Egress(args) => egress::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),

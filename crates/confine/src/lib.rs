@@ -10,12 +10,14 @@
 //!
 //! Deliberately absent: a switch that leaves a layer out.
 
+mod egress;
 mod files;
 mod restrict;
 pub mod seccomp;
 mod way;
 
 pub use self::{
+    egress::restrict_egress,
     files::{HIDDEN_DIRECTORIES, HIDDEN_FILES, LANDLOCK},
     restrict::{Neighbours, RestrictError, Restricted, restrict},
     way::{RESOLV_CONF, WAY_BLOCK, WAY_DNS_PORT, WAY_PROXY_PORT, open_way},

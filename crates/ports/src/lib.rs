@@ -7,12 +7,17 @@
 //! - Nothing that a sandbox says is in these types unchecked: the keeper has bounded and parsed it.
 //! - Every channel is bounded; a consumer that stalls stops the program's output, never its clock.
 
+mod egress;
 mod io_error;
 mod keeper;
 mod session;
 mod way;
 
 pub use self::{
+    egress::{
+        Crossing, CrossingContent, Egress, EgressError, NewWay, NotRecorded, Pending, RulesForm,
+        ServedWay, Stage, WayAuthority, WayRules, Witness,
+    },
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,
         InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec, Signal, TerminalSize,

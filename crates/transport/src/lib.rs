@@ -16,6 +16,7 @@
 
 mod body;
 mod client;
+mod egress;
 mod fault;
 mod frame;
 mod from_keeper;
@@ -30,6 +31,7 @@ mod to_keeper;
 
 pub use self::{
     client::{RemoteKeeper, RemotePlace, Start},
+    egress::{RemoteEgress, serve_egress},
     peer::PeerError,
     server::Server,
     socket::{BindError, Listener},

@@ -526,8 +526,9 @@ fn the_variables_of_the_way_out_are_not_the_callers() {
 fn without_a_record_nothing_is_sent() {
     for_everybody(|world| {
         let url = world.url("/v1/a");
-        let script =
-            format!("echo ready; read line; curl -sS {url}; curl -sS {url}; echo second $?");
+        let script = format!(
+            "echo ready; read line; curl -sS {url}; echo; curl -sS {url}; echo second $?; read line"
+        );
         let words = [
             "run",
             "--profile",
@@ -554,9 +555,11 @@ fn without_a_record_nothing_is_sent() {
         let genuine = fs::read(&log).unwrap();
         let broken = &genuine[..genuine.len() / 2];
         fs::write(&log, broken).unwrap();
-        running.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let mut stdin = running.stdin.take().unwrap();
+        stdin.write_all(b"\n").unwrap();
         let mut rest = String::new();
-        std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
+        while !rest.contains("second ") && stdout.read_line(&mut rest).unwrap() > 0 {}
+        stdin.write_all(b"\n").unwrap();
         assert!(!rest.contains("GET /v1/a"), "{rest}");
         assert!(rest.contains("record_unavailable"), "{rest}");
         // The second finds nobody who listens.

@@ -9,6 +9,7 @@
 
 mod abuse;
 mod bounds;
+mod egress;
 mod fake;
 mod handovers;
 mod leaving;
