@@ -1,0 +1,91 @@
+//! Whether a proxy holds.
+
+use crate::{Case, run::Report};
+
+/// What became of a case at a proxy that refuses in ways of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing arrived that may not, and what must arrive did.
+    Held,
+    /// Something did, or did not.
+    Failed(String),
+    /// The proxy has no such entry.
+    NotAsked,
+}
+
+impl Report {
+    /// Whether everything was exactly as the case says: steps, arrivals, and the one record of a refusal with its code.
+    ///
+    /// # Errors
+    /// What was not.
+    pub fn exact(&self, case: &Case) -> Result<(), String> {
+        if self.missing {
+            return Err("no such entry".to_owned());
+        }
+        if let Some(why) = &self.failure {
+            return Err(why.clone());
+        }
+        if self.seen.requests != case.upstream
+            || self.seen.messages != case.messages
+            || !self.seen.faults.is_empty()
+            || self.strays != 0
+        {
+            return Err(format!(
+                "{:?} arrived, and {} connections where none may",
+                self.seen, self.strays
+            ));
+        }
+        let Some(denials) = &self.denials else {
+            return Ok(());
+        };
+        match (denials.as_slice(), case.codes.as_slice()) {
+            ([], []) => Ok(()),
+            ([one], codes)
+                if codes.contains(one) && self.code.as_ref().is_none_or(|code| code == one) =>
+            {
+                Ok(())
+            }
+            _ => Err(format!(
+                "recorded {denials:?}, answered {:?}, expected one of {:?}",
+                self.code, case.codes
+            )),
+        }
+    }
+}
+
+/// Whether a proxy holds that may refuse in its own way: by what arrived alone. What must pass has to pass.
+#[must_use]
+pub fn judge(case: &Case, report: &Report) -> Outcome {
+    let Report { seen, strays, .. } = report;
+    if report.missing {
+        return Outcome::NotAsked;
+    }
+    if *strays > 0 {
+        return Outcome::Failed(format!("{strays} connections where none may be"));
+    }
+    if let Some(fault) = seen.faults.first() {
+        return Outcome::Failed(format!("what arrived had {fault}"));
+    }
+    if seen.messages > case.messages {
+        return Outcome::Failed(format!("{} messages arrived", seen.messages));
+    }
+    let must_pass = case.codes.is_empty() && case.reply.is_none() && case.messages == seen.messages;
+    if must_pass && (report.failure.is_some() || seen.requests != case.upstream) {
+        let why = report.failure.clone();
+        return Outcome::Failed(why.unwrap_or_else(|| "it did not arrive".to_owned()));
+    }
+    let most = case.upstream.max(usize::from(case.mended));
+    if seen.requests > most {
+        return Outcome::Failed(format!("{} requests arrived", seen.requests));
+    }
+    // What is dialled by address is good.test's own port, too.
+    if case.id.starts_with('A') && case.upstream == 0 && seen.connections > 0 {
+        return Outcome::Failed("a connection arrived".to_owned());
+    }
+    if let (Some(_), Some(why)) = (&case.reply, &report.failure)
+        && why.contains("may not be")
+    {
+        return Outcome::Failed(why.clone());
+    }
+    Outcome::Held
+}
