@@ -39,6 +39,15 @@ pub struct Case {
     /// How many messages of a WebSocket may arrive.
     #[serde(default)]
     pub messages: usize,
+    /// Whether the request comes to nothing though it is sent: because of its body, its messages or its answer.
+    #[serde(default)]
+    pub refused: bool,
+    /// Whether a request may have begun to arrive of which the end never comes.
+    #[serde(default)]
+    pub begun: bool,
+    /// Whether a library may refuse it before there is a request that a record could be about.
+    #[serde(default)]
+    pub silent: bool,
     /// Whether another proxy may as well send one request that means one thing, instead of refusing.
     #[serde(default)]
     pub mended: bool,
@@ -55,6 +64,8 @@ pub enum Within {
     Port,
     /// In a tunnel to `good.test`.
     Tunnel,
+    /// The same, with HTTP/2.
+    Http2,
     /// At the proxy's port, with whole URLs.
     Plain,
 }
@@ -82,7 +93,7 @@ pub enum Step {
     /// Has seen these bytes nowhere.
     Unseen(String),
     /// Sends a request of HTTP/2 on a stream of its own, and sees what becomes of it.
-    Stream(Manners),
+    Stream(Asked),
     /// Connects to the address that was made up for a name, at this port.
     Transparent(String),
     /// Connects to this address without a proxy.
@@ -103,14 +114,14 @@ pub enum Step {
 /// A request of HTTP/2.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manners {
-    /// Its fields in their order, those with a colon among them.
-    pub fields: Vec<(String, String)>,
+pub struct Asked {
+    /// Its fields in their order, one in a line, those with a colon among them. `␍` and `␊` are bytes of a value.
+    pub fields: String,
     /// Its body, after which it ends.
     pub body: Option<String>,
     /// Its fields after the body.
     #[serde(default)]
-    pub trailers: Vec<(String, String)>,
+    pub trailers: String,
     /// The statuses it may get; 0 when the stream or the connection may be closed instead.
     pub status: Vec<u16>,
 }
@@ -218,9 +229,8 @@ impl Step {
             }
             Self::Ask { name, .. } => *name = name.replace("{each}", one),
             Self::Stream(request) => {
-                for (name, value) in request.fields.iter_mut().chain(&mut request.trailers) {
-                    *name = name.replace("{each}", one);
-                    *value = value.replace("{each}", one);
+                for fields in [&mut request.fields, &mut request.trailers] {
+                    *fields = fields.replace("{each}", one);
                 }
             }
             _ => {}

@@ -24,8 +24,10 @@ use crate::{
 pub struct Seen {
     /// Connections.
     pub connections: usize,
-    /// Requests.
+    /// Requests, from their heads on.
     pub requests: usize,
+    /// Those that came to their end.
+    pub whole: usize,
     /// Messages of WebSockets.
     pub messages: usize,
     /// What could be read in two ways.
@@ -39,9 +41,23 @@ impl Seen {
         Self {
             connections: self.connections - before.connections,
             requests: self.requests - before.requests,
+            whole: self.whole - before.whole,
             messages: self.messages - before.messages,
             faults: self.faults[before.faults.len()..].to_vec(),
         }
+    }
+}
+
+impl std::ops::Add for Seen {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self.connections += other.connections;
+        self.requests += other.requests;
+        self.whole += other.whole;
+        self.messages += other.messages;
+        self.faults.extend(other.faults);
+        self
     }
 }
 
@@ -198,6 +214,7 @@ impl Inner {
                 }
             };
             if let Some(key) = key(&head) {
+                self.count(|seen| seen.whole += 1);
                 return self.frames(stream, &key).await;
             }
             let reply = self.reply.lock().unwrap().clone();
@@ -210,6 +227,7 @@ impl Inner {
             if whole.is_none() {
                 return;
             }
+            self.count(|seen| seen.whole += 1);
             let method = String::from_utf8_lossy(&head);
             let method = method.split(' ').next().unwrap_or_default();
             let reply = reply.unwrap_or_else(|| answer(method));

@@ -30,7 +30,7 @@ mod shaped;
 mod subject;
 
 pub use self::{
-    case::{Case, Manners, Step, Tls, Within, cases},
+    case::{Asked, Case, Step, Tls, Within, cases},
     client::{Answer, Duplex, ask, hello, is_closed, read, read_head, tls, tunnel},
     destination::{Destination, Destinations, Seen},
     outcome::{Outcome, judge},

@@ -10,12 +10,17 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    Case, Destinations, Duplex, Manners, Seen, Step, Subject, Tls, Within, hello, http2, is_closed,
+    Asked, Case, Destinations, Duplex, Seen, Step, Subject, Tls, Within, hello, http2, is_closed,
     read, shaped::Shaped, tls,
 };
 
 /// How long what was sent may take to arrive.
 const SETTLE: Duration = Duration::from_millis(30);
+
+/// How often is looked for what must arrive.
+const PATIENCE: usize = 10;
+/// When a step has failed that nobody answers.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// What became of a case.
 #[derive(Debug)]
@@ -79,12 +84,16 @@ pub async fn run(
     if persists {
         sleep(SETTLE).await;
     }
-    let mut seen = to.good.seen().since(&before.0);
-    let plain = to.plain.seen().since(&before.1);
-    seen.connections += plain.connections;
-    seen.requests += plain.requests;
-    seen.messages += plain.messages;
-    seen.faults.extend(plain.faults);
+    let arrived = || to.good.seen().since(&before.0) + to.plain.seen().since(&before.1);
+    let mut seen = arrived();
+    // What must arrive may still be on its way.
+    for _ in 0..PATIENCE {
+        if seen.whole >= case.upstream && seen.messages >= case.messages {
+            break;
+        }
+        sleep(SETTLE).await;
+        seen = arrived();
+    }
     let strays = to.strays() - before.2;
     good.reply(None);
     Report {
@@ -118,22 +127,21 @@ impl Client<'_> {
     async fn all(&mut self, case: &Case, patience: Option<Duration>) -> Result<(), Stop> {
         let mut steps = Vec::new();
         match case.place {
-            Some(Within::Tunnel) => {
+            Some(place @ (Within::Tunnel | Within::Http2)) => {
+                let mut how = Tls::to("good.test");
+                if place == Within::Http2 {
+                    how.alpn = vec!["h2".to_owned()];
+                }
                 steps.push(Step::Tunnel("{good}".to_owned()));
-                steps.push(Step::Tls(Tls::to("good.test")));
+                steps.push(Step::Tls(how));
             }
             Some(Within::Plain) => self.base = "http://{good}".to_owned(),
             _ => {}
         }
         steps.extend(case.steps.iter().cloned());
         for (at, step) in steps.iter().enumerate() {
-            let done = match patience {
-                None => self.step(step).await,
-                Some(patience) => match timeout(patience, self.step(step)).await {
-                    Ok(done) => done,
-                    Err(_) => Err("silence".into()),
-                },
-            };
+            let done = timeout(patience.unwrap_or(SILENCE), self.step(step)).await;
+            let done = done.unwrap_or_else(|_| Err("silence".into()));
             done.map_err(|stop| match stop {
                 Stop::Failed(why) => Stop::Failed(format!("step {at}: {why}")),
                 Stop::Missing => Stop::Missing,
@@ -290,17 +298,11 @@ impl Client<'_> {
         Err(format!("a tunnel, and in it {answer:?}").into())
     }
 
-    async fn request(&mut self, request: &Manners) -> Result<(), Stop> {
+    async fn request(&mut self, request: &Asked) -> Result<(), Stop> {
         if !self.speaks_h2 {
             return Err(Stop::Missing);
         }
-        let filled = |fields: &[(String, String)]| -> Vec<_> {
-            let fields = fields.iter();
-            fields
-                .map(|(name, value)| (self.fill(name), self.fill(value)))
-                .collect()
-        };
-        let (fields, trailers) = (filled(&request.fields), filled(&request.trailers));
+        let (fields, trailers) = (self.fields(&request.fields), self.fields(&request.trailers));
         let body = request.body.as_ref().map(|body| self.fill(body));
         let mut bytes = Vec::new();
         if self.streams == 0 {
@@ -315,6 +317,22 @@ impl Client<'_> {
             true => Ok(()),
             false => Err(format!("answered {status}, expected {:?}", request.status).into()),
         }
+    }
+
+    fn fields(&self, text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        const GET: &str = ":method: GET\n:scheme: https\n:authority: {good}\n:path: /";
+        const POST: &str = ":method: POST\n:scheme: https\n:authority: {good}\n:path: /";
+        let text = text.replace("{get}", GET).replace("{post}", POST);
+        let text = repeated(text);
+        let lines = text.split('\n').filter(|line| !line.is_empty());
+        let pairs = lines.map(|line| {
+            let split = line.char_indices().skip(1).find(|(_, char)| *char == ':');
+            let (name, value) = split.map_or((line, ""), |(at, _)| line.split_at(at));
+            let value = value.trim_start_matches(':').trim_start_matches(' ');
+            let value = value.replace('␍', "\r").replace('␊', "\n");
+            (self.fill(name), self.fill(&value))
+        });
+        pairs.collect()
     }
 
     async fn dial(&mut self, address: SocketAddr) -> Result<(), Stop> {
@@ -338,16 +356,15 @@ impl Client<'_> {
     /// The bytes of a step: `{good}` and `{evil}` are host and port, `{url}` what stands before a path, `{repeat 9 x}` nine times x.
     fn fill(&self, text: &str) -> Vec<u8> {
         let (good, evil) = self.ports;
+        const UPGRADE: &str = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         let mut text = text
+            .replace("{upgrade}", UPGRADE)
             .replace("{url}", &self.base)
             .replace("{good}", &format!("good.test:{good}"))
             .replace("{evil}", &format!("evil.test:{evil}"))
             .replace("{port}", &good.to_string());
-        while let Some((before, rest)) = text.split_once("{repeat ") {
-            let (inner, after) = rest.split_once('}').unwrap();
-            let (count, what) = inner.split_once(' ').unwrap();
-            text = format!("{before}{}{after}", what.repeat(count.parse().unwrap()));
-        }
+        text = repeated(text);
         // Up to 255 a character stands for the byte of its number, so that bytes can be written that are no text.
         let mut bytes = Vec::new();
         for char in text.chars() {
@@ -358,6 +375,16 @@ impl Client<'_> {
         }
         bytes
     }
+}
+
+/// A text in which `{repeat 3 x}` is `xxx`.
+fn repeated(mut text: String) -> String {
+    while let Some((before, rest)) = text.split_once("{repeat ") {
+        let (inner, after) = rest.split_once('}').unwrap();
+        let (count, what) = inner.split_once(' ').unwrap();
+        text = format!("{before}{}{after}", what.repeat(count.parse().unwrap()));
+    }
+    text
 }
 
 /// What a request for a tunnel is to.

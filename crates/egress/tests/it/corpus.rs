@@ -50,7 +50,7 @@ fn ids_are_unique_and_every_case_says_where_it_was_seen() {
             case.id
         );
     }
-    assert!(ids.len() >= 60, "{}", ids.len());
+    assert!(ids.len() >= 130, "{}", ids.len());
 }
 
 /// R109, R110: addresses, in every spelling and wrapping.
@@ -87,4 +87,16 @@ async fn requests_hold() {
 #[tokio::test]
 async fn transports_hold() {
     hold('X').await;
+}
+
+/// R105: WebSockets, frame by frame.
+#[tokio::test]
+async fn websockets_hold() {
+    hold('C').await;
+}
+
+/// R105: answers of hostile destinations.
+#[tokio::test]
+async fn answers_hold() {
+    hold('R').await;
 }

@@ -91,8 +91,8 @@ impl Subject for Ours {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             let all = self.world.records.all.lock().unwrap();
             let codes = all.iter().filter_map(|record| match record.stage {
-                Stage::Denied(code) => Some(code.to_string()),
-                Stage::Sent | Stage::Ended(_) => None,
+                Stage::Denied(code) | Stage::Ended(Some(code)) => Some(code.to_string()),
+                Stage::Sent | Stage::Ended(None) => None,
             });
             Some(codes.collect())
         })
