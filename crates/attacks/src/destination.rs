@@ -160,8 +160,8 @@ impl Destination {
                         None => inner.serve(stream).await,
                         Some(tls) => match tls.accept(stream).await {
                             Ok(stream) => inner.serve(stream).await,
-                            // Whoever ends a handshake has seen a certificate; other bytes are a tunnel's.
-                            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                            // Whoever has seen the certificate may end a handshake; other bytes are a tunnel's.
+                            Err(error) if is_no_tls(&error) => {
                                 inner.fault(&format!("no TLS: {error}"));
                             }
                             Err(_) => {}
@@ -272,6 +272,11 @@ impl Inner {
             }
         }
     }
+}
+
+fn is_no_tls(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    inner.is_some_and(|inner| !matches!(inner, rustls::Error::AlertReceived(_)))
 }
 
 fn answer(method: &str) -> Vec<u8> {

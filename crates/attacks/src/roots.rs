@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 
 /// An authority.
@@ -26,6 +26,9 @@ impl Roots {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate for self-signed whose issuer has its subject's name.
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "authority of destinations");
         let certificate = params.self_signed(&key).unwrap();
         Self {
             pem: pem(certificate.der()),
