@@ -1,6 +1,7 @@
 //! Header fields: strictly read, and those that end at this proxy taken out.
 
 use base64::Engine as _;
+use casemate_model::overrides_method;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{Code, limits::MAX_FIELDS};
@@ -28,12 +29,6 @@ const CRITICAL: &[&str] = &[
     "x-api-key",
     "x-goog-api-key",
     "api-key",
-];
-/// Fields by which a server takes another method than the one of the request line.
-const OVERRIDES: &[&str] = &[
-    "x-http-method-override",
-    "x-method-override",
-    "x-http-method",
 ];
 /// Fields by which a server takes another path.
 const PATHS: &[&str] = &["x-original-url", "x-rewrite-url"];
@@ -161,7 +156,7 @@ pub(super) fn take(mut fields: HeaderMap) -> Result<Said, Code> {
 fn check_names(fields: &HeaderMap) -> Result<(), Code> {
     for name in fields.keys() {
         let plain = name.as_str().replace(['_', '.'], "-");
-        if OVERRIDES.contains(&plain.as_str()) {
+        if overrides_method(&plain) {
             return Err(Code::MethodRefused);
         }
         if PATHS.contains(&plain.as_str()) {
@@ -232,6 +227,7 @@ fn words(value: &HeaderValue) -> Result<Vec<String>, Code> {
 
 /// Whether a field may come after a body, in trailers.
 pub(crate) fn is_trailer(name: &HeaderName) -> bool {
-    let refused = [CRITICAL, HOP_BY_HOP, OVERRIDES, PATHS, HOSTS];
-    !refused.iter().any(|names| names.contains(&name.as_str()))
+    let name = name.as_str();
+    let refused = [CRITICAL, HOP_BY_HOP, PATHS, HOSTS];
+    !refused.iter().any(|names| names.contains(&name)) && !overrides_method(name)
 }
