@@ -21,11 +21,15 @@ mod bare;
 mod client;
 mod corpus;
 mod enclosed;
+mod equipped;
+mod load;
 mod mitmproxy;
 mod names;
+mod origin;
 #[path = "../../tests/it/corpus/ours.rs"]
 mod ours;
 mod peer;
+mod speed;
 mod squid;
 #[path = "../../tests/it/world.rs"]
 mod world;
@@ -42,6 +46,8 @@ fn main() -> Result<(), Failure> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["bare", config] => bare::serve(config),
+        ["equipped", directory, port] => equipped::serve(directory, port),
+        ["speed"] => enclosed::run("speed", speed::speed),
         ["corpus"] => enclosed::run("corpus", corpus::corpus),
         _ => Err("say `corpus` or `speed`".into()),
     }
