@@ -267,8 +267,15 @@ impl Inner {
             if exactly(&mut stream, &mut bytes, whole).await.is_none() {
                 return;
             }
-            if matches!(kind, 0..=2) {
-                self.count(|seen| seen.messages += 1);
+            match kind {
+                // By how it begins.
+                1 | 2 => self.count(|seen| seen.messages += 1),
+                8 => {
+                    let _ = stream.write_all(&[0x88, 0]).await;
+                    let _ = stream.flush().await;
+                    return;
+                }
+                _ => {}
             }
         }
     }

@@ -92,8 +92,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The status of the answer on a stream; 0 when the stream or the connection ends without one.
+/// The status of the answer on a stream, once it is there whole; 0 when the stream or the connection ends before that.
 pub(crate) async fn status(connection: &mut (impl Duplex + ?Sized), stream: u32) -> u16 {
+    let mut status = None;
     loop {
         let mut head = [0; 9];
         if connection.read_exact(&mut head).await.is_err() {
@@ -104,21 +105,26 @@ pub(crate) async fn status(connection: &mut (impl Duplex + ?Sized), stream: u32)
         if connection.read_exact(&mut payload).await.is_err() {
             return 0;
         }
+        let (kind, flags) = (head[3], head[4]);
         let on = u32::from_be_bytes([head[5] & 127, head[6], head[7], head[8]]);
-        match head[3] {
-            SETTINGS | PING if head[4] & ACK == 0 => {
-                let answer: &[u8] = if head[3] == PING { &payload } else { &[] };
-                let _ = connection.write_all(&frame(head[3], ACK, 0, answer)).await;
+        match kind {
+            SETTINGS | PING if flags & ACK == 0 => {
+                let answer: &[u8] = if kind == PING { &payload } else { &[] };
+                let _ = connection.write_all(&frame(kind, ACK, 0, answer)).await;
                 let _ = connection.flush().await;
             }
-            HEADERS if on == stream => match of_block(&payload) {
+            HEADERS if on == stream && status.is_none() => match of_block(&payload) {
                 Some(100..=199) => {}
-                Some(status) => return status,
+                Some(found) => status = Some(found),
                 None => return 0,
             },
-            RESET if on == stream => return 0,
-            GOAWAY if payload.get(4..8) != Some(&[0; 4]) => return 0,
+            RESET if on == stream => return status.unwrap_or(0),
+            GOAWAY if payload.get(4..8) != Some(&[0; 4]) => return status.unwrap_or(0),
             _ => {}
+        }
+        let ends = matches!(kind, DATA | HEADERS) && on == stream && flags & END_STREAM != 0;
+        if let (true, Some(status)) = (ends, status) {
+            return status;
         }
     }
 }

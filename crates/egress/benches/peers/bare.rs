@@ -43,6 +43,7 @@ pub(crate) fn start(rules: &Rules<'_>) -> Result<Peer, Failure> {
     ];
     let allowed = rules.allowed.iter();
     lines.extend(allowed.map(|(name, port)| format!("{name}:{port}")));
+    lines.push(format!("good.test:{}", rules.plain));
     let config = rules.directory.join("bare");
     fs::write(&config, lines.join("\n"))?;
     let mut command = Command::new(std::env::current_exe()?);

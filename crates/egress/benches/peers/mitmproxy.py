@@ -7,6 +7,8 @@ import socket
 from mitmproxy import http
 
 ALLOWED = set(os.environ["CASEMATE_ALLOWED"].split())
+PLAIN = {os.environ["CASEMATE_PLAIN"]}
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # The one allowed name that is on this machine.
 HERE = "good.test"
 
@@ -15,8 +17,8 @@ def plain(host):
     return host.lower().removesuffix(".")
 
 
-def is_allowed(host, port):
-    return f"{plain(host)}:{port}" in ALLOWED
+def is_allowed(host, port, scheme="https"):
+    return f"{plain(host)}:{port}" in (ALLOWED if scheme == "https" else PLAIN)
 
 
 class Rules:
@@ -32,7 +34,8 @@ class Rules:
             named, port = request.host_header or "", default
         is_named = plain(named) == host and int(port or 0) == request.port
         is_meant = plain(flow.client_conn.sni or host) == host
-        if not (is_named and is_meant and is_allowed(host, request.port)):
+        is_right = is_allowed(host, request.port, request.scheme) and request.method in METHODS
+        if not (is_named and is_meant and is_right):
             flow.response = http.Response.make(403)
 
     def websocket_message(self, flow):

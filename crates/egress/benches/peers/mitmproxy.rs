@@ -39,6 +39,7 @@ pub(crate) fn start(rules: &Rules<'_>, strict: bool) -> Result<Peer, Failure> {
         .args(set("ssl_verify_upstream_trusted_ca", roots))
         .args(set("stream_large_bodies", "1m"))
         .env("CASEMATE_ALLOWED", allowed.join(" "))
+        .env("CASEMATE_PLAIN", format!("good.test:{}", rules.plain))
         .stderr(Stdio::null())
         .process_group(0);
     let name = if strict {

@@ -28,8 +28,10 @@ pub(crate) struct Rules<'a> {
     pub(crate) directory: &'a Path,
     /// Its port.
     pub(crate) port: u16,
-    /// Names that are allowed, and their ports.
+    /// Names that are allowed, and their ports, over TLS.
     pub(crate) allowed: &'a [(String, u16)],
+    /// The one port of `good.test` that may be spoken to without.
+    pub(crate) plain: u16,
     /// The authority that vouches for destinations, as a file.
     pub(crate) roots: &'a Path,
 }

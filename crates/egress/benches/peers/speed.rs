@@ -116,6 +116,7 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
             let rules = Rules {
                 directory: &own,
                 port,
+                plain: 1,
                 allowed: &allowed,
                 roots: &path,
             };

@@ -48,23 +48,27 @@ pub(crate) fn start(rules: &Rules<'_>) -> Result<Peer, Failure> {
     if !made.success() {
         return Err("no squid with ssl-bump".into());
     }
-    let of = |wanted: fn(&(String, u16)) -> String| -> String {
-        let words: std::collections::BTreeSet<_> = rules.allowed.iter().map(wanted).collect();
-        words.into_iter().collect::<Vec<_>>().join(" ")
-    };
+    // One list for each name, so that no port is another's.
+    let mut lists = String::new();
+    for (at, (name, port)) in rules.allowed.iter().enumerate() {
+        lists += &format!(
+            "acl n{at} dstdomain -n {name}\nacl p{at} port {port}\n\
+             http_access allow n{at} p{at} CONNECT\nhttp_access allow n{at} p{at} secure\n"
+        );
+    }
     let config = format!(
         "visible_hostname squid.test\n\
          http_port 127.0.0.1:{port} ssl-bump generate-host-certificates=on dynamic_cert_mem_cache_size=4MB cert={directory}/authority.pem key={directory}/authority.key\n\
          sslcrtd_program {CERTGEN} -s {directory}/certs -M 4MB\nsslcrtd_children 4 startup=1 idle=1\n\
          acl step1 at_step SslBump1\nssl_bump peek step1\nssl_bump bump all\n\
-         acl good dstdomain -n {names}\nacl here dstdomain -n good.test\nacl ports port {ports}\nacl private dst {PRIVATE}\n\
-         http_access deny !ports\nhttp_access deny !good\nhttp_access deny private !here\nhttp_access allow good\nhttp_access deny all\n\
+         acl here dstdomain -n good.test\nacl plain port {plain}\nacl secure proto HTTPS\nacl CONNECT method CONNECT\nacl private dst {PRIVATE}\n\
+         acl methods method GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT\nhttp_access deny !methods\nhttp_access deny private !here\n\
+         {lists}http_access allow here plain !CONNECT\nhttp_access deny all\nhttp_upgrade_request_protocols websocket allow all\n\
          tls_outgoing_options cafile={roots}\ncache deny all\naccess_log none\ncache_log {directory}/cache.log\npid_filename {directory}/squid.pid\n\
          coredump_dir {directory}\ndns_nameservers 127.0.0.1\ndns_timeout 1 seconds\nshutdown_lifetime 0 seconds\ncache_effective_user {USER}\n\
          via off\nforwarded_for delete\nconnect_timeout 2 seconds\npinger_enable off\nnetdb_filename none\n",
         port = rules.port,
-        names = of(|(name, _)| name.clone()),
-        ports = of(|(_, port)| port.to_string()),
+        plain = rules.plain,
         roots = rules.roots.display(),
     );
     let path = rules.directory.join("squid.conf");

@@ -27,7 +27,7 @@ const CORPUS_WHAT: &str = "\n\
     the destinations look at each request for whether it could be read in two ways. Others may refuse in their own way, with any status or none; where the case allows it, sending one request that means\n\
     one thing holds, too. Ours has to do exactly what the case says, with one record and its code. Cases about ways in that a proxy does not have are not counted for it. What must pass has to pass.\n\
     \n\
-    The others have the same rules: these names on these ports, at public addresses; of WebSockets, text of at most 1000 bytes. squid has them as access lists, with `ssl_bump peek` and `bump`, mitmproxy as\n\
+    The others have the same rules: these names on these ports, at public addresses, over TLS; these methods; of WebSockets, text of at most 1000 bytes. squid has them as access lists, with `ssl_bump peek` and `bump`, mitmproxy as\n\
     an add-on (`crates/egress/benches/peers/mitmproxy.py`), which compares CONNECT, server name and Host. The bare interceptor is what hyper and rustls do by themselves, with a list of names. The cases are\n\
     ours, and so is their choice.\n";
 
