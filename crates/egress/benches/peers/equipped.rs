@@ -37,8 +37,11 @@ use crate::{
 };
 
 pub(crate) const NAME: &str = "casemate, everything on";
+/// The same with its log in memory: what it costs without the disk.
+pub(crate) const IN_MEMORY: &str = "casemate, log in memory";
+const MEMORY: &str = "/dev/shm";
 
-pub(crate) fn start(rules: &Told<'_>) -> Result<Peer, Failure> {
+pub(crate) fn start(rules: &Told<'_>, name: &'static str) -> Result<Peer, Failure> {
     let authority = rules.directory.join("authority.pem");
     let ports: Vec<_> = rules.allowed.iter().map(|(_, port)| port).collect();
     let profile = format!(
@@ -56,17 +59,23 @@ pub(crate) fn start(rules: &Told<'_>) -> Result<Peer, Failure> {
     let secret: String = (0..40).map(|_| fastrand::alphanumeric()).collect();
     fs::write(rules.directory.join("key"), secret)?;
     fs::copy(rules.roots, rules.directory.join("roots.pem"))?;
+    let log = if name == IN_MEMORY {
+        Path::new(MEMORY).join(rules.port.to_string())
+    } else {
+        rules.directory.join("log")
+    };
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("equipped")
         .arg(rules.directory)
-        .arg(rules.port.to_string());
+        .arg(rules.port.to_string())
+        .arg(log);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    Peer::start(NAME, command, rules, &authority)
+    Peer::start(name, command, rules, &authority)
 }
 
 /// The proxy's process. A line on its standard input withdraws the rule, the next gives it back.
-pub(crate) fn serve(directory: &str, port: &str) -> Result<(), Failure> {
+pub(crate) fn serve(directory: &str, port: &str, log: &str) -> Result<(), Failure> {
     let directory = Path::new(directory);
     let text = fs::read(directory.join("profile.toml"))?;
     let profile = Profile::parse(&text, Syntax::Toml).map_err(|error| format!("{error:?}"))?;
@@ -85,10 +94,7 @@ pub(crate) fn serve(directory: &str, port: &str) -> Result<(), Failure> {
         resolver: Arc::new(Here),
         injector: Arc::new(Key(key)),
         filters: Arc::new(Scrubbing(Arc::new(Scrubber::new(vec![secret])?))),
-        recorder: Arc::new(Log(Arc::new(Ledger::open(
-            &directory.join("log"),
-            key_of_log,
-        )?))),
+        recorder: Arc::new(Log(Arc::new(Ledger::open(Path::new(log), key_of_log)?))),
         clock: Arc::new(Here),
         entropy: Arc::new(Here),
         vetting: Vetting::default(),

@@ -46,7 +46,7 @@ fn main() -> Result<(), Failure> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["bare", config] => bare::serve(config),
-        ["equipped", directory, port] => equipped::serve(directory, port),
+        ["equipped", directory, port, log] => equipped::serve(directory, port, log),
         ["speed"] => enclosed::run("speed", speed::speed),
         ["corpus"] => enclosed::run("corpus", corpus::corpus),
         _ => Err("say `corpus` or `speed`".into()),

@@ -28,6 +28,8 @@ use crate::{
 const CONNECTIONS: usize = 32;
 const GIBIBYTE: usize = 1 << 30;
 const KIB: f64 = 1_024.0;
+const RECORD: usize = 700;
+const FLUSHES: usize = 200;
 
 /// How much is measured.
 struct Extent {
@@ -99,11 +101,12 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
     };
     let allowed = [("good.test".to_owned(), origin)];
     type Start = fn(&Rules<'_>) -> Result<Peer, Failure>;
-    let starts: [Start; 4] = [
+    let starts: [Start; 5] = [
         squid::start,
         |rules| mitmproxy::start(rules, false),
         bare::start,
-        equipped::start,
+        |rules| equipped::start(rules, equipped::IN_MEMORY),
+        |rules| equipped::start(rules, equipped::NAME),
     ];
     let (mut peers, mut found) = (Vec::new(), Vec::new());
     for (start, first) in starts.into_iter().zip((20_000..).step_by(100)) {
@@ -184,7 +187,21 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
         extent.cuts,
     )
     .await?;
-    Ok(json!({ "ways": report, "cut_ms": cuts }))
+    let flush = flush(&directory.path().join("flushed"))?;
+    Ok(json!({ "ways": report, "cut_ms": cuts, "flush_p50_us": flush }))
+}
+
+/// How long the disk takes for as much as a record is.
+fn flush(path: &Path) -> Result<f64, Failure> {
+    let mut file = fs::File::create(path)?;
+    let mut all = Vec::new();
+    for _ in 0..FLUSHES {
+        let began = Instant::now();
+        file.write_all(&[b'x'; RECORD])?;
+        file.sync_data()?;
+        all.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(all))
 }
 
 /// Streams a large body: MB a second, and by how many KiB the proxy grew.
