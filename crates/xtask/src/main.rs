@@ -52,6 +52,8 @@ enum Verb {
         #[arg(long)]
         peaceful: bool,
     },
+    /// Attack our way out and the proxies that are installed beside it, and write docs/benchmarks/egress-corpus.md
+    Corpus,
     /// Measure, and write docs/benchmarks
     #[command(subcommand)]
     Bench(Bench),
@@ -95,6 +97,8 @@ enum Bench {
     },
     /// Appending to the ledger
     Ledger,
+    /// The way out, beside squid, mitmproxy and a bare interceptor
+    Egress,
     /// Decisions, beside bare Cedar; switches, approvals and budgets, beside what they come to without
     Policy,
     /// The worker of `bench run` that times crun
@@ -152,6 +156,7 @@ fn perform(verb: Verb) -> Result<()> {
                 },
             },
         ),
+        Verb::Corpus => bench::corpus(&Tree::current()?),
         Verb::Bench(bench) => measure(bench),
     }
 }
@@ -195,6 +200,7 @@ fn measure(bench: Bench) -> Result<()> {
             },
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),
+        Bench::Egress => bench::egress(&Tree::current()?),
         Bench::Policy => bench::policy(&Tree::current()?),
         Bench::ServeCrun { directory } => bench::serve_crun(&directory),
     }
