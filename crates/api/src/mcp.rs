@@ -148,7 +148,9 @@ pub(crate) async fn end<K: Keeps, P: Remembers>(
 }
 
 async fn read(body: Body) -> Result<Message, Fault> {
-    let body = Limited::new(body, limits::MAX_MESSAGE_BYTES).collect().await;
+    let body = Limited::new(body, limits::MAX_MESSAGE_BYTES)
+        .collect()
+        .await;
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => Fault::too_large(),
         None => bad("the message was cut off"),

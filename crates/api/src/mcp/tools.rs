@@ -279,9 +279,7 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
     fn found(&self, decision: &str) -> Result<Arc<RunningCall>, Refusal> {
         if !self.who.may_any(&[Permission::ReadCalls]) {
             let detail = "none of the caller's roles may read_calls";
-            return Err(
-                Problem::of_reason(casemate_model::Reason::MissingScope, detail).into(),
-            );
+            return Err(Problem::of_reason(casemate_model::Reason::MissingScope, detail).into());
         }
         let call = find(&self.api, &self.who, decision)?;
         match call.owner.agent == self.agent {
@@ -330,7 +328,10 @@ fn ended(told: &Told, output: casemate_gateway::Output) -> Result<Done, Refusal>
     let ended: Result<Ended, _> = answer.and_then(serde_json::from_value);
     match ended {
         Ok(ended) => Ok(Done::Ended(Box::new(ended))),
-        Err(error) => Err(refusal("failed", format!("the answer cannot be told: {error}"))),
+        Err(error) => Err(refusal(
+            "failed",
+            format!("the answer cannot be told: {error}"),
+        )),
     }
 }
 
@@ -395,7 +396,10 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
     ) -> Result<File, Refusal> {
         let at = self.place(session.as_deref())?;
         let session = self.session(session.as_deref()).await?;
-        let (caller, named) = (self.who.caller(self.agent.clone()), Text::from(path.clone()));
+        let (caller, named) = (
+            self.who.caller(self.agent.clone()),
+            Text::from(path.clone()),
+        );
         let read = self
             .api
             .with(move |sessions| async move { sessions.read_file(&caller, session, named).await });
@@ -405,7 +409,9 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
         if bytes > most {
             return Err(Refusal {
                 code: "file_too_large".to_owned(),
-                detail: format!("`{path}` has {bytes} bytes, and a tool answers with at most {most}"),
+                detail: format!(
+                    "`{path}` has {bytes} bytes, and a tool answers with at most {most}"
+                ),
                 hint: Some("read a part of it with `python` or `shell`".to_owned()),
                 decision: Some(decision.to_string()),
             });
