@@ -130,7 +130,7 @@ pub(crate) async fn messages(response: Response<Incoming>) -> (u16, Vec<Value>) 
     (head.status.as_u16(), messages)
 }
 
-/// R157: whichever revision a client speaks, it is answered in that, or in the newest one that has an `initialize`.
+/// Whichever revision a client speaks, it is answered in that, or in the newest one that has an `initialize`.
 #[tokio::test]
 async fn revisions_are_negotiated() {
     let served = Served::new(House::new("thread")).await;
@@ -341,7 +341,7 @@ async fn post(remote: &Remote, by: &Headers, message: &Value, id: Option<&str>) 
     remote.post("/mcp", &headers, message).await
 }
 
-/// R137: another caller's conversation is as unknown as one that never was, in the same tenant too.
+/// Another caller's conversation is as unknown as one that never was, in the same tenant too.
 #[tokio::test]
 async fn another_callers_conversation_is_unknown() {
     let remote = Remote::new().await;
@@ -367,7 +367,7 @@ async fn another_callers_conversation_is_unknown() {
     assert_eq!(post(&remote, &alice, &list, Some(id)).await.status, 200);
 }
 
-/// R136: nobody speaks the protocol who is not proven, or whose roles run no calls; a stranger is told where to get a credential.
+/// R5: nobody speaks the protocol who is not proven, or whose roles run no calls; a stranger is told where to get a credential.
 #[tokio::test]
 async fn strangers_and_readers_are_refused() {
     let remote = Remote::new().await;

@@ -27,7 +27,7 @@ fn house_with(mode: &str, change: (&str, &str)) -> House {
     house
 }
 
-/// R157: a call by a tool is decided and recorded as `POST /v1/calls` is, and answers with what is known of it.
+/// R19: a call by a tool is decided and recorded as `POST /v1/calls` is, and answers with what is known of it.
 #[tokio::test]
 async fn a_tool_is_a_call() {
     let served = Served::new(House::new("thread")).await;
@@ -70,7 +70,7 @@ async fn a_tool_is_a_call() {
     assert!(text(&failed).contains("exit code 1"), "{failed}");
 }
 
-/// R24: variables last for a conversation in one interpreter, and are nobody else's.
+/// Variables last for a conversation in one interpreter, and are nobody else's.
 #[tokio::test]
 async fn variables_last_for_a_conversation() {
     let served = Served::new(House::new("thread")).await;
@@ -318,7 +318,7 @@ async fn progress_is_told_to_whoever_asks_for_it() {
     assert_eq!(last["result"]["isError"], false, "{last}");
 }
 
-/// R151: a call that waits for a person is answered at once, approved by nobody but an approver, and asked after by its name.
+/// A call that waits for a person is answered at once, approved by nobody but an approver, and asked after by its name.
 #[tokio::test]
 async fn a_call_that_waits_is_answered_at_once() {
     let served = Served::new(house_with(

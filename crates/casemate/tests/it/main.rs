@@ -20,6 +20,7 @@ mod idempotency;
 mod images;
 mod json;
 mod keeper;
+mod mcp;
 mod policy;
 mod profiles;
 mod refused;
