@@ -304,3 +304,6 @@ pub(crate) fn listed(path: &str, listed: &Listed) -> CallToolResult {
     }));
     answered(text, data, Vec::new(), false)
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,9 +76,7 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
     fn shows(&self, policy: &RoutePolicy, tool: &str) -> Option<Shown> {
         let claims = self.who.claims();
         let reached = self.who.reaches(&self.agent, self.thread.as_deref());
-        policy
-            .shows(tool, claims.get())
-            .filter(|_| reached || self.thread.is_none())
+        policy.shows(tool, claims.get()).filter(|_| reached)
     }
 
     fn conversation(&self, policy: &RoutePolicy) -> Conversation {

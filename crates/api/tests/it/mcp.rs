@@ -1,6 +1,6 @@
 //! The Model Context Protocol: messages, revisions, conversations, and who may have them.
 
-use casemate_api::limits::MAX_CONVERSATION_REQUESTS;
+use casemate_api::limits::{MAX_CALLER_CONVERSATIONS, MAX_CONVERSATION_REQUESTS};
 use casemate_mcp::limits::MAX_MESSAGE_BYTES;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
@@ -431,4 +431,32 @@ async fn a_conversation_has_so_many_calls_at_once() {
         .tool("python", json!({"code": "true", "fresh": true}))
         .await;
     assert_eq!(done["structuredContent"]["status"], "succeeded");
+}
+
+/// A caller has so many conversations: for one more, the one that was idle for longest is forgotten, and nobody else's.
+#[tokio::test]
+async fn a_caller_has_so_many_conversations() {
+    let remote = Remote::new().await;
+    let token = |subject| remote.token(&remote.claims(subject, "acme", &["operator"]));
+    let (alice, bob) = (token("alice"), token("bob"));
+    let begin = async |by| {
+        let begun = post(&remote, by, &initialize("2025-11-25"), None).await;
+        begun.headers["mcp-session-id"].to_str().unwrap().to_owned()
+    };
+    let bobs = begin(&bob).await;
+    let tick = || *remote.house.world.clock.0.lock().unwrap() += 1;
+    let mut all = Vec::new();
+    for _ in 0..=MAX_CALLER_CONVERSATIONS {
+        tick();
+        all.push(begin(&alice).await);
+    }
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    for (id, by, status) in [
+        (&all[0], &alice, 404),
+        (&all[1], &alice, 200),
+        (&all[MAX_CALLER_CONVERSATIONS], &alice, 200),
+        (&bobs, &bob, 200),
+    ] {
+        assert_eq!(post(&remote, by, &list, Some(id)).await.status, status);
+    }
 }
