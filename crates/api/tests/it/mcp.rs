@@ -382,7 +382,15 @@ async fn strangers_and_readers_are_refused() {
     );
     let reader = remote.somebody(&["reader"]);
     let refused = post(&remote, &reader, &initialize("2025-11-25"), None).await;
-    remote.is_refused(&refused, 403, "missing_scope");
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (403, "missing_scope")
+    );
+    let last = &remote.refusals().last().unwrap().entry.summary["subject"].clone();
+    assert_eq!(
+        (&last["endpoint"], &last["code"]),
+        (&json!("/mcp"), &json!("not_permitted"))
+    );
     assert_eq!(remote.happened(), before);
     for path in [
         "/.well-known/oauth-protected-resource",

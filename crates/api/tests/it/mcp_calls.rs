@@ -59,7 +59,7 @@ async fn a_tool_is_a_call() {
         .filter(|record| record.entry.summary["tool"] == "python")
         .map(|record| record.entry.kind)
         .collect();
-    assert_eq!(of_call, [Kind::Decision, Kind::Outcome]);
+    assert_eq!(of_call, [Kind::Allowed, Kind::Outcome]);
     let decision = data["decision"].as_str().unwrap();
     assert!(served.get(&format!("/v1/calls/{decision}")).await.status == 200);
     let failed = client
@@ -145,16 +145,27 @@ async fn a_tool_that_is_not_permitted_is_invisible_and_refused() {
         assert_eq!(last.summary["tool"], refused);
         assert_eq!(last.summary["policy_decision"], "deny");
     }
-    // Without a tool there are no files either.
-    let none = house_with("thread", (all, "allowed = [\"orders.lookup\"]"));
-    let served = Served::new(none).await;
+    // A caller without the scope is shown nothing, and has no files either.
+    let other = ("[\"code:execute\"]", "[\"code:other\"]");
+    let served = Served::new(house_with("thread", other)).await;
     let client = Client::begin(&served).await;
     assert!(client.tools().await.is_empty());
-    let read = client.tool("read_file", json!({"path": "x"})).await;
-    assert_eq!(
-        read["structuredContent"]["reason"], "missing_scope",
-        "{read}"
-    );
+    for (tool, arguments) in [
+        ("read_file", json!({"path": "x"})),
+        ("write_file", json!({"path": "x", "content": "x"})),
+        ("list_files", json!({})),
+        ("python", json!({"code": "true"})),
+    ] {
+        let before = served.house.world.records().len();
+        let refused = client.tool(tool, arguments).await;
+        assert_eq!(
+            refused["structuredContent"]["reason"], "missing_scope",
+            "{refused}"
+        );
+        let records = served.house.world.records();
+        assert_eq!(records.len(), before + 1, "{tool}");
+        assert_eq!(records.last().unwrap().entry.kind, Kind::Denied);
+    }
     assert_eq!(served.house.keeper.opened(), 0);
 }
 
