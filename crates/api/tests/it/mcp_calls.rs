@@ -166,7 +166,7 @@ async fn a_tool_that_is_not_permitted_is_invisible_and_refused() {
         assert_eq!(records.len(), before + 1, "{tool}");
         assert_eq!(records.last().unwrap().entry.kind, Kind::Denied);
     }
-    assert_eq!(served.house.keeper.opened(), 0);
+    assert_eq!(served.house.keeper.runs(), 0);
 }
 
 /// What a model gets wrong in arguments it is told, and nothing runs.
