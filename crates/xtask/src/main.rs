@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use xtask::{Tree, bench, demo, image, reference, requirements, soak, stages};
+use xtask::{Tree, bench, clients, demo, image, reference, requirements, soak, stages};
 
 /// What a quick measurement is content with.
 const QUICK_RUNS: usize = 3;
@@ -39,6 +39,11 @@ enum Verb {
     Reference {
         #[command(flatten)]
         mode: Mode,
+    },
+    /// Install a real client from its registry, and run it against a gateway
+    Clients {
+        /// Which
+        client: clients::Client,
     },
     /// Load `casemate serve` at random, kill what it is made of at random, and see what is left
     Soak {
@@ -140,6 +145,7 @@ fn perform(verb: Verb) -> Result<()> {
                 reference::write(&tree)
             }
         }
+        Verb::Clients { client } => clients::clients(&Tree::current()?, client),
         Verb::Soak {
             minutes,
             seed,
