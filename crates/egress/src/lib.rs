@@ -21,6 +21,8 @@ mod clock;
 mod code;
 mod destination;
 mod dns;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod head;
 mod hello;
 mod judge;

@@ -22,6 +22,7 @@ mod idempotency;
 mod images;
 mod json;
 mod keeper;
+mod mcp;
 mod names;
 mod policy;
 mod profiles;
