@@ -113,8 +113,7 @@ impl Egress for Here {
             let handle = self.handle().map_err(|error| unavailable(&error))?;
             let service = self.service.clone();
             let opened = handle.spawn(async move { service.open(way, sockets, witness) });
-            let opened = opened.await.map_err(|error| unavailable(&error))?;
-            opened
+            opened.await.map_err(|error| unavailable(&error))?
         })
     }
 }

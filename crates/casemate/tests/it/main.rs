@@ -21,6 +21,7 @@ mod idempotency;
 mod images;
 mod json;
 mod keeper;
+mod mcp;
 mod names;
 mod policy;
 mod profiles;

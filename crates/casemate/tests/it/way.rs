@@ -31,7 +31,7 @@ pub(crate) fn for_everybody(test: impl Fn(&World)) {
 }
 
 impl World {
-    fn of(user: User) -> Self {
+    pub(crate) fn of(user: User) -> Self {
         let roots = Roots::new();
         let upstream = Upstream::tls(&roots, HOST);
         let world = Self {
