@@ -39,7 +39,8 @@ impl Denied {
     fn is_away(&self, address: &SocketAddr) -> bool {
         // Unspecified is the sandbox itself, as is loopback.
         let ip = address.ip();
-        !ip.is_loopback() && !ip.is_unspecified() && !(self.has_way && is_made_up(ip))
+        let is_own = ip.is_loopback() || ip.is_unspecified() || (self.has_way && is_made_up(ip));
+        !is_own
     }
 
     /// Takes and answers one notification.

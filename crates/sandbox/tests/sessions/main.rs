@@ -97,6 +97,7 @@ const CASES: &[Case] = cases![
     ways::a_call_without_its_way_out_finds_nobody,
     ways::a_call_whose_way_out_nobody_serves_does_not_run,
     ways::a_way_out_that_cannot_be_is_refused,
+    ways::a_session_without_ways_has_none_of_it,
     ways::each_cell_of_a_context_has_its_own_way_out,
     ways::a_tunnel_leads_to_whoever_listens,
 ];

@@ -308,6 +308,22 @@ pub(crate) async fn a_way_out_that_cannot_be_is_refused(desk: Desk) {
     assert!(matches!(nobody, Err(KeeperError::Spec(_))), "{nobody:?}");
 }
 
+/// I3: a session whose calls have no ways out has nothing of one, and its calls share its loopback as ever.
+pub(crate) async fn a_session_without_ways_has_none_of_it(desk: Desk) {
+    desk.session(1).await;
+    let look = "ls -d /etc/casemate /etc/resolv.conf 2>/dev/null; grep -c 198.18 /proc/net/fib_trie; \
+        wc -l < /proc/net/tcp; wc -l < /proc/net/udp; readlink /proc/self/ns/net";
+    let first = desk.call(1, shell(look)).await.ok();
+    assert!(first.starts_with("0\n1\n1\nnet:"), "{first}");
+    assert_eq!(desk.call(1, shell(look)).await.ok(), first);
+    let house = House::open();
+    house.session(1).await;
+    let network = "readlink /proc/self/ns/net";
+    let one = house.call(1, shell(network)).await.expect("a call").ok();
+    let other = house.call(2, shell(network)).await.expect("a call").ok();
+    assert_ne!(one, other);
+}
+
 /// I4: each cell of a context has the authority and the decision of its own call, and who connected while no cell ran
 /// belongs to none: nobody takes them for the next one.
 pub(crate) async fn each_cell_of_a_context_has_its_own_way_out(_: Desk) {
