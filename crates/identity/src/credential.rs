@@ -21,6 +21,11 @@ impl Secrets {
     pub const fn of(main: Secret) -> Self {
         Self { main, second: None }
     }
+
+    /// Bytes that they take at most in JSON or in a form.
+    pub(crate) fn room(&self) -> usize {
+        self.main.room() + self.second.as_ref().map_or(0, Secret::room)
+    }
 }
 
 /// A credential that was read. Its secrets are erased with it.

@@ -15,6 +15,8 @@ use crate::{
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
+/// Room for what is not secret in a form; if it takes more, only that moves.
+const SETTINGS_BYTES: usize = 4_096;
 const BOUNDS: JsonBounds = JsonBounds {
     depth: 16,
     members: 4_096,
@@ -65,7 +67,7 @@ pub(crate) fn question(
             audience,
             auth,
         } => {
-            let mut form = Fields::new("client_credentials");
+            let mut form = Fields::new("client_credentials", secrets.room());
             form.scopes(scopes);
             form.add_some("audience", audience.as_deref());
             form.of_client(token_url, client_id, Some(&secrets.main), *auth)
@@ -76,7 +78,7 @@ pub(crate) fn question(
             scopes,
             auth,
         } => {
-            let mut form = Fields::new("refresh_token");
+            let mut form = Fields::new("refresh_token", secrets.room());
             form.add("refresh_token", secrets.main.expose());
             form.scopes(scopes);
             form.of_client(token_url, client_id, secrets.second.as_ref(), *auth)
@@ -99,7 +101,10 @@ pub(crate) fn question(
                 "scope": scopes.join(" "),
             });
             let assertion = jws::assertion(&secrets.main, key_id.as_deref(), &claims)?;
-            let mut form = Fields::new("urn:ietf:params:oauth:grant-type:jwt-bearer");
+            let mut form = Fields::new(
+                "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                assertion.room(),
+            );
             form.add("assertion", assertion.expose());
             form.scopes(scopes);
             form.request(token_url, None)
@@ -140,11 +145,11 @@ pub(crate) fn question(
 struct Fields(Zeroizing<String>);
 
 impl Fields {
-    /// Room for the longest secrets, escaped.
-    const ROOM: usize = 8 * crate::limits::MAX_SECRET_BYTES;
-
-    fn new(grant: &str) -> Self {
-        let mut form = Self(Zeroizing::new(String::with_capacity(Self::ROOM)));
+    /// With room for `secret` bytes and the settings.
+    fn new(grant: &str, secret: usize) -> Self {
+        let mut form = Self(Zeroizing::new(String::with_capacity(
+            secret + SETTINGS_BYTES,
+        )));
         form.add("grant_type", grant);
         form
     }

@@ -5,15 +5,10 @@ use casemate_store::{CryptoError, KeyProvider, seal_record, unseal_record};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{
-    Handle, Kind, Secrets,
-    limits::{MAX_RECORD_BYTES, MAX_SECRET_BYTES},
-};
+use crate::{Handle, Kind, Secrets, limits::MAX_RECORD_BYTES};
 
 /// The form of these files.
 const FORMAT: u8 = 1;
-/// Room for two secrets in JSON, so that a buffer that grows leaves no copies behind.
-const ROOM: usize = 4 * MAX_SECRET_BYTES + 1024;
 
 /// What is said of a credential in clear. Its secrets are bound to all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +109,7 @@ impl Record {
         let sealed = match secrets {
             None => None,
             Some(secrets) => {
-                let mut plain = Zeroizing::new(Vec::with_capacity(ROOM));
+                let mut plain = Zeroizing::new(Vec::with_capacity(secrets.room()));
                 serde_json::to_writer(&mut *plain, secrets).map_err(RecordError::Encode)?;
                 let sealed = seal_record(provider, &aad(&header)?, &plain);
                 Some(STANDARD.encode(sealed.map_err(RecordError::Crypto)?))

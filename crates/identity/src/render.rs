@@ -68,6 +68,16 @@ impl Rendered {
         }
     }
 
+    /// Bytes that it takes at most in JSON.
+    pub(crate) fn room(&self) -> usize {
+        let fields = self
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.room());
+        let hidden = self.hidden.iter().chain(&self.query).map(Secret::room);
+        256 + fields.chain(hidden).sum::<usize>()
+    }
+
     /// A bearer token.
     pub(crate) fn bearer(token: &Secret) -> Self {
         let value = Secret::made(format!("Bearer {}", token.expose()));

@@ -86,6 +86,11 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
+    /// Bytes that it takes at most once something in it is escaped, so that a buffer for it need not grow and leave copies behind.
+    pub(crate) fn room(&self) -> usize {
+        3 * self.0.len() + 64
+    }
+
     /// Its text, for whoever puts it where it belongs.
     #[must_use]
     pub fn expose(&self) -> &str {

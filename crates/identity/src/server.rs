@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     GrantError, Holder, Identity,
-    limits::{MAX_FIELD_BYTES, MAX_QUESTION_BYTES, MAX_REPLY_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
+    limits::{MAX_FIELD_BYTES, MAX_QUESTION_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
     wire::{Code, PATH, Question, Reply},
 };
 
@@ -115,7 +115,7 @@ impl Server {
             Ok(question) => self.reply(holder, question).await,
             Err(why) => refused(Code::Question, why),
         };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_REPLY_BYTES));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(reply.room()));
         match serde_json::to_writer(&mut *bytes, &reply) {
             Ok(()) => Response::new(Full::new(Bytes::copy_from_slice(&bytes))),
             Err(_) => {

@@ -47,6 +47,16 @@ pub(crate) enum Reply {
     Refused { code: Code, why: String },
 }
 
+impl Reply {
+    /// Bytes that it takes at most, if there is a secret in it.
+    pub(crate) fn room(&self) -> usize {
+        match self {
+            Self::Granted { rendered } => rendered.room(),
+            _ => 512,
+        }
+    }
+}
+
 /// Why something was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
