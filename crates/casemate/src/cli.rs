@@ -8,8 +8,10 @@ use crate::{
     approvals::ApprovalsCommand,
     callers::CallersCommand,
     client::{CallArgs, SessionCommand},
+    credential::CredentialCommand,
     doctor::DoctorArgs,
     exit::Exit,
+    identity::IdentityArgs,
     keeper::KeeperArgs,
     serve::ServeArgs,
     switch::SwitchCommand,
@@ -77,6 +79,9 @@ pub(crate) enum Command {
     /// Stop a tenant, user, agent, route, tool or destination at once, and let it go on
     #[command(subcommand)]
     Switch(SwitchCommand),
+    /// Keep credentials that sandboxes never see, and say who can use them
+    #[command(subcommand)]
+    Credential(Box<CredentialCommand>),
     /// Check everything that must hold before code execution is switched on
     Gate(GateArgs),
     /// Look at the audit log
@@ -90,6 +95,9 @@ pub(crate) enum Command {
     /// Make sandboxes for whoever connects to a socket
     #[command(hide = true)]
     Keeper(KeeperArgs),
+    /// Hold credentials for whoever connects to a socket
+    #[command(hide = true)]
+    Identity(IdentityArgs),
 }
 
 /// Run a program in a sandbox.

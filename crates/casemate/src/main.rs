@@ -7,9 +7,12 @@ mod audit;
 mod callers;
 mod cli;
 mod client;
+mod credential;
+mod detach;
 mod doctor;
 mod exit;
 mod gate;
+mod identity;
 mod image;
 mod keeper;
 mod policy;
@@ -42,7 +45,9 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Credential(command) => credential::run(*command),
         Command::Keeper(args) => keeper::run(&args),
+        Command::Identity(args) => identity::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -45,7 +45,7 @@ pub enum InjectError {
 pub struct Injection {
     fields: Vec<(HeaderName, HeaderValue)>,
     query: Option<Bytes>,
-    hidden: Vec<Bytes>,
+    hidden: Vec<(String, Bytes)>,
     lasting: bool,
 }
 
@@ -84,10 +84,10 @@ impl Injection {
         }
     }
 
-    /// With something that must not come back.
+    /// With something that must not come back, and the handle of the credential that it belongs to.
     #[must_use]
-    pub fn hiding(mut self, secret: Bytes) -> Self {
-        self.hidden.push(secret);
+    pub fn hiding(mut self, handle: &str, secret: Bytes) -> Self {
+        self.hidden.push((handle.to_owned(), secret));
         self
     }
 
@@ -112,9 +112,9 @@ impl Injection {
         self.query.as_deref()
     }
 
-    /// What must not come back.
+    /// What must not come back, and whose it is.
     #[must_use]
-    pub fn hidden(&self) -> &[Bytes] {
+    pub fn hidden(&self) -> &[(String, Bytes)] {
         &self.hidden
     }
 

@@ -239,14 +239,16 @@ impl Desk {
             .get_mut(id)
             .filter(|lease| lease.holder == holder && lease.is_alive(now_ms));
         let lease = lease.ok_or(NoGrant::Lease)?;
-        let usage = lease
+        let mut covering = lease
             .usages
             .iter_mut()
-            .find(|(usage, _)| usage.rule == request.rule && usage.covers(request));
-        let (usage, used) = usage.ok_or(NoGrant::Scope)?;
-        if *used >= usage.most {
-            return Err(NoGrant::Spent);
+            .filter(|(usage, _)| usage.covers(request))
+            .peekable();
+        if covering.peek().is_none() {
+            return Err(NoGrant::Scope);
         }
+        let left = covering.find(|(usage, used)| *used < usage.most);
+        let (_, used) = left.ok_or(NoGrant::Spent)?;
         *used = used.saturating_add(1);
         Ok((lease.binding.clone(), lease.epoch))
     }
@@ -257,7 +259,7 @@ impl Desk {
         let usage = usages.and_then(|usages| {
             usages
                 .iter_mut()
-                .find(|(usage, _)| usage.rule == request.rule && usage.covers(request))
+                .find(|(usage, used)| *used > 0 && usage.covers(request))
         });
         if let Some((_, used)) = usage {
             *used = used.saturating_sub(1);

@@ -15,8 +15,6 @@ use crate::{Handle, Kind, Secret, Secrets, sigv4};
 pub struct Request {
     /// The credential that it is to have.
     pub handle: Handle,
-    /// The rule that let it through.
-    pub rule: String,
     /// Its method.
     pub method: String,
     /// Its host, which proved its name.
@@ -189,7 +187,6 @@ mod tests {
     fn request(body: Option<&[u8]>) -> Request {
         Request {
             handle: "cred:a".parse().unwrap(),
-            rule: "r".into(),
             method: "POST".into(),
             host: "api.example.com".into(),
             port: 443,

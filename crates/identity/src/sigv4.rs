@@ -161,7 +161,6 @@ mod tests {
     fn request(method: &str, query: &str) -> Request {
         Request {
             handle: "cred:s3".parse().unwrap(),
-            rule: "r".into(),
             method: method.into(),
             host: "examplebucket.s3.amazonaws.com".into(),
             port: 443,

@@ -19,6 +19,7 @@ mod frame;
 mod from_keeper;
 mod inbox;
 pub mod limits;
+mod ours;
 mod peer;
 mod route;
 mod server;
@@ -27,6 +28,7 @@ mod to_keeper;
 
 pub use self::{
     client::{RemoteKeeper, RemotePlace, Start},
+    ours::{OursError, connect_ours},
     peer::PeerError,
     server::Server,
     socket::{BindError, Listener},

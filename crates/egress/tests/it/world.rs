@@ -215,7 +215,7 @@ impl Injector for Credentials {
                 HeaderName::from_static("authorization"),
                 HeaderValue::try_from(value).unwrap(),
             )
-            .hiding(secret.into());
+            .hiding("key", secret.into());
             Ok(match self.query.lock().unwrap().clone() {
                 None => injection,
                 Some(pair) => injection.with_query(pair.into()).with_field(
@@ -239,7 +239,7 @@ struct Replace {
 
 impl Filters for Replacing {
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
-        let secret = String::from_utf8(injected?.hidden()[0].to_vec()).unwrap();
+        let secret = String::from_utf8(injected?.hidden()[0].1.to_vec()).unwrap();
         Some(Box::new(Replace {
             secret,
             held: Vec::new(),
