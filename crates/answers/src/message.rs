@@ -138,6 +138,12 @@ impl WebhookKey {
         text.starts_with(HEAD)
     }
 
+    /// The bytes of the key alone.
+    #[must_use]
+    pub const fn key_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) const fn new(key: [u8; KEY_BYTES]) -> Self {
         Self(key)
     }

@@ -105,6 +105,12 @@ impl Passkey {
         BASE64_URL_SAFE_NO_PAD.encode(&self.credential)
     }
 
+    /// The bytes of the key alone, whatever it is called.
+    #[must_use]
+    pub fn key_bytes(&self) -> &[u8] {
+        &self.key
+    }
+
     /// For which host it was made.
     #[must_use]
     pub fn rp_id(&self) -> &str {

@@ -8,8 +8,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
+use casemate_callers::Permission;
 use casemate_gateway::{LeftWaiting, Refused, RunningCall, Told};
-use casemate_model::{ApprovalState, DecisionId};
+use casemate_model::{ApprovalState, Authenticator, DecisionId};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Owner};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -127,8 +128,8 @@ pub(crate) async fn events<K: Keeps, P: Remembers>(
     let mut news = api.news.subscribe();
     let (sender, response) = sse::response();
     tokio::spawn(async move {
-        // Whoever looks on is believed for no longer than what proved it.
-        while api.sessions.clock().now_ms() < who.get().expires_at_ms() {
+        // Whoever looks on is believed for no longer than what proved it stands.
+        while still_reads(&api, &who).await {
             news.mark_unchanged();
             let Ok(waiting) = listed(&api, &who, Some(ApprovalState::Pending)).await else {
                 return;
@@ -144,11 +145,38 @@ pub(crate) async fn events<K: Keeps, P: Remembers>(
                 changed = news.changed() => if changed.is_err() {
                     return;
                 },
+                () = sleep(time_left(&api, &who)) => {}
                 () = sender.closed() => return,
             }
         }
     });
     Ok(response)
+}
+
+/// Whether somebody who was believed may still look on. Not if that cannot be told.
+async fn still_reads<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, who: &Who) -> bool {
+    if time_left(api, who).is_zero() {
+        return false;
+    }
+    let who = who.clone();
+    let stands = api.blocking(move |api| {
+        let caller = who.get();
+        if caller.authority() == Authenticator::LocalUser {
+            return true;
+        }
+        let now_ms = api.sessions.clock().now_ms();
+        api.callers.as_ref().is_some_and(|callers| {
+            let checked = callers.check_again(caller, Permission::ReadCalls, now_ms);
+            checked.is_ok()
+        })
+    });
+    matches!(stands.await, Ok(true))
+}
+
+/// For how long what proved somebody can still hold.
+fn time_left<K: Keeps, P: Remembers>(api: &Api<K, P>, who: &Who) -> Duration {
+    let now_ms = api.sessions.clock().now_ms();
+    Duration::from_millis(who.get().expires_at_ms().saturating_sub(now_ms))
 }
 
 impl<K: Keeps, P: Remembers> Api<K, P> {

@@ -10,6 +10,7 @@ use axum::{
 };
 use casemate_callers::{Caller, Callers, LocalUser, Permission, Refusal, Target};
 use casemate_model::Reason;
+use tokio::task::JoinHandle;
 
 use crate::{
     credential::{Peer, Presented},
@@ -92,8 +93,12 @@ async fn prove(callers: Arc<Callers>, shown: Shown, now_ms: u64) -> Result<Calle
         };
         callers.authenticate(shown.presented.credential(), &target, now_ms)
     });
-    // One that died has proven nothing.
-    proving.await.unwrap_or(Err(Refusal::Missing))
+    proven_by(proving).await
+}
+
+/// What came of a proof. One that died has proven nothing, and says nothing of what was presented.
+async fn proven_by(proving: JoinHandle<Result<Caller, Refusal>>) -> Result<Caller, Refusal> {
+    proving.await.unwrap_or(Err(Refusal::Died))
 }
 
 /// Lets a request pass whose sender may do one of these.
@@ -147,5 +152,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::new(&parts.method, &parts.extensions))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    /// I1: whoever could not be looked at is not let in, and not told that nothing was presented.
+    #[tokio::test]
+    async fn a_prover_that_dies_lets_nobody_in() {
+        let proving = tokio::task::spawn_blocking(|| panic!("a test"));
+        let refusal = proven_by(proving).await.unwrap_err();
+        let response = Problem::of_refusal(&refusal).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!response.headers().contains_key("www-authenticate"));
     }
 }

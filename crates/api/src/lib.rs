@@ -30,6 +30,7 @@ mod operate;
 mod owner;
 mod page;
 mod pipe;
+mod placed;
 mod ports;
 mod problem;
 mod refusals;

@@ -59,3 +59,6 @@ pub const REFUSAL_MINUTE_MS: u64 = 60_000;
 
 /// Refusals that are recorded one by one in a minute; the rest are counted.
 pub const REFUSALS_A_MINUTE: u64 = 60;
+
+/// Tenants whose refusals of a minute are counted apart; the rest are counted together.
+pub const MAX_REFUSED_TENANTS: usize = 1_024;

@@ -9,12 +9,14 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream, unix::SocketAddr},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::limits::MAX_CONNECTIONS;
+use crate::{limits::MAX_CONNECTIONS, placed::Placed};
+
+/// A connection of this user's.
+type Caller = Placed<UnixStream, OwnedSemaphorePermit>;
 
 /// How long to wait when the system has no descriptor for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -88,11 +90,7 @@ impl Listener {
             match self.listener.accept().await {
                 // Before a byte is read: another user is told nothing.
                 Ok((stream, address)) if self.is_ours(&stream) => {
-                    let caller = Caller {
-                        stream,
-                        _room: room,
-                    };
-                    return (caller, address);
+                    return (Placed::new(stream, room), address);
                 }
                 Ok(_) => {}
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -122,46 +120,5 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-}
-
-/// A connection, and its place among those that there may be.
-#[derive(Debug)]
-pub struct Caller {
-    stream: UnixStream,
-    _room: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Caller {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Caller {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<io::Result<usize>> {
-        std::pin::Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -32,6 +32,7 @@ use crate::{
         HANDSHAKE_TIMEOUT_MS, HEAD_TIMEOUT_MS, MAX_CONNECTIONS_OF_ADDRESS, MAX_HEAD_BYTES,
         MAX_NETWORK_CONNECTIONS,
     },
+    placed::Placed,
     refusals::Refused,
     routes::{Keeps, Remembers},
     state::Api,
@@ -62,6 +63,7 @@ pub struct Network {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     room: Arc<Semaphore>,
+    most: usize,
     addresses: Arc<Addresses>,
 }
 
@@ -90,8 +92,20 @@ impl Network {
             listener: listener.map_err(|source| NetworkError::Listen { address, source })?,
             tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
             room: Arc::new(Semaphore::new(MAX_NETWORK_CONNECTIONS)),
-            addresses: Arc::default(),
+            most: MAX_NETWORK_CONNECTIONS,
+            addresses: Arc::new(Addresses::of_at_most(MAX_CONNECTIONS_OF_ADDRESS)),
         })
+    }
+
+    /// The same, for at most so many connections at one time, and so many of one address.
+    #[must_use]
+    pub fn of_at_most(self, connections: usize, of_address: usize) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(connections)),
+            most: connections,
+            addresses: Arc::new(Addresses::of_at_most(of_address)),
+            ..self
+        }
     }
 
     /// Where it listens.
@@ -102,7 +116,8 @@ impl Network {
         self.listener.local_addr()
     }
 
-    /// Serves `router` until `stop` says so; then connections end when their requests have, and this with the last of them.
+    /// Serves `router` until `stop` says so; then connections end when their requests have, those that were
+    /// upgraded when their sockets do, and this with the last of them.
     pub async fn serve<K: Keeps, P: Remembers>(
         self,
         api: Arc<Api<K, P>>,
@@ -132,20 +147,31 @@ impl Network {
                 router: router.clone(),
                 address,
                 stop: stop.clone(),
-                _place: place,
             };
             // Nobody waits for a handshake but its own connection.
-            tokio::spawn(connection.run(stream, self.tls.clone()));
+            tokio::spawn(connection.run(stream, place, self.tls.clone()));
         }
         // Until every connection has given its place back.
-        let all = u32::try_from(MAX_NETWORK_CONNECTIONS).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
         drop(self.room.acquire_many(all).await);
     }
 }
 
 /// How many connections each address has.
-#[derive(Debug, Default)]
-struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+#[derive(Debug)]
+struct Addresses {
+    counts: Mutex<HashMap<IpAddr, usize>>,
+    most: usize,
+}
+
+impl Addresses {
+    fn of_at_most(most: usize) -> Self {
+        Self {
+            counts: Mutex::default(),
+            most,
+        }
+    }
+}
 
 /// A connection's place among those that there may be.
 struct Place {
@@ -156,9 +182,10 @@ struct Place {
 
 impl Place {
     fn take(addresses: &Arc<Addresses>, ip: IpAddr, room: OwnedSemaphorePermit) -> Option<Self> {
-        let mut counts = addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = addresses.counts.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(ip).or_default();
-        if *count >= MAX_CONNECTIONS_OF_ADDRESS {
+        if *count >= addresses.most {
             return None;
         }
         *count += 1;
@@ -175,7 +202,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self
             .addresses
-            .0
+            .counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.ip) {
@@ -193,13 +220,14 @@ struct Connection<K: Keeps, P: Remembers> {
     router: Router,
     address: SocketAddr,
     stop: watch::Receiver<()>,
-    _place: Place,
 }
 
 impl<K: Keeps, P: Remembers> Connection<K, P> {
-    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    async fn run(self, stream: TcpStream, place: Place, tls: Option<TlsAcceptor>) {
         // Small answers are not held back. A connection that is gone already says so when it is read.
         drop(stream.set_nodelay(true));
+        // An upgraded connection is served no more from here, and has its place all the same.
+        let stream = Placed::new(stream, place);
         let Some(tls) = tls else {
             return self.answer(stream, None).await;
         };

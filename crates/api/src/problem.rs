@@ -127,7 +127,8 @@ impl Problem {
             RefusalCode::KeysUnavailable
             | RefusalCode::Store
             | RefusalCode::Full
-            | RefusalCode::Random => StatusCode::SERVICE_UNAVAILABLE,
+            | RefusalCode::Random
+            | RefusalCode::Died => StatusCode::SERVICE_UNAVAILABLE,
             RefusalCode::Tenant | RefusalCode::NotPermitted | RefusalCode::Wider => {
                 StatusCode::FORBIDDEN
             }
@@ -151,6 +152,7 @@ impl Problem {
         let code = refusal.code();
         let status = match code {
             RefusalCode::UnknownKey => StatusCode::NOT_FOUND,
+            RefusalCode::Quota => StatusCode::TOO_MANY_REQUESTS,
             RefusalCode::Store | RefusalCode::Random => StatusCode::SERVICE_UNAVAILABLE,
             RefusalCode::NotPermitted
             | RefusalCode::Wider
@@ -304,8 +306,12 @@ const fn hint_of_refusal(code: RefusalCode) -> &'static str {
         RefusalCode::KeysUnavailable
         | RefusalCode::Store
         | RefusalCode::Full
-        | RefusalCode::Random => {
+        | RefusalCode::Random
+        | RefusalCode::Died => {
             "try again later; the operator of the gateway finds out more in its log"
+        }
+        RefusalCode::Quota => {
+            "wait until some of them have ended, or ask the operator of the gateway"
         }
         RefusalCode::NotPermitted | RefusalCode::Wider => {
             "ask for less, or ask somebody who has it"

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use casemate_callers::{Permission, Refusal, RefusalCode};
@@ -16,7 +16,7 @@ use tokio::time::{Duration, sleep};
 
 use crate::{
     door::Asked,
-    limits::{REFUSAL_MINUTE_MS, REFUSALS_A_MINUTE},
+    limits::{MAX_REFUSED_TENANTS, REFUSAL_MINUTE_MS, REFUSALS_A_MINUTE},
     routes::{Keeps, Remembers},
     state::Api,
     who::Who,
@@ -76,6 +76,12 @@ impl Refused {
         Self::known(who, Reason::TenantBoundary, detail, &[], asked)
     }
 
+    /// Somebody who is known, and may not do it to what is out of its bounds.
+    pub(crate) fn bounds(who: &Who, asked: &Asked) -> Self {
+        let detail = "it is out of the caller's bounds";
+        Self::known(who, Reason::MissingScope, detail, &[], asked)
+    }
+
     fn known(
         who: &Who,
         reason: Reason,
@@ -124,49 +130,68 @@ pub(crate) const fn reason(code: RefusalCode) -> Reason {
         RefusalCode::Audience => Reason::WrongAudience,
         RefusalCode::Tenant => Reason::TenantBoundary,
         RefusalCode::NotPermitted | RefusalCode::Wider => Reason::MissingScope,
-        RefusalCode::Full | RefusalCode::KeysUnavailable => Reason::Overloaded,
+        RefusalCode::Full | RefusalCode::KeysUnavailable | RefusalCode::Died => Reason::Overloaded,
+        RefusalCode::Quota => Reason::QuotaExceeded,
         RefusalCode::Store | RefusalCode::Random => Reason::RecordUnavailable,
         _ => Reason::UntrustedIssuer,
     }
 }
 
-/// How many were refused: strangers and callers apart, so that none of the ones hides one of the others.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    strangers: Mutex<Tally>,
-    callers: Mutex<Tally>,
+/// Who was refused, as far as refusals are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    /// Those of whom nothing is proven.
+    Strangers,
+    /// The callers of a tenant.
+    Tenant(String),
+    /// The callers of tenants for whom there is no room.
+    Others,
 }
+
+/// How many were refused: strangers and the callers of each tenant apart, so that none of the ones hides one of the others.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<BTreeMap<Whose, Tally>>);
 
 /// The refusals of one minute.
 #[derive(Debug, Default)]
 struct Tally {
     since_ms: u64,
     written: u64,
-    counted: BTreeMap<&'static str, u64>,
+    counts: Counts,
+}
+
+/// How many refusals there were of each reason, and of each code with it.
+type Counts = BTreeMap<Reason, BTreeMap<&'static str, u64>>;
+
+/// Why somebody was refused.
+#[derive(Clone, Copy, Debug)]
+struct Why {
+    reason: Reason,
+    code: &'static str,
 }
 
 /// Refusals that were counted only.
 #[derive(Debug, PartialEq, Eq)]
 struct Counted {
     since_ms: u64,
-    counts: BTreeMap<&'static str, u64>,
+    counts: Counts,
 }
 
 impl Tally {
     /// Whether the next refusal is written down by itself, and what was counted in the minute before.
-    fn next(&mut self, code: &'static str, now_ms: u64) -> (bool, Option<Counted>) {
+    fn next(&mut self, why: Why, now_ms: u64) -> (bool, Option<Counted>) {
         let before = self.over(now_ms);
         let by_itself = self.written < REFUSALS_A_MINUTE;
         match by_itself {
             true => self.written += 1,
-            false => self.count(code, 1),
+            false => self.count(why, 1),
         }
         (by_itself, before)
     }
 
     /// What was counted, if its minute is over. A clock that jumps, either way, ends it.
     fn over(&mut self, now_ms: u64) -> Option<Counted> {
-        if now_ms.abs_diff(self.since_ms) < REFUSAL_MINUTE_MS {
+        if !self.is_over(now_ms) {
             return None;
         }
         let before = self.take();
@@ -174,15 +199,70 @@ impl Tally {
         before
     }
 
+    const fn is_over(&self, now_ms: u64) -> bool {
+        now_ms.abs_diff(self.since_ms) >= REFUSAL_MINUTE_MS
+    }
+
     fn take(&mut self) -> Option<Counted> {
-        let counts = mem::take(&mut self.counted);
+        let counts = mem::take(&mut self.counts);
         let since_ms = self.since_ms;
         (!counts.is_empty()).then_some(Counted { since_ms, counts })
     }
 
-    fn count(&mut self, code: &'static str, more: u64) {
-        let count = self.counted.entry(code).or_default();
+    fn count(&mut self, why: Why, more: u64) {
+        let codes = self.counts.entry(why.reason).or_default();
+        let count = codes.entry(why.code).or_default();
         *count = count.saturating_add(more);
+    }
+}
+
+impl Refusals {
+    fn tallies(&self) -> MutexGuard<'_, BTreeMap<Whose, Tally>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With whom somebody of this tenant, or of none, is counted; and what [`Tally::next`] says.
+    fn next(
+        &self,
+        tenant: Option<&str>,
+        why: Why,
+        now_ms: u64,
+    ) -> (Whose, (bool, Option<Counted>)) {
+        let mut tallies = self.tallies();
+        let whose = match tenant {
+            None => Whose::Strangers,
+            Some(tenant) => {
+                let whose = Whose::Tenant(tenant.to_owned());
+                let has_room = tallies.len() < MAX_REFUSED_TENANTS || tallies.contains_key(&whose);
+                if has_room { whose } else { Whose::Others }
+            }
+        };
+        let next = tallies.entry(whose.clone()).or_default();
+        let next = next.next(why, now_ms);
+        (whose, next)
+    }
+
+    fn count(&self, whose: &Whose, why: Why, more: u64) {
+        let mut tallies = self.tallies();
+        let tally = tallies.entry(whose.clone()).or_default();
+        tally.count(why, more);
+    }
+
+    /// What was counted in minutes that are over. Those of whom nothing was make room.
+    fn over(&self, now_ms: u64) -> Vec<(Whose, Counted)> {
+        let mut tallies = self.tallies();
+        tallies.retain(|_, tally| !tally.counts.is_empty() || !tally.is_over(now_ms));
+        let over = tallies.iter_mut();
+        over.filter_map(|(whose, tally)| Some((whose.clone(), tally.over(now_ms)?)))
+            .collect()
+    }
+
+    /// What was counted so far.
+    fn take(&self) -> Vec<(Whose, Counted)> {
+        let mut tallies = self.tallies();
+        let all = tallies.iter_mut();
+        all.filter_map(|(whose, tally)| Some((whose.clone(), tally.take()?)))
+            .collect()
     }
 }
 
@@ -195,19 +275,21 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
     }
 
     fn write_refusal(&self, refused: Refused) {
-        let tally = match refused.claims {
-            Some(_) => &self.refusals.callers,
-            None => &self.refusals.strangers,
-        };
+        let Refused {
+            code,
+            operation,
+            claims,
+        } = refused;
+        let reason = operation.reason;
+        let why = Why { reason, code };
+        let tenant = claims.as_ref().map(|claims| claims.get().tenant.as_str());
         let now_ms = self.sessions.clock().now_ms();
-        let (by_itself, before) = lock(tally).next(refused.code, now_ms);
-        self.write_counted(tally, before);
-        if by_itself
-            && self
-                .record(refused.operation, refused.claims.as_ref())
-                .is_err()
-        {
-            lock(tally).count(refused.code, 1);
+        let (whose, (by_itself, before)) = self.refusals.next(tenant, why, now_ms);
+        if let Some(before) = before {
+            self.write_counted(&whose, before);
+        }
+        if by_itself && self.record(operation, claims.as_ref()).is_err() {
+            self.refusals.count(&whose, why, 1);
         }
     }
 
@@ -223,21 +305,25 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         }
     }
 
-    /// Records what was counted. What cannot be recorded is counted on.
-    fn write_counted(&self, tally: &Mutex<Tally>, counted: Option<Counted>) {
-        let Some(Counted { since_ms, counts }) = counted else {
-            return;
+    /// Records what was counted, each reason by itself. What cannot be recorded is counted on.
+    fn write_counted(&self, whose: &Whose, Counted { since_ms, counts }: Counted) {
+        let tenant = match whose {
+            Whose::Tenant(tenant) => tenant.as_str(),
+            Whose::Strangers | Whose::Others => "",
         };
-        let total: u64 = counts.values().sum();
-        let detail = format!("{total} more were refused in the minute from {since_ms} on");
-        let subject = json!({ "since_ms": since_ms, "total": total, "codes": counts });
-        if self
-            .record(operation(Reason::UntrustedIssuer, detail, subject), None)
-            .is_err()
-        {
-            let mut tally = lock(tally);
-            for (code, count) in counts {
-                tally.count(code, count);
+        for (reason, codes) in counts {
+            let total: u64 = codes.values().sum();
+            let detail = format!("{total} more were refused in the minute from {since_ms} on");
+            let subject = json!({ "since_ms": since_ms, "total": total, "codes": codes });
+            let operation = operation(reason, detail, subject);
+            let journal = self.sessions.journal();
+            if journal
+                .refuse_several(operation, tenant.to_owned())
+                .is_err()
+            {
+                for (code, count) in codes {
+                    self.refusals.count(whose, Why { reason, code }, count);
+                }
             }
         }
     }
@@ -248,10 +334,8 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             sleep(Duration::from_millis(REFUSAL_MINUTE_MS)).await;
             let api = Arc::clone(self);
             let written = tokio::task::spawn_blocking(move || {
-                let now_ms = api.sessions.clock().now_ms();
-                for tally in [&api.refusals.strangers, &api.refusals.callers] {
-                    let counted = lock(tally).over(now_ms);
-                    api.write_counted(tally, counted);
+                for (whose, counted) in api.refusals.over(api.sessions.clock().now_ms()) {
+                    api.write_counted(&whose, counted);
                 }
             });
             drop(written.await);
@@ -260,20 +344,20 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
 
     /// Records what was counted so far: the last thing that a gateway does.
     pub fn write_refusals(&self) {
-        for tally in [&self.refusals.strangers, &self.refusals.callers] {
-            let counted = lock(tally).take();
-            self.write_counted(tally, counted);
+        for (whose, counted) in self.refusals.take() {
+            self.write_counted(&whose, counted);
         }
     }
-}
-
-fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn why(code: &'static str) -> Why {
+        let reason = Reason::MissingScope;
+        Why { reason, code }
+    }
 
     /// The first are written, the rest counted to the last one, minute by minute, also when the clock jumps back.
     #[test]
@@ -283,22 +367,48 @@ mod tests {
         let mut written = 0;
         for nth in 0..many {
             let code = if nth % 2 == 0 { "even" } else { "odd" };
-            let (by_itself, before) = tally.next(code, start + nth);
+            let (by_itself, before) = tally.next(why(code), start + nth);
             written += u64::from(by_itself);
             assert_eq!(before, None);
         }
         assert_eq!(written, REFUSALS_A_MINUTE);
-        assert_eq!(written + tally.counted.values().sum::<u64>(), many);
+        let counted: u64 = tally.counts.values().flat_map(BTreeMap::values).sum();
+        assert_eq!(written + counted, many);
         for jump in [start + REFUSAL_MINUTE_MS, start - REFUSAL_MINUTE_MS] {
-            let counts = tally.counted.clone();
-            let (by_itself, before) = tally.next("odd", jump);
+            let counts = tally.counts.clone();
+            let (by_itself, before) = tally.next(why("odd"), jump);
             assert!(by_itself);
             assert_eq!(before.unwrap().counts, counts);
             assert_eq!(tally.written, 1);
             for _ in 0..REFUSALS_A_MINUTE {
-                tally.next("odd", jump);
+                tally.next(why("odd"), jump);
             }
-            assert_eq!(tally.counted, [("odd", 1)].into());
+            let odd = [("odd", 1)].into();
+            assert_eq!(tally.counts, [(Reason::MissingScope, odd)].into());
         }
+    }
+
+    /// There are no more tallies than there may be, whoever has no room is counted all the same, and those who are quiet make it.
+    #[test]
+    fn tenants_are_bounded() {
+        let refusals = Refusals::default();
+        let start = 1_000_000_000;
+        for nth in 0..2 * MAX_REFUSED_TENANTS {
+            let tenant = format!("t{nth}");
+            let (whose, (by_itself, _)) = refusals.next(Some(&tenant), why("x"), start);
+            let has_room = nth < MAX_REFUSED_TENANTS;
+            assert_eq!(whose == Whose::Others, !has_room, "{nth}");
+            let alone = nth as u64 - MAX_REFUSED_TENANTS as u64 * u64::from(!has_room);
+            assert_eq!(by_itself, has_room || alone < REFUSALS_A_MINUTE, "{nth}");
+        }
+        assert_eq!(refusals.tallies().len(), MAX_REFUSED_TENANTS + 1);
+        let left = refusals.over(start + REFUSAL_MINUTE_MS);
+        assert_eq!(left.len(), 1);
+        assert_eq!(
+            left[0].1.counts[&Reason::MissingScope]["x"],
+            MAX_REFUSED_TENANTS as u64 - REFUSALS_A_MINUTE
+        );
+        let (whose, _) = refusals.next(Some("late"), why("x"), start + REFUSAL_MINUTE_MS);
+        assert_eq!(whose, Whose::Tenant("late".to_owned()));
     }
 }

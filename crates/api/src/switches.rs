@@ -1,4 +1,4 @@
-//! Kill switches, each within the tenant of whoever throws it.
+//! Kill switches, each within the tenant of whoever throws it, and within its bounds.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use axum::{
 use casemate_authority::{Position, Switch, SwitchKind, Throw};
 use casemate_callers::Permission;
 use casemate_gateway::ThrowError;
-use casemate_model::Reason;
+use casemate_model::{Bounds, Reason};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -33,7 +33,29 @@ pub(crate) struct NewThrow {
     reason: String,
 }
 
-/// `GET /v1/switches`: those that concern the caller's tenant.
+/// Whether a switch stops nothing that is out of these bounds. It stops a tool for every agent, an agent with every tool, and
+/// either in every thread: whoever is bounded in another way too has none.
+fn stops_within(bounds: &Bounds, kind: SwitchKind, name: &str) -> bool {
+    let [tools, agents, threads] = [&bounds.tools, &bounds.agents, &bounds.threads];
+    match (kind, tools, agents, threads) {
+        (_, None, None, None) => true,
+        (SwitchKind::Tool, Some(tools), None, None) => tools.contains(name),
+        (SwitchKind::Agent, None, Some(agents), None) => agents.contains(name),
+        _ => false,
+    }
+}
+
+/// Whether somebody with these bounds may know of a switch: it stops what is within them, by its name.
+fn is_known(bounds: &Bounds, kind: SwitchKind, name: &str) -> bool {
+    match kind {
+        SwitchKind::Tenant => true,
+        SwitchKind::Tool => bounds.has_tool(name),
+        SwitchKind::Agent => bounds.has_agent(name),
+        _ => bounds.is_open(),
+    }
+}
+
+/// `GET /v1/switches`: those that concern the caller's tenant, and are known within its bounds.
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
@@ -50,6 +72,7 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
             .all()
             .iter()
             .filter(concerns)
+            .filter(|switch| is_known(who.get().bounds(), switch.kind, &switch.name))
             .map(|switch| json!(**switch))
             .collect();
         Ok::<_, Problem>(json!({ "switches": found }))
@@ -85,6 +108,11 @@ pub(crate) async fn throw<K: Keeps, P: Remembers>(
         }
         _ => Some(tenant),
     };
+    if !stops_within(who.get().bounds(), request.kind, &request.name) {
+        api.note_refusal(Refused::bounds(&who, &asked)).await;
+        let detail = "what it stops is not all within the bounds of the caller's envelope";
+        return Err(Problem::of_reason(Reason::MissingScope, detail));
+    }
     let throw = Throw {
         kind: request.kind,
         name: request.name,

@@ -1,6 +1,6 @@
 //! The bytes of a switchboard: a title with the digest of what follows, and JSON.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use casemate_files::{Dir, FileError, Held, Pinned, Privacy};
 use casemate_model::Digest;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Damage, Epoch, Switch, Unreadable,
-    limits::{MAX_BOARD_BYTES, MAX_SWITCHES},
+    limits::{MAX_BOARD_BYTES, MAX_FORGETFUL_TENANTS, MAX_SWITCHES},
 };
 
 /// The switches.
@@ -23,8 +23,11 @@ const TITLE: &str = "casemate switchboard 1 ";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Content {
     pub(crate) epoch: Epoch,
-    /// The newest throw of a switch that was taken off the board to make room.
+    /// The newest throw of a switch that works everywhere and was taken off the board to make room.
     pub(crate) forgotten: Epoch,
+    /// The same of switches within a tenant, of which others know nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) forgotten_within: BTreeMap<String, Epoch>,
     /// By epoch.
     pub(crate) switches: Vec<Switch>,
 }
@@ -80,7 +83,11 @@ fn check(content: &Content) -> Result<(), Damage> {
         }
         last = switch.epoch;
     }
-    match content.forgotten > content.epoch {
+    if content.forgotten_within.len() > MAX_FORGETFUL_TENANTS {
+        return Err(Damage::Unsound("so many tenants"));
+    }
+    let forgotten = content.forgotten_within.values().copied();
+    match content.forgotten.max(forgotten.max().unwrap_or_default()) > content.epoch {
         true => Err(Damage::Unsound("a board that forgot its future")),
         false => Ok(()),
     }

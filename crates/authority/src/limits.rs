@@ -9,6 +9,12 @@ pub const MAX_REASON_BYTES: usize = 512;
 /// Switches on a board.
 pub const MAX_SWITCHES: usize = 10_000;
 
+/// Switches within one tenant, so that one does not keep others from throwing theirs.
+pub const MAX_TENANT_SWITCHES: usize = 500;
+
+/// Tenants of which a board knows apart that switches within them were forgotten.
+pub(crate) const MAX_FORGETFUL_TENANTS: usize = 1_000;
+
 /// Bytes of a board: all its switches with the longest names, each byte of them escaped, fit.
 pub const MAX_BOARD_BYTES: u64 = 32 << 20;
 

@@ -7,7 +7,7 @@ use casemate_model::Digest;
 
 use crate::{
     Epoch, Switch, SwitchKind,
-    limits::{MAX_NAME_BYTES, MAX_REASON_BYTES, MAX_SWITCHES},
+    limits::{MAX_NAME_BYTES, MAX_REASON_BYTES, MAX_SWITCHES, MAX_TENANT_SWITCHES},
 };
 
 /// Why a switch was not thrown.
@@ -38,6 +38,11 @@ pub enum SwitchError {
         "{MAX_SWITCHES} switches are off, which is the limit: throw one for more of them at once"
     )]
     Full,
+    /// Everything that there is room for within the tenant is off.
+    #[error(
+        "{MAX_TENANT_SWITCHES} switches within the tenant are off, which is the limit: throw one for more of them at once, such as the tenant's"
+    )]
+    TenantFull,
     /// A board that can be read is not made anew.
     #[error("the switchboard can be read: throw its switches instead")]
     NotLost,

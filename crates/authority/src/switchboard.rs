@@ -7,7 +7,7 @@ use casemate_files::{Dir, FileError, Held, Privacy};
 use crate::{
     Board, Epoch, Switch, SwitchError, Throw, Unreadable,
     board_file::{self, BOARD, Content},
-    limits::{LOCK_WAIT_MS, MAX_SWITCHES},
+    limits::{LOCK_WAIT_MS, MAX_FORGETFUL_TENANTS, MAX_SWITCHES, MAX_TENANT_SWITCHES},
 };
 
 /// A directory of switches, to throw them.
@@ -110,20 +110,52 @@ fn add(content: &mut Content, throw: Throw) -> Result<Switch, SwitchError> {
     let switches = &mut content.switches;
     let before = switches.iter().position(|switch| switch.is_of(&throw));
     let before = before.map(|index| switches.remove(index));
-    make_room(content)?;
+    make_room(content, throw.tenant.as_deref())?;
     let switch = Switch::thrown(before.as_ref(), throw, content.epoch);
     content.switches.push(switch.clone());
     Ok(switch)
 }
 
-/// Forgets the switch that has been on for longest, if there is no room for another one.
-fn make_room(content: &mut Content) -> Result<(), SwitchError> {
-    if content.switches.len() < MAX_SWITCHES {
-        return Ok(());
+/// Forgets the switch that has been on for longest, if there is no room for another one: one within the tenant, if it is the
+/// tenant that has no room.
+fn make_room(content: &mut Content, tenant: Option<&str>) -> Result<(), SwitchError> {
+    if let Some(tenant) = tenant {
+        let is_its = |switch: &Switch| switch.tenant.as_deref() == Some(tenant);
+        let its = content.switches.iter().filter(|switch| is_its(switch));
+        if its.count() >= MAX_TENANT_SWITCHES {
+            return forget(content, is_its, SwitchError::TenantFull);
+        }
     }
-    let on = content.switches.iter().position(|switch| !switch.is_off());
-    let forgotten = content.switches.remove(on.ok_or(SwitchError::Full)?);
-    content.forgotten = forgotten.epoch;
+    match content.switches.len() < MAX_SWITCHES {
+        true => Ok(()),
+        false => forget(content, |_| true, SwitchError::Full),
+    }
+}
+
+/// Forgets the switch that has been on for longest of those that are `some`.
+fn forget(
+    content: &mut Content,
+    some: impl Fn(&Switch) -> bool,
+    full: SwitchError,
+) -> Result<(), SwitchError> {
+    let on = |switch: &Switch| !switch.is_off() && some(switch);
+    let on = content.switches.iter().position(on).ok_or(full)?;
+    let forgotten = content.switches.remove(on);
+    let Some(tenant) = forgotten.tenant else {
+        content.forgotten = content.forgotten.max(forgotten.epoch);
+        return Ok(());
+    };
+    let within = &mut content.forgotten_within;
+    within.insert(tenant, forgotten.epoch);
+    if within.len() > MAX_FORGETFUL_TENANTS {
+        // What is not known of whom it is concerns everybody.
+        let oldest = within.iter().min_by_key(|(_, epoch)| **epoch);
+        if let Some(tenant) = oldest.map(|(tenant, _)| tenant.clone())
+            && let Some(epoch) = within.remove(&tenant)
+        {
+            content.forgotten = content.forgotten.max(epoch);
+        }
+    }
     Ok(())
 }
 

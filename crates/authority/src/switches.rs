@@ -1,6 +1,10 @@
 //! All switches at one epoch, ready to be asked.
 
-use std::{collections::HashMap, iter, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    iter,
+    sync::Arc,
+};
 
 use crate::{
     Epoch, Stopped, Subject, Switch, SwitchKind, board_file::Content, subject::lookup_name,
@@ -10,7 +14,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Switches {
     epoch: Epoch,
+    /// The newest throw that is not known any more: of what works everywhere, within each tenant, and of all.
     forgotten: Epoch,
+    forgotten_within: BTreeMap<String, Epoch>,
+    forgotten_anywhere: Epoch,
     /// By epoch.
     list: Vec<Arc<Switch>>,
     by_name: HashMap<SwitchKind, HashMap<Box<str>, Named>>,
@@ -29,9 +36,12 @@ struct Named {
 
 impl Switches {
     pub(crate) fn new(content: Content) -> Self {
+        let within = content.forgotten_within.values().copied().max();
         let mut switches = Self {
             epoch: content.epoch,
             forgotten: content.forgotten,
+            forgotten_anywhere: content.forgotten.max(within.unwrap_or_default()),
+            forgotten_within: content.forgotten_within,
             ..Self::default()
         };
         for switch in content.switches {
@@ -71,7 +81,7 @@ impl Switches {
     #[must_use]
     pub fn since(&self, epoch: Epoch) -> Option<&[Arc<Switch>]> {
         let first = self.list.partition_point(|switch| switch.epoch <= epoch);
-        match epoch < self.forgotten {
+        match epoch < self.forgotten_anywhere {
             true => None,
             false => self.list.get(first..),
         }
@@ -95,8 +105,8 @@ impl Switches {
     /// # Errors
     /// The first switch of it that was thrown since, or is off.
     pub fn check_held(&self, subject: &Subject<'_>, since: Epoch) -> Result<Epoch, Stopped> {
-        if since < self.forgotten {
-            let forgotten = self.forgotten;
+        let forgotten = self.forgotten_of(subject.tenant);
+        if since < forgotten {
             return Err(Stopped::TooOld { since, forgotten });
         }
         self.each(subject, |named, tenant| {
@@ -109,6 +119,17 @@ impl Switches {
             }
         })?;
         Ok(self.epoch)
+    }
+
+    /// The newest throw that is not known any more and could have been of a subject of `tenant`.
+    fn forgotten_of(&self, tenant: Option<&str>) -> Epoch {
+        match tenant {
+            Some(tenant) => {
+                let within = self.forgotten_within.get(tenant).copied();
+                self.forgotten.max(within.unwrap_or_default())
+            }
+            None => self.forgotten_anywhere,
+        }
     }
 
     /// Asks `judge` about each of the switches that a subject has.

@@ -263,7 +263,10 @@ impl FromStr for ApproverList {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    use base64::{
+        Engine as _,
+        prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+    };
     use casemate_answers::SigningKey;
 
     use super::*;
@@ -333,6 +336,48 @@ mod tests {
         assert!(found.has_credential("BBBB") && !found.has_credential("AAAA"));
         let (left, was) = found.without("alice");
         assert!(was && left.all().len() == 1 && !left.has_credential("BBBB"));
+    }
+
+    /// One key has one user, by whatever name and in whatever form it comes.
+    #[test]
+    fn a_key_is_one_key_in_every_form() {
+        let seed = [9; 32];
+        let key = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+        let bytes = key.public_key().as_ref();
+        let note = |name: &str| {
+            PolicyKey::from_seed(&seed, name)
+                .unwrap()
+                .public()
+                .to_string()
+        };
+        let passkey = |credential: &str| {
+            let key = BASE64_URL_SAFE_NO_PAD.encode(bytes);
+            format!("passkey:EdDSA:localhost:{credential}:{key}:https://localhost")
+        };
+        let service = format!("whpk_{}", BASE64_STANDARD.encode(bytes));
+        let forms = [
+            note("one"),
+            note("other"),
+            passkey("AAAA"),
+            passkey("BBBB"),
+            service,
+        ];
+        for one in &forms {
+            for other in &forms {
+                for user in ["alice", "bob"] {
+                    let refused = list(&[("alice", one), (user, other)]);
+                    let twice = matches!(refused, Err(ApproverError::Twice { line: 2 }));
+                    assert!(twice, "{one} {user} {other}");
+                }
+                let enlisted =
+                    |user, key: &str| Approver::new(user, [], key.parse().unwrap()).unwrap();
+                let found = ApproverList::default()
+                    .with(enlisted("alice", one))
+                    .with(enlisted("bob", other));
+                let users: Vec<_> = found.all().iter().map(|approver| &approver.user).collect();
+                assert_eq!(users, ["bob"], "{one} {other}");
+            }
+        }
     }
 
     #[test]

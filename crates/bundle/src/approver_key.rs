@@ -38,11 +38,21 @@ impl ApproverKey {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
-    /// Whether both are the same key, however it is enlisted: a credential that may be used from more places is no other.
+    /// Whether both are the same key, however it is enlisted: by another name, in another form, for more places. A credential
+    /// is one key, too.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
+        let same_credential = match (self, other) {
             (Self::Passkey(one), Self::Passkey(other)) => one.credential() == other.credential(),
-            _ => self == other,
+            _ => false,
+        };
+        same_credential || self.bytes() == other.bytes()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Note(key) => key.key_bytes(),
+            Self::Passkey(key) => key.key_bytes(),
+            Self::Webhook(key) => key.key_bytes(),
         }
     }
 }

@@ -176,6 +176,11 @@ impl PublicKey {
         &self.name
     }
 
+    /// The bytes of the key alone, whatever it is called.
+    pub(crate) const fn key_bytes(&self) -> &[u8] {
+        &self.key
+    }
+
     /// The first four bytes of SHA-256(name, newline, type, key).
     pub(crate) fn id(&self) -> [u8; 4] {
         let mut hasher = Hasher::default();

@@ -15,7 +15,10 @@ use crate::{
     api_key::Presented,
     caller::{check_names, check_scopes},
     kept::{BadLine, Kept},
-    limits::{EXPIRED_KEPT_MS, MAX_API_KEY_FILE_BYTES, MAX_API_KEY_TTL_MS, MAX_API_KEYS},
+    limits::{
+        EXPIRED_KEPT_MS, MAX_API_KEY_FILE_BYTES, MAX_API_KEY_TTL_MS, MAX_API_KEYS,
+        MAX_TENANT_API_KEYS,
+    },
     lines,
 };
 
@@ -131,6 +134,11 @@ impl ApiKeys {
             if keys.len() >= MAX_API_KEYS {
                 let (path, max) = (self.file.path().to_owned(), MAX_API_KEYS);
                 return Err(KeptError::Full { path, max }.into());
+            }
+            let of_tenant = keys.values().filter(|key| key.tenant == new.tenant);
+            if of_tenant.count() >= MAX_TENANT_API_KEYS {
+                let (what, max) = ("API keys", MAX_TENANT_API_KEYS);
+                return Err(Refusal::Quota { what, max });
             }
             keys.insert(id, key.clone());
             Ok((lines::render(keys.values())?, (key, text)))

@@ -177,6 +177,39 @@ impl Callers {
     /// # Errors
     /// When what proved it no longer does.
     pub fn renew(&self, was: &Remembered<'_>, now_ms: u64) -> Result<BTreeSet<String>, Refusal> {
+        self.still(was, Permission::RunCalls, now_ms)
+    }
+
+    /// Asks again of a caller who was proven before.
+    ///
+    /// # Errors
+    /// When what proved it no longer does, or may not do this any more.
+    pub fn check_again(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let was = Remembered {
+            authority: caller.authority,
+            issuer: &caller.issuer,
+            subject: &caller.subject,
+            tenant: &caller.tenant,
+            credential: &caller.credential,
+            behalf: &caller.behalf,
+            scopes: &caller.scopes,
+            expires_at_ms: caller.expires_at_ms,
+        };
+        self.still(&was, permission, now_ms).map(drop)
+    }
+
+    /// The scopes that are left of those of a caller who was proven before, and who may do this.
+    fn still(
+        &self,
+        was: &Remembered<'_>,
+        permission: Permission,
+        now_ms: u64,
+    ) -> Result<BTreeSet<String>, Refusal> {
         if now_ms >= was.expires_at_ms {
             return Err(Refusal::Expired);
         }
@@ -194,7 +227,7 @@ impl Callers {
                     .check_remembered(was.behalf, was.credential)?;
                 self.stands(root, was.tenant, Permission::Delegate, now_ms)?
             }
-            _ => self.stands(&own, was.tenant, Permission::RunCalls, now_ms)?,
+            _ => self.stands(&own, was.tenant, permission, now_ms)?,
         };
         Ok(narrowed(was.scopes, scopes))
     }
@@ -294,7 +327,7 @@ impl Callers {
     /// [`Refusal::UnknownKey`] for another's, as for one that never was, and when the file cannot be written.
     pub fn revoke_envelope(&self, by: &Caller, id: &str, now_ms: u64) -> Result<(), Refusal> {
         match self.may_revoke_envelope(by, id) {
-            true => self.envelopes()?.revoke(id, now_ms),
+            true => self.envelopes()?.revoke(by.tenant(), id, now_ms),
             false => Err(Refusal::UnknownKey),
         }
     }

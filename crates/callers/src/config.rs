@@ -5,7 +5,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
-    CertRule, CertRules, ConfigError, IssuerConfig, JwtVerifier, issuer::check_name,
+    CertRule, CertRules, ConfigError, IssuerConfig, JwtVerifier,
+    issuer::{check_issuer, check_name},
     limits::MAX_CONFIG_BYTES,
 };
 
@@ -88,10 +89,16 @@ impl Config {
             note(at, &error);
         }
         let envelopes = self.envelopes.map(|section| section.issuer);
-        if let Some(issuer) = &envelopes
-            && let Err(error) = check_name("issuer", issuer.get_ref())
-        {
-            note(issuer.span().start, &error);
+        if let Some(issuer) = &envelopes {
+            let mut others = self.issuer.iter().map(|other| &other.get_ref().issuer);
+            let checked = match others.any(|other| other == issuer.get_ref()) {
+                // Else nobody could tell whose word a name is.
+                true => Err(ConfigError::IssuerTwice(issuer.get_ref().clone())),
+                false => check_issuer(issuer.get_ref()),
+            };
+            if let Err(error) = checked {
+                note(issuer.span().start, &error);
+            }
         }
         // One by one, so that each fault has its place; then together, for what is there twice.
         for issuer in &self.issuer {

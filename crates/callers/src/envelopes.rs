@@ -1,8 +1,8 @@
 //! Gives authority on in envelopes, always less than one has, and takes it back.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fmt, path::Path};
 
-use casemate_model::Digest;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use crate::{
     Authenticator, Bounds, Caller, Delegator, HolderPublic, Permission, Refusal, ReplayGuard, Role,
@@ -53,12 +53,19 @@ pub struct Wanted {
 }
 
 /// A new envelope.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
     /// Its name, by which it is revoked.
     pub id: String,
     /// Its text, for the holder.
     pub text: String,
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, text } = self;
+        write!(f, "{id}, {} bytes", text.len())
+    }
 }
 
 impl Envelopes {
@@ -90,7 +97,7 @@ impl Envelopes {
         check_scopes(&wanted.scopes)?;
         check_bounds(&wanted.bounds)?;
         is_narrower(parent, wanted, now_ms)?;
-        let id = new_id(parent)?;
+        let id = self.new_id(parent)?;
         let payload = Payload {
             iss: self.issuer.clone(),
             jti: id.clone(),
@@ -142,12 +149,12 @@ impl Envelopes {
         Ok(chain.caller(text))
     }
 
-    /// Revokes an envelope by its name, and all that stand on it, before it returns.
+    /// Revokes an envelope of a tenant by its name, and all that stand on it, before it returns.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn revoke(&self, id: &str, now_ms: u64) -> Result<(), Refusal> {
-        self.revoked.revoke(id, now_ms)
+    /// [`Refusal::Quota`] when the tenant has revoked as many as it may, and when the file cannot be written.
+    pub fn revoke(&self, tenant: &str, id: &str, now_ms: u64) -> Result<(), Refusal> {
+        self.revoked.revoke(id, Some(tenant), now_ms)
     }
 
     /// Revokes all envelopes that stand on a credential: that of an API key that was revoked, for example.
@@ -160,25 +167,49 @@ impl Envelopes {
         credential: &str,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        self.revoked.revoke(&root_id(authority, credential), now_ms)
+        self.revoked
+            .revoke(&root_id(authority, credential), None, now_ms)
     }
 
-    /// Who may take back the envelope of this name, as far as `by` is concerned.
+    /// Who may take back the envelope of this name, as far as `by` is concerned. A name that this gateway did not give is
+    /// nobody's.
     pub(crate) fn revoker(&self, id: &str, by: &Caller) -> Revoker {
-        let Some((random, marks)) = id
-            .strip_prefix(ID_PREFIX)
-            .and_then(|digits| digits.split_at_checked(ID_DIGITS))
-        else {
+        let parts = id.strip_prefix(ID_PREFIX).and_then(|digits| {
+            let (random, marks) = digits.split_at_checked(ID_DIGITS)?;
+            let (of_tenant, of_giver) = marks.split_at_checked(MARK_DIGITS)?;
+            Some((random, of_tenant, of_giver))
+        });
+        let Some((random, of_tenant, of_giver)) = parts else {
             return Revoker::Nobody;
         };
-        let [of_tenant, of_giver] = marks_of(random, by);
-        match marks.split_at_checked(MARK_DIGITS) {
-            Some((tenant, giver)) if tenant == of_tenant && giver == of_giver => Revoker::Giver,
-            Some((tenant, giver)) if tenant == of_tenant && giver.len() == MARK_DIGITS => {
-                Revoker::OfTenant
-            }
-            _ => Revoker::Nobody,
+        if !is_same(of_tenant, &self.mark_of_tenant(random, of_giver, by)) {
+            return Revoker::Nobody;
         }
+        match is_same(of_giver, &self.mark_of_giver(random, by)) {
+            true => Revoker::Giver,
+            false => Revoker::OfTenant,
+        }
+    }
+
+    /// The name of a new envelope. It says whose it is, to those only who know that already: there is no list of envelopes.
+    fn new_id(&self, parent: &Caller) -> Result<String, Refusal> {
+        let random = random::hex(&random::bytes::<16>()?);
+        let of_giver = self.mark_of_giver(&random, parent);
+        let of_tenant = self.mark_of_tenant(&random, &of_giver, parent);
+        Ok(format!("{ID_PREFIX}{random}{of_tenant}{of_giver}"))
+    }
+
+    /// What a caller leaves in the names of its envelopes. No name has a control character.
+    fn mark_of_giver(&self, random: &str, caller: &Caller) -> String {
+        let (tenant, issuer, subject) = (caller.tenant(), caller.issuer(), caller.subject());
+        let text = format!("giver\0{random}\0{tenant}\0{issuer}\0{subject}");
+        self.key.mark(&text, MARK_DIGITS)
+    }
+
+    /// What its tenant leaves there: over all of the rest, so that one name does not make others.
+    fn mark_of_tenant(&self, random: &str, of_giver: &str, caller: &Caller) -> String {
+        let text = format!("tenant\0{random}\0{of_giver}\0{}", caller.tenant());
+        self.key.mark(&text, MARK_DIGITS)
     }
 
     /// Refuses if one of the envelopes on which a caller stood was revoked, or what they stand on.
@@ -230,25 +261,9 @@ impl Envelopes {
     }
 }
 
-/// The name of a new envelope. It says whose it is, to those only who know that already: there is no list of envelopes.
-fn new_id(parent: &Caller) -> Result<String, Refusal> {
-    let random = random::hex(&random::bytes::<16>()?);
-    let [of_tenant, of_giver] = marks_of(&random, parent);
-    Ok(format!("{ID_PREFIX}{random}{of_tenant}{of_giver}"))
-}
-
-/// What the tenant of a caller, and the caller, leave in the names of its envelopes.
-fn marks_of(random: &str, caller: &Caller) -> [String; 2] {
-    let (tenant, issuer, subject) = (caller.tenant(), caller.issuer(), caller.subject());
-    // No name has a control character.
-    let marked = [
-        format!("{random}\0{tenant}"),
-        format!("{random}\0{tenant}\0{issuer}\0{subject}"),
-    ];
-    marked.map(|text| {
-        let digits = random::hex(Digest::of(text.as_bytes()).as_bytes());
-        digits.chars().take(MARK_DIGITS).collect()
-    })
+/// In a time that says nothing of where they differ.
+fn is_same(one: &str, other: &str) -> bool {
+    verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
 }
 
 /// Who somebody is to an envelope.

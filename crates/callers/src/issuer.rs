@@ -108,6 +108,15 @@ pub enum ConfigError {
     RuleTwice(String),
 }
 
+/// Whether somebody may be known as an issuer by this name.
+pub(crate) fn check_issuer(name: &str) -> Result<(), ConfigError> {
+    check_name("issuer", name)?;
+    match RESERVED.iter().any(|ours| name.starts_with(ours)) {
+        true => Err(ConfigError::Reserved(name.to_owned())),
+        false => Ok(()),
+    }
+}
+
 impl IssuerConfig {
     /// Where its keys come from.
     pub(crate) fn source(&self) -> Result<Arc<dyn KeySource>, ConfigError> {
@@ -125,10 +134,7 @@ impl IssuerConfig {
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let issuer = || self.issuer.clone();
-        check_name("issuer", &self.issuer)?;
-        if RESERVED.iter().any(|ours| self.issuer.starts_with(ours)) {
-            return Err(ConfigError::Reserved(issuer()));
-        }
+        check_issuer(&self.issuer)?;
         if !(1..=MAX_AUDIENCES).contains(&self.audiences.len()) {
             return Err(ConfigError::Audiences(issuer()));
         }

@@ -67,6 +67,9 @@ pub const MAX_SCOPE_BYTES: usize = 128;
 /// API keys in a file.
 pub const MAX_API_KEYS: usize = 4_096;
 
+/// API keys of one tenant, so that one does not keep out the others.
+pub const MAX_TENANT_API_KEYS: usize = 512;
+
 /// Bytes of a file of API keys.
 pub const MAX_API_KEY_FILE_BYTES: u64 = 16 << 20;
 
@@ -102,6 +105,9 @@ pub const MAX_BOUND_NAMES: usize = 64;
 
 /// Revoked credentials whose envelopes could still be alive.
 pub const MAX_REVOCATIONS: usize = 16_384;
+
+/// Envelopes of one tenant that were revoked by their names and could still be alive, so that one does not keep out the others.
+pub const MAX_TENANT_REVOCATIONS: usize = 1_024;
 
 /// Bytes of the file of revocations.
 pub const MAX_REVOCATION_FILE_BYTES: u64 = 8 << 20;

@@ -73,8 +73,12 @@ words! {
         Replayed = "replayed_proof",
         /// Nothing more can be remembered.
         Full = "replay_guard_full",
+        /// The tenant has as many as it may have.
+        Quota = "tenant_quota",
         /// The system gave no random bytes.
         Random = "no_randomness",
+        /// Whatever looked for who calls has died.
+        Died = "prover_unavailable",
         /// Nothing proves who calls.
         Missing = "missing_credential",
         /// More than one thing says who calls.
@@ -189,9 +193,20 @@ pub enum Refusal {
     /// Nothing more can be remembered.
     #[error("too many proofs are remembered: try again in two minutes")]
     Full,
+    /// The tenant has as many as it may have.
+    #[error("the tenant has {max} {what}, and may not have more")]
+    Quota {
+        /// Of what.
+        what: &'static str,
+        /// How many it may have.
+        max: usize,
+    },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random,
+    /// Whatever looked for who calls has died.
+    #[error("who calls could not be looked at")]
+    Died,
     /// Nothing proves who calls.
     #[error("nothing proves who calls")]
     Missing,
@@ -201,6 +216,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it says nothing of who calls: what would tell cannot be had now, and may be later.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::KeysUnavailable(_) | Self::Store(_) | Self::Full | Self::Random | Self::Died
+        )
+    }
+
     /// The stable name.
     #[must_use]
     pub const fn code(&self) -> RefusalCode {
@@ -237,7 +261,9 @@ impl Refusal {
             Self::StaleProof => RefusalCode::StaleProof,
             Self::Replayed => RefusalCode::Replayed,
             Self::Full => RefusalCode::Full,
+            Self::Quota { .. } => RefusalCode::Quota,
             Self::Random => RefusalCode::Random,
+            Self::Died => RefusalCode::Died,
             Self::Missing => RefusalCode::Missing,
             Self::Several => RefusalCode::Several,
         }

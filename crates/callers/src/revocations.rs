@@ -8,7 +8,9 @@ use crate::{
     KeptError, Refusal,
     caller::check_names,
     kept::{BadLine, Kept},
-    limits::{MAX_ENVELOPE_TTL_MS, MAX_REVOCATION_FILE_BYTES, MAX_REVOCATIONS},
+    limits::{
+        MAX_ENVELOPE_TTL_MS, MAX_REVOCATION_FILE_BYTES, MAX_REVOCATIONS, MAX_TENANT_REVOCATIONS,
+    },
     lines,
 };
 
@@ -21,6 +23,9 @@ pub(crate) struct Revocations(Kept<BTreeMap<String, Entry>>);
 struct Entry {
     id: String,
     at_ms: u64,
+    /// The tenant whose envelope it is, if it was revoked by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
 }
 
 impl Revocations {
@@ -28,20 +33,34 @@ impl Revocations {
         Kept::open(path, MAX_REVOCATION_FILE_BYTES, parse).map(Self)
     }
 
-    /// Revokes `id`. What is forgotten here is older than any envelope that could still be alive.
-    pub(crate) fn revoke(&self, id: &str, now_ms: u64) -> Result<(), Refusal> {
+    /// Revokes `id`, of a tenant if there may be only so many of it. What is forgotten here is older than any envelope that
+    /// could still be alive.
+    pub(crate) fn revoke(
+        &self,
+        id: &str,
+        tenant: Option<&str>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
         let id = id.to_owned();
         check_names("id", [&id])?;
         self.0.update(|entries| {
             let mut entries = entries.clone();
             // Twice as long: the clock may have been set back meanwhile.
             entries.retain(|_, entry| entry.at_ms.saturating_add(2 * MAX_ENVELOPE_TTL_MS) > now_ms);
-            if entries.len() >= MAX_REVOCATIONS {
+            // What was revoked takes no more room.
+            let before = entries.remove(&id);
+            if before.is_none() && entries.len() >= MAX_REVOCATIONS {
                 let (path, max) = (self.0.path().to_owned(), MAX_REVOCATIONS);
                 return Err(KeptError::Full { path, max }.into());
             }
-            let at_ms = now_ms;
-            entries.insert(id.clone(), Entry { id, at_ms });
+            let of_tenant = entries.values().filter(|entry| entry.tenant.is_some());
+            let of_tenant = of_tenant.filter(|entry| entry.tenant.as_deref() == tenant);
+            if before.is_none() && of_tenant.count() >= MAX_TENANT_REVOCATIONS {
+                let (what, max) = ("revoked envelopes", MAX_TENANT_REVOCATIONS);
+                return Err(Refusal::Quota { what, max });
+            }
+            let (at_ms, tenant) = (now_ms, tenant.map(str::to_owned));
+            entries.insert(id.clone(), Entry { id, at_ms, tenant });
             Ok((lines::render(entries.values())?, ()))
         })
     }

@@ -2,7 +2,10 @@
 
 use std::{fmt, path::Path};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::{
+    hmac,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
 use casemate_model::Digest;
 use zeroize::Zeroizing;
 
@@ -14,6 +17,8 @@ use crate::{
 
 const PREFIX: &str = "casemate-envelope-key ";
 const SEED_BYTES: usize = 32;
+/// What the key for marks is for.
+const MARKS: &str = "casemate envelope marks 1";
 /// Hex digits of the digest of a public key in its name.
 const KID_DIGITS: usize = 32;
 
@@ -22,6 +27,8 @@ pub(crate) struct SigningKey {
     pub(crate) pair: Ed25519KeyPair,
     pub(crate) public: [u8; 32],
     pub(crate) kid: String,
+    /// For what nobody but this gateway can have written, and is too short for a signature.
+    marks: hmac::Key,
 }
 
 impl SigningKey {
@@ -48,11 +55,21 @@ impl SigningKey {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
         let public: [u8; 32] = pair.public_key().as_ref().try_into().ok()?;
         let kid = hex(Digest::of(&public).as_bytes());
+        // Another key, which says nothing of the seed.
+        let seed = hmac::Key::new(hmac::HMAC_SHA256, seed);
+        let marks = hmac::sign(&seed, MARKS.as_bytes());
         Some(Self {
+            marks: hmac::Key::new(hmac::HMAC_SHA256, marks.as_ref()),
             pair,
             public,
             kid: kid.chars().take(KID_DIGITS).collect(),
         })
+    }
+
+    /// The first `digits` hex digits of a code for `text` that nobody else can make.
+    pub(crate) fn mark(&self, text: &str, digits: usize) -> String {
+        let code = hex(hmac::sign(&self.marks, text.as_bytes()).as_ref());
+        code.chars().take(digits).collect()
     }
 }
 

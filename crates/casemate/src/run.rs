@@ -302,14 +302,21 @@ async fn perform<S: Sandbox, I: Idempotency>(
             };
             // Before anything is taken out of the sandbox.
             match way {
-                Some(way) => ended.refused_on_the_way(way.close().await),
-                None => ended,
+                Some(way) => match way.close().await {
+                    Ok(denied) => Ok(ended.refused_on_the_way(denied)),
+                    // Nobody says that it went well: given up here, it is recorded as unknown.
+                    Err(error) => Err(error),
+                },
+                None => Ok(ended),
             }
         }
-        Err(error) => lease.give_up(one_line(error.as_ref()), io),
+        Err(error) => Ok(lease.give_up(one_line(error.as_ref()), io)),
     };
     let told = async {
-        let released = ended.release(&mut sink).await;
+        let released = match ended {
+            Ok(ended) => ended.release(&mut sink).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error.into()),
+        };
         (released, written.await.unwrap_or_default())
     };
     let (released, written) = tokio::select! {
@@ -319,7 +326,7 @@ async fn perform<S: Sandbox, I: Idempotency>(
     };
     match released {
         Ok(released) => voice.released(&released, written, terms.out.as_deref()),
-        Err(error) => voice.unrecorded(facts.as_ref(), &error),
+        Err(error) => voice.unrecorded(facts.as_ref(), error.as_ref()),
     }
 }
 

@@ -27,6 +27,7 @@ use casemate_webhooks::Webhooks;
 use tokio::{
     runtime::Builder,
     sync::watch,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -232,7 +233,7 @@ async fn serve(
     let (stop, mut stopped) = watch::channel(());
     let remote = network.zip(callers).map(|(network, callers)| {
         let router = router(Arc::clone(&api), Door::Network(callers));
-        tokio::spawn(network.serve(Arc::clone(&api), router, stopped.clone()))
+        network.serve(Arc::clone(&api), router, stopped.clone())
     });
     let local = router(Arc::clone(&api), Door::Local(local_user()));
     let service = axum::serve(listener, local);
@@ -240,31 +241,37 @@ async fn serve(
         // An error is as good: whoever would say it is gone.
         drop(stopped.changed().await);
     });
-    let mut serving = Box::pin(serving.into_future());
+    let mut doors = tokio::spawn(async move {
+        let remote = async {
+            if let Some(remote) = remote {
+                remote.await;
+            }
+            Ok(())
+        };
+        tokio::try_join!(serving.into_future(), remote).map(drop)
+    });
     report::line(&format!("listening on {}", socket.display()));
-    tokio::select! {
-        served = &mut serving => served.context("cannot serve any more")?,
+    let asked = tokio::select! {
+        served = &mut doors => Err(served),
         never = api.look_after_waiting(left) => match never {},
         never = api.look_after_refusals() => match never {},
-        signal = signals.next() => report::line(&format!("stopping: {}", of(signal))),
-    }
-    stop.send(()).unwrap_or_default();
-    let draining = drain(&api);
-    tokio::select! {
-        served = &mut serving => served.context("cannot serve any more")?,
-        () = draining => {
-            // What was answered is still on its way.
-            drop(timeout(FLUSH_TIMEOUT, &mut serving).await);
+        signal = signals.next() => Ok(signal),
+    };
+    if let Ok(signal) = asked {
+        report::line(&format!("stopping: {}", of(signal)));
+        stop.send(()).unwrap_or_default();
+        tokio::select! {
+            () = finish(&api, &mut doors) => {}
+            // Whoever asks twice is in a hurry.
+            _ = signals.next() => {}
         }
-        // Whoever asks twice is in a hurry.
-        _ = signals.next() => {}
-    }
-    if let Some(mut remote) = remote {
-        drop(timeout(FLUSH_TIMEOUT, &mut remote).await);
-        remote.abort();
+        doors.abort();
     }
     api.write_refusals();
-    Ok(())
+    match asked {
+        Ok(_) => Ok(()),
+        Err(served) => served?.context("cannot serve any more"),
+    }
 }
 
 /// What was spent. Whatever an earlier process had set aside and not counted is spent.
@@ -291,6 +298,15 @@ const fn of(signal: Signal) -> &'static str {
         Signal::Interrupt => "interrupted",
         Signal::Terminate => "asked to",
     }
+}
+
+/// Lets calls end, also those for which nobody waits at one of the doors, and their answers get there.
+async fn finish(
+    api: &Api<RemoteKeeper, CachedStores>,
+    doors: &mut JoinHandle<std::io::Result<()>>,
+) {
+    drain(api).await;
+    drop(timeout(FLUSH_TIMEOUT, doors).await);
 }
 
 /// Lets calls end, and then ends them.

@@ -30,7 +30,7 @@ use casemate_ports::WayOut;
 
 use self::{
     judge::Rules,
-    recorder::Records,
+    recorder::{CallLog, Records},
     seams::{Names, NoCredentials, NoFilters},
     serve::Service,
 };
@@ -123,12 +123,15 @@ impl PlannedWay {
             call: facts.decision,
             trace: facts.trace_id.clone(),
         };
-        let records = Arc::new(Records::new(facts.clone(), journal));
-        let rules = Arc::new(Rules::new(self.policy, facts));
+        let records = Arc::new(Records::new(Arc::new(CallLog {
+            facts: facts.clone(),
+            journal,
+        })));
+        let rules = Arc::new(Rules::new(self.policy, facts)?);
         let made_up = MADE_UP.parse().map_err(|_| anyhow!("no such block"))?;
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
-            resolver: Arc::new(Names),
+            resolver: Arc::new(Names::new()),
             injector: Arc::new(NoCredentials),
             filters: Arc::new(NoFilters),
             recorder: Arc::clone(&records) as _,

@@ -97,6 +97,10 @@ impl Head {
             _ => return Err(Code::Framing),
         };
         let method = method_of(method)?;
+        // It knows no chunks, in which an answer may come. What clients of older Pythons ask for has no answer but a tunnel.
+        if version == Version::HTTP_10 && method != Method::CONNECT {
+            return Err(Code::Framing);
+        }
         let said = fields::take(parse_lines(lines)?)?;
         let host = host_of(&said.hosts)?;
         let length = length_of(&said, version)?;
@@ -105,9 +109,7 @@ impl Head {
         if bodiless && !matches!(length, Length::Nothing | Length::Bytes(0)) {
             return Err(Code::Framing);
         }
-        if said.websocket
-            && (method != Method::GET || length != Length::Nothing || version == Version::HTTP_10)
-        {
+        if said.websocket && (method != Method::GET || length != Length::Nothing) {
             return Err(Code::UpgradeRefused);
         }
         Ok(Self {

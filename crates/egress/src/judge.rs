@@ -107,7 +107,7 @@ pub struct Messages {
     pub text: bool,
     /// Anything else.
     pub binary: bool,
-    /// Bytes of one message, and never more than the proxy's own limit.
+    /// Bytes of one message to the destination, and never more than the proxy's own limit, which is that of the other way.
     pub bytes: usize,
 }
 

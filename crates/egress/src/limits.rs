@@ -23,6 +23,8 @@ pub const MAX_TRAILER_BYTES: usize = 8 << 10;
 pub const READ_BYTES: usize = 16 << 10;
 /// Bytes of a body that may be held to be judged whole, whatever a judge asks for.
 pub const MAX_JUDGED_BODY_BYTES: usize = 4 << 20;
+/// Bytes of all bodies of one agent that are held to be judged, from when they are read until they were sent.
+pub const MAX_HELD_BODY_BYTES: usize = 64 << 20;
 
 /// Bytes of a refused request that are read and forgotten, so that its client reads the answer.
 pub const LINGER_BYTES: usize = 1 << 20;

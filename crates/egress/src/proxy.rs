@@ -26,7 +26,7 @@ use crate::{
     Recorder, Resolver, Route, Trust, TrustError, Vetting,
     authority::Leaves,
     dns::{Answer, Question},
-    limits::MAX_CONNECTIONS,
+    limits::{MAX_CONNECTIONS, MAX_HELD_BODY_BYTES},
     trust::Dial,
 };
 
@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     pins: Pins,
     reviews: watch::Sender<()>,
     room: Arc<Semaphore>,
+    /// Room for bodies that are held to be judged, in bytes.
+    held: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Proxy {
@@ -109,6 +111,7 @@ impl Proxy {
             pins: parts.pins,
             reviews: watch::Sender::new(()),
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            held: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),
         })))
     }
 

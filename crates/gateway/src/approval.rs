@@ -31,13 +31,28 @@ pub struct Approver {
     pub key: String,
 }
 
+/// Why nobody opened an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenAnswerError {
+    /// It does not count: one line for people.
+    #[error("{0}")]
+    NotCounted(String),
+    /// Nobody can tell now whether it counts, which is not its fault: one line for people.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
 /// Knows who may approve calls, and their signatures.
 pub trait Approvers: fmt::Debug + Send + Sync {
-    /// What was signed, in whatever form, and by whom of those who may approve now.
+    /// What was signed, in whatever form, and by whom of those who may approve now. May wait for a lock.
     ///
     /// # Errors
-    /// One line for people, when the answer does not count.
-    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String>;
+    /// When the answer does not count, or nobody can tell.
+    fn open(
+        &self,
+        answer: &SignedAnswer,
+        now_ms: u64,
+    ) -> Result<(String, Approver), OpenAnswerError>;
 
     /// Everybody who may approve now.
     ///
@@ -52,5 +67,19 @@ pub trait Renewal: fmt::Debug + Send + Sync {
     fn until_ms(&self, token: &Token, by: Authenticator) -> u64;
 
     /// The claims as they are now, if the caller may still call. They may be less than they were, never more.
-    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>>;
+    ///
+    /// # Errors
+    /// When the caller may not, or nobody can tell.
+    fn renew(&self, token: &Token, by: Authenticator) -> Result<Verified<Claims>, NotRenewed>;
+}
+
+/// Why the claims of a caller are not renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotRenewed {
+    /// What proved the caller does so no more, for good.
+    #[error("whoever asked for the call may not call any more")]
+    Gone,
+    /// What would say so cannot be had now: it is asked again later.
+    #[error("it cannot be told whether whoever asked for the call may still call")]
+    CannotTell,
 }

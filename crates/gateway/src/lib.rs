@@ -71,8 +71,8 @@ pub use self::{
     allowed::{Allowed, Recording},
     answer::Answer,
     approval::{
-        Approver, Approvers, BREAK_GLASS, CastVote, MAX_MEMBERS, Member, Renewal, Statement,
-        StatementError, Vote, VoteError,
+        Approver, Approvers, BREAK_GLASS, CastVote, MAX_MEMBERS, Member, NotRenewed,
+        OpenAnswerError, Renewal, Statement, StatementError, Vote, VoteError,
     },
     ask::{Ask, Code, Key},
     checked::{Checked, Ruling},

@@ -99,11 +99,23 @@ impl Journal {
     /// # Errors
     /// When it cannot be recorded.
     pub fn refuse_stranger(&self, operation: Operation) -> Result<DecisionId, RecordError> {
+        self.refuse_several(operation, String::new())
+    }
+
+    /// Records that something was refused to several of a tenant, or of none who are not named.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub fn refuse_several(
+        &self,
+        operation: Operation,
+        tenant: String,
+    ) -> Result<DecisionId, RecordError> {
         let open = OpenOperation {
             journal: self,
             operation,
             actor: String::new(),
-            tenant: String::new(),
+            tenant,
             decision: self.name()?,
         };
         open.write(Kind::Denied, Verdict::Deny, open.operation.reason.as_str())?;

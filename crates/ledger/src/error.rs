@@ -186,6 +186,23 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+    /// Nobody knows how far the log is durable.
+    #[error("`{path}` does not say how far the log is durable: see `casemate audit verify`")]
+    NoHead {
+        /// The head file.
+        path: PathBuf,
+    },
+    /// Reading was to go on where this log has not come to.
+    #[error(
+        "`{path}` ends before record {next}, from which reading goes on: it is an older copy, or another ledger. \
+         Put the newer one back, or remove the cursor to go on with what happens next"
+    )]
+    Beyond {
+        /// The log file.
+        path: PathBuf,
+        /// The next record, had it come so far.
+        next: u64,
+    },
     /// The log cannot be read, or holds what nobody recorded.
     #[error("the log cannot be read further: see `casemate audit verify`")]
     Damaged(#[source] VerifyError),

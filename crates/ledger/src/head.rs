@@ -63,16 +63,11 @@ impl Head {
     }
 }
 
-/// Where the head in `dir` says that the log ends, for readers without a key. 0 when it cannot be
-/// read.
-pub(crate) fn unverified_end(dir: &Path) -> u64 {
-    let text = File::open(path(dir)).and_then(|file| read(&file));
-    let text = text.unwrap_or_default();
-    let digits = text.split(|byte| *byte == b'\n').next();
-    digits
-        .and_then(|digits| std::str::from_utf8(digits).ok())
-        .and_then(parse_end)
-        .unwrap_or(0)
+/// Where the head in `dir` says that the log ends, for readers without a key. `None` when it cannot be read.
+pub(crate) fn unverified_end(dir: &Path) -> Option<u64> {
+    let text = File::open(path(dir)).and_then(|file| read(&file)).ok()?;
+    let digits = text.split(|byte| *byte == b'\n').next()?;
+    parse_end(std::str::from_utf8(digits).ok()?)
 }
 
 fn parse_end(digits: &str) -> Option<u64> {

@@ -184,27 +184,41 @@ impl Opened {
             },
         })?;
         let log: Arc<dyn LogFile> = Arc::new(file);
-        let len = log
-            .len()
-            .map_err(|source| ReadError::Open { path, source })?;
+        let len = log.len().map_err(|source| ReadError::Open {
+            path: path.clone(),
+            source,
+        })?;
         let Some(place) = from else {
+            let settled = settled.unwrap_or(0);
             return Self::over(log, len, settled).map_err(ReadError::Damaged);
         };
+        let settled = settled.ok_or_else(|| ReadError::NoHead {
+            path: head::path(dir),
+        })?;
         let mut opened = Self::over(log, len.min(settled), settled).map_err(ReadError::Damaged)?;
-        opened.go_to(place).map_err(ReadError::Damaged)?;
-        Ok(opened)
+        match opened.go_to(place).map_err(ReadError::Damaged)? {
+            true => Ok(opened),
+            false => Err(ReadError::Beyond {
+                path,
+                next: place.next,
+            }),
+        }
     }
 
-    /// Goes to a place of this log. Of another, the next batch is found not to belong there.
-    fn go_to(&mut self, place: Place) -> Result<(), VerifyError> {
+    /// Goes to a place of this log, and says whether the log has come to it. Of another log, the next batch is found not to
+    /// belong there.
+    fn go_to(&mut self, place: Place) -> Result<bool, VerifyError> {
+        if place.offset > self.source.len() {
+            return Ok(false);
+        }
         self.source.go_to(place.offset)?;
         self.size = place.first;
         while self.size_read() < place.next {
             if self.next()?.is_none() {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// How many records were read, or lie before where the reading began.

@@ -11,6 +11,7 @@
 mod call;
 mod delegation;
 mod digest;
+mod headers;
 mod hidden;
 mod ids;
 mod isolation;
@@ -27,6 +28,7 @@ pub use self::{
     call::{Call, CellForm, InputDigest, Program, Within},
     delegation::{Authenticator, Bounds, Delegator},
     digest::{Digest, Hasher, ParseDigestError},
+    headers::{is_credential, is_header, overrides_method},
     hidden::{HIDDEN, is_hidden},
     ids::{ContextId, DecisionId, Entropy, ParseIdError, SandboxId, SessionId},
     isolation::{Control, ControlName, Isolation, Strength},

@@ -75,7 +75,7 @@ words! {
         ChangesRequested = "changes_requested",
         /// Nobody answered in time: that is no denial by a person.
         ApprovalExpired = "approval_expired",
-        /// Whoever asked for the call took it back before it was approved.
+        /// The call was taken back before it ran.
         ApprovalCancelled = "approval_cancelled",
         /// The decision could not be recorded, so nothing ran.
         RecordUnavailable = "record_unavailable",

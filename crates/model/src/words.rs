@@ -108,7 +108,7 @@ words! {
         ChangesRequested = "changes_requested",
         /// Nobody answered in time, or it did not run in time.
         Expired = "expired",
-        /// The one who asked took it back.
+        /// It was taken back.
         Cancelled = "cancelled",
         /// Another call came in its place, or another policy.
         Superseded = "superseded",

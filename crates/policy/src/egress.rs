@@ -10,6 +10,7 @@
 mod body;
 mod check;
 mod facts;
+mod form;
 mod hosts;
 mod judge;
 mod keys;

@@ -83,9 +83,9 @@ pub struct Manifest {
     pub labels: Flows,
     /// What a call costs at most, beside its time and output.
     pub cost: Cost,
-    input: InputSchema,
-    assumed: Vec<&'static str>,
-    digest: Digest,
+    pub(crate) input: InputSchema,
+    pub(crate) assumed: Vec<&'static str>,
+    pub(crate) digest: Digest,
 }
 
 /// What flows into a tool and out of it.

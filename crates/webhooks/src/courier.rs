@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    mem::{Discriminant, discriminant},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,14 +13,14 @@ use std::{
 };
 
 use casemate_https::{AuthoritiesError, Plain, client};
-use casemate_ledger::{Place, read_from};
+use casemate_ledger::read_from;
 use casemate_model::one_line;
 use ureq::Agent;
 
 use crate::{
     CursorError, Endpoint, Event, PostError, Webhooks,
     cursor::Cursor,
-    limits::{FIRST_PAUSE_MS, LOOK_EVERY_MS, MAX_PAUSE_MS, PASSED_OVER, TIMEOUT_MS},
+    limits::{FIRST_PAUSE_MS, LOOK_EVERY_MS, MAX_PAUSE_MS, TIMEOUT_MS},
     post::post,
 };
 
@@ -92,6 +93,7 @@ impl Couriers {
                 surroundings: Arc::clone(surroundings),
                 stopped,
                 failures: 0,
+                said: None,
             };
             let thread = thread::Builder::new().name("webhooks".to_owned());
             thread
@@ -110,8 +112,10 @@ struct Courier {
     cursor: Cursor,
     surroundings: Arc<dyn Surroundings>,
     stopped: Receiver<()>,
-    /// Since the last success.
+    /// Since anything went right.
     failures: u32,
+    /// What was said to go wrong, until it goes right.
+    said: Option<Discriminant<CarryError>>,
 }
 
 /// Why a courier does not get on.
@@ -140,16 +144,12 @@ impl Courier {
     /// Tells everything that is on record and was not told.
     fn catch_up(&mut self) -> Result<(), CarryError> {
         let mut reader = read_from(&self.ledger, self.cursor.place);
-        let mut passed = 0;
         while let Some(record) = reader.next() {
             let record = record.map_err(CursorError::from)?;
             let event = Event::of(&record);
             let event = event.filter(|event| self.endpoint.events.contains(&event.topic));
             let Some(event) = event else {
-                passed += 1;
-                if passed % PASSED_OVER == 0 {
-                    self.cursor.go_on(reader.place())?;
-                }
+                self.cursor.pass_over(reader.place())?;
                 continue;
             };
             if self.is_stopped() {
@@ -157,32 +157,34 @@ impl Courier {
             }
             let now_ms = self.surroundings.now_ms();
             post(&self.agent, &self.endpoint, &event, now_ms)?;
-            self.delivered(reader.place())?;
-        }
-        if reader.place() != self.cursor.place {
             self.cursor.go_on(reader.place())?;
+            self.got_on();
         }
+        self.got_on();
         Ok(())
     }
 
-    fn delivered(&mut self, place: Place) -> Result<(), CursorError> {
-        if self.failures > 0 {
-            self.failures = 0;
+    /// Says that it goes right again, if it was said that it goes wrong.
+    fn got_on(&mut self) {
+        self.failures = 0;
+        if self.said.take().is_some() {
             let name = &self.endpoint.name;
             self.surroundings
-                .tell(&format!("the webhook {name} takes messages again"));
+                .tell(&format!("the webhook {name} gets messages again"));
         }
-        self.cursor.go_on(place)
     }
 
-    /// Says once for each time that it goes wrong that it does. Gives how long to wait.
+    /// Says once for each time that it goes wrong that it does, and with whom. Gives how long to wait.
     fn failed(&mut self, error: &CarryError) -> u64 {
-        if self.failures == 0 {
+        let kind = discriminant(error);
+        if self.said.replace(kind) != Some(kind) {
             let name = &self.endpoint.name;
-            self.surroundings.tell(&format!(
-                "the webhook {name} does not take messages, which wait for it: {}",
-                one_line(error)
-            ));
+            let what = match error {
+                CarryError::Post(_) => "does not take messages, which wait for it",
+                CarryError::Cursor(_) => "gets no messages, by a fault on this side",
+            };
+            self.surroundings
+                .tell(&format!("the webhook {name} {what}: {}", one_line(error)));
         }
         let most = FIRST_PAUSE_MS.saturating_mul(1 << self.failures.min(16));
         let most = most.min(MAX_PAUSE_MS);

@@ -5,7 +5,7 @@ use std::path::Path;
 use casemate_files::{Dir, FileError, Privacy};
 use casemate_ledger::{Place, ReadError, end_of};
 
-use crate::limits::MAX_CURSOR_BYTES;
+use crate::limits::{MAX_CURSOR_BYTES, PASSED_OVER};
 
 /// How long to wait for another process, in milliseconds.
 const LOCK_WAIT_MS: u64 = 10_000;
@@ -16,6 +16,8 @@ pub(crate) struct Cursor {
     dir: Dir,
     name: String,
     pub(crate) place: Place,
+    /// Records before `place` of which the disk does not know that they are done with.
+    passed: u64,
 }
 
 /// Why nobody knows how far an endpoint has come.
@@ -70,11 +72,22 @@ impl Cursor {
             dir,
             name: name.to_owned(),
             place,
+            passed: 0,
         };
         if found.is_none() {
             cursor.go_on(place)?;
         }
         Ok(cursor)
+    }
+
+    /// Notes that the record before `place` is nothing to tell of. Durably only now and then: it can be passed over again.
+    pub(crate) fn pass_over(&mut self, place: Place) -> Result<(), CursorError> {
+        if self.passed + 1 >= PASSED_OVER {
+            return self.go_on(place);
+        }
+        self.passed += 1;
+        self.place = place;
+        Ok(())
     }
 
     /// Notes durably that everything before `place` is done with.
@@ -86,6 +99,45 @@ impl Cursor {
         let held = self.dir.lock(LOCK_WAIT_MS)?;
         self.dir.replace(&held, &self.name, &json)?;
         self.place = place;
+        self.passed = 0;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// What nobody has to be told of costs a write once in a while, and is not looked at again meanwhile.
+    #[test]
+    fn what_is_passed_over_is_seldom_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |next: u64| -> Place {
+            serde_json::from_value(serde_json::json!({ "offset": 0, "first": 0, "next": next }))
+                .unwrap()
+        };
+        let mut cursor = Cursor {
+            dir: Dir::open(dir.path(), Privacy::Readable).unwrap(),
+            name: "chat".into(),
+            place: place(0),
+            passed: 0,
+        };
+        let file = dir.path().join("chat");
+        for round in 1..=2 {
+            for next in (round - 1) * PASSED_OVER + 1..round * PASSED_OVER {
+                cursor.pass_over(place(next)).unwrap();
+                assert_eq!(cursor.place, place(next));
+                assert!(!file.exists(), "{next}");
+            }
+            cursor.pass_over(place(round * PASSED_OVER)).unwrap();
+            let written = std::fs::read(&file).unwrap();
+            let written: Place = serde_json::from_slice(&written).unwrap();
+            assert_eq!(written, place(round * PASSED_OVER));
+            std::fs::remove_file(&file).unwrap();
+        }
+        // A delivery is written at once.
+        cursor.go_on(place(9_000)).unwrap();
+        assert!(file.exists());
     }
 }

@@ -6,12 +6,17 @@ const HIDDEN = /*HIDDEN*/;
 const MAX_LINES = 200;
 const MAX_BYTES = 16 * 1024;
 const REFRESH_MS = 3000;
+const ANSWER_MS = 5 * 60_000;
 const HEAD = "casemate approval v1\n";
 const P256_HEAD = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
 const ED25519_HEAD = "302a300506032b6570032100";
 
 let token = "";
 let welcome = false;
+// What is said of a request that was lost, until one is not.
+let lost = "";
+// What the list of waiting calls was made of.
+let listed = "";
 let shown = null;
 let full = false;
 
@@ -49,47 +54,44 @@ function canonical(value) {
 
 // What people see.
 
-const isHidden = (code) =>
-  code < 0x20 || (code >= 0x7f && code <= 0x9f) || HIDDEN.some(([from, to]) => from <= code && code <= to);
+const codePoint = (point) => "\\u{" + point.toString(16) + "}";
+const HIDES = new RegExp("[\\0-\\x1f\\x7f-\\x9f" + HIDDEN.map(([from, to]) => codePoint(from) + "-" + codePoint(to)).join("") + "]", "gu");
 
 // Text in which nothing hides, or changes the order of what is read.
-function visible(text) {
-  let out = "";
-  for (const char of text) {
-    const code = char.codePointAt(0);
-    if (char === "\t") out += "\\t";
-    else if (isHidden(code)) out += "\\u{" + code.toString(16) + "}";
-    else out += char;
+const visible = (text) => text.replace(HIDES, (char) => (char === "\t" ? "\\t" : codePoint(char.codePointAt(0))));
+
+// How many bytes the UTF-8 character has that begins here; 0 if none does.
+function charBytes(bytes, start) {
+  const lead = bytes[start];
+  if (lead < 0x80) return 1;
+  const count = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+  // The second byte may not make a longer form than needed, a surrogate, or more than there is.
+  const lowest = lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80;
+  const highest = lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf;
+  for (let next = 1; next < count; next += 1) {
+    const byte = bytes[start + next];
+    const holds = next === 1 ? lowest <= byte && byte <= highest : (byte & 0xc0) === 0x80;
+    if (!holds) return 0;
   }
-  return out;
+  return count;
 }
 
-// Bytes as text: what is not UTF-8 as escapes.
+const ESCAPES = Array.from({ length: 256 }, (_, byte) => encoder.encode("\\x" + hex([byte])));
+
+// Bytes as text: what is not UTF-8 as escapes. Decoded once, as a call may be large and all of it binary.
 function asText(bytes) {
-  const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  try {
-    return strict.decode(bytes);
-  } catch {
-    let out = "";
-    for (let start = 0; start < bytes.length; ) {
-      let taken = 0;
-      for (const length of [1, 2, 3, 4]) {
-        try {
-          out += strict.decode(bytes.subarray(start, start + length));
-          taken = length;
-          break;
-        } catch {
-          // Longer, or none.
-        }
-      }
-      if (taken === 0) {
-        out += "\\x" + bytes[start].toString(16).padStart(2, "0");
-        taken = 1;
-      }
-      start += taken;
+  const escaped = new Uint8Array(4 * bytes.length);
+  let end = 0;
+  for (let start = 0; start < bytes.length; ) {
+    const after = start + charBytes(bytes, start);
+    if (after === start) {
+      escaped.set(ESCAPES[bytes[start]], end);
+      end += 4;
+      start += 1;
     }
-    return out;
+    for (; start < after; start += 1, end += 1) escaped[end] = bytes[start];
   }
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(escaped.subarray(0, end));
 }
 
 const time = (ms) => (ms > 8.64e15 ? "for ever" : new Date(ms).toISOString());
@@ -130,29 +132,57 @@ async function ask(method, path, body) {
     credentials: "omit",
     cache: "no-store",
     redirect: "error",
+    signal: AbortSignal.timeout(ANSWER_MS),
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail ?? answer.title ?? "the gateway answered " + response.status);
-  return answer;
+  if (response.ok) return response.json();
+  // What stands between does not answer in JSON.
+  const { detail, title } = await response.json().catch(() => ({}));
+  const error = new Error(detail ?? title ?? "the gateway answered " + response.status);
+  // Too many and too busy pass by themselves.
+  error.refused = response.status < 500 && response.status !== 429;
+  throw error;
 }
 
-async function refresh() {
-  // Who was refused once is not asked about again and again: each refusal is a record.
-  welcome = false;
-  const { approvals } = await ask("GET", "/v1/approvals?state=pending");
-  const rows = approvals.map((row) => {
-    const button = element("button", visible(
-      `${row.tool} of ${row.agent}, until ${time(row.expires_at_ms)}, ${row.votes.length} answered`));
+// The calls that wait. Made anew only if they are others: whoever is about to press one keeps it.
+function list(approvals) {
+  const rows = approvals.map((row) => [row.decision, visible(
+    `${row.tool} of ${row.agent}, until ${time(row.expires_at_ms)}, ${row.votes.length} answered`)]);
+  const found = JSON.stringify(rows);
+  if (found === listed) return;
+  listed = found;
+  const chosen = document.activeElement?.dataset.decision;
+  const buttons = rows.map(([decision, text]) => {
+    const button = element("button", text);
     button.type = "button";
-    button.dataset.decision = row.decision;
-    button.addEventListener("click", doing(() => show(row.decision)));
+    button.dataset.decision = decision;
+    button.addEventListener("click", doing(() => show(decision)));
+    return button;
+  });
+  at("waiting").replaceChildren(...buttons.map((button) => {
     const item = document.createElement("li");
     item.append(button);
     return item;
-  });
-  at("waiting").replaceChildren(...rows);
-  at("none").hidden = rows.length > 0;
-  welcome = true;
+  }));
+  buttons.find((button) => button.dataset.decision === chosen)?.focus();
+}
+
+async function refresh() {
+  // One at a time. Who was refused is not asked about again and again: each refusal is a record.
+  welcome = false;
+  try {
+    const { approvals } = await ask("GET", "/v1/approvals?state=pending");
+    list(approvals);
+    at("none").hidden = approvals.length > 0;
+    welcome = true;
+  } catch (error) {
+    if (!error.refused) {
+      welcome = true;
+      lost = visible(error.message);
+    }
+    throw error;
+  }
+  if (lost !== "" && at("message").textContent === lost) say("", false);
+  lost = "";
 }
 
 // A call, of which only what belongs to its hash is believed.
@@ -350,6 +380,6 @@ at("enlist").addEventListener("submit", doing(enlist));
 if (!window.isSecureContext || !navigator.credentials) {
   say("A browser signs only on https, or on http://localhost: open this page by that name", true);
 }
-setInterval(() => {
-  if (welcome && !document.hidden) doing(refresh)();
+setInterval(async () => {
+  if (welcome && !document.hidden) await doing(refresh)();
 }, REFRESH_MS);

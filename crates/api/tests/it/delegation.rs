@@ -143,6 +143,31 @@ async fn an_envelope_is_taken_back_by_those_whose_it_is() {
     remote.is_refused(&remote.get("/v1/load", &load).await, 401, "revoked");
 }
 
+/// Neither a tunnel nor a terminal is had by an envelope that has one of two sessions, and not their tool.
+async fn no_sockets(remote: &Remote, held: &Held, inside: &str, outside: &str) {
+    for path in [
+        format!("/v1/sessions/{outside}/ports/80"),
+        format!("/v1/sessions/{outside}/terminal?command=true"),
+        format!("/v1/sessions/{inside}/ports/80?agent=other"),
+        format!("/v1/sessions/{inside}/terminal?command=true&agent=other"),
+    ] {
+        let headers = held.headers("GET", &path, remote.now_ms());
+        let (status, code) = remote.no_upgrade(&path, &headers).await;
+        let refused = [(404, "session_unknown"), (403, "missing_scope")];
+        assert!(
+            refused.contains(&(status, &code)),
+            "{path}: {status} {code}"
+        );
+    }
+    // A terminal is the shell, and that is no tool of the envelope's.
+    let path = format!("/v1/sessions/{inside}/terminal?command=true");
+    let headers = held.headers("GET", &path, remote.now_ms());
+    assert_eq!(
+        remote.no_upgrade(&path, &headers).await,
+        (403, "missing_scope".to_owned())
+    );
+}
+
 /// R138, R158: what is out of the bounds of an envelope is not found, whatever names it; what is asked for out of them does not run.
 #[tokio::test]
 async fn bounds_hold_everywhere() {
@@ -183,10 +208,8 @@ async fn bounds_hold_everywhere() {
         ask("POST", "/v1/calls", &cell("t", "local")).await.status,
         200
     );
-    let (runs, alive) = (
-        remote.house.keeper.runs(),
-        remote.house.keeper.alive().len(),
-    );
+    let keeper = &remote.house.keeper;
+    let before = keeper.steps();
 
     for (method, path) in [
         ("GET", format!("/v1/sessions/{outside}")),
@@ -205,6 +228,7 @@ async fn bounds_hold_everywhere() {
         let answer = ask(method, &path, &none).await;
         assert_eq!(answer.status, 404, "{method} {path}: {}", answer.json());
     }
+    no_sockets(&remote, &held, &inside, &outside).await;
     assert_eq!(
         ask("GET", "/v1/approvals", &none).await.json()["approvals"],
         json!([])
@@ -244,8 +268,84 @@ async fn bounds_hold_everywhere() {
             "{thread}"
         );
     }
-    let keeper = &remote.house.keeper;
-    assert_eq!((keeper.runs(), keeper.alive().len()), (runs, alive));
+    assert_eq!(keeper.steps(), before);
+}
+
+/// R138: whoever is bounded stops what is within its bounds and nothing else, and hears of no other switch.
+#[tokio::test]
+async fn a_switch_is_within_bounds() {
+    let remote = Remote::new().await;
+    let alice = remote.token(&remote.claims("alice", "acme", &["operator"]));
+    let switch = |kind: &str, name: &str| json!({ "kind": kind, "name": name, "to": "off", "reason": "a test" });
+    for (kind, name) in [("agent", "other"), ("tool", "shell"), ("user", "bob")] {
+        let thrown = remote
+            .post("/v1/switches", &alice, &switch(kind, name))
+            .await;
+        assert_eq!(thrown.status, 200);
+    }
+    for (bounds, kind, name, others, listed) in [
+        (
+            json!({ "agents": ["mine"] }),
+            "agent",
+            "mine",
+            [("agent", "other"), ("tool", "python"), ("tenant", "acme")],
+            vec!["shell", "mine"],
+        ),
+        (
+            json!({ "tools": ["python"] }),
+            "tool",
+            "python",
+            [("agent", "mine"), ("tool", "shell"), ("route", "any")],
+            vec!["other", "mine", "python"],
+        ),
+    ] {
+        let held = envelope(&remote, |wanted| wanted["bounds"] = bounds).await;
+        let throw = async |kind: &str, name: &str| {
+            let headers = held.headers("POST", "/v1/switches", remote.now_ms());
+            let body = switch(kind, name);
+            remote.post("/v1/switches", &headers, &body).await
+        };
+        let epoch = || {
+            let switches = remote.house.switches.board().switches();
+            switches.unwrap().epoch()
+        };
+        let before = epoch();
+        for (kind, name) in others {
+            let refused = throw(kind, name).await;
+            assert_eq!(
+                (refused.status, refused.code().as_str()),
+                (403, "missing_scope"),
+                "{kind} {name}"
+            );
+        }
+        assert_eq!(epoch(), before);
+        assert_eq!(throw(kind, name).await.status, 200);
+        let headers = held.headers("GET", "/v1/switches", remote.now_ms());
+        let found = remote.get("/v1/switches", &headers).await.json();
+        let found = found["switches"].as_array().unwrap();
+        let mut names: Vec<_> = found
+            .iter()
+            .map(|one| one["name"].as_str().unwrap())
+            .collect();
+        names.sort_unstable();
+        let mut listed = listed;
+        listed.sort_unstable();
+        assert_eq!(names, listed);
+    }
+    // What is bounded in two ways has no switch of its own: it would stop what others do.
+    let held = envelope(&remote, |wanted| {
+        wanted["bounds"] = json!({ "tools": ["python"], "agents": ["mine"], "threads": ["t"] });
+    })
+    .await;
+    for (kind, name) in [("agent", "mine"), ("tool", "python"), ("tenant", "acme")] {
+        let headers = held.headers("POST", "/v1/switches", remote.now_ms());
+        let refused = remote
+            .post("/v1/switches", &headers, &switch(kind, name))
+            .await;
+        assert_eq!(refused.status, 403, "{kind} {name}");
+    }
+    let switches = remote.house.switches.board().switches().unwrap();
+    assert_eq!(switches.all().len(), 5);
 }
 
 /// R138: neither the delegate nor anybody on whose behalf it acts approves its call; the record names them all.

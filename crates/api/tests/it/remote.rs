@@ -13,6 +13,7 @@ use casemate_callers::{Callers, HolderKey, NewApiKey, Role, Target};
 use casemate_gateway::Crew;
 use casemate_ledger::Record;
 use casemate_policy::{Profile, Syntax};
+use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -22,6 +23,10 @@ use tokio::{
     net::TcpStream,
     sync::watch,
     task::JoinHandle,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Error, client::IntoClientRequest as _},
 };
 
 use crate::{
@@ -105,6 +110,18 @@ impl Remote {
     }
 
     pub(crate) async fn with(tls: Option<rustls::ServerConfig>) -> Self {
+        Self::on(tls, |network| network).await
+    }
+
+    /// One that has at most so many connections.
+    pub(crate) async fn of_at_most(connections: usize) -> Self {
+        Self::on(None, |network| network.of_at_most(connections, connections)).await
+    }
+
+    async fn on(
+        tls: Option<rustls::ServerConfig>,
+        change: impl FnOnce(Network) -> Network,
+    ) -> Self {
         let house = house();
         let dir = house.world.dir.path();
         let jwks_file = dir.join("jwks.json");
@@ -124,6 +141,7 @@ impl Remote {
         let network = Network::bind("127.0.0.1:0".parse().unwrap(), tls)
             .await
             .unwrap();
+        let network = change(network);
         let address = network.address().unwrap();
         let (stop, stopped) = watch::channel(());
         let door = Door::Network(Arc::clone(&callers));
@@ -183,6 +201,42 @@ impl Remote {
     ) -> Answered {
         let stream = TcpStream::connect(self.address).await.unwrap();
         ask_over(stream, method, path, headers, body).await
+    }
+
+    /// Asks for a WebSocket.
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        headers: &Headers,
+    ) -> Result<WebSocketStream<TcpStream>, Error> {
+        let request = format!("ws://casemate{path}").into_client_request();
+        let mut request = request.unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (socket, _) = client_async(request, stream).await?;
+        Ok(socket)
+    }
+
+    /// The problem with which a request for a WebSocket is refused: at once, or as the last thing that a socket says.
+    pub(crate) async fn no_upgrade(&self, path: &str, headers: &Headers) -> (u16, String) {
+        let mut socket = match self.upgrade(path, headers).await {
+            Ok(socket) => socket,
+            Err(Error::Http(response)) => {
+                let problem: Value =
+                    serde_json::from_slice(response.body().as_ref().unwrap()).unwrap();
+                let code = problem["code"].as_str().unwrap().to_owned();
+                return (response.status().as_u16(), code);
+            }
+            Err(error) => panic!("{path}: {error}"),
+        };
+        let said = socket.next().await.unwrap().unwrap();
+        let said: Value = serde_json::from_str(said.to_text().unwrap()).unwrap();
+        let ended = &said["ended"];
+        let status = ended["status"].as_u64().unwrap_or_default();
+        let code = ended["code"].as_str().unwrap_or_default().to_owned();
+        (status.try_into().unwrap(), code)
     }
 
     pub(crate) async fn get(&self, path: &str, headers: &Headers) -> Answered {

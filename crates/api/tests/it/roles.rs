@@ -89,10 +89,17 @@ impl Targets {
     }
 }
 
+/// Whether an endpoint is asked for with a WebSocket.
+fn is_socket(endpoint: &Endpoint) -> bool {
+    endpoint.path.ends_with("/terminal") || endpoint.path.ends_with("{port}")
+}
+
 /// All that somebody could have changed.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     happened: usize,
+    /// What the keeper was asked to do.
+    steps: usize,
     runs: usize,
     opened: usize,
     alive: usize,
@@ -104,6 +111,7 @@ fn state(remote: &Remote) -> State {
     let keeper = &remote.house.keeper;
     State {
         happened: remote.happened(),
+        steps: keeper.steps().len(),
         runs: keeper.runs(),
         opened: keeper.opened(),
         alive: keeper.alive().len(),
@@ -146,13 +154,14 @@ async fn every_role_at_every_endpoint() {
             let (path, body) = real.request(endpoint);
             let headers = headers(&remote, *role);
             let before = state(&remote);
-            let answer = remote.ask(endpoint.method, &path, &headers, &body).await;
+            let (status, code) = if is_socket(endpoint) {
+                remote.no_upgrade(&path, &headers).await
+            } else {
+                let answer = remote.ask(endpoint.method, &path, &headers, &body).await;
+                (answer.status, answer.code())
+            };
             let what = format!("{role:?}: {} {path}", endpoint.method);
-            assert_eq!(
-                (answer.status, answer.code().as_str()),
-                (403, "missing_scope"),
-                "{what}"
-            );
+            assert_eq!((status, code.as_str()), (403, "missing_scope"), "{what}");
             assert_eq!(state(&remote), before, "{what}");
             refused += 1;
             let records = remote.refusals();
@@ -254,12 +263,14 @@ async fn another_tenant_finds_nothing() {
     {
         let strangers = remote.token(&remote.claims("eve", "other", &all));
         let (path, body) = real.request(endpoint);
-        let is_socket = endpoint.path.ends_with("/terminal") || endpoint.path.ends_with("{port}");
+        if is_socket(endpoint) {
+            let refused = remote.no_upgrade(&path, &strangers).await;
+            assert_eq!(refused, (404, "session_unknown".to_owned()), "{path}");
+            continue;
+        }
         let answer = remote.ask(endpoint.method, &path, &strangers, &body).await;
-        // A request for a socket that asks for none is not followed at all.
-        let status = if is_socket { 400 } else { 404 };
         let answers = endpoint.path.ends_with("/answer");
-        let fine = answer.status == status || answers && answer.code() == "approval_invalid";
+        let fine = answer.status == 404 || answers && answer.code() == "approval_invalid";
         assert!(
             fine,
             "{} {path}: {} {}",
@@ -270,8 +281,8 @@ async fn another_tenant_finds_nothing() {
     }
     let after = state(&remote);
     assert_eq!(
-        (after.runs, after.alive, after.keys),
-        (before.runs, before.alive, before.keys)
+        (after.steps, after.runs, after.alive, after.keys),
+        (before.steps, before.runs, before.alive, before.keys)
     );
     let strangers = remote.token(&remote.claims("eve", "other", &all));
     for (path, name) in [

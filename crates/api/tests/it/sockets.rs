@@ -1,5 +1,7 @@
 //! WebSockets: terminals, tunnels; and the socket itself.
 
+use std::time::Duration;
+
 use casemate_api::{BindError, Listener};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::{
@@ -10,6 +12,7 @@ use tokio_tungstenite::{
 use crate::{
     client::{Served, until},
     house::House,
+    remote::Remote,
 };
 
 async fn open(
@@ -114,4 +117,34 @@ async fn a_socket_has_one_gateway() {
     let listener = Listener::bind(&path).await.unwrap();
     drop(listener);
     assert!(!path.exists());
+}
+
+/// An upgraded connection over a network keeps its place: there are no more of them than there may be.
+#[tokio::test]
+async fn sockets_over_a_network_have_places() {
+    let most = 3;
+    let remote = Remote::of_at_most(most).await;
+    let operator = remote.somebody(&["operator"]);
+    let call = serde_json::json!({ "thread": "t", "tool": "python", "code": "1" });
+    let ran = remote.post("/v1/calls", &operator, &call).await.json();
+    let path = format!("/v1/sessions/{}/ports/80", ran["session"].as_str().unwrap());
+    let mut sockets = Vec::new();
+    while sockets.len() < most {
+        // The connection before has ended for us, and not for the gateway yet.
+        if let Ok(socket) = remote.upgrade(&path, &operator).await {
+            sockets.push(socket);
+        }
+    }
+    let one_more = remote.upgrade(&path, &operator);
+    let one_more = tokio::time::timeout(Duration::from_millis(300), one_more).await;
+    assert!(!matches!(one_more, Ok(Ok(_))), "one more than there may be");
+    // Each of them works, and its place is another's when it has ended.
+    for socket in &mut sockets {
+        socket.send(Message::Binary(vec![1].into())).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap().into_data(), [1][..]);
+    }
+    sockets.pop();
+    let next = remote.upgrade(&path, &operator);
+    let next = tokio::time::timeout(Duration::from_secs(10), next).await;
+    assert!(matches!(next, Ok(Ok(_))), "{next:?}");
 }

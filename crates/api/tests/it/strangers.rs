@@ -1,8 +1,8 @@
 //! Those who are not believed, over a network: nothing happens, and each is on record.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use casemate_callers::Role;
+use casemate_callers::{NewApiKey, Role};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -311,6 +311,85 @@ async fn a_flood_of_strangers_is_counted() {
     let records = remote.refusals();
     let last = &records.last().unwrap().entry.summary["subject"];
     assert_eq!(last["total"], 11);
+}
+
+/// A tenant's callers who may not are counted for it, and do not hide those of another.
+#[tokio::test]
+async fn refusals_are_counted_by_tenant() {
+    let remote = Remote::new().await;
+    let refused = async |tenant: &str| {
+        let reader = remote.token(&remote.claims("somebody", tenant, &["reader"]));
+        let answer = remote.post("/v1/calls", &reader, &json!({})).await;
+        assert_eq!(answer.status, 403);
+    };
+    for _ in 0..65 {
+        refused("acme").await;
+    }
+    refused("other").await;
+    let records = remote.refusals();
+    assert_eq!(records.len(), 61);
+    assert_eq!(records[60].entry.tenant, "other");
+    remote.api.write_refusals();
+    let records = remote.refusals();
+    assert_eq!(records.len(), 62);
+    let counted = &records[61].entry;
+    assert_eq!(counted.tenant, "acme");
+    assert_eq!(counted.summary["stop_reason"], "missing_scope");
+    let codes = json!({ "not_permitted": 5 });
+    assert_eq!(counted.summary["subject"]["codes"], codes);
+}
+
+/// Whoever looks on at approvals is shown nothing more when its credential was taken back, or has ended.
+#[tokio::test]
+async fn who_is_believed_no_more_is_shown_no_approvals() {
+    let remote = Remote::new().await;
+    let operator = remote.somebody(&["operator"]);
+    let waits = json!({ "tool": "shell", "argv": ["true"], "wait": false });
+    let api = std::sync::Arc::clone(&remote.api);
+    let waiting = tokio::spawn(async move { api.look_after_waiting(Vec::new()).await });
+    let hold = async || remote.held(async |_, _| operator.clone(), &waits).await;
+    let look_on = async |key: &str| {
+        let mut stream = TcpStream::connect(remote.address).await.unwrap();
+        let request = format!(
+            "GET /v1/approvals/events HTTP/1.1\r\nhost: casemate\r\nconnection: close\r\nx-api-key: {key}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    };
+    let (name, key) = remote.new_key("acme", &[Role::Reader]);
+    let mut stream = look_on(&key).await;
+    let first = hold().await;
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains(&first) {
+        assert_ne!(stream.read_buf(&mut shown).await.unwrap(), 0);
+    }
+    let now_ms = remote.now_ms();
+    remote.callers.revoke_key("acme", &name, now_ms).unwrap();
+    let second = hold().await;
+    let rest = stream.read_to_end(&mut shown);
+    let rest = tokio::time::timeout(Duration::from_secs(20), rest).await;
+    assert!(rest.is_ok(), "it goes on");
+    assert!(!String::from_utf8_lossy(&shown).contains(&second));
+
+    // Its end is not waited for with the next approval.
+    let new = NewApiKey {
+        subject: "robot".to_owned(),
+        tenant: "acme".to_owned(),
+        scopes: BTreeSet::new(),
+        roles: [Role::Reader].into(),
+        ttl_ms: 2_000,
+    };
+    let (_, key) = remote.callers.new_key(&new, now_ms).unwrap();
+    let mut stream = look_on(&key).await;
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains(&second) {
+        assert_ne!(stream.read_buf(&mut shown).await.unwrap(), 0);
+    }
+    remote.house.world.clock.advance(2_000);
+    let rest = stream.read_to_end(&mut shown);
+    let rest = tokio::time::timeout(Duration::from_secs(20), rest).await;
+    assert!(rest.is_ok(), "it goes on");
+    waiting.abort();
 }
 
 /// Who sends the head of a request slowly, or nothing, keeps out nobody.

@@ -27,7 +27,8 @@ fn content() -> impl Strategy<Value = Content> {
         option::of(select(NAMES)),
         any::<bool>(),
     );
-    (vec(switch, 0..12), 0..4_u64).prop_map(|(drawn, forgotten)| {
+    let within = option::of((select(NAMES), 0..4_u64));
+    (vec(switch, 0..12), 0..4_u64, within).prop_map(|(drawn, forgotten, within)| {
         let mut switches: Vec<Switch> = Vec::new();
         for (kind, name, pattern, tenant, off) in drawn {
             let destination = kind == SwitchKind::Destination;
@@ -54,6 +55,10 @@ fn content() -> impl Strategy<Value = Content> {
         Content {
             epoch: Epoch::new(20),
             forgotten: Epoch::new(forgotten),
+            forgotten_within: within
+                .into_iter()
+                .map(|(tenant, epoch)| (tenant.to_owned(), Epoch::new(epoch)))
+                .collect(),
             switches,
         }
     })
@@ -118,6 +123,9 @@ proptest! {
         let since = Epoch::new(since);
         let thrown = working().any(|switch| switch.is_off() || switch.epoch > since);
         let held = switches.check_held(&subject, since);
-        prop_assert_eq!(held.is_err(), thrown || since < content.forgotten);
+        let mut within = content.forgotten_within.iter();
+        let forgotten = since < content.forgotten
+            || within.any(|(tenant, epoch)| subject.tenant.is_none_or(|its| its == tenant) && since < *epoch);
+        prop_assert_eq!(held.is_err(), thrown || forgotten);
     }
 }

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, thread};
 
 use casemate_authority::{
-    Epoch, MAX_REASON_BYTES, MAX_SWITCHES, Position, Stopped, Subject, Switch, SwitchError,
-    SwitchKind, Switchboard, Throw,
+    Epoch, MAX_REASON_BYTES, MAX_SWITCHES, MAX_TENANT_SWITCHES, Position, Stopped, Subject, Switch,
+    SwitchError, SwitchKind, Switchboard, Throw,
 };
 use tempfile::TempDir;
 
@@ -394,6 +394,72 @@ fn a_full_board_forgets_what_is_on_and_refuses_when_all_is_off() {
         fixture.off(SwitchKind::Tool, "another").epoch,
         Epoch::new(MAX_SWITCHES as u64 + 3)
     );
+}
+
+/// I15: a tenant that throws as many switches as it may keeps nobody else from throwing one, and what it lifts and loses stops
+/// no call of others.
+#[test]
+fn a_tenant_does_not_use_up_the_board() {
+    let fixture = Fixture::new();
+    let path = fixture.dir.join("board");
+    let switches: Vec<_> = (1..=MAX_TENANT_SWITCHES)
+        .map(|nth| {
+            serde_json::json!({
+                "kind": "user", "name": format!("made up {nth}"), "tenant": "acme", "epoch": nth,
+                "off_since_ms": 1, "who": "eve", "reason": "", "at_ms": 1,
+            })
+        })
+        .collect();
+    let json =
+        serde_json::json!({"epoch": MAX_TENANT_SWITCHES, "forgotten": 0, "switches": switches});
+    let digest = casemate_model::Digest::of(json.to_string().as_bytes());
+    std::fs::write(&path, format!("casemate switchboard 1 {digest}\n{json}\n")).unwrap();
+    std::fs::write(
+        fixture.dir.join("epoch"),
+        format!("{MAX_TENANT_SWITCHES}\n"),
+    )
+    .unwrap();
+    let within = |tenant: Option<&str>, name: &str, to| {
+        fixture.switchboard.throw(Throw {
+            tenant: tenant.map(str::to_owned),
+            ..throw(SwitchKind::User, name, to)
+        })
+    };
+    let full = within(Some("acme"), "one more", Position::Off);
+    assert!(matches!(full, Err(SwitchError::TenantFull)), "{full:?}");
+    let count = || fixture.switchboard.board().switches().unwrap().all().len();
+    assert_eq!(count(), MAX_TENANT_SWITCHES);
+    // Others throw theirs, the tenant's own is one of them.
+    within(Some("other"), "bob", Position::Off).unwrap();
+    within(None, "bob", Position::Off).unwrap();
+    fixture.off(SwitchKind::Tenant, "acme");
+    fixture.on(SwitchKind::Tenant, "acme");
+    let held = within(Some("other"), "bob", Position::On).unwrap().epoch;
+    within(None, "bob", Position::On).unwrap();
+    let since = fixture.switchboard.board().switches().unwrap().epoch();
+    assert!(held < since);
+    // It lifts some, and throws more: the board forgets the ones that it lifted.
+    within(Some("acme"), "made up 7", Position::On).unwrap();
+    within(Some("acme"), "one more", Position::Off).unwrap();
+    let board = fixture.switchboard.board();
+    assert_eq!(count(), MAX_TENANT_SWITCHES + 3);
+    let of = |tenant| Subject {
+        tenant,
+        user: Some("carol"),
+        ..Subject::default()
+    };
+    assert!(board.check_held(&of(Some("other")), since).is_ok());
+    for concerned in [Some("acme"), None] {
+        let stopped = board.check_held(&of(concerned), since);
+        assert!(
+            matches!(stopped, Err(Stopped::TooOld { .. })),
+            "{stopped:?}"
+        );
+    }
+    // Also for whoever reads the board anew.
+    let anew = Switchboard::open(&fixture.dir).unwrap();
+    assert!(anew.board().check_held(&of(Some("acme")), since).is_err());
+    assert!(anew.board().check_held(&of(Some("other")), since).is_ok());
 }
 
 #[test]

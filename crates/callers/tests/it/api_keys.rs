@@ -8,7 +8,7 @@ use std::{
 
 use casemate_callers::{
     API_KEY_PREFIX, ApiKeys, Authenticator, EXPIRED_KEPT_MS, KeptError, MAX_API_KEY_TTL_MS,
-    MAX_API_KEYS, NewApiKey, Permission, RefusalCode as Code, Role,
+    MAX_API_KEYS, MAX_TENANT_API_KEYS, NewApiKey, Permission, RefusalCode as Code, Role,
 };
 use casemate_files::FileError;
 use tempfile::TempDir;
@@ -305,6 +305,26 @@ fn keys_are_bounded() {
     refused(store.keys.create(&new("one more"), later - 1), Code::Store);
     store.keys.create(&new("one more"), later).unwrap();
     assert_eq!(store.keys.list().unwrap().len(), 1);
+}
+
+/// I15: a tenant that makes as many keys as it may keeps out nobody but itself.
+#[test]
+fn a_tenant_does_not_use_up_the_keys_of_others() {
+    let store = Store::new();
+    let (key, _) = store.keys.create(&new("ci"), NOW).unwrap();
+    let line = fs::read_to_string(store.path()).unwrap();
+    let lines: String = (0..MAX_TENANT_API_KEYS)
+        .map(|n| line.replace(&key.id, &format!("{n:016x}")))
+        .collect();
+    fs::write(store.path(), lines).unwrap();
+    refused(store.keys.create(&new("one more"), NOW), Code::Quota);
+    assert_eq!(store.keys.list().unwrap().len(), MAX_TENANT_API_KEYS);
+    let other = NewApiKey {
+        tenant: "other".to_owned(),
+        ..new("theirs")
+    };
+    store.keys.create(&other, NOW).unwrap();
+    assert_eq!(store.keys.list().unwrap().len(), MAX_TENANT_API_KEYS + 1);
 }
 
 /// Writers wait for each other: no key is lost, and no reader sees half a file.

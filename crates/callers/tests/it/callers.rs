@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, fs};
 
 use casemate_callers::{
-    Authenticator, Callers, CallersError, Credential, HolderKey, NewApiKey, Refusal,
-    RefusalCode as Code, Remembered, Role, Target, Wanted,
+    Authenticator, Caller, Callers, CallersError, Credential, HolderKey, MAX_TENANT_REVOCATIONS,
+    NewApiKey, Refusal, RefusalCode as Code, Remembered, Role, Target, Wanted,
 };
+use casemate_model::Digest;
 use tempfile::TempDir;
 
 use crate::support::{AUDIENCE, ISSUER, NOW, NOW_S, TestKey, claims, jwks, refused, set};
@@ -246,6 +247,15 @@ fn every_fault_of_a_file_is_found() {
             "duplicate",
         ),
         ("[api_keys]\n", "missing field"),
+        (
+            "audience = \"a\"\n[api_keys]\n[envelopes]\nissuer = \"casemate:api-keys\"\n",
+            "names its own",
+        ),
+        (
+            "audience = \"a\"\n[[issuer]]\nissuer = \"https://x\"\naudiences = [\"a\"]\njwks = \"/x\"\nalgorithms = [\"EdDSA\"]\n\
+             [envelopes]\nissuer = \"https://x\"\n",
+            "there twice",
+        ),
     ] {
         let faults = Callers::check(text).unwrap_err();
         assert!(faults[0].message.contains(says), "{faults:?}");
@@ -254,4 +264,90 @@ fn every_fault_of_a_file_is_found() {
         assert!(matches!(opened, Err(CallersError::Config(_))), "{opened:?}");
         assert!(!dir.path().join("callers").exists());
     }
+}
+
+/// Somebody of this tenant with these roles, and the name of an envelope that it gave.
+fn giver(world: &World, subject: &str, tenant: &str, role: Role) -> (Caller, String) {
+    let (_, text) = world
+        .callers
+        .new_key(
+            &NewApiKey {
+                subject: subject.to_owned(),
+                tenant: tenant.to_owned(),
+                ..new_key(&[role, Role::Operator])
+            },
+            NOW,
+        )
+        .unwrap();
+    let key = Credential::ApiKey(&text);
+    let caller = world.callers.authenticate(key, &TARGET, NOW).unwrap();
+    let wanted = Wanted {
+        subject: "agent".to_owned(),
+        scopes: BTreeSet::new(),
+        roles: BTreeSet::new(),
+        bounds: casemate_callers::Bounds::default(),
+        expires_at_ms: NOW + 60_000,
+        holder: HolderKey::generate().unwrap().public(),
+    };
+    let issued = world.callers.delegate(&caller, &wanted, NOW).unwrap();
+    (caller, issued.id)
+}
+
+/// R138: only what this gateway issued can be taken back: names that somebody made up fill no file.
+#[test]
+fn a_name_that_was_made_up_is_not_revoked() {
+    let world = World::new();
+    let (administrator, id) = giver(&world, "root", "acme", Role::Administrator);
+    let random = &id[4..36];
+    // As whoever knows all of it but the key would make it.
+    let digest = |text: String| {
+        let digest = Digest::of(text.as_bytes()).to_string();
+        let digits = digest.rsplit(':').next().unwrap().to_owned();
+        digits[..16].to_owned()
+    };
+    let unkeyed = [
+        digest(format!("{random}\0acme")),
+        digest(format!("{random}\0acme\0casemate:api-keys\0root")),
+    ]
+    .concat();
+    let zeros = "0".repeat(16);
+    for made_up in [
+        format!("env_{random}{unkeyed}"),
+        // A mark of the tenant is one of this envelope, and of no other giver or chance.
+        format!("{}{zeros}", &id[..52]),
+        format!("env_{}{}", "0".repeat(32), &id[36..]),
+        format!("{id}0"),
+        id[..52].to_owned(),
+    ] {
+        let revoked = world.callers.revoke_envelope(&administrator, &made_up, NOW);
+        refused(revoked, Code::UnknownKey);
+    }
+    let file = world.dir.path().join("callers/revoked.jsonl");
+    assert_eq!(fs::read(&file).unwrap(), b"");
+    world
+        .callers
+        .revoke_envelope(&administrator, &id, NOW)
+        .unwrap();
+    assert!(fs::read_to_string(&file).unwrap().contains(&id));
+}
+
+/// I15: a tenant that revokes as many envelopes as it may keeps out nobody but itself; and taking a key back works still.
+#[test]
+fn a_tenant_does_not_use_up_the_revocations_of_others() {
+    let world = World::new();
+    let (acme, id) = giver(&world, "alice", "acme", Role::Operator);
+    let (other, others) = giver(&world, "eve", "other", Role::Operator);
+    let file = world.dir.path().join("callers/revoked.jsonl");
+    let lines: String = (0..MAX_TENANT_REVOCATIONS)
+        .map(|nth| format!("{{\"id\":\"env_{nth}\",\"at_ms\":{NOW},\"tenant\":\"acme\"}}\n"))
+        .collect();
+    fs::write(&file, &lines).unwrap();
+    refused(world.callers.revoke_envelope(&acme, &id, NOW), Code::Quota);
+    assert_eq!(fs::read_to_string(&file).unwrap(), lines);
+    world.callers.revoke_envelope(&other, &others, NOW).unwrap();
+    assert!(fs::read_to_string(&file).unwrap().contains(&others));
+    world
+        .callers
+        .revoke_key("acme", acme.credential(), NOW)
+        .unwrap();
 }

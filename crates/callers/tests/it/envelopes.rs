@@ -106,6 +106,8 @@ impl Gateway {
 fn a_delegate_acts_for_others() {
     let gateway = Gateway::new();
     let first = gateway.issue(&user(), |_| ()).unwrap();
+    // What is for the holder is not for logs.
+    assert!(!format!("{:?}", first.issued).contains(&first.issued.text));
     let caller = gateway.verify(&first).unwrap();
     assert_eq!(caller.subject(), "agent:researcher");
     assert_eq!((caller.issuer(), caller.audience()), (GATEWAY, AUDIENCE));
@@ -573,7 +575,7 @@ fn a_revocation_covers_all_below() {
     let second = gateway.verify(&two).unwrap();
     let three = gateway.issue(&second, |_| ()).unwrap();
     let beside = gateway.issue(&first, |_| ()).unwrap();
-    elsewhere.revoke(&two.issued.id, NOW).unwrap();
+    elsewhere.revoke("acme", &two.issued.id, NOW).unwrap();
     refused(gateway.verify(&two), Code::Revoked);
     refused(gateway.verify(&three), Code::Revoked);
     refused(gateway.issue(&second, |_| ()).map(|_| ()), Code::Revoked);
@@ -620,14 +622,14 @@ fn lost_revocations_let_nobody_in() {
     let gateway = Gateway::new();
     let held = gateway.issue(&user(), |_| ()).unwrap();
     let path = gateway.dir.path().join("revoked.jsonl");
-    gateway.envelopes.revoke("env_other", NOW).unwrap();
+    gateway.envelopes.revoke("acme", "env_other", NOW).unwrap();
     let good = fs::read(&path).unwrap();
     assert!(gateway.verify(&held).is_ok());
     for bad in [&b"x"[..], b"{}\n", &good[..good.len() - 1], b"\n"] {
         fs::write(&path, bad).unwrap();
         refused(gateway.verify(&held), Code::Store);
         refused(gateway.issue(&user(), |_| ()).map(|_| ()), Code::Store);
-        refused(gateway.envelopes.revoke("env_x", NOW), Code::Store);
+        refused(gateway.envelopes.revoke("acme", "env_x", NOW), Code::Store);
     }
     fs::write(&path, &good).unwrap();
     assert!(gateway.verify(&held).is_ok());

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use casemate_bundle::{Approver as Enlisted, PolicyStore};
-use casemate_gateway::{Approver, Approvers, Operation, SignedAnswer};
+use casemate_bundle::{Approver as Enlisted, PolicyStore, PolicyStoreError};
+use casemate_gateway::{Approver, Approvers, OpenAnswerError, Operation, SignedAnswer};
 use casemate_model::{Reason, one_line};
 use serde_json::{Value, json};
 
@@ -37,10 +37,19 @@ fn as_approver(enlisted: &Enlisted) -> Approver {
 }
 
 impl Approvers for People {
-    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String> {
-        let opened = self.store()?.open_answer(answer, now_ms);
-        let (text, approver) = opened.map_err(|error| one_line(&error))?;
-        Ok((text, as_approver(&approver)))
+    fn open(
+        &self,
+        answer: &SignedAnswer,
+        now_ms: u64,
+    ) -> Result<(String, Approver), OpenAnswerError> {
+        let store = self.store().map_err(OpenAnswerError::Unavailable)?;
+        match store.open_answer(answer, now_ms) {
+            Ok((text, approver)) => Ok((text, as_approver(&approver))),
+            Err(error @ PolicyStoreError::Answer(_)) => {
+                Err(OpenAnswerError::NotCounted(one_line(&error)))
+            }
+            Err(error) => Err(OpenAnswerError::Unavailable(one_line(&error))),
+        }
     }
 
     fn all(&self) -> Result<Vec<Approver>, String> {
@@ -100,5 +109,31 @@ fn operation(what: &'static str, subject: Value) -> Operation {
         detail: "who may approve calls".to_owned(),
         alert: true,
         subject,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// A list that is damaged is a fault of ours, and not of whoever answers.
+    #[test]
+    fn a_damaged_list_is_not_a_bad_signature() {
+        let dir = tempfile::tempdir().unwrap();
+        let people = People::new(dir.path());
+        let answer = SignedAnswer::note("approve".to_owned());
+        let unknown = people.open(&answer, 0).unwrap_err();
+        assert!(
+            matches!(unknown, OpenAnswerError::NotCounted(_)),
+            "{unknown:?}"
+        );
+        std::fs::write(state::policy_in(dir.path()).join("approvers"), "alice\n").unwrap();
+        let fault = people.open(&answer, 0).unwrap_err();
+        assert!(
+            matches!(fault, OpenAnswerError::Unavailable(_)),
+            "{fault:?}"
+        );
+        assert!(people.all().is_err());
     }
 }

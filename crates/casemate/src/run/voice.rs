@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use casemate_gateway::{Answer, Facts, Output, Refusal, Refused, ReleaseError, Released};
+use casemate_gateway::{Answer, Facts, Output, Refusal, Refused, Released};
 use casemate_model::{Artefact, Cause, DecisionId, Stream, one_line};
 use casemate_policy::ProfileError;
 
@@ -83,7 +83,7 @@ impl Voice {
     pub(crate) fn unrecorded(
         self,
         facts: Option<&Facts>,
-        error: &ReleaseError,
+        error: &(dyn std::error::Error + 'static),
     ) -> Result<Exit, Failure> {
         let error = one_line(error);
         report::line(&error);

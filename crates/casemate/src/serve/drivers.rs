@@ -7,7 +7,7 @@ use std::{
 };
 
 use casemate_callers::{Callers, Remembered};
-use casemate_gateway::{Clock as _, Images, Renewal, SessionStores, Stores};
+use casemate_gateway::{Clock as _, Images, NotRenewed, Renewal, SessionStores, Stores};
 use casemate_images::ImageStore;
 use casemate_model::Digest;
 use casemate_policy::{Authenticator, Claims, Token, Verified};
@@ -101,12 +101,13 @@ impl Renews {
     }
 
     /// The claims of now, and until when they hold.
-    fn now(&self, token: &Token, by: Authenticator) -> Option<Claims> {
+    fn now(&self, token: &Token, by: Authenticator) -> Result<Claims, NotRenewed> {
         if by == Authenticator::LocalUser {
             let now = local_claims();
             let scopes: BTreeSet<_> = now.scopes.intersection(&token.scopes).cloned().collect();
             let same = now.subject == token.subject && now.tenant == token.tenant;
-            return same.then_some(Claims { scopes, ..now });
+            let claims = same.then_some(Claims { scopes, ..now });
+            return claims.ok_or(NotRenewed::Gone);
         }
         let was = Remembered {
             authority: by,
@@ -118,9 +119,13 @@ impl Renews {
             scopes: &token.scopes,
             expires_at_ms: token.expires_at_ms,
         };
-        let callers = self.callers.as_ref()?;
-        let scopes = callers.renew(&was, System.now_ms()).ok()?;
-        Some(Claims {
+        let callers = self.callers.as_ref().ok_or(NotRenewed::Gone)?;
+        let renewed = callers.renew(&was, System.now_ms());
+        let scopes = renewed.map_err(|refusal| match refusal.passes() {
+            true => NotRenewed::CannotTell,
+            false => NotRenewed::Gone,
+        })?;
+        Ok(Claims {
             scopes,
             ..Claims::from(token)
         })
@@ -135,8 +140,56 @@ impl Renewal for Renews {
         }
     }
 
-    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
+    fn renew(&self, token: &Token, by: Authenticator) -> Result<Verified<Claims>, NotRenewed> {
         let claims = self.now(token, by)?;
-        Some(Verified::vouch(claims, by))
+        Ok(Verified::vouch(claims, by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_callers::NewApiKey;
+
+    use super::*;
+
+    /// What cannot be read for a while is not said to be gone, and what was taken back is.
+    #[test]
+    fn an_unreadable_file_ends_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("callers");
+        let file = "audience = \"here\"\n[api_keys]\n";
+        let callers = Arc::new(Callers::open(file, &kept, 0).unwrap());
+        let new = NewApiKey {
+            subject: "robot".to_owned(),
+            tenant: "acme".to_owned(),
+            scopes: BTreeSet::new(),
+            roles: [casemate_callers::Role::Operator].into(),
+            ttl_ms: 3_600_000,
+        };
+        let (key, _) = callers.new_key(&new, System.now_ms()).unwrap();
+        let claims = Claims {
+            issuer: "casemate:api-keys".to_owned(),
+            subject: key.subject,
+            tenant: key.tenant,
+            audience: "here".to_owned(),
+            scopes: key.scopes,
+            expires_at_ms: key.expires_ms,
+            credential: key.id.clone(),
+            behalf: Vec::new(),
+            bounds: casemate_model::Bounds::default(),
+        };
+        let token = Token::from(&claims);
+        let renews = Renews::new(Some(Arc::clone(&callers)));
+        let renewed = || renews.now(&token, Authenticator::ApiKey).map(drop);
+        assert_eq!(renewed(), Ok(()));
+        let (file, aside) = (kept.join("api-keys.jsonl"), dir.path().join("aside"));
+        std::fs::rename(&file, &aside).unwrap();
+        assert_eq!(renewed(), Err(NotRenewed::CannotTell));
+        std::fs::rename(&aside, &file).unwrap();
+        assert_eq!(renewed(), Ok(()));
+        callers
+            .revoke_key("acme", &key.id, System.now_ms())
+            .unwrap();
+        assert_eq!(renewed(), Err(NotRenewed::Gone));
     }
 }

@@ -1,5 +1,8 @@
 //! The rules of the profile as the proxy's judge.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -9,21 +12,23 @@ use std::{
 };
 
 use casemate_egress::{
-    Admission, Allowance, BodyLength, Cidr, Code, Denial, Facts, Flow, Host, Judge, Messages, Name,
-    Origin, Pending, Target,
+    Admission, Allowance, BodyLength, Cidr, CidrError, Code, Denial, Facts, Flow, Host, Judge,
+    Messages, Name, Origin, Pending, Target,
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
 use casemate_gateway as gateway;
 use casemate_model::SideEffect;
 use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
-    RequestVerdict, Scheme, WebSocket,
+    RequestVerdict, RuleExport, Scheme, WebSocket,
 };
 
 /// Judges the requests of one call.
 #[derive(Debug)]
 pub(super) struct Rules {
     policy: EgressPolicy,
+    /// The blocks of each rule, by its name.
+    pins: BTreeMap<String, Vec<Cidr>>,
     tool: String,
     ceiling: SideEffect,
     spent: Mutex<BTreeMap<String, Spent>>,
@@ -40,15 +45,22 @@ struct Spent {
 
 impl Rules {
     /// Those of `policy`, for the call of `facts`.
-    pub(super) fn new(policy: EgressPolicy, facts: &gateway::Facts) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When a block of a rule is none to the proxy.
+    pub(super) fn new(policy: EgressPolicy, facts: &gateway::Facts) -> Result<Self, CidrError> {
+        Ok(Self {
+            pins: policy
+                .all()
+                .map(|rule| Ok((rule.name.clone(), blocks(rule)?)))
+                .collect::<Result<_, _>>()?,
             policy,
             tool: facts.ask.tool.clone(),
             // A tool of which nothing is said only looks.
             ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// From now on nothing is let through, and nothing stands that was.
@@ -116,7 +128,9 @@ impl Rules {
                 _ => return Err(denied(ruling.code.unwrap_or(EgressCode::NotAllowed))),
             };
             // The connection is made by what the destination was admitted by: it must be what this rule says too.
-            if rule.class != facts.destination.class() || pins(rule) != facts.destination.pins() {
+            if rule.class != facts.destination.class()
+                || self.pins(rule) != facts.destination.pins()
+            {
                 return Err(denied(EgressCode::ClassUnknown));
             }
             self.count(rule)?;
@@ -125,9 +139,13 @@ impl Rules {
                 side_effect: rule.side_effect,
                 body_bytes: ruling.most_body_bytes,
                 credential: rule.credential.clone(),
-                messages: messages(rule.websocket),
+                messages: messages(rule),
             })
         })
+    }
+
+    fn pins(&self, rule: &EgressRule) -> &[Cidr] {
+        self.pins.get(&rule.name).map_or(&[], Vec::as_slice)
     }
 
     /// Takes a request from the budget of its rule.
@@ -160,7 +178,7 @@ impl Judge for Rules {
         })?;
         Ok(Admission {
             class: rule.class,
-            pins: pins(rule),
+            pins: self.pins(rule).to_vec(),
             rule: rule.name.clone(),
             plaintext: rule.plaintext,
         })
@@ -253,23 +271,30 @@ const fn scheme(scheme: casemate_egress::Scheme) -> Scheme {
     }
 }
 
-/// The blocks of a rule. One that the proxy would read otherwise is left out, and with it its addresses.
-fn pins(rule: &EgressRule) -> Vec<Cidr> {
+/// The blocks of a rule, as the proxy has them.
+fn blocks(rule: &EgressRule) -> Result<Vec<Cidr>, CidrError> {
     let blocks = rule.cidr.iter();
     blocks
-        .filter_map(|block| block.to_string().parse().ok())
+        .map(|block| Cidr::new(block.addr(), block.prefix_len()))
         .collect()
 }
 
-const fn messages(websocket: WebSocket) -> Option<Messages> {
-    let binary = match websocket {
+/// What may be in a WebSocket: a message is bounded like a body.
+fn messages(rule: &EgressRule) -> Option<Messages> {
+    let binary = match rule.websocket {
         WebSocket::Off => return None,
         WebSocket::Text => false,
         WebSocket::Binary => true,
     };
+    let most = match rule.export {
+        RuleExport::Allowed => rule.max_body_bytes,
+        RuleExport::Never | RuleExport::Approval => {
+            rule.max_body_bytes.min(rule.export_above_bytes)
+        }
+    };
     Some(Messages {
         text: true,
         binary,
-        bytes: MAX_MESSAGE_BYTES,
+        bytes: usize::try_from(most).map_or(MAX_MESSAGE_BYTES, |most| most.min(MAX_MESSAGE_BYTES)),
     })
 }

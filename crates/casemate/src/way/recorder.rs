@@ -1,10 +1,14 @@
 //! Decisions of the proxy in the log of the call. What cannot be recorded ends the way out.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -13,28 +17,69 @@ use casemate_gateway::{self as gateway, Crossing, CrossingContent, Facts, Journa
 use casemate_model::DeniedAttempt;
 use tokio::sync::watch;
 
-/// The most records of one call: a program that wants more has no way out any more.
+/// The most records of one call, beside how its requests ended: a program that wants more has no way out any more.
 const MAX_RECORDS: u64 = 20_000;
 /// The most different refusals that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
 
+/// Where the records of one call are written.
+pub(super) trait Log: fmt::Debug + Send + Sync {
+    /// Writes one, durably.
+    ///
+    /// # Errors
+    /// When it is not written.
+    fn write(&self, crossing: &Crossing) -> Result<(), gateway::RecordError>;
+}
+
+/// The records of the call of `facts`, in `journal`.
+#[derive(Debug)]
+pub(super) struct CallLog {
+    pub(super) facts: Facts,
+    pub(super) journal: Arc<Journal>,
+}
+
+impl Log for CallLog {
+    fn write(&self, crossing: &Crossing) -> Result<(), gateway::RecordError> {
+        self.journal.crossing(&self.facts, crossing).map(drop)
+    }
+}
+
+/// What is not written.
+#[derive(Debug, Default)]
+struct State {
+    /// Records of which the log must say yet: refusals, and how what was sent ended.
+    owed: AtomicU64,
+    failed: AtomicBool,
+}
+
+/// Not all that was decided on the way out is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unwritten {
+    /// The log did not take something.
+    #[error("what the call did on its way out cannot be recorded")]
+    Failed,
+    /// The log has not taken everything in time.
+    #[error("{0} records of what the call did on its way out were not written in time")]
+    Pending(u64),
+}
+
 /// Keeps the records of one call.
 #[derive(Debug)]
 pub(super) struct Records {
-    facts: Arc<Facts>,
-    journal: Arc<Journal>,
+    log: Arc<dyn Log>,
     taken: AtomicU64,
+    state: Arc<State>,
     denied: Mutex<BTreeMap<String, u64>>,
     broken: watch::Sender<bool>,
 }
 
 impl Records {
-    /// Of the call of `facts`, in `journal`.
-    pub(super) fn new(facts: Facts, journal: Arc<Journal>) -> Self {
+    /// Those that are written to `log`.
+    pub(super) fn new(log: Arc<dyn Log>) -> Self {
         Self {
-            facts: Arc::new(facts),
-            journal,
+            log,
             taken: AtomicU64::new(0),
+            state: Arc::default(),
             denied: Mutex::default(),
             broken: watch::Sender::new(false),
         }
@@ -45,6 +90,20 @@ impl Records {
         let mut broken = self.broken.subscribe();
         // The sender is as old as this.
         let _ = broken.wait_for(|broken| *broken).await;
+    }
+
+    /// Whether all is written.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) fn settled(&self) -> Result<(), Unwritten> {
+        if self.state.failed.load(Ordering::SeqCst) {
+            return Err(Unwritten::Failed);
+        }
+        match self.state.owed.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            owed => Err(Unwritten::Pending(owed)),
+        }
     }
 
     /// What was refused, and how often.
@@ -78,12 +137,30 @@ impl Records {
     }
 
     async fn write(&self, crossing: Crossing) -> Result<(), RecordError> {
-        if *self.broken.borrow() || self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
+        // What was sent has an end, and there are not more ends than requests.
+        let is_end = matches!(crossing.stage, gateway::Stage::Ended(_));
+        if !is_end
+            && (*self.broken.borrow() || self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS)
+        {
             return Err(RecordError);
         }
-        let (facts, journal) = (Arc::clone(&self.facts), Arc::clone(&self.journal));
-        let written =
-            tokio::task::spawn_blocking(move || journal.crossing(&facts, &crossing).map(drop));
+        if !is_end {
+            self.state.owed.fetch_add(1, Ordering::SeqCst);
+        }
+        let (log, state) = (Arc::clone(&self.log), Arc::clone(&self.state));
+        // Written, whether or not somebody still waits for it.
+        let written = tokio::task::spawn_blocking(move || {
+            let written = log.write(&crossing);
+            match (&written, crossing.stage) {
+                (Err(_), _) => state.failed.store(true, Ordering::SeqCst),
+                // Now its end is owed.
+                (Ok(()), gateway::Stage::Sent) => {}
+                (Ok(()), gateway::Stage::Denied(_) | gateway::Stage::Ended(_)) => {
+                    state.owed.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+            written
+        });
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(RecordError),

@@ -17,7 +17,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{judge::Rules, recorder::Records};
+use super::{
+    judge::Rules,
+    recorder::{Records, Unwritten},
+};
 
 /// How long nothing is accepted when this process has no more descriptors.
 const BREATH: Duration = Duration::from_millis(50);
@@ -91,13 +94,17 @@ impl OpenWay {
         })
     }
 
-    /// Closes the listener and every connection; says what was refused. When it comes back, all of it is recorded.
-    pub(crate) async fn close(self) -> Vec<DeniedAttempt> {
+    /// Closes the listener and every connection; says what was refused.
+    ///
+    /// # Errors
+    /// When not all of it is recorded.
+    pub(crate) async fn close(self) -> Result<Vec<DeniedAttempt>, Unwritten> {
         let _ = self.stop.send(());
         // It also ends when its thread died.
         let _ = self.ended.await;
         let _ = self.thread.join();
-        self.records.denied()
+        self.records.settled()?;
+        Ok(self.records.denied())
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     process::{Child, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{home::Home, keeper::Keepers};
 
 const CALLERS: &str = "audience = \"casemate-run\"\n[api_keys]\n";
@@ -61,6 +63,15 @@ impl Listening {
 
     /// The whole answer to a request.
     fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> String {
+        let mut answer = String::new();
+        self.send(method, path, key, body)
+            .read_to_string(&mut answer)
+            .unwrap();
+        answer
+    }
+
+    /// A request whose answer is still to be read.
+    fn send(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let key = key.map_or_else(String::new, |key| format!("x-api-key: {key}\r\n"));
         let request = format!(
@@ -68,9 +79,7 @@ impl Listening {
             body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        stream
     }
 }
 
@@ -96,6 +105,31 @@ fn new_key(home: &Home, role: &str) -> String {
         role,
     ];
     home.run(words).exits(0).stdout().trim_end().to_owned()
+}
+
+/// A gateway that is asked to stop lets calls over a network end, for longer than answers need to be read, and answers them.
+#[test]
+fn a_call_over_the_network_is_answered_when_the_gateway_stops() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let mut gateway = Listening::start(&home);
+    let operator = new_key(&home, "operator");
+    let call =
+        r#"{"thread":"t","tool":"python","code":"import time; time.sleep(5); print(6 * 7)"}"#;
+    let mut stream = gateway.send("POST", "/v1/calls", Some(&operator), call);
+    while !gateway
+        .ask("GET", "/v1/load", Some(&operator), "")
+        .contains("\"running\":1")
+    {}
+    let pid = Pid::from_raw(gateway.process.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("42"),
+        "{answer}"
+    );
+    assert!(gateway.process.wait().unwrap().success());
 }
 
 /// R123, R153: a key made by the command line is believed until it is taken back, for what its role may; and what it runs is in

@@ -351,6 +351,14 @@ fn bodies_and_budgets_are_judged() {
             format!("https://{HOST}:{} budget_exhausted", world.upstream.port)
         );
         assert_eq!(world.upstream.requests(), 3);
+
+        world.rule("max_bytes = 1_000");
+        let ran = world.curl(&[&format!("{url}?{}", "a".repeat(1_000))]);
+        assert_eq!(
+            ran.json()["denied"][0]["what"],
+            format!("https://{HOST}:{} budget_exhausted", world.upstream.port)
+        );
+        assert_eq!(world.upstream.requests(), 3);
     });
 }
 
@@ -545,7 +553,7 @@ fn without_a_record_nothing_is_sent() {
     for_everybody(|world| {
         let url = world.url("/v1/a");
         let script =
-            format!("echo ready; read line; curl -sS {url}; curl -sS {url}; echo $? > out/second");
+            format!("echo ready; read line; curl -sS {url}; curl -sS {url}; echo second $?");
         let words = [
             "run",
             "--profile",
@@ -570,7 +578,8 @@ fn without_a_record_nothing_is_sent() {
         assert_eq!(said, "ready\n");
         let log = world.home.path("state/ledger/log");
         let genuine = fs::read(&log).unwrap();
-        fs::write(&log, &genuine[..genuine.len() / 2]).unwrap();
+        let broken = &genuine[..genuine.len() / 2];
+        fs::write(&log, broken).unwrap();
         running.stdin.take().unwrap().write_all(b"\n").unwrap();
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
@@ -578,11 +587,45 @@ fn without_a_record_nothing_is_sent() {
         assert!(rest.contains("record_unavailable"), "{rest}");
         // The second finds nobody who listens.
         assert_eq!(running.wait().unwrap().code(), Some(123));
-        let second = fs::read_to_string(world.home.path("out/second")).unwrap();
-        assert_ne!(second, "0\n", "{rest}");
+        assert!(
+            rest.contains("second ") && !rest.contains("second 0"),
+            "{rest}"
+        );
         assert_eq!(world.upstream.requests(), 0);
+        // And nothing says that something was.
+        assert!(fs::read(&log).unwrap() == broken);
+    });
+}
+
+/// A call of which something is not recorded did not go well, even if the log takes its outcome.
+#[test]
+fn what_is_not_recorded_is_not_a_success() {
+    for_everybody(|world| {
+        let url = world.url("/v1/a");
+        let script = format!("echo ready; read line; curl -sS {url}; echo; echo asked; read line");
+        let words = ["run", "--profile", "p.toml", "--", "sh", "-c", &script];
+        let mut running = world
+            .casemate(&words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(running.stdout.take().unwrap()).lines();
+        let mut stdin = running.stdin.take().unwrap();
+        assert_eq!(stdout.next().unwrap().unwrap(), "ready");
+        let log = world.home.path("state/ledger/log");
+        let genuine = fs::read(&log).unwrap();
+        fs::write(&log, &genuine[..genuine.len() / 2]).unwrap();
+        stdin.write_all(b"\n").unwrap();
+        assert!(stdout.by_ref().any(|line| line.unwrap() == "asked"));
         fs::write(&log, &genuine).unwrap();
-        assert!(world.requests().is_empty());
+        stdin.write_all(b"\n").unwrap();
+        assert_eq!(running.wait().unwrap().code(), Some(123));
+        assert_eq!(world.upstream.requests(), 0);
+        let log = world.home.log();
+        let succeeded = |record: &&Value| record["summary"]["status"] == "succeeded";
+        assert_eq!(log.iter().filter(succeeded).count(), 0, "{log:?}");
     });
 }
 

@@ -135,7 +135,15 @@ impl Browser {
         );
     }
 
-    /// What a script gives back.
+    /// Runs a script in each page that is opened from now on, before those of the page.
+    pub(crate) fn run_before_pages(&self, script: &str) {
+        self.post(
+            "/goog/cdp/execute",
+            &json!({ "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": { "source": script } }),
+        );
+    }
+
+    /// What a script gives back, and what it promises when that holds.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }

@@ -1,6 +1,7 @@
 //! Header fields: strictly read, and those that end at this proxy taken out.
 
 use base64::Engine as _;
+use casemate_model::overrides_method;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{Code, limits::MAX_FIELDS};
@@ -28,12 +29,6 @@ const CRITICAL: &[&str] = &[
     "x-api-key",
     "x-goog-api-key",
     "api-key",
-];
-/// Fields by which a server takes another method than the one of the request line.
-const OVERRIDES: &[&str] = &[
-    "x-http-method-override",
-    "x-method-override",
-    "x-http-method",
 ];
 /// Fields between two neighbours, which go no further (RFC 9110, 7.6.1), and those that would lead round this proxy.
 const HOP_BY_HOP: &[&str] = &[
@@ -156,7 +151,7 @@ pub(super) fn take(mut fields: HeaderMap) -> Result<Said, Code> {
 fn check_names(fields: &HeaderMap) -> Result<(), Code> {
     for name in fields.keys() {
         let plain = name.as_str().replace(['_', '.'], "-");
-        if OVERRIDES.contains(&plain.as_str()) {
+        if overrides_method(&plain) {
             return Err(Code::MethodRefused);
         }
         let critical = CRITICAL.contains(&plain.as_str()) || HOP_BY_HOP.contains(&plain.as_str());
@@ -222,5 +217,5 @@ fn words(value: &HeaderValue) -> Result<Vec<String>, Code> {
 /// Whether a field may come after a body, in trailers.
 pub(crate) fn is_trailer(name: &HeaderName) -> bool {
     let name = name.as_str();
-    !CRITICAL.contains(&name) && !HOP_BY_HOP.contains(&name) && !OVERRIDES.contains(&name)
+    !CRITICAL.contains(&name) && !HOP_BY_HOP.contains(&name) && !overrides_method(name)
 }

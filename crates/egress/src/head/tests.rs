@@ -113,6 +113,11 @@ fn odd_request_lines_and_hosts_are_refused() {
     }
     // What clients of older Pythons send.
     assert!(head("CONNECT good.test:443 HTTP/1.0\r\n\r\n").is_ok());
+    // An answer in chunks is none to them.
+    for old in ["GET http://good.test/", "GET /", "POST /"] {
+        let old = format!("{old} HTTP/1.0\r\nHost: good.test\r\n\r\n");
+        assert_eq!(head(&old).unwrap_err(), Code::Framing, "{old}");
+    }
 }
 
 /// Methods that are not forwarded, and fields that hide one. (H17, H18)

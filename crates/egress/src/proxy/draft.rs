@@ -69,6 +69,7 @@ impl Draft {
         self.sent = true;
         self.record.stage = Stage::Sent;
         self.record.at_ms = self.inner.clock.now_ms();
+        self.record.bytes_out = self.moved.bytes.load(Ordering::Relaxed);
         let written = self.inner.recorder.record(&self.record).await;
         self.sent = written.is_ok();
         written.map_err(|_| Code::RecordUnavailable)
@@ -97,7 +98,10 @@ impl Draft {
         }
         let mut record = self.record.clone();
         record.at_ms = self.inner.clock.now_ms();
-        record.bytes_out = self.moved.bytes.load(Ordering::Relaxed);
+        record.bytes_out = match self.sent {
+            true => self.moved.bytes.load(Ordering::Relaxed),
+            false => 0,
+        };
         record.stage = match self.sent {
             true => Stage::Ended(code),
             false => Stage::Denied(code.unwrap_or(Code::ClientGone)),

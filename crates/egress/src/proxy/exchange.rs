@@ -7,6 +7,7 @@
 
 mod answer;
 mod steps;
+mod whole;
 
 use std::sync::Arc;
 
@@ -102,26 +103,13 @@ async fn go(
 
 /// Fields by which clients prove who they are. Where the proxy proves it, they go.
 fn strip_credentials(fields: &mut HeaderMap) {
-    const CREDENTIALS: &[&str] = &[
-        "authorization",
-        "cookie",
-        "x-api-key",
-        "api-key",
-        "x-goog-api-key",
-        "x-auth-token",
-        "private-token",
-        "x-amz-security-token",
-    ];
-    for name in CREDENTIALS {
-        fields.remove(*name);
-    }
     // Other spellings are the same field to some servers.
-    let odd: Vec<_> = fields
+    let named: Vec<_> = fields
         .keys()
-        .filter(|name| CREDENTIALS.contains(&name.as_str().replace(['_', '.'], "-").as_str()))
+        .filter(|name| casemate_model::is_credential(name.as_str()))
         .cloned()
         .collect();
-    for name in odd {
+    for name in named {
         fields.remove(name);
     }
 }

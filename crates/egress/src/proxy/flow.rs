@@ -39,15 +39,27 @@ impl Pulse {
     }
 }
 
+/// Bytes of fields, in a head or behind a body.
+pub(crate) fn field_bytes(fields: &HeaderMap) -> u64 {
+    fields
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .fold(0, |sum, bytes| {
+            u64::try_from(bytes).map_or(u64::MAX, |bytes| bytes.saturating_add(sum))
+        })
+}
+
+/// Takes a piece of a body, or the fields behind it, from the budgets; how many bytes it is.
 fn spend(
     inner: &Inner,
     allowance: &Allowance,
     flow: Flow,
     frame: &Frame<Bytes>,
 ) -> Result<u64, Code> {
-    let bytes = frame
-        .data_ref()
-        .map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+    let bytes = match (frame.data_ref(), frame.trailers_ref()) {
+        (Some(data), _) => u64::try_from(data.len()).unwrap_or(u64::MAX),
+        (None, fields) => fields.map_or(0, field_bytes),
+    };
     inner
         .judge
         .spend(allowance, flow, bytes)
@@ -61,6 +73,8 @@ pub(crate) struct Outgoing {
     inner: Arc<Inner>,
     allowance: Allowance,
     moved: Arc<Moved>,
+    /// Bytes of the body, without the head.
+    bytes: u64,
     cut: Cut,
     pulse: Pulse,
 }
@@ -73,6 +87,7 @@ impl Outgoing {
             inner: Arc::clone(inner),
             allowance,
             moved: Arc::clone(&draft.moved),
+            bytes: 0,
             pulse: Pulse::new(),
         }
     }
@@ -110,8 +125,9 @@ impl http_body::Body for Outgoing {
                 match spend(&this.inner, &this.allowance, Flow::Out, &frame) {
                     Err(code) => this.fail(code),
                     Ok(bytes) => {
-                        let before = this.moved.bytes.fetch_add(bytes, Ordering::Relaxed);
-                        if before.saturating_add(bytes) > this.allowance.body_bytes {
+                        this.moved.bytes.fetch_add(bytes, Ordering::Relaxed);
+                        this.bytes = this.bytes.saturating_add(bytes);
+                        if this.bytes > this.allowance.body_bytes {
                             return this.fail(Code::BodyTooLarge);
                         }
                         Poll::Ready(Some(Ok(frame)))

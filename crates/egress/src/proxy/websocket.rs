@@ -12,7 +12,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Message,
-        error::Error,
+        error::{Error, ProtocolError},
         handshake::derive_accept_key,
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
@@ -56,6 +56,14 @@ pub(crate) fn verify(asked: &HeaderMap, answered: &HeaderMap) -> Result<(), Code
         Ok(())
     } else {
         Err(Code::UpstreamProtocol)
+    }
+}
+
+/// Whoever sends in this direction went without a word.
+const fn gone(flow: Flow) -> Code {
+    match flow {
+        Flow::Out => Code::ClientGone,
+        Flow::In => Code::UpstreamProtocol,
     }
 }
 
@@ -115,15 +123,22 @@ impl Switch {
         let Some(messages) = self.allowance.messages else {
             return Some(Code::UpgradeRefused);
         };
-        let most = messages.bytes.min(MAX_MESSAGE_BYTES);
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(most))
-            .max_frame_size(Some(most))
-            .max_write_buffer_size(2 * MAX_MESSAGE_BYTES);
+        let config = |most| {
+            WebSocketConfig::default()
+                .max_message_size(Some(most))
+                .max_frame_size(Some(most))
+                .max_write_buffer_size(2 * MAX_MESSAGE_BYTES)
+        };
         let upstream = TokioIo::new(upgraded);
-        let mut upstream =
-            WebSocketStream::from_raw_socket(upstream, Role::Client, Some(config)).await;
-        let mut client = WebSocketStream::from_raw_socket(client, Role::Server, Some(config)).await;
+        let mut upstream = WebSocketStream::from_raw_socket(
+            upstream,
+            Role::Client,
+            Some(config(MAX_MESSAGE_BYTES)),
+        )
+        .await;
+        let most = messages.bytes.min(MAX_MESSAGE_BYTES);
+        let mut client =
+            WebSocketStream::from_raw_socket(client, Role::Server, Some(config(most))).await;
         let mut cut = self.inner.cut(self.allowance.rule.clone());
         let code = loop {
             let (flow, message) = tokio::select! {
@@ -135,10 +150,13 @@ impl Switch {
             let message = match message {
                 Some(Ok(message)) => message,
                 None | Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => break None,
+                Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                    break Some(gone(flow));
+                }
                 Some(Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => {
                     break Some(Code::FrameRefused);
                 }
-                Some(Err(_)) => break Some(Code::ClientGone),
+                Some(Err(_)) => break Some(gone(flow)),
             };
             let message = match self.judge(messages, flow, message) {
                 Ok(Some(message)) => message,
@@ -151,7 +169,15 @@ impl Switch {
             };
             match sent {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => break None,
+                // Both have agreed to the end, and it was a message of that.
+                Ok(Err(Error::ConnectionClosed)) => break None,
+                // It is the other side that did not take it.
+                Ok(Err(_)) => {
+                    break Some(gone(match flow {
+                        Flow::Out => Flow::In,
+                        Flow::In => Flow::Out,
+                    }));
+                }
                 Err(_) => break Some(Code::Timeout),
             }
         };

@@ -1,8 +1,14 @@
 //! Bodies while they pass: as they come, whole, within their budgets, and no longer than the right to them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use casemate_egress::{BodyLength, Code, Stage};
+use casemate_egress::{
+    BodyLength, Code, Stage,
+    limits::{MAX_HELD_BODY_BYTES, MAX_JUDGED_BODY_BYTES},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::client::TlsStream;
 
@@ -65,7 +71,8 @@ async fn chunks_and_trailers_pass() {
     let answer = ask(&mut stream, request).await;
     assert!(answer.text().ends_with("\n\nabcdefg"), "{}", answer.text());
     let records = test.world.records(2).await;
-    assert_eq!(records[1].bytes_out, 7);
+    // Data and trailers, beside the head.
+    assert_eq!(records[1].bytes_out - records[0].bytes_out, 7 + 7);
     assert_eq!(
         u64::try_from(answer.body.len()).unwrap(),
         records[1].bytes_in
@@ -235,6 +242,32 @@ async fn nothing_is_connected_while_a_person_decides() {
     );
 }
 
+/// A rule that goes while its connection is made lets nothing be sent, and nothing says that it was.
+#[tokio::test]
+async fn a_rule_that_goes_while_connecting_sends_nothing() {
+    let test = start(Manner::Echo).await;
+    let resolved = Arc::new(tokio::sync::Notify::new());
+    *test.world.addresses.delay.lock().unwrap() = Some(Arc::clone(&resolved));
+    let mut stream = test.open().await;
+    stream
+        .write_all(test.post("Content-Length: 0\r\n", "").as_bytes())
+        .await
+        .unwrap();
+    while test.world.addresses.asked.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    test.world.withdraw("good.test");
+    resolved.notify_one();
+    assert_eq!(
+        read(&mut stream).await.unwrap().code().as_deref(),
+        Some("revoked")
+    );
+    assert_eq!(
+        (test.world.denied().await, test.upstream.requests()),
+        (Code::Revoked, 0)
+    );
+}
+
 /// Whoever hangs up while a decision is made leaves one record, and nothing is sent, with a body or without.
 #[tokio::test]
 async fn hanging_up_before_the_decision_sends_nothing() {
@@ -308,6 +341,81 @@ async fn a_judged_body_is_judged_whole() {
     assert_eq!(test.upstream.requests(), 1);
 }
 
+/// A destination without TLS, whose requests are judged with their bodies, and the head of one.
+async fn judged_whole() -> (World, Upstream, impl Fn(usize) -> String) {
+    let upstream = Upstream::plain(Manner::Echo).await;
+    let world = World::new(&Roots::new().pem, Vec::new());
+    world.allow(
+        "good.test",
+        Rule {
+            plaintext: true,
+            body_bytes: Some(MAX_JUDGED_BODY_BYTES),
+            ..Rule::local(upstream.port)
+        },
+    );
+    let authority = format!("good.test:{}", upstream.port);
+    let head = move |length| {
+        format!(
+            "POST http://{authority}/x HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    (world, upstream, head)
+}
+
+/// What is held to be judged has a bound in total, and room again when it is not held any more. (T02)
+#[tokio::test]
+async fn bodies_that_are_judged_have_room_together() {
+    let (world, upstream, head) = judged_whole().await;
+    let consent = Arc::new(tokio::sync::Notify::new());
+    world
+        .rules
+        .change("good.test", |rule| rule.delay = Some(Arc::clone(&consent)));
+    let body = vec![b'a'; MAX_JUDGED_BODY_BYTES];
+    let mut waiting = Vec::new();
+    for _ in 0..MAX_HELD_BODY_BYTES / MAX_JUDGED_BODY_BYTES {
+        let mut stream = world.connect();
+        let request = [head(body.len()).as_bytes(), &body].concat();
+        stream.write_all(&request).await.unwrap();
+        waiting.push(stream);
+    }
+    while world.rules.judged.lock().unwrap().len() < waiting.len() {
+        tokio::task::yield_now().await;
+    }
+    let answer = ask(&mut world.connect(), head(1) + "a").await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (429, Some("too_many"))
+    );
+    assert_eq!(world.denied().await, Code::TooMany);
+    assert_eq!(upstream.connections(), 0);
+    assert_eq!(world.rules.judged.lock().unwrap().len(), waiting.len());
+    // The test keeps what was judged, too.
+    waiting.clear();
+    world
+        .records(1 + MAX_HELD_BODY_BYTES / MAX_JUDGED_BODY_BYTES)
+        .await;
+    world.rules.judged.lock().unwrap().clear();
+    consent.notify_one();
+    let answer = ask(&mut world.connect(), head(1) + "a").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(upstream.requests(), 1);
+}
+
+/// A body that stands still is not waited for, nor what was read of it kept. Time is the test's. (T02)
+#[tokio::test(start_paused = true)]
+async fn a_judged_body_that_stands_still_ends() {
+    let (world, upstream, head) = judged_whole().await;
+    let mut stream = world.connect();
+    let answer = ask(&mut stream, head(3) + "ab").await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (504, Some("timeout"))
+    );
+    assert_eq!(world.denied().await, Code::Timeout);
+    assert!(world.rules.judged.lock().unwrap().is_empty());
+    assert_eq!(upstream.connections(), 0);
+}
+
 /// Budgets of bytes end both directions. (C33)
 #[tokio::test]
 async fn budgets_end_bodies() {
@@ -329,9 +437,11 @@ async fn budgets_end_bodies() {
         test.world.records(2).await[1].stage,
         Stage::Ended(Some(Code::BudgetExhausted))
     );
+    test.world.rules.spent.store(0, Ordering::Relaxed);
     let mut stream = test.open().await;
+    let body = "a".repeat(700);
     stream
-        .write_all(test.post("Content-Length: 0\r\n", "").as_bytes())
+        .write_all(test.post("Content-Length: 700\r\n", &body).as_bytes())
         .await
         .unwrap();
     let _ = is_closed(&mut stream).await;
@@ -339,6 +449,42 @@ async fn budgets_end_bodies() {
         test.world.records(4).await[3].stage,
         Stage::Ended(Some(Code::BudgetExhausted))
     );
+}
+
+/// What a head says is taken from the budget before it is sent, and is in the record. (C33)
+#[tokio::test]
+async fn budgets_count_heads() {
+    let test = start(Manner::Echo).await;
+    let secret = "a".repeat(2_000);
+    let authority = &test.authority;
+    let heads = [
+        format!("GET /{secret} HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+        format!("GET /x?{secret} HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+        format!("GET /x HTTP/1.1\r\nHost: {authority}\r\nX: {secret}\r\n\r\n"),
+        format!("GET /x HTTP/1.1\r\nHost: {authority}\r\n{secret}: x\r\n\r\n"),
+    ];
+    for (at, head) in heads.iter().enumerate() {
+        test.world.rules.spent.store(0, Ordering::Relaxed);
+        test.world
+            .rules
+            .change("good.test", |rule| rule.budget = Some(1_000));
+        let answer = ask(&mut test.open().await, head.clone()).await;
+        assert_eq!(
+            (answer.status, answer.code().as_deref()),
+            (429, Some("budget_exhausted"))
+        );
+        let records = test.world.records(3 * at + 1).await;
+        assert_eq!(records[3 * at].stage, Stage::Denied(Code::BudgetExhausted));
+        assert_eq!(records[3 * at].bytes_out, 0);
+        assert_eq!(test.upstream.requests(), at);
+        test.world
+            .rules
+            .change("good.test", |rule| rule.budget = None);
+        assert_eq!(ask(&mut test.open().await, head.clone()).await.status, 200);
+        let records = test.world.records(3 * at + 3).await;
+        assert!(records[3 * at + 1].bytes_out > 2_000);
+        assert_eq!(records[3 * at + 2].bytes_out, records[3 * at + 1].bytes_out);
+    }
 }
 
 /// Answers that could be read in two ways do not pass, and their connection is not used again. (H15, H16)

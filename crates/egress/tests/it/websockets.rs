@@ -117,7 +117,8 @@ mod tests {
         while socket.next().await.is_some() {}
         let records = world.records(2).await;
         assert_eq!(records[1].stage, Stage::Ended(None));
-        assert_eq!((records[1].bytes_out, records[1].bytes_in), (5, 5));
+        let out = records[1].bytes_out - records[0].bytes_out;
+        assert_eq!((out, records[1].bytes_in), (5, 5));
     }
 
     /// Binary and large messages, whole or in pieces, do not pass. (C24)
@@ -157,6 +158,18 @@ mod tests {
                 "{bytes:?}"
             );
         }
+    }
+
+    /// Whoever goes without a word is named in the record.
+    #[tokio::test]
+    async fn an_end_without_a_word_is_no_agreement() {
+        let (world, upstream) = start(Manner::Echo).await;
+        let mut socket = open(&world, &upstream).await;
+        socket.get_mut().shutdown().await.unwrap();
+        assert_eq!(
+            world.records(2).await[1].stage,
+            Stage::Ended(Some(Code::ClientGone))
+        );
     }
 
     #[tokio::test]

@@ -73,7 +73,7 @@ pub(crate) struct Rules {
     pub(crate) hosts: Mutex<BTreeMap<String, Rule>>,
     withdrawn: Mutex<BTreeSet<String>>,
     pub(crate) judged: Mutex<Vec<Facts>>,
-    spent: AtomicU64,
+    pub(crate) spent: AtomicU64,
 }
 
 impl Rules {
@@ -168,6 +168,8 @@ pub(crate) struct Addresses {
     pub(crate) asked: Mutex<Vec<String>>,
     /// Whether the next question is never answered.
     pub(crate) silent: AtomicBool,
+    /// What an answer waits for.
+    pub(crate) delay: Mutex<Option<Arc<tokio::sync::Notify>>>,
 }
 
 impl Resolver for Addresses {
@@ -177,6 +179,10 @@ impl Resolver for Addresses {
         let known = known.unwrap_or_else(|| vec![IpAddr::from([127, 0, 0, 1])]);
         Box::pin(async move {
             silence(&self.silent).await;
+            let delay = self.delay.lock().unwrap().clone();
+            if let Some(delay) = delay {
+                delay.notified().await;
+            }
             if known.is_empty() {
                 Err(ResolveError)
             } else {

@@ -1,6 +1,6 @@
 //! What people answer about calls that wait, and what becomes of those that nobody answers.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use casemate_answers::SignedAnswer;
 use casemate_model::{ApprovalState, DecisionId, Reason, one_line};
@@ -15,7 +15,8 @@ use super::{
     ballots::{Ballot, MAX_TRIES, VOTES, question},
 };
 use crate::{
-    CastVote, Denied, Operation, RecordError, Refused, Statement, StatementError, VoteError,
+    Approver, CastVote, Denied, OpenAnswerError, Operation, RecordError, Refused, Statement,
+    StatementError, VoteError,
     approval::{Kept, cast},
     limits::RETRY_AFTER_MS,
 };
@@ -38,6 +39,9 @@ pub enum AnswerError {
     /// Nobody of those who may approve signed it.
     #[error("the signed answer does not count: {0}")]
     Signature(String),
+    /// Nobody can tell now who signed it, or who may approve.
+    #[error("nobody can tell now who may approve the call: {0}")]
+    Approvers(String),
     /// It is no statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -66,7 +70,18 @@ impl AnswerError {
             Self::Unknown(_) => Reason::InvalidCall,
             Self::Signature(_) | Self::Statement(_) | Self::Vote(_) => Reason::ApprovalInvalid,
             Self::Policy(_) => Reason::PolicyError,
-            Self::Content(_) | Self::Store(_) | Self::Record(_) => Reason::RecordUnavailable,
+            Self::Approvers(_) | Self::Content(_) | Self::Store(_) | Self::Record(_) => {
+                Reason::RecordUnavailable
+            }
+        }
+    }
+}
+
+impl From<OpenAnswerError> for AnswerError {
+    fn from(error: OpenAnswerError) -> Self {
+        match error {
+            OpenAnswerError::NotCounted(why) => Self::Signature(why),
+            OpenAnswerError::Unavailable(why) => Self::Approvers(why),
         }
     }
 }
@@ -87,10 +102,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if let Err(error) = &taken
             && !matches!(error, AnswerError::Record(_) | AnswerError::Unknown(_))
         {
+            let reason = error.reason();
+            let detail = match reason {
+                Reason::RecordUnavailable => "the answer cannot be taken now",
+                _ => "the answer does not count",
+            };
             let operation = Operation {
                 what: "approval.answer",
-                reason: error.reason(),
-                detail: "the answer does not count".to_owned(),
+                reason,
+                detail: detail.to_owned(),
                 alert: false,
                 subject: json!({
                     "decision": decision,
@@ -109,8 +129,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         decision: DecisionId,
         answer: &SignedAnswer,
     ) -> Result<Answered, AnswerError> {
-        let opened = self.approvers.open(answer, self.clock.now_ms());
-        let (text, approver) = opened.map_err(AnswerError::Signature)?;
+        let (text, approver) = self.opened(answer).await?;
         let statement = Statement::parse(&text)?;
         for _ in 0..MAX_TRIES {
             let ballot = self.ballot_for(claims, decision).await?;
@@ -131,7 +150,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let policy = self.policy(Some(&kept.route));
             let policy =
                 policy.ok_or_else(|| AnswerError::Policy(self.no_policy(Some(&kept.route)).1))?;
-            let approvers = self.approvers.all().map_err(AnswerError::Signature)?;
+            let approvers = self.approvers.all().map_err(AnswerError::Approvers)?;
             let excluded = kept.token.people();
             let question = question(&record, &excluded, &policy.approvals, now_ms);
             let vote = cast(&question, &votes, &statement, &approver, answer)?;
@@ -180,6 +199,17 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return Ok(Answered { decision, state });
         }
         Err(AnswerError::Content("too many answers at once".to_owned()))
+    }
+
+    /// What an answer says, and whose it is. The store of approvers may have to wait for a lock: the other calls of this thread
+    /// do not wait with it.
+    async fn opened(&self, answer: &SignedAnswer) -> Result<(String, Approver), OpenAnswerError> {
+        let (approvers, answer) = (Arc::clone(&self.approvers), answer.clone());
+        let now_ms = self.clock.now_ms();
+        let opening = tokio::task::spawn_blocking(move || approvers.open(&answer, now_ms));
+        opening
+            .await
+            .map_err(|error| OpenAnswerError::Unavailable(error.to_string()))?
     }
 
     /// Does what follows from an answer that is stored.
@@ -245,7 +275,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Takes a call back that waits, or was approved and has not run.
     ///
     /// # Errors
-    /// When there is none, or it waits no more.
+    /// When there is none, it waits no more, or it cannot be recorded that it is taken back.
     pub async fn cancel_waiting(
         &self,
         claims: &Verified<Claims>,
@@ -256,12 +286,28 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if !matches!(state, ApprovalState::Pending | ApprovalState::Approved) {
             return Err(VoteError::Over(state).into());
         }
-        let why = "taken back by whoever asked for it";
+        // Not only whoever asked may: it is on record who does.
+        let why = format!("taken back by {}", claims.get().subject);
+        let open = self.journal.operate(
+            Operation {
+                what: "approval.cancel",
+                reason: Reason::Allowed,
+                detail: why.clone(),
+                alert: false,
+                subject: json!({
+                    "decision": decision,
+                    "action": ballot.record.action,
+                }),
+            },
+            claims,
+        )?;
         let (to, reason) = (ApprovalState::Cancelled, Reason::ApprovalCancelled);
-        match self.end_waiting(decision, to, reason, why).await {
-            true => Ok(()),
-            false => Err(VoteError::Over(ApprovalState::Consumed).into()),
+        if !self.end_waiting(decision, to, reason, &why).await {
+            open.close(Err("it waits no more"))?;
+            return Err(VoteError::Over(ApprovalState::Consumed).into());
         }
+        open.close(Ok(()))?;
+        Ok(())
     }
 
     /// Ends a call whose time is over. Nothing if it has gone on meanwhile.

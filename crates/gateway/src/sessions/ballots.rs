@@ -99,12 +99,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     pub(super) async fn ballot(&self, decision: DecisionId) -> Result<Ballot, AnswerError> {
+        let (record, owner) = self.found(decision).await?;
+        self.open_ballot(record, owner)
+    }
+
+    async fn found(&self, decision: DecisionId) -> Result<(ApprovalRecord, Owner), AnswerError> {
         let found = self.approval_record(decision).await?;
-        let (record, owner) = found.ok_or(AnswerError::Unknown(decision))?;
+        found.ok_or(AnswerError::Unknown(decision))
+    }
+
+    fn open_ballot(&self, record: ApprovalRecord, owner: Owner) -> Result<Ballot, AnswerError> {
         let request = record.request.as_ref();
         let request = request.ok_or_else(|| AnswerError::Content("it was not kept".to_owned()))?;
         let kept = self
-            .unsealed(&owner, decision, REQUEST, request)
+            .unsealed(&owner, record.decision, REQUEST, request)
             .map_err(AnswerError::Content)?;
         let votes = self.votes(&record, &owner)?;
         Ok(Ballot {
@@ -134,7 +142,18 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         claims: &Verified<Claims>,
         decision: DecisionId,
     ) -> Result<Ballot, AnswerError> {
-        let ballot = self.ballot(decision).await?;
+        let (record, owner) = self.found(decision).await?;
+        self.ballot_of(claims, record, owner)
+    }
+
+    /// The same of a record that was read.
+    pub(super) fn ballot_of(
+        &self,
+        claims: &Verified<Claims>,
+        record: ApprovalRecord,
+        owner: Owner,
+    ) -> Result<Ballot, AnswerError> {
+        let ballot = self.open_ballot(record, owner)?;
         let (claims, owner) = (claims.get(), &ballot.owner);
         let thread = self.thread_of(owner, ballot.kept.call.within.as_ref());
         let is_within = claims.bounds.has_agent(&owner.agent)
@@ -142,7 +161,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             && claims.bounds.has_thread(thread.as_deref());
         match owner.tenant == claims.tenant && is_within && self.is_asked(&ballot.record) {
             true => Ok(ballot),
-            false => Err(AnswerError::Unknown(decision)),
+            false => Err(AnswerError::Unknown(ballot.record.decision)),
         }
     }
 

@@ -17,7 +17,6 @@ use super::{
     lodge::{Lodged, Stay, Wish},
     opening::Noted,
     place::Places,
-    spent::Kind,
     switched::{About, between},
 };
 use crate::{
@@ -166,7 +165,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return tell(told, self.refuse(denied));
             }
         };
-        let kind = Kind::of(identified.facts(), &policy);
+        let kind = self.kind_of(identified.facts(), &policy);
         // What was approved is no loop.
         let again = kind.as_ref().filter(|_| approved.is_none());
         let facts = identified.facts();
@@ -554,7 +553,7 @@ async fn taken_back(control: &mut mpsc::Receiver<Control>) {
     }
 }
 
-fn owner_of(facts: &Facts) -> Owner {
+pub(super) fn owner_of(facts: &Facts) -> Owner {
     Owner {
         tenant: facts.tenant().to_owned(),
         agent: facts.ask.agent.clone(),

@@ -102,14 +102,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 if !self.is_asked(&record) || !bounds.has_tool(&record.tool) {
                     continue;
                 }
-                // Its thread is sealed with it.
-                if bounds.threads.is_some()
-                    && self.ballot_for(claims, record.decision).await.is_err()
-                {
+                if bounds.threads.is_none() {
+                    let votes = self.votes(&record, &owner)?;
+                    all.push(view(&record, &owner, votes));
                     continue;
                 }
-                let votes = self.votes(&record, &owner)?;
-                all.push(view(&record, &owner, votes));
+                // Its thread is sealed with its call, which a list does not have.
+                let Some(record) = store.approval(record.decision).await? else {
+                    continue;
+                };
+                match self.ballot_of(claims, record, owner.clone()) {
+                    Ok(ballot) => all.push(view(&ballot.record, &owner, ballot.votes)),
+                    Err(AnswerError::Unknown(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         all.sort_by_key(|view| std::cmp::Reverse((view.held_at_ms, view.decision)));

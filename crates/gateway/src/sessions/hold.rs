@@ -17,7 +17,7 @@ use super::{
     ballots::{Ballot, REQUEST, question},
 };
 use crate::{
-    Denied, Facts, Held, Operation, Progress, Proposed, Refused, Wait,
+    Denied, Facts, Held, NotRenewed, Operation, Progress, Proposed, Refused, Wait,
     approval::{Kept, ToKeep},
     claim::{Standing, claim},
     limits::MAX_WAITING,
@@ -244,11 +244,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             self.expire(decision).await;
             return None;
         }
-        let Some(claims) = self.renewal.renew(&kept.token, kept.by) else {
-            let why = "whoever asked for the call may not call any more";
-            let (to, reason) = (ApprovalState::Superseded, Reason::ExpiredToken);
-            self.end_waiting(decision, to, reason, why).await;
-            return None;
+        let claims = match self.renewal.renew(&kept.token, kept.by) {
+            Ok(claims) => claims,
+            Err(gone @ NotRenewed::Gone) => {
+                let (to, reason) = (ApprovalState::Superseded, Reason::ExpiredToken);
+                self.end_waiting(decision, to, reason, &gone.to_string())
+                    .await;
+                return None;
+            }
+            // It stays approved, for as long as consent lives.
+            Err(NotRenewed::CannotTell) => return None,
         };
         let policy = self.policy(Some(&kept.route))?;
         let approvers = self.approvers.all().ok()?;

@@ -8,7 +8,7 @@ use casemate_model::{Digest, Exit, OutcomeStatus, Reason, one_line};
 use casemate_policy::{BudgetRules, Cost, RoutePolicy, UNLIMITED};
 use casemate_ports::SessionKeeper;
 
-use super::{SessionStores, Sessions, Told};
+use super::{SessionStores, Sessions, Told, call::owner_of};
 use crate::{Ask, Facts};
 
 /// The thread of calls that name none: they share no budget of a thread, as they are alone in it.
@@ -31,21 +31,6 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// Nothing for a call that is in no thread: it has no past.
-    pub(super) fn of(facts: &Facts, policy: &RoutePolicy) -> Option<Self> {
-        let ask = &facts.ask;
-        let thread = ask.within.as_ref()?.thread.clone()?;
-        let limit = u32::try_from(policy.budgets.equal_failures).unwrap_or(u32::MAX);
-        Some(Self {
-            tenant: facts.tenant().to_owned(),
-            agent: ask.agent.clone(),
-            thread,
-            tool: ask.tool.clone(),
-            arguments: arguments(ask)?,
-            limit: LoopLimit::new(limit).unwrap_or_default(),
-        })
-    }
-
     fn key(&self) -> LoopKey<'_> {
         LoopKey {
             tenant: &self.tenant,
@@ -102,6 +87,20 @@ fn of_call(time_ms: u64, output_bytes: u64, cost: Cost) -> Amounts {
 }
 
 impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// What a call is to loops. Nothing for one that is in no thread: it has no past.
+    pub(super) fn kind_of(&self, facts: &Facts, policy: &RoutePolicy) -> Option<Kind> {
+        let ask = &facts.ask;
+        let limit = u32::try_from(policy.budgets.equal_failures).unwrap_or(u32::MAX);
+        Some(Kind {
+            tenant: facts.tenant().to_owned(),
+            agent: ask.agent.clone(),
+            thread: self.thread_of(&owner_of(facts), ask.within.as_ref())?,
+            tool: ask.tool.clone(),
+            arguments: arguments(ask)?,
+            limit: LoopLimit::new(limit).unwrap_or_default(),
+        })
+    }
+
     /// Sets aside what the call may spend at most, unless it only does again what failed.
     pub(super) fn let_in(
         &self,
@@ -145,14 +144,14 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         if rules.is_empty() {
             return Ok(None);
         }
-        let within = facts.ask.within.as_ref();
-        let thread = within.and_then(|within| within.thread.as_deref());
+        // However it is named: by itself, or by a session or a context in it.
+        let thread = self.thread_of(&owner_of(facts), facts.ask.within.as_ref());
         let spender = Spender {
             tenant: facts.tenant(),
             agent: &facts.ask.agent,
-            thread: thread.unwrap_or(NO_THREAD),
+            thread: thread.as_deref().unwrap_or(NO_THREAD),
         };
-        let rules: Vec<_> = match thread {
+        let rules: Vec<_> = match &thread {
             Some(_) => rules,
             // Whatever is in no thread is its own.
             None => rules

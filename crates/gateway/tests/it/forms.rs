@@ -1,5 +1,6 @@
 //! Answers in their three forms, with keys and signatures that are real: whoever signs how, one person is one voice.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use casemate_answers::{Message, SigningKey};
 use casemate_bundle::{Approver, PolicyKey, PolicyStore};
 use casemate_gateway::{
@@ -237,16 +238,47 @@ async fn the_requester_cannot_answer_by_a_passkey() {
     assert_eq!((runs(&house), refusals(&house).len()), (0, 2));
 }
 
-/// Forged, edited, of a stranger, of another time, with two signatures, about another call: nothing changes, and each is on record.
+/// A signature of the same form, one bit of which is another.
+fn with_a_flipped_bit(signature: &str, byte: usize) -> String {
+    let mut bytes = BASE64_STANDARD
+        .decode(signature.strip_prefix("v1a,").unwrap())
+        .unwrap();
+    bytes[byte] ^= 1;
+    format!("v1a,{}", BASE64_STANDARD.encode(bytes))
+}
+
+/// None of these answers changes anything, each is refused for its reason, and each refusal is on record.
+async fn changes_nothing(
+    house: &House,
+    rooms: &Rooms,
+    call: Call,
+    form: &str,
+    bad: &[(SignedAnswer, &str)],
+) {
+    for (signed, why) in bad {
+        let refused = answer(house, rooms, call, signed).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::ApprovalInvalid, "{signed:?}");
+        assert!(refused.to_string().contains(why), "{why}: {refused}");
+        let recorded = refusals(house).pop().unwrap();
+        let subject = &recorded["subject"];
+        assert!(subject["why"].to_string().contains(why), "{recorded}");
+        assert_eq!(subject["form"], form, "{recorded}");
+    }
+    let case = rooms.approval(&waits::claims(house), call.0).await.unwrap();
+    assert_eq!(case.view.state, ApprovalState::Pending);
+    assert!(case.view.votes.is_empty() && runs(house) == 0);
+    assert_eq!(refusals(house).len(), bad.len());
+}
+
+/// Forged, edited, of a stranger, of another time, with two signatures, about another call: no message of a service counts.
 #[tokio::test]
-async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
+async fn a_message_that_is_not_genuine_changes_nothing_and_is_recorded() {
     let (house, store) = house("");
     let rooms = house.rooms();
-    let (bob, deployer) = (passkey(&store, "bob"), service(&store, "deployer"));
+    let deployer = service(&store, "deployer");
     let one = call(&house, &rooms, "t").await;
     let other = call(&house, &rooms, "u").await;
     let text = consent(&house, one);
-    let denial = text.replace("approve", "deny");
     let message = |change: fn(&mut Message)| {
         let SignedAnswer::Webhook { mut webhook } = by_service(&house, &deployer, &text) else {
             panic!("not a message");
@@ -254,15 +286,6 @@ async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
         change(&mut webhook);
         SignedAnswer::Webhook { webhook }
     };
-    let edited = |statement: &str| match by_passkey(&bob, &text) {
-        SignedAnswer::Passkey { assertion, .. } => SignedAnswer::Passkey {
-            statement: statement.to_owned(),
-            assertion,
-        },
-        _ => panic!("not an assertion"),
-    };
-    let mut unverified = Ceremony::honest(&text);
-    unverified.flags = 0x01;
     let stale_s = waits::now(&house) / 1_000 - 301;
     let stale = SignedAnswer::Webhook {
         webhook: Message {
@@ -272,46 +295,89 @@ async fn an_answer_that_is_not_genuine_changes_nothing_and_is_recorded() {
             body: text.clone(),
         },
     };
+    let strange = "not signed by the key of an enlisted service, or was changed";
     let bad = [
-        message(|m| m.signature = m.signature.replace("v1a,A", "v1a,B").replace("v1a,", "v1,")),
-        message(|m| m.body = m.body.replace("approve", "deny")),
-        message(|m| m.id = "msg_9".into()),
-        message(|m| m.signature = format!("{} {}", m.signature, m.signature)),
-        message(|m| m.timestamp.clear()),
-        stale,
-        by_service(&house, &SigningKey::generate().unwrap(), &text),
-        by_passkey(&Authenticator::es256(), &text),
-        edited(&denial),
-        edited(&consent(&house, other)),
-        SignedAnswer::Passkey {
-            statement: text.clone(),
-            assertion: serde_json::from_value(bob.sign(&unverified)).unwrap(),
-        },
-        by_passkey(&bob, "approve it all\n"),
-        by_passkey(&bob, &consent(&house, other)),
-        by_service(&house, &deployer, &consent(&house, other)),
-        by_service(&house, &deployer, &consent(&house, (one.0, other.1))),
+        (
+            message(|m| m.signature = with_a_flipped_bit(&m.signature, 0)),
+            strange,
+        ),
+        (
+            message(|m| m.signature = with_a_flipped_bit(&m.signature, 31)),
+            strange,
+        ),
+        (
+            message(|m| m.signature = with_a_flipped_bit(&m.signature, 40)),
+            strange,
+        ),
+        (
+            message(|m| m.signature = m.signature.replace("v1a,", "v1,")),
+            "`v1a`",
+        ),
+        (
+            message(|m| m.body = m.body.replace("approve", "deny")),
+            strange,
+        ),
+        (message(|m| m.id = "msg_9".into()), strange),
+        (
+            message(|m| m.signature = format!("{} {}", m.signature, m.signature)),
+            "several signatures",
+        ),
+        (message(|m| m.timestamp.clear()), "`webhook-timestamp`"),
+        (stale, "seconds off"),
+        (
+            by_service(&house, &SigningKey::generate().unwrap(), &text),
+            strange,
+        ),
+        (
+            by_service(&house, &deployer, &consent(&house, other)),
+            "not about this call",
+        ),
+        (
+            by_service(&house, &deployer, &consent(&house, (one.0, other.1))),
+            "another form of this call",
+        ),
     ];
-    let count = bad.len();
-    for signed in bad {
-        let refused = answer(&house, &rooms, one, &signed).await.unwrap_err();
-        assert_eq!(refused.reason(), Reason::ApprovalInvalid, "{signed:?}");
-    }
-    let case = rooms.approval(&waits::claims(&house), one.0).await.unwrap();
-    assert_eq!(case.view.state, ApprovalState::Pending);
-    assert!(case.view.votes.is_empty() && runs(&house) == 0);
-    let refusals = refusals(&house);
-    assert_eq!(refusals.len(), count);
-    let forms: Vec<_> = refusals
-        .iter()
-        .map(|summary| &summary["subject"]["form"])
-        .collect();
-    assert!(
-        forms
-            .iter()
-            .all(|form| *form == "webhook" || *form == "passkey"),
-        "{forms:?}"
-    );
+    changes_nothing(&house, &rooms, one, "webhook", &bad).await;
+}
+
+/// Edited, of a stranger, of somebody unverified, about another call: no assertion of a passkey counts.
+#[tokio::test]
+async fn an_assertion_that_is_not_genuine_changes_nothing_and_is_recorded() {
+    let (house, store) = house("");
+    let rooms = house.rooms();
+    let bob = passkey(&store, "bob");
+    let one = call(&house, &rooms, "t").await;
+    let other = call(&house, &rooms, "u").await;
+    let text = consent(&house, one);
+    let edited = |statement: &str| match by_passkey(&bob, &text) {
+        SignedAnswer::Passkey { assertion, .. } => SignedAnswer::Passkey {
+            statement: statement.to_owned(),
+            assertion,
+        },
+        _ => panic!("not an assertion"),
+    };
+    let mut unverified = Ceremony::honest(&text);
+    unverified.flags = 0x01;
+    let unverified = SignedAnswer::Passkey {
+        statement: text.clone(),
+        assertion: serde_json::from_value(bob.sign(&unverified)).unwrap(),
+    };
+    let another = "the passkey signed something else";
+    let bad = [
+        (
+            by_passkey(&Authenticator::es256(), &text),
+            "not one of an approver",
+        ),
+        (edited(&text.replace("approve", "deny")), another),
+        (edited(&consent(&house, other)), another),
+        (unverified, "did not verify its user"),
+        (by_passkey(&bob, "approve it all\n"), "not a statement"),
+        (
+            by_passkey(&bob, &consent(&house, other)),
+            "not about this call",
+        ),
+    ];
+    changes_nothing(&house, &rooms, one, "passkey", &bad).await;
 }
 
 /// What was answered once does not count again: not for this call, not for the next one, not after it ran.
@@ -377,4 +443,55 @@ async fn a_passkey_whose_counter_went_back_does_not_count() {
     let signed = by_passkey(&bob, &consent(&house, next));
     let state = answer(&house, &rooms, next, &signed).await.unwrap();
     assert_eq!(state, ApprovalState::Approved);
+}
+
+/// What is wrong with our files is not said to be wrong with the signature, neither to whoever answers nor on record; and the
+/// same answer counts when they are mended.
+#[tokio::test]
+async fn a_fault_of_ours_is_not_a_bad_signature() {
+    let (house, store) = house("");
+    let rooms = house.rooms();
+    let mut bob = passkey(&store, "bob");
+    bob.count = 1;
+    let call = call(&house, &rooms, "t").await;
+    let signed = by_passkey(&bob, &consent(&house, call));
+    for name in ["counters", "approvers"] {
+        let path = store.path().join(name);
+        let good = std::fs::read(&path).ok();
+        std::fs::write(&path, "damaged\n").unwrap();
+        let refused = answer(&house, &rooms, call, &signed).await.unwrap_err();
+        assert!(matches!(refused, AnswerError::Approvers(_)), "{refused:?}");
+        assert_eq!(refused.reason(), Reason::RecordUnavailable, "{name}");
+        match good {
+            Some(good) => std::fs::write(&path, good).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        assert_eq!(state(&house, &rooms, call.0).await, ApprovalState::Pending);
+    }
+    let refusals = refusals(&house);
+    assert_eq!(refusals.len(), 2);
+    for summary in &refusals {
+        assert_eq!(summary["reason"], "record_unavailable", "{summary}");
+        assert!(!summary.to_string().contains("does not count"), "{summary}");
+    }
+    let taken = answer(&house, &rooms, call, &signed).await.unwrap();
+    assert_eq!(taken, ApprovalState::Approved);
+}
+
+/// Whoever holds the lock of the store keeps the answer waiting, and nothing else of its thread: here, what would let go of it.
+#[tokio::test]
+async fn an_answer_that_waits_for_the_store_blocks_nobody() {
+    let (house, store) = house("");
+    let rooms = house.rooms();
+    let mut bob = passkey(&store, "bob");
+    bob.count = 1;
+    let call = call(&house, &rooms, "t").await;
+    let signed = by_passkey(&bob, &consent(&house, call));
+    let lock = std::fs::File::open(store.path()).unwrap();
+    lock.lock().unwrap();
+    let (state, ()) = tokio::join!(answer(&house, &rooms, call, &signed), async {
+        tokio::task::yield_now().await;
+        drop(lock);
+    });
+    assert_eq!(state.unwrap(), ApprovalState::Approved);
 }

@@ -4,16 +4,16 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use casemate_authority::{Budgets, Position, SwitchKind, Switchboard, Throw};
-use casemate_bundle::PolicyStore;
+use casemate_bundle::{PolicyStore, PolicyStoreError};
 use casemate_gateway::{
     Approver, Approvers, Ask, Bounds, Caller, Capacity, Clock, Code, Demand, Entropy, Images, Key,
-    NewCall, Parts, Policies, Proposed, Renewal, SessionStores, Sessions, SignedAnswer, Stores,
-    Told,
+    NewCall, NotRenewed, OpenAnswerError, Parts, Policies, Proposed, Renewal, SessionStores,
+    Sessions, SignedAnswer, Stores, Told,
 };
 use casemate_model::{ContextId, Digest, Limits, Reason, SessionId, Within};
 use casemate_policy::{
@@ -93,19 +93,31 @@ fn enlisted(approver: &casemate_bundle::Approver) -> Approver {
 }
 
 impl Approvers for FakeApprovers {
-    fn open(&self, answer: &SignedAnswer, now_ms: u64) -> Result<(String, Approver), String> {
+    fn open(
+        &self,
+        answer: &SignedAnswer,
+        now_ms: u64,
+    ) -> Result<(String, Approver), OpenAnswerError> {
         if let Some(store) = &self.1 {
             let opened = store.open_answer(answer, now_ms);
-            let (text, approver) = opened.map_err(|error| error.to_string())?;
+            let (text, approver) = opened.map_err(|error| match error {
+                PolicyStoreError::Answer(error) => OpenAnswerError::NotCounted(error.to_string()),
+                error => OpenAnswerError::Unavailable(error.to_string()),
+            })?;
             return Ok((text, enlisted(&approver)));
         }
+        let not_counted = |why: &str| OpenAnswerError::NotCounted(why.to_owned());
         let SignedAnswer::Note { note } = answer else {
-            return Err("it is no note".to_owned());
+            return Err(not_counted("it is no note"));
         };
-        let (user, text) = note.split_once('\n').ok_or("it is no note")?;
+        let (user, text) = note
+            .split_once('\n')
+            .ok_or_else(|| not_counted("it is no note"))?;
         let all = self.0.lock().unwrap();
         let found = all.iter().find(|approver| approver.user == user);
-        let approver = found.cloned().ok_or("nobody trusted signed it")?;
+        let approver = found
+            .cloned()
+            .ok_or_else(|| not_counted("nobody trusted signed it"))?;
         Ok((text.to_owned(), approver))
     }
 
@@ -118,11 +130,12 @@ impl Approvers for FakeApprovers {
     }
 }
 
-/// Renews everybody's claims but those of whoever was barred.
+/// Renews everybody's claims but those of whoever was barred, unless it cannot tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Renews {
     clock: TestClock,
     barred: Arc<Mutex<Vec<String>>>,
+    unsure: Arc<AtomicBool>,
 }
 
 impl Renewal for Renews {
@@ -130,13 +143,19 @@ impl Renewal for Renews {
         u64::MAX
     }
 
-    fn renew(&self, token: &Token, by: Authenticator) -> Option<Verified<Claims>> {
+    fn renew(&self, token: &Token, by: Authenticator) -> Result<Verified<Claims>, NotRenewed> {
+        if self.unsure.load(Ordering::Relaxed) {
+            return Err(NotRenewed::CannotTell);
+        }
         let barred = self.barred.lock().unwrap().contains(&token.subject);
         let claims = Claims {
             expires_at_ms: *self.clock.0.lock().unwrap() + 60_000,
             ..Claims::from(token)
         };
-        (!barred).then(|| Verified::vouch(claims, by))
+        match barred {
+            true => Err(NotRenewed::Gone),
+            false => Ok(Verified::vouch(claims, by)),
+        }
     }
 }
 
@@ -153,6 +172,8 @@ pub(crate) struct House {
     pub(crate) switches: Switchboard,
     pub(crate) approvers: FakeApprovers,
     pub(crate) barred: Arc<Mutex<Vec<String>>>,
+    /// That it cannot be told whose claims can be renewed.
+    pub(crate) unsure: Arc<AtomicBool>,
     gateways: AtomicUsize,
     /// Done at each step of a call.
     pub(crate) when_asked: WhenAsked,
@@ -242,6 +263,7 @@ impl House {
             others: Vec::new(),
             approvers: FakeApprovers::default(),
             barred: Arc::default(),
+            unsure: Arc::default(),
             gateways: AtomicUsize::new(0),
             when_asked,
             capacity: Capacity {
@@ -287,6 +309,7 @@ impl House {
             renewal: Box::new(Renews {
                 clock: self.world.clock.clone(),
                 barred: Arc::clone(&self.barred),
+                unsure: Arc::clone(&self.unsure),
             }),
             capacity: self.capacity,
         }))

@@ -3,10 +3,11 @@
 use casemate_authority::{Position, SwitchKind};
 use casemate_gateway::Told;
 use casemate_ledger::Kind;
-use casemate_model::Reason;
+use casemate_model::{Reason, Within};
+use casemate_policy::{Profile, Syntax};
 
 use crate::{
-    house::{House, in_thread, ran, refused},
+    house::{House, caller, cell, in_context, in_session, in_thread, ran, refused, shell},
     session_keeper::Step,
 };
 
@@ -31,6 +32,61 @@ async fn a_budget_is_not_exceeded() {
     assert_eq!(house.world.kinds().last(), Some(&Kind::Denied));
     // Another thread has its own.
     ran(&house.call(&rooms, in_thread("u", &["true"])).await);
+}
+
+/// Whoever names a thread's session or its context is in the thread all the same: its budget is not passed, nor its loops.
+#[tokio::test]
+async fn naming_the_session_or_the_context_does_not_leave_the_thread() {
+    let budget = House::with("thread", "\n[budgets.thread]\ncalls = 1\n");
+    let loops = House::new("thread");
+    for (house, words, times, expected) in [
+        (&budget, "true", 1, Reason::BudgetExhausted),
+        (&loops, "false", 3, Reason::LoopDetected),
+    ] {
+        let rooms = house.rooms();
+        let mut session = None;
+        for _ in 0..times {
+            session = Some(ran(&house.call(&rooms, in_thread("t", &[words])).await).0);
+        }
+        let session = session.unwrap();
+        let context = rooms.open_context(&caller(house, "local"), session).await;
+        let context = context.unwrap().value;
+        let before = runs(house);
+        for ask in [
+            in_session(session, &[words]),
+            shell(Some(in_context(context)), &[words]),
+        ] {
+            let (reason, detail) = refused(&house.call(&rooms, ask).await);
+            assert_eq!(reason, expected, "{detail}");
+        }
+        assert_eq!(runs(house), before);
+    }
+}
+
+/// R65: asking for approval by the session counts against the thread, too.
+#[tokio::test]
+async fn approvals_asked_for_by_the_session_are_the_threads() {
+    let mut house = House::with("thread", "\n[budgets.thread]\napprovals = 1\n");
+    let source = String::from_utf8(house.profile.source().to_vec()).unwrap();
+    let source = source
+        .replace(
+            "allowed = [\"python\", \"shell\"]",
+            "allowed = [\"python\"]",
+        )
+        .replace("approval_required = []", "approval_required = [\"shell\"]");
+    house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
+    let rooms = house.rooms();
+    let in_t = Within {
+        thread: Some("t".into()),
+        ..Within::default()
+    };
+    let (session, _) = ran(&house.call(&rooms, cell(in_t, &["true"])).await);
+    let first = house.call(&rooms, in_thread("t", &["true"])).await;
+    assert!(matches!(first, Told::Held(_)), "{first:?}");
+    let second = house.call(&rooms, in_session(session, &["true"])).await;
+    let (reason, detail) = refused(&second);
+    assert_eq!(reason, Reason::BudgetExhausted, "{detail}");
+    assert_eq!(rooms.waiting_count(), 1);
 }
 
 /// What a call did not use is given back; what others have set aside is not there.

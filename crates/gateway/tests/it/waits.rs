@@ -1,6 +1,9 @@
 //! Calls that wait for people, from the call to the run: who may answer, what counts, what a crash leaves.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use casemate_gateway::Stores as _;
 use casemate_gateway::{
@@ -431,6 +434,24 @@ async fn consent_does_not_outlive_its_approver_its_time_its_policy_or_its_caller
     }
 }
 
+/// Who may call cannot be told for a while: the approved call does not run meanwhile, and does after it.
+#[tokio::test]
+async fn a_passing_failure_does_not_end_an_approved_call() {
+    let house = house("", &[("alice", &[])]);
+    let rooms = house.rooms();
+    let mut refusals = rooms.take_refusals().unwrap();
+    let call = held(&house, &rooms, in_thread("t", TRUE)).await;
+    approve(&house, &rooms, "alice", call).await.unwrap();
+    house.unsure.store(true, Ordering::Relaxed);
+    assert!(matches!(resume(&rooms, call.0).await, Told::Later(_)));
+    assert_eq!((runs(&house), refusals.try_recv().is_err()), (0, true));
+    assert_eq!(state(&house, &rooms, call.0).await, ApprovalState::Approved);
+    house.unsure.store(false, Ordering::Relaxed);
+    let told = resume(&rooms, call.0).await;
+    assert!(matches!(told, Told::Released(_)), "{told:?}");
+    assert_eq!(runs(&house), 1);
+}
+
 async fn another_policy(consent_before: bool) {
     let mut changed = house("", &[("alice", &[])]);
     let rooms = changed.rooms();
@@ -512,16 +533,48 @@ async fn a_batch_is_its_list() {
     assert_eq!(runs(&house), 2);
 }
 
+/// Whoever is bounded to threads is listed the calls of those, and told when it cannot be told which they are.
+#[tokio::test]
+async fn what_cannot_be_read_is_not_taken_for_out_of_bounds() {
+    let house = house("", &[("alice", &[])]);
+    let rooms = house.rooms();
+    let (decision, _) = held(&house, &rooms, in_thread("t", TRUE)).await;
+    let bounded = |thread: &str| {
+        let mut claims = claims(&house).get().clone();
+        claims.bounds.threads = Some([thread.to_owned()].into());
+        Verified::vouch(claims, Authenticator::LocalUser)
+    };
+    let listed = rooms.approvals(&bounded("t"), None).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].decision, decision);
+    assert!(
+        rooms
+            .approvals(&bounded("u"), None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    rooms.journal().erase("local", &claims(&house)).unwrap();
+    let listed = rooms.approvals(&bounded("t"), None).await;
+    assert!(matches!(listed, Err(AnswerError::Content(_))), "{listed:?}");
+}
+
 /// What is taken back is over; so is what another call of the same key replaces. The same call again waits once.
 #[tokio::test]
 async fn a_call_is_taken_back_or_replaced() {
     let house = house("", &[("alice", &[])]);
     let rooms = house.rooms();
     let first = held(&house, &rooms, in_thread("t", TRUE)).await;
-    rooms
-        .cancel_waiting(&claims(&house), first.0)
-        .await
-        .unwrap();
+    // Somebody else of its tenant may, and the record says who did.
+    let mut other = claims(&house).get().clone();
+    "olga".clone_into(&mut other.subject);
+    let other = Verified::vouch(other, Authenticator::LocalUser);
+    rooms.cancel_waiting(&other, first.0).await.unwrap();
+    let mut records = house.world.records();
+    records.retain(|record| record.entry.summary["tool"] == "approval.cancel");
+    let summary = &records.last().unwrap().entry.summary;
+    assert_eq!(summary["actor"], "olga");
+    assert_eq!(summary["subject"]["decision"], first.0.to_string());
     assert!(
         rooms
             .cancel_waiting(&claims(&house), first.0)

@@ -104,6 +104,73 @@ fn no_log_is_said_and_an_empty_log_is_empty() {
     assert_eq!(read(empty.dir.path()).count(), 0);
 }
 
+/// Who read further than a log goes is told so, and hears nothing: an older copy of it is not "nothing new".
+#[test]
+fn a_place_beyond_the_end_is_an_error_and_not_the_end() {
+    let fixture = Fixture::new(&[1, 3, 2]);
+    let dir = fixture.dir.path();
+    let log = fixture.log();
+    let end = end_of(dir).unwrap();
+    assert!(read_from(dir, end).next().is_none());
+    let places: Vec<_> = {
+        let mut reader = read_from(dir, Place::default());
+        std::iter::from_fn(|| {
+            reader
+                .next()
+                .map(|record| (record.unwrap(), reader.place()))
+        })
+        .collect()
+    };
+    // Restored as it was after the second batch, or the first, or made anew.
+    for batches in 0..3 {
+        let len = fixture.batches().get(batches).unwrap().head.start;
+        let kept = [0, 1, 4][batches];
+        fixture.set_log(&log[..usize::try_from(len).unwrap()]);
+        fixture.set_head(&fixture.heads[batches]);
+        for (record, place) in &places {
+            let next = read_from(dir, *place).next();
+            match (record.index + 1).cmp(&kept) {
+                std::cmp::Ordering::Less => {
+                    assert_eq!(next.unwrap().unwrap().index, record.index + 1)
+                }
+                std::cmp::Ordering::Equal => assert!(next.is_none()),
+                std::cmp::Ordering::Greater => {
+                    let error = next.unwrap().unwrap_err();
+                    assert!(
+                        matches!(error, ReadError::Beyond { next, .. } if next == record.index + 1)
+                    );
+                    assert!(error.to_string().contains("remove the cursor"), "{error}");
+                }
+            }
+        }
+        fixture.set_log(&log);
+    }
+}
+
+/// Without a head nobody knows what is durable: there is no end from which to begin, least of all the beginning.
+#[test]
+fn an_unreadable_head_is_no_end() {
+    let fixture = Fixture::new(&[1, 3]);
+    let dir = fixture.dir.path();
+    for head in [&b""[..], b"x\n", b"-1\n", b"007\n"] {
+        fixture.set_head(head);
+        let errors = [
+            end_of(dir).unwrap_err(),
+            read_from(dir, Place::default())
+                .next()
+                .unwrap()
+                .unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, ReadError::NoHead { .. }), "{error}");
+        }
+    }
+    std::fs::remove_file(fixture.path("head")).unwrap();
+    assert!(matches!(end_of(dir), Err(ReadError::NoHead { .. })));
+    // Whoever looks at all of it sees it, durable or not.
+    assert_eq!(read(dir).count(), 4);
+}
+
 /// An append that is not finished is not shown; what was acknowledged and cannot be read is an
 /// error.
 #[test]

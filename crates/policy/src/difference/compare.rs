@@ -310,6 +310,17 @@ impl<'c> Compare<'c> {
                 continue;
             }
             let (was, is) = (facts(old, name), facts(new, name));
+            let ToolFacts {
+                side_effect,
+                tier: _,
+                // With those of the profile.
+                scopes: _,
+                destinations,
+                approval: _,
+                idempotency,
+                private: _,
+                untrusted: _,
+            } = &was;
             let tool = quoted(name);
             let approval =
                 |profile: &Profile, facts: &ToolFacts| needs_approval(profile, name, facts);
@@ -335,10 +346,10 @@ impl<'c> Compare<'c> {
             );
             self.more(
                 &format!("the side effect of {tool}"),
-                &was.side_effect,
+                side_effect,
                 &is.side_effect,
             );
-            if was.idempotency && !is.idempotency {
+            if *idempotency && !is.idempotency {
                 self.add(
                     Direction::Wider,
                     format!("{tool} needs no idempotency key any more"),
@@ -346,7 +357,7 @@ impl<'c> Compare<'c> {
             }
             self.same(
                 &format!("the destinations of {tool}"),
-                &was.destinations,
+                destinations,
                 &is.destinations,
             );
             let labels = |facts: &ToolFacts| (facts.private, facts.untrusted, facts.tier);
@@ -368,25 +379,47 @@ impl<'c> Compare<'c> {
             }
             return;
         };
+        let Manifest {
+            name: _,
+            // For people.
+            version: _,
+            description,
+            // What the facts of a tool say.
+            side_effect: _,
+            tier: _,
+            scopes: _,
+            destinations: _,
+            approval: _,
+            idempotency: _,
+            labels: _,
+            credential,
+            timeout_ms,
+            redact,
+            cost,
+            input,
+            // The values are compared, whoever chose them.
+            assumed: _,
+            digest: _,
+        } = then;
         let mut same = |what: &str, same: bool| {
             if !same {
                 self.add(Direction::Wider, format!("{tool} {what}"));
             }
         };
-        same("takes other arguments", then.input() == now.input());
-        same("uses another credential", then.credential == now.credential);
+        same("takes other arguments", input.written() == now.input());
+        same("uses another credential", *credential == now.credential);
         // Models read it.
         same(
             "is described in other words",
-            then.description == now.description,
+            *description == now.description,
         );
-        same("hides other fields", then.redact == now.redact);
+        same("hides other fields", *redact == now.redact);
         self.more(
             &format!("the timeout of {tool}"),
-            &then.timeout_ms,
+            timeout_ms,
             &now.timeout_ms,
         );
-        self.same(&format!("the cost of {tool}"), &then.cost, &now.cost);
+        self.same(&format!("the cost of {tool}"), cost, &now.cost);
     }
 }
 

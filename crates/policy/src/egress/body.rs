@@ -4,11 +4,11 @@ mod graphql;
 mod members;
 mod rpc;
 
-use casemate_model::{JsonBounds, strict_json};
+use casemate_model::{JsonBounds, is_header, strict_json};
 use serde_json::{Map, Value};
 
 use self::members::at_pointer;
-use super::{BodyRule, RequestBody, RequestFacts, judge::is_header};
+use super::{BodyRule, RequestBody, RequestFacts};
 
 const BOUNDS: JsonBounds = JsonBounds {
     depth: 64,
@@ -44,6 +44,8 @@ pub(super) fn says(rule: &BodyRule, facts: &RequestFacts<'_>) -> Says {
         return Says::Unreadable;
     }
     match facts.body {
+        // Its messages come later, and nobody reads them by such a rule.
+        _ if facts.websocket => Says::Unreadable,
         RequestBody::Empty => Says::None,
         RequestBody::Stream { .. } => Says::Streamed,
         RequestBody::Whole { bytes, .. } if is_json(facts) => {

@@ -1,11 +1,12 @@
 //! The judgment of one request.
 
-use casemate_model::DestinationClass;
+use casemate_model::{DestinationClass, is_credential, is_header};
 
 use super::{
     DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
     RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
     body::{Says, says},
+    form,
     hosts::Hosts,
     path::is_plain,
     query,
@@ -21,25 +22,6 @@ pub struct EgressPolicy {
     rules: Vec<EgressRule>,
     hosts: Hosts,
 }
-
-/// Headers that ask for another method than the request has.
-const METHOD_HEADERS: &[&str] = &[
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-];
-/// Headers that are a credential, or may be.
-const CREDENTIAL_HEADERS: &[&str] = &[
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-auth-token",
-    "x-amz-security-token",
-    "private-token",
-];
 
 impl EgressPolicy {
     /// The rules of `profile`, and for each of its allowed destinations without a rule one that lets it be looked at.
@@ -169,24 +151,34 @@ impl EgressPolicy {
         Err(furthest)
     }
 
-    /// Whether the judgment of a request may be about its body, which then has to be there as a whole.
+    /// Whether the judgment of a request is about its body, which then has to be there as a whole. Where no rule could let
+    /// it through whatever it says, it is not.
     #[must_use]
     pub fn wants_body(&self, facts: &RequestFacts<'_>) -> bool {
         let levels = self.hosts.levels(facts.host);
         let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
-        let allow = closest.into_iter().flat_map(|level| &level.allow);
-        let deny = levels.iter().flat_map(|level| &level.deny);
-        is_form(facts)
-            || allow
-                .chain(deny)
-                .filter_map(|index| self.rules.get(*index))
-                .any(|rule| !rule.body.is_open())
+        let meant = |rule: &&EgressRule| is_meant(rule, facts);
+        let allow = closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow));
+        let mut allow = allow.filter(meant).peekable();
+        let deny = levels.iter().flat_map(|level| self.rules(&level.deny));
+        allow.peek().is_some()
+            && (form::is_form(facts)
+                || allow
+                    .chain(deny.filter(meant))
+                    .any(|rule| !rule.body.is_open()))
     }
 
     /// The hosts to which some request could be let through.
     pub fn hosts(&self) -> impl Iterator<Item = &DomainRule> {
         let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
         self.rules.iter().filter(allow).map(|rule| &rule.host)
+    }
+
+    /// All rules.
+    pub fn all(&self) -> impl Iterator<Item = &EgressRule> {
+        self.rules.iter()
     }
 
     fn rules<'p>(&'p self, indices: &[usize]) -> impl Iterator<Item = &'p EgressRule> {
@@ -267,6 +259,8 @@ fn refusal(
             scoped(EgressCode::MethodRefused),
         ),
         (!rule.has_path(facts.path), scoped(EgressCode::PathRefused)),
+        // Only now: the body of what is refused by its head was not read.
+        (form::overrides_method(facts), EgressCode::MethodRefused),
         (own && brings_credential(facts), EgressCode::CredScope),
         (!has_query(rule, facts), EgressCode::QueryRefused),
         (!has_headers(rule, facts), EgressCode::HeaderRefused),
@@ -297,11 +291,15 @@ fn refusal(
 
 /// Whether a rule denies a request. What cannot be said for certain is denied.
 fn is_denied(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
+    is_meant(rule, facts) && says(&rule.body, facts) != Says::None
+}
+
+/// Whether a rule is about a request, by what its head says.
+fn is_meant(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
     rule.has_tool(facts.tool)
         && rule.has_port(facts.port)
         && rule.has_method(facts.method)
         && rule.has_path(facts.path)
-        && says(&rule.body, facts) != Says::None
 }
 
 /// Whether a request means a place that the rule names, if strangers have some.
@@ -344,49 +342,17 @@ fn has_headers(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
     })
 }
 
-/// Whether it asks for another method, in whatever way some server would hear of it.
+/// Whether its head asks for another method, in whatever way some server would hear of it.
 fn overrides_method(facts: &RequestFacts<'_>) -> bool {
-    let in_form = || match facts.body {
-        RequestBody::Whole { bytes, .. } if is_form(facts) => {
-            std::str::from_utf8(bytes).is_ok_and(query::overrides_method)
-        }
-        _ => false,
-    };
     facts
         .headers
         .iter()
-        .any(|(name, _)| METHOD_HEADERS.iter().any(|known| is_header(name, known)))
+        .any(|(name, _)| casemate_model::overrides_method(name))
         || facts.query.is_some_and(query::overrides_method)
-        || in_form()
-}
-
-fn is_form(facts: &RequestFacts<'_>) -> bool {
-    let kind = facts
-        .headers
-        .iter()
-        .filter(|(name, _)| is_header(name, "content-type"));
-    kind.into_iter().any(|(_, value)| {
-        value
-            .to_ascii_lowercase()
-            .trim_ascii_start()
-            .starts_with(b"application/x-www-form-urlencoded")
-    })
 }
 
 /// Whether it has a credential that is not the rule's.
 fn brings_credential(facts: &RequestFacts<'_>) -> bool {
-    facts.headers.iter().any(|(name, _)| {
-        CREDENTIAL_HEADERS
-            .iter()
-            .any(|known| is_header(name, known))
-    }) || facts.query.is_some_and(query::has_credential)
-}
-
-/// Whether `name` is this header, with `_` for `-` too, as gateways to scripts read it.
-pub(super) fn is_header(name: &str, known: &str) -> bool {
-    name.len() == known.len()
-        && name
-            .bytes()
-            .zip(known.bytes())
-            .all(|(byte, known)| byte.eq_ignore_ascii_case(&known) || byte == b'_' && known == b'-')
+    facts.headers.iter().any(|(name, _)| is_credential(name))
+        || facts.query.is_some_and(query::has_credential)
 }

@@ -22,6 +22,9 @@ const CREDENTIALS: &[&str] = &[
     "xgoogcredential",
 ];
 
+/// Names under which servers take another method than the request has.
+pub(super) const METHOD_NAMES: &[&str] = &["_method", "x-http-method-override"];
+
 /// The name of each pair, decoded as far as that is certain.
 fn names(query: &str) -> impl Iterator<Item = Option<String>> {
     // Some servers cut at `;` too.
@@ -60,12 +63,7 @@ pub(super) fn has_credential(query: &str) -> bool {
 /// Whether it may say another method than the request has.
 pub(super) fn overrides_method(query: &str) -> bool {
     names(query).any(|name| {
-        name.is_none_or(|name| {
-            matches!(
-                name.to_ascii_lowercase().as_str(),
-                "_method" | "x-http-method-override"
-            )
-        })
+        name.is_none_or(|name| METHOD_NAMES.contains(&name.to_ascii_lowercase().as_str()))
     })
 }
 

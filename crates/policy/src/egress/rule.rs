@@ -147,6 +147,8 @@ impl EgressRule {
             name: format!("allowed_domains:{}", host.as_str()),
             host: host.clone(),
             class,
+            // No credential: neither ours nor the program's own.
+            kind: RuleKind::Browse,
             max_body_bytes: 0,
             side_effect: SideEffect::Read,
             ..Self::blank()

@@ -41,7 +41,7 @@ impl InputSchema {
     }
 
     /// The schema as it was written.
-    pub(super) const fn written(&self) -> &Json {
+    pub(crate) const fn written(&self) -> &Json {
         &self.written
     }
 

@@ -169,6 +169,19 @@ fn what_is_allowed_without_a_rule_may_be_looked_at() {
     ] {
         assert_judged(&policy, &RequestFacts { host, ..GET }, denied(HostSyntax));
     }
+    let own: &[(&str, &[u8])] = &[("authorization", b"Bearer x")];
+    for facts in [
+        RequestFacts {
+            headers: own,
+            ..GET
+        },
+        RequestFacts {
+            query: Some("access_token=x"),
+            ..GET
+        },
+    ] {
+        assert_judged(&policy, &facts, denied(CredScope));
+    }
     let ruling = policy.judge(&GET);
     assert_eq!(
         (ruling.class(), ruling.side_effect()),
@@ -444,6 +457,99 @@ fn odd_paths_and_second_methods_are_denied() {
         },
         ALLOWED,
     );
+}
+
+/// H18 of the corpus: a form that says another method, or in which nobody can say that it does not, is denied, however it
+/// is labelled.
+#[test]
+fn a_form_that_cannot_be_read_is_a_second_method() {
+    let policy = one("class = \"partner\"\nmethods = [\"GET\", \"POST\", \"PUT\"]");
+    type Headers = &'static [(&'static str, &'static [u8])];
+    const NONE: Headers = &[];
+    const FORM: Headers = &[("content-type", b"application/x-www-form-urlencoded")];
+    const LIST: Headers = &[(
+        "content-type",
+        b"text/plain, application/x-www-form-urlencoded",
+    )];
+    const UTF16: Headers = &[(
+        "content-type",
+        b"application/x-www-form-urlencoded; charset=utf-16",
+    )];
+    const ZIPPED: Headers = &[
+        ("content-type", b"application/x-www-form-urlencoded"),
+        ("content-encoding", b"gzip"),
+    ];
+    const TWO: Headers = &[
+        ("content-type", b"text/plain"),
+        ("content_type", b"multipart/form-data"),
+    ];
+    const PARTS: Headers = &[("content-type", b"Multipart/Form-Data; boundary=x")];
+    const TEXT: Headers = &[("content-type", b"text/plain")];
+    let part = |disposition: &str| {
+        format!("--x\r\nContent-Type: a/b\r\ncontent-Disposition: form-data; {disposition}\r\n\r\nDELETE\r\n--x--\r\n")
+            .into_bytes()
+    };
+    for (headers, body) in [
+        (FORM, b"_method=DELETE&a=\xff".to_vec()),
+        (FORM, b"a=\xff".to_vec()),
+        (NONE, b"_method=DELETE".to_vec()),
+        (LIST, b"_method=DELETE".to_vec()),
+        (UTF16, b"a=1".to_vec()),
+        (ZIPPED, b"a=1".to_vec()),
+        (TWO, b"a=1".to_vec()),
+        (PARTS, part("name=\"_method\"")),
+        (PARTS, part("name=_METHOD")),
+        (PARTS, part("name=\"%5Fmethod\"")),
+        (PARTS, part("name=\"\\_met\\hod\"")),
+        (PARTS, part("name*=utf-8''%5fmethod")),
+        (PARTS, part("name*0=_met; name*1=hod")),
+        (PARTS, part("name=\"=?utf-8?q?=5Fmethod?=\"")),
+        (PARTS, part("name=\"X-HTTP-Method-Override\"")),
+        (PARTS, [&b"\xff\xff"[..], &part("name=_method")].concat()),
+    ] {
+        let facts = RequestFacts {
+            method: "POST",
+            headers,
+            body: whole(&body),
+            ..GET
+        };
+        assert!(policy.wants_body(&facts), "{headers:?}");
+        assert_judged(&policy, &facts, denied(MethodRefused));
+    }
+    for headers in [NONE, FORM, PARTS] {
+        let facts = RequestFacts {
+            method: "POST",
+            headers,
+            body: RequestBody::Stream { bytes: Some(14) },
+            ..GET
+        };
+        assert_judged(&policy, &facts, denied(MethodRefused));
+    }
+    for (method, headers, body) in [
+        ("POST", NONE, b"a=1".to_vec()),
+        ("POST", FORM, b"a=%C3%A9&method=x".to_vec()),
+        (
+            "POST",
+            PARTS,
+            part("name=\"file\"; filename=\"the method 100%.bin\""),
+        ),
+        (
+            "POST",
+            PARTS,
+            [part("name=\"a\""), b"\xff _method".to_vec()].concat(),
+        ),
+        ("POST", TEXT, b"_method=DELETE".to_vec()),
+        // What a server reads as a form is a POST.
+        ("PUT", NONE, b"\xff_method=DELETE".to_vec()),
+    ] {
+        let facts = RequestFacts {
+            method,
+            headers,
+            body: whole(&body),
+            ..GET
+        };
+        assert_judged(&policy, &facts, ALLOWED);
+    }
 }
 
 /// N15 of the corpus: a denial beats whatever allows, however close that is.
@@ -961,4 +1067,26 @@ tools = ["delete"]
         ..post("")
     };
     assert_judged(&policy, &stream, denied(RuleDenies));
+    // A WebSocket would carry messages that nobody reads by this.
+    let websocket = |rules: &str| {
+        one(&format!(
+            "class = \"partner\"\nwebsocket = \"text\"\n{rules}"
+        ))
+    };
+    let upgrade = RequestFacts {
+        websocket: true,
+        ..GET
+    };
+    assert_judged(&websocket(""), &upgrade, ALLOWED);
+    for body in [
+        "json = { \"/op\" = '\"erase\"' }",
+        "rpc.tools = [\"delete\"]",
+        "graphql.fields = [\"deleteOrder\"]",
+    ] {
+        let denying = format!(
+            "[[egress.rules]]\nname = \"no\"\neffect = \"deny\"\nhost = \"api.example.com\"\nbody.{body}"
+        );
+        assert_judged(&websocket(&denying), &upgrade, denied(RuleDenies));
+        assert_judged(&websocket(&denying), &GET, ALLOWED);
+    }
 }

@@ -3,7 +3,7 @@
 use casemate_policy::{
     DestinationFacts,
     EgressCode::{HostSyntax, NotAllowed, PlaintextDenied, PortRefused},
-    RequestFacts, Scheme,
+    RequestBody, RequestFacts, RequestVerdict, Scheme,
 };
 
 use crate::egress::{ONE, one, policy, post};
@@ -96,7 +96,81 @@ fn a_body_is_wanted_where_it_decides() {
     assert!(said.wants_body(&post("{}")));
     let denied = policy(
         ONE,
-        "[[egress.rules]]\nname = \"no\"\neffect = \"deny\"\nhost = \"api.example.com\"\nbody.json = { \"/a\" = \"1\" }",
+        "[[egress.rules]]\nname = \"no\"\neffect = \"deny\"\nhost = \"api.example.com\"\nbody.json = { \"/a\" = \"1\" }\n[[egress.rules]]\nname = \"yes\"\nhost = \"api.example.com\"\nclass = \"partner\"\nmethods = [\"POST\"]",
     );
     assert!(denied.wants_body(&post("{}")));
+}
+
+/// A body is not held for what its head is refused for already.
+#[test]
+fn a_body_that_cannot_matter_is_not_wanted() {
+    let said = one(r#"
+class = "partner"
+methods = ["POST"]
+paths = ["/v1/**"]
+tools = ["fetch"]
+body.json = { "/a" = "1" }
+[[egress.rules]]
+name = "no"
+effect = "deny"
+host = "api.example.com"
+body.json = { "/b" = "1" }
+"#);
+    let asked = post("{}");
+    assert!(said.wants_body(&asked));
+    let form: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
+    for headers in [asked.headers, form] {
+        for facts in [
+            RequestFacts {
+                port: 8443,
+                ..asked
+            },
+            RequestFacts {
+                method: "PUT",
+                ..asked
+            },
+            RequestFacts {
+                path: "/v2/orders",
+                ..asked
+            },
+            RequestFacts {
+                tool: "write",
+                ..asked
+            },
+            RequestFacts {
+                host: "other.example.com",
+                ..asked
+            },
+        ] {
+            let facts = RequestFacts {
+                headers,
+                body: RequestBody::Stream { bytes: None },
+                ..facts
+            };
+            assert!(!said.wants_body(&facts), "{facts:?}");
+            assert_eq!(said.judge(&facts).verdict, RequestVerdict::Deny);
+        }
+    }
+}
+
+/// Each spelling that some server takes for a credential is one.
+#[test]
+fn credentials_have_other_spellings() {
+    let said = policy(ONE, "");
+    for (name, verdict) in [
+        ("private-token", RequestVerdict::Deny),
+        ("private.token", RequestVerdict::Deny),
+        ("Private_Token", RequestVerdict::Deny),
+        ("x-other", RequestVerdict::Allow),
+    ] {
+        let headers: &[(&str, &[u8])] = &[(name, b"a")];
+        let facts = RequestFacts {
+            method: "GET",
+            path: "/",
+            headers,
+            body: RequestBody::Empty,
+            ..post("")
+        };
+        assert_eq!(said.judge(&facts).verdict, verdict, "{name}");
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 use casemate_answers::SigningKey;
 use casemate_ledger::{Entry, Kind, Ledger, LogKey};
 use casemate_model::DecisionId;
-use casemate_webhooks::{Couriers, Endpoint, Surroundings, Topic, Webhooks};
+use casemate_webhooks::{Couriers, Endpoint, FIRST_PAUSE_MS, Surroundings, Topic, Webhooks};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -21,15 +21,23 @@ use crate::receiver::{Got, Receiver};
 const NOW_MS: u64 = 1_800_000_000_000;
 const SECRET: &str = "what nobody is told";
 
+/// The lines that people were told, and the pauses that were asked for.
 #[derive(Debug, Default)]
-struct Told(Mutex<Vec<String>>);
+struct Told(Mutex<Vec<String>>, Mutex<Vec<u64>>);
+
+impl Told {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl Surroundings for Told {
     fn now_ms(&self) -> u64 {
         NOW_MS
     }
 
-    fn random_below(&self, _: u64) -> u64 {
+    fn random_below(&self, bound: u64) -> u64 {
+        self.1.lock().unwrap().push(bound);
         0
     }
 
@@ -203,14 +211,13 @@ fn a_restart_goes_on_where_it_was() {
     let first = world.held();
     assert_eq!(decisions(&receiver.wait(1)), [first.to_string()]);
     let cursor = world.path("cursors").join("chat");
-    let before = std::fs::read(&cursor).unwrap();
     until("the receiver's word is on disk", || {
         std::fs::read(&cursor).unwrap() != b"" && {
             let place: Value = serde_json::from_slice(&std::fs::read(&cursor).unwrap()).unwrap();
             place["next"] == 2
         }
     });
-    drop((couriers, before));
+    drop(couriers);
     let (second, third) = (world.held(), world.held());
     let couriers = world.start(vec![endpoint("chat", url, &key)]);
     let got = receiver.wait(3);
@@ -219,6 +226,139 @@ fn a_restart_goes_on_where_it_was() {
         [second.to_string(), third.to_string()]
     );
     drop(couriers);
+}
+
+/// A cursor that cannot be written is not the receiver's fault, and no reason to tell it the same all the time.
+#[test]
+fn a_cursor_that_cannot_be_written_makes_no_storm() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    let cursor = world.path("cursors").join("chat");
+    std::fs::remove_file(&cursor).unwrap();
+    std::fs::create_dir(&cursor).unwrap();
+    let held = world.held().to_string();
+    assert_eq!(decisions(&receiver.wait(3)[..3]), vec![held; 3]);
+    until("three pauses", || world.told.1.lock().unwrap().len() >= 3);
+    let pauses = world.told.1.lock().unwrap().clone();
+    for (nth, pause) in pauses.iter().enumerate() {
+        assert_eq!(*pause, (FIRST_PAUSE_MS << nth) / 2 + 1, "{pauses:?}");
+    }
+    let told = world.told.lines();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("by a fault on this side"), "{told:?}");
+    assert!(!told[0].contains("does not take"), "{told:?}");
+    std::fs::remove_dir(&cursor).unwrap();
+    until("the cursor is written", || cursor.is_file());
+    until("it is said", || world.told.lines().len() == 2);
+    assert!(world.told.lines()[1].ends_with("gets messages again"));
+    drop(couriers);
+}
+
+/// What went wrong is over when there is nothing left to tell: the next time, it is said anew, and waited for shortly.
+#[test]
+fn a_fault_is_over_without_a_delivery() {
+    let world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    let (log, away) = (world.path("ledger/log"), world.path("ledger/away"));
+    for lines in [1, 3] {
+        std::fs::rename(&log, &away).unwrap();
+        until("the fault is said", || world.told.lines().len() == lines);
+        std::fs::rename(&away, &log).unwrap();
+        until("its end is said", || world.told.lines().len() == lines + 1);
+    }
+    let firsts = world.told.1.lock().unwrap().clone();
+    let firsts = firsts
+        .iter()
+        .filter(|pause| **pause == FIRST_PAUSE_MS / 2 + 1);
+    assert_eq!(firsts.count(), 2);
+    assert!(receiver.got().is_empty());
+    drop(couriers);
+}
+
+/// What nobody is told of is no write to disk, however often it is looked at.
+#[test]
+fn what_nobody_is_told_of_is_not_written() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    let cursor = world.path("cursors").join("chat");
+    // Whatever is written from now on is an error.
+    std::fs::remove_file(&cursor).unwrap();
+    std::fs::create_dir(&cursor).unwrap();
+    for _ in 0..20 {
+        world.record(
+            Kind::Denied,
+            json!({ "tool": "shell", "reason": "missing_scope" }),
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(world.told.lines(), Vec::<String>::new());
+    std::fs::remove_dir(&cursor).unwrap();
+    let held = world.held().to_string();
+    assert_eq!(decisions(&receiver.wait(1)), [held]);
+    until("the delivery is written", || cursor.is_file());
+    drop(couriers);
+}
+
+/// An older copy of the ledger is said to be one, with what to do, and is not "nothing new".
+#[test]
+fn a_cursor_of_a_newer_ledger_is_said() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    world.held();
+    let old = ["log", "head"].map(|name| {
+        let path = world.path("ledger").join(name);
+        (std::fs::read(&path).unwrap(), path)
+    });
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    world.held();
+    receiver.wait(1);
+    until("the delivery is written", || {
+        std::fs::read_to_string(world.path("cursors").join("chat"))
+            .unwrap()
+            .contains("\"next\":2")
+    });
+    drop(couriers);
+    for (bytes, path) in old {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    until("it is said", || !world.told.lines().is_empty());
+    let told = world.told.lines();
+    assert!(told[0].contains("by a fault on this side"), "{told:?}");
+    assert!(told[0].contains("remove the cursor"), "{told:?}");
+    assert_eq!(receiver.got().len(), 1);
+    drop(couriers);
+}
+
+/// Who is new is not told everything because the ledger's end cannot be read.
+#[test]
+fn without_an_end_nobody_new_is_told_anything() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    world.held();
+    std::fs::write(world.path("ledger/head"), "").unwrap();
+    let told: Arc<dyn Surroundings> = Arc::clone(&world.told) as _;
+    let webhooks = Webhooks {
+        authorities: None,
+        endpoints: vec![endpoint("chat", receiver.url(), &key)],
+    };
+    let started = Couriers::start(
+        webhooks,
+        &world.path("ledger"),
+        &world.path("cursors"),
+        &told,
+    );
+    assert!(started.is_err());
+    assert!(!world.path("cursors/chat").exists());
+    assert!(receiver.got().is_empty());
 }
 
 /// A receiver that never answers keeps nobody else waiting.

@@ -50,8 +50,9 @@ impl Ready {
                 }
             };
             tokio::select! {
-                sent = timeout(ANSWER_TIMEOUT, send) => sent.map_err(|_| Code::Timeout)?,
+                biased;
                 () = &mut cut => return Err(Code::Revoked.into()),
+                sent = timeout(ANSWER_TIMEOUT, send) => sent.map_err(|_| Code::Timeout)?,
             }
         };
         // A body that was cut off says why; otherwise it is the destination's fault.

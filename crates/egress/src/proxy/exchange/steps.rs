@@ -1,22 +1,23 @@
 //! From a head to a request that may be sent.
 
-use bytes::Bytes;
+use std::sync::atomic::Ordering;
+
 use casemate_model::Digest;
-use http::{HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
     super::{
         draft::Draft,
-        flow::Outgoing,
+        flow::{Outgoing, field_bytes},
         links::Sender,
-        reply::{Body, BodyError, full},
+        reply::{Body, full},
     },
     Leg, strip_credentials,
+    whole::whole,
 };
 use crate::{
-    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, InjectError, Injection, Scheme,
-    Whole,
+    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, Flow, InjectError, Injection,
+    Scheme, Whole,
     head::{Aim, Head, Length, Path},
     limits::MAX_JUDGED_BODY_BYTES,
 };
@@ -131,7 +132,8 @@ impl Aimed {
     pub(super) async fn judge(mut self, leg: &Leg, draft: &mut Draft) -> Result<Allowed, Denial> {
         let judge = &leg.inner.judge;
         if let Some(most) = judge.body_bytes(&self.facts) {
-            let bytes = whole(self.body, most.min(MAX_JUDGED_BODY_BYTES)).await?;
+            let most = most.min(MAX_JUDGED_BODY_BYTES);
+            let bytes = whole(self.body, most, &leg.inner.held).await?;
             let digest = Digest::of(&bytes);
             draft.record.body = Some(digest);
             self.body = full(bytes.clone());
@@ -159,25 +161,6 @@ fn denied(code: Code, allowance: &Allowance) -> Denial {
     Denial {
         rule: Some(allowance.rule.clone()),
         ..code.into()
-    }
-}
-
-/// All of a body that is not longer than `most`.
-async fn whole(body: Body, most: usize) -> Result<Bytes, Code> {
-    let collected = Limited::new(body, most).collect().await.map_err(|error| {
-        match (
-            error.downcast_ref::<LengthLimitError>(),
-            error.downcast_ref::<BodyError>(),
-        ) {
-            (Some(_), _) => Code::BodyTooLarge,
-            (_, Some(BodyError(code))) => *code,
-            _ => Code::ClientGone,
-        }
-    })?;
-    match collected.trailers() {
-        // They would not have been judged.
-        Some(trailers) if !trailers.is_empty() => Err(Code::Framing),
-        _ => Ok(collected.to_bytes()),
     }
 }
 
@@ -276,6 +259,13 @@ impl Injected {
             );
             fields.remove(header::RANGE);
         }
+        // Connecting took time, and so did the credential.
+        if !leg.inner.judge.stands(&allowance.rule) {
+            return Err(denied(Code::Revoked, &allowance));
+        }
+        let bytes = head_bytes(&facts, fields);
+        leg.inner.judge.spend(&allowance, Flow::Out, bytes)?;
+        draft.moved.bytes.store(bytes, Ordering::Relaxed);
         draft
             .sent()
             .await
@@ -288,6 +278,15 @@ impl Injected {
             injection,
         })
     }
+}
+
+/// Bytes of what a head says: a path, a query or a field carries as much as a body.
+fn head_bytes(facts: &Facts, fields: &HeaderMap) -> u64 {
+    let query = facts.query.as_ref().map_or(0, |query| 1 + query.len());
+    let line = facts.method.as_str().len() + facts.path.len() + query;
+    u64::try_from(line)
+        .unwrap_or(u64::MAX)
+        .saturating_add(field_bytes(fields))
 }
 
 fn value(text: &str) -> Result<HeaderValue, Code> {
