@@ -4,8 +4,10 @@
 //! Its listener is on the loopback of the call's sandbox, so that whoever connects to it is in that sandbox (I4). It is
 //! served from when the call has its lease until its program has ended.
 
+mod credentials;
 mod judge;
 mod recorder;
+mod scrubs;
 mod seams;
 mod serve;
 mod variables;
@@ -25,13 +27,16 @@ use casemate_egress::{
 };
 use casemate_files::{FileError, Privacy, read_file};
 use casemate_gateway::{Facts, Journal};
+use casemate_identity::Usage;
 use casemate_policy::{EgressPolicy, Profile};
 use casemate_ports::WayOut;
 
 use self::{
+    credentials::Lent,
     judge::Rules,
     recorder::{CallLog, Records},
-    seams::{Names, NoCredentials, NoFilters},
+    scrubs::Scrubs,
+    seams::Names,
     serve::Service,
 };
 pub(crate) use self::{
@@ -71,6 +76,8 @@ fn roots_in(root: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct PlannedWay {
     policy: EgressPolicy,
+    usages: Vec<Usage>,
+    root: PathBuf,
     trust: Trust,
     authority: Authority,
 }
@@ -97,6 +104,8 @@ impl PlannedWay {
         let authority = Authority::new(&subtrees, &System, Arc::new(System));
         Ok(Some(Self {
             policy,
+            usages: profile.egress.iter().filter_map(Usage::of).collect(),
+            root: root.to_owned(),
             trust: trust(&roots_in(root))?,
             authority: authority.map_err(WayError::Authority)?,
         }))
@@ -119,6 +128,7 @@ impl PlannedWay {
         facts: &Facts,
         journal: Arc<Journal>,
     ) -> anyhow::Result<OpenWay> {
+        let lent = Lent::of(&self.root, facts, self.usages).await;
         let origin = Origin {
             call: facts.decision,
             trace: facts.trace_id.clone(),
@@ -132,8 +142,8 @@ impl PlannedWay {
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::new(Names::new()),
-            injector: Arc::new(NoCredentials),
-            filters: Arc::new(NoFilters),
+            injector: Arc::clone(&lent) as _,
+            filters: Arc::new(Scrubs::of(Arc::clone(&lent))),
             recorder: Arc::clone(&records) as _,
             clock: Arc::new(System),
             entropy: Arc::new(System),
@@ -151,6 +161,7 @@ impl PlannedWay {
                 rules,
                 origin,
                 records,
+                lent,
             },
         )
         .await

@@ -33,6 +33,8 @@ pub(super) struct Rules {
     ceiling: SideEffect,
     spent: Mutex<BTreeMap<String, Spent>>,
     closed: AtomicBool,
+    /// Credentials were taken back from the call.
+    taken_back: AtomicBool,
 }
 
 /// What a call used up of one rule.
@@ -60,12 +62,23 @@ impl Rules {
             ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
+            taken_back: AtomicBool::new(false),
         })
     }
 
     /// From now on nothing is let through, and nothing stands that was.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing of rules with credentials is let through, and nothing of them stands that was.
+    pub(super) fn take_back(&self) {
+        self.taken_back.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a rule has a credential that was taken back.
+    fn lost(&self, rule: &EgressRule) -> bool {
+        rule.credential.is_some() && self.taken_back.load(Ordering::SeqCst)
     }
 
     fn open(&self) -> Result<(), Denial> {
@@ -133,6 +146,12 @@ impl Rules {
             {
                 return Err(denied(EgressCode::ClassUnknown));
             }
+            if self.lost(rule) {
+                return Err(Denial {
+                    rule: Some(rule.name.clone()),
+                    ..Code::Revoked.into()
+                });
+            }
             self.count(rule)?;
             Ok(Allowance {
                 rule: rule.name.clone(),
@@ -190,8 +209,12 @@ impl Judge for Rules {
     }
 
     fn body_bytes(&self, facts: &Facts) -> Option<usize> {
-        let wanted = self.about(facts, |request| self.policy.wants_body(request));
-        wanted.then_some(MAX_JUDGED_BODY_BYTES)
+        let (wanted, lends) = self.about(facts, |request| {
+            (self.policy.wants_body(request), self.policy.lends(request))
+        });
+        // What is lent is bound to the body, if that is not too long to be held.
+        let fits = matches!(facts.length, BodyLength::Bytes(bytes) if bytes <= MAX_JUDGED_BODY_BYTES as u64);
+        (wanted || lends && fits).then_some(MAX_JUDGED_BODY_BYTES)
     }
 
     fn judge<'a>(&'a self, facts: &'a Facts) -> Pending<'a, Result<Allowance, Denial>> {
@@ -214,9 +237,11 @@ impl Judge for Rules {
         Ok(())
     }
 
-    /// The rules of a call are those that it was decided under: all of them end with it.
-    fn stands(&self, _: &str) -> bool {
-        self.open().is_ok()
+    /// The rules of a call are those that it was decided under: all of them end with it, and those with credentials when these are
+    /// taken back.
+    fn stands(&self, name: &str) -> bool {
+        let mut rules = self.policy.all();
+        self.open().is_ok() && !rules.any(|rule| rule.name == name && self.lost(rule))
     }
 }
 

@@ -1,5 +1,4 @@
-//! What the proxy needs of this machine: addresses, the time, chance. There are no credentials yet, and so nothing to look
-//! for in answers.
+//! What the proxy needs of this machine: addresses, the time, chance.
 
 use std::{
     io,
@@ -7,10 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use casemate_egress::{
-    Clock, Entropy, Facts, Filter, Filters, InjectError, Injection, Injector, Name, Pending,
-    ResolveError, Resolver,
-};
+use casemate_egress::{Clock, Entropy, Name, Pending, ResolveError, Resolver};
 
 use tokio::sync::Semaphore;
 
@@ -56,30 +52,6 @@ impl Resolver for Names {
             addresses.dedup();
             Ok(addresses)
         })
-    }
-}
-
-/// Nobody has credentials: a rule that wants one lets nothing through.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NoCredentials;
-
-impl Injector for NoCredentials {
-    fn render<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a Facts,
-    ) -> Pending<'a, Result<Injection, InjectError>> {
-        Box::pin(std::future::ready(Err(InjectError::Unavailable)))
-    }
-}
-
-/// There is nothing to look for in answers, because nothing was put into requests.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NoFilters;
-
-impl Filters for NoFilters {
-    fn filter(&self, _: &Facts, _: Option<&Injection>) -> Option<Box<dyn Filter>> {
-        None
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::TcpListener as StdTcpListener,
+    pin::pin,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -18,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    credentials::Lent,
     judge::Rules,
     recorder::{Records, Unwritten},
 };
@@ -40,6 +42,7 @@ pub(super) struct Service {
     pub(super) rules: Arc<Rules>,
     pub(super) origin: Origin,
     pub(super) records: Arc<Records>,
+    pub(super) lent: Arc<Lent>,
 }
 
 /// A way out that is served. When this is dropped, it ends.
@@ -49,6 +52,7 @@ pub(crate) struct OpenWay {
     ended: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
     records: Arc<Records>,
+    lent: Arc<Lent>,
 }
 
 impl OpenWay {
@@ -60,7 +64,7 @@ impl OpenWay {
         let (stop, stopped) = oneshot::channel();
         let (ending, ended) = oneshot::channel();
         let (starting, started) = oneshot::channel();
-        let records = Arc::clone(&service.records);
+        let (records, lent) = (Arc::clone(&service.records), Arc::clone(&service.lent));
         let thread = thread::Builder::new()
             .name("egress".into())
             .spawn(move || {
@@ -91,6 +95,7 @@ impl OpenWay {
             ended,
             thread,
             records,
+            lent,
         })
     }
 
@@ -103,6 +108,7 @@ impl OpenWay {
         // It also ends when its thread died.
         let _ = self.ended.await;
         let _ = self.thread.join();
+        self.lent.end().await;
         self.records.settled()?;
         Ok(self.records.denied())
     }
@@ -111,11 +117,19 @@ impl OpenWay {
 impl Service {
     async fn serve(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
         let mut connections = JoinSet::new();
+        let lent = Arc::clone(&self.lent);
+        let mut taken_back = pin!(lent.taken_back());
+        let mut lends = true;
         loop {
             tokio::select! {
                 biased;
                 _ = &mut stopped => break,
                 () = self.records.broken() => break,
+                () = &mut taken_back, if lends => {
+                    lends = false;
+                    self.rules.take_back();
+                    self.proxy.review();
+                }
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {

@@ -1,0 +1,194 @@
+//! The credentials of a call: lent by identity, one request at a time.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
+use casemate_gateway as gateway;
+use casemate_identity::{
+    Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Usage,
+};
+use casemate_model::{Digest, one_line};
+use http::{HeaderName, HeaderValue};
+use tokio::time::sleep;
+
+use crate::{identity, report};
+
+/// How often it is looked whether a lease stands.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A lease of one call, or why there is none: then nothing is lent.
+#[derive(Debug)]
+pub(super) struct Lent {
+    lease: Result<(RemoteIdentity, LeaseId), String>,
+    /// What people were told of why there is no credential.
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl Lent {
+    /// What the call of `facts` may use under `usages`, of the credentials of the state directory at `root`: the gateway's side asks
+    /// for a token, and this side redeems it.
+    pub(super) async fn of(root: &Path, facts: &gateway::Facts, usages: Vec<Usage>) -> Arc<Self> {
+        let lease = match usages.is_empty() {
+            true => Err("no rule of the profile has a credential".to_owned()),
+            false => lease(root, facts, usages)
+                .await
+                .map_err(|error| one_line(error.as_ref())),
+        };
+        Arc::new(Self {
+            lease,
+            told: Mutex::default(),
+        })
+    }
+
+    /// Ends the lease. It ends with its connection, too.
+    pub(super) async fn end(&self) {
+        if let Ok((identity, lease)) = &self.lease {
+            let _ = identity.end(lease.clone()).await;
+        }
+    }
+
+    /// Comes when the lease was taken back: by a switch, a revocation, or because identity has gone.
+    pub(super) async fn taken_back(&self) {
+        let Ok((identity, lease)) = &self.lease else {
+            return std::future::pending().await;
+        };
+        while identity.is_standing(lease.clone()).await.unwrap_or(false) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Notes that the secret of a credential was in an answer.
+    pub(super) async fn reflected(&self, handle: &str) {
+        let (Ok((identity, _)), Ok(handle)) = (&self.lease, handle.parse::<Handle>()) else {
+            return;
+        };
+        self.tell(&format!(
+            "the secret of {handle} was in an answer, and was taken out: rotate it"
+        ));
+        if let Err(error) = identity.reflected(handle.clone()).await {
+            self.tell(&format!(
+                "it cannot be noted that {handle} has to be rotated: {}",
+                one_line(&error)
+            ));
+        }
+    }
+
+    async fn grant(&self, handle: &str, facts: &Facts) -> Result<Injection, InjectError> {
+        let unavailable = |why: String| {
+            self.tell(&format!("no credential `{}`: {why}", handle.escape_debug()));
+            InjectError::Unavailable
+        };
+        let (identity, lease) = self
+            .lease
+            .as_ref()
+            .map_err(|why| unavailable(why.clone()))?;
+        let handle: Handle = handle
+            .parse()
+            .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
+        let granted = identity
+            .grant(lease.clone(), request(handle.clone(), facts))
+            .await;
+        match granted {
+            Ok(rendered) => injection(&handle, &rendered)
+                .ok_or_else(|| unavailable("it cannot be put into a request".to_owned())),
+            Err(RemoteError::Scope(_)) => Err(InjectError::Scope),
+            Err(error) => Err(unavailable(one_line(&error))),
+        }
+    }
+
+    /// Tells people, once.
+    fn tell(&self, what: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(what.to_owned()) {
+            report::line(what);
+        }
+    }
+}
+
+impl Injector for Lent {
+    fn render<'a>(
+        &'a self,
+        handle: &'a str,
+        facts: &'a Facts,
+    ) -> Pending<'a, Result<Injection, InjectError>> {
+        Box::pin(self.grant(handle, facts))
+    }
+}
+
+async fn lease(
+    root: &Path,
+    facts: &gateway::Facts,
+    usages: Vec<Usage>,
+) -> anyhow::Result<(RemoteIdentity, LeaseId)> {
+    let binding = binding(facts)?;
+    let lease_ms = facts.ask.limits.wall_ms;
+    let order = Order {
+        binding: binding.clone(),
+        usages,
+        lease_ms,
+    };
+    // Two connections, as if this were two processes: a token is good for the connection that redeems it.
+    let token = identity::connect_or_start(root).await?.issue(order).await?;
+    let identity = identity::connect_or_start(root).await?;
+    let lease = identity.redeem(token, binding).await?;
+    Ok((identity, lease))
+}
+
+/// What the call is: as it was decided, and is on disk.
+fn binding(facts: &gateway::Facts) -> anyhow::Result<Binding> {
+    let unknown = || anyhow::anyhow!("nothing was decided about the call");
+    let terms = facts.terms.as_ref().ok_or_else(unknown)?;
+    Ok(Binding {
+        call: facts.decision,
+        tenant: facts.tenant().to_owned(),
+        agent: facts.ask.agent.clone(),
+        thread: None,
+        route: terms.route.clone(),
+        tool: facts.ask.tool.clone(),
+        policy: terms.policy,
+        arguments: facts.action_hash.ok_or_else(unknown)?,
+    })
+}
+
+fn request(handle: Handle, facts: &Facts) -> Request {
+    let target = facts.destination.target();
+    Request {
+        handle,
+        method: facts.method.to_string(),
+        host: target.host.to_string(),
+        port: target.port,
+        path: facts.path.clone(),
+        query: facts.query.clone(),
+        body: match (&facts.body, facts.length) {
+            (Some(whole), _) => Some(whole.digest),
+            (None, BodyLength::Empty) => Some(Digest::of(b"")),
+            (None, BodyLength::Bytes(_) | BodyLength::Unknown) => None,
+        },
+    }
+}
+
+fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
+    let mut injection = Injection::empty();
+    for (name, value) in &rendered.fields {
+        let name = HeaderName::try_from(name.as_str()).ok()?;
+        injection = injection.with_field(name, HeaderValue::try_from(value.expose()).ok()?);
+    }
+    if let Some(pair) = &rendered.query {
+        injection = injection.with_query(Bytes::copy_from_slice(pair.expose().as_bytes()));
+    }
+    for hidden in &rendered.hidden {
+        let hidden = Bytes::copy_from_slice(hidden.expose().as_bytes());
+        injection = injection.hiding(&handle.to_string(), hidden);
+    }
+    Some(if rendered.lasting {
+        injection
+    } else {
+        injection.once()
+    })
+}
