@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use casemate_identity::Handle;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
@@ -447,6 +448,8 @@ pub(crate) enum AuditCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Say which identity called which tool, with which scopes and credentials, under which policy
+    Uses(UsesArgs),
     /// Check that no record was changed, removed, reordered or cut off
     Verify(VerifyArgs),
     /// Print the public key that verifies the log
@@ -471,6 +474,29 @@ pub(crate) struct TailArgs {
     /// Go on with new ones as they come
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Say which identity called which tool, with which scopes and credentials, under which policy.
+#[derive(Debug, Args)]
+pub(crate) struct UsesArgs {
+    /// How many calls, the newest
+    #[arg(short = 'n', long = "calls", value_name = "N", default_value_t = 100)]
+    pub(crate) count: usize,
+    /// Only calls that sent something with this credential
+    #[arg(long, value_name = "HANDLE")]
+    pub(crate) credential: Option<Handle>,
+    /// Only calls of this agent
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only calls of this tool
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+    /// Only calls of this caller
+    #[arg(long, value_name = "NAME")]
+    pub(crate) actor: Option<String>,
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

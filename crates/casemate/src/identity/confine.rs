@@ -4,8 +4,10 @@ use std::{ffi::CString, fmt, os::unix::ffi::OsStrExt as _, path::Path};
 
 use anyhow::Context as _;
 use casemate_sys::{
-    LandlockRule, LandlockScope, LandlockStatus, drop_capabilities, restrict_files,
+    LandlockRule, LandlockScope, LandlockStatus, drop_capabilities, keep_capabilities,
+    restrict_files,
 };
+use rustix::thread::CapabilitySet;
 
 use super::credentials_in;
 use crate::switch::switches_in;
@@ -30,7 +32,10 @@ impl fmt::Display for Confined {
 /// Gives up every capability, and every file but the credentials, the switches, the socket and what finding a host takes. It must
 /// have one thread.
 pub(super) fn confine(state: &Path, socket: &Path) -> anyhow::Result<Confined> {
-    drop_capabilities().context("cannot drop capabilities")?;
+    // Whoever is nobody has none to drop, and may not lower what they could get: no_new_privs sees to it that they do not.
+    drop_capabilities()
+        .or_else(|_| keep_capabilities(CapabilitySet::empty()))
+        .context("cannot drop capabilities")?;
     let path = |path: &Path| CString::new(path.as_os_str().as_bytes());
     let credentials = path(&credentials_in(state))?;
     let switches = path(&switches_in(state))?;

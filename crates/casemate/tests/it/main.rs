@@ -12,6 +12,7 @@ mod audit;
 mod browser;
 mod callers;
 mod crash;
+mod credentials;
 mod exits;
 mod files;
 mod holes;

@@ -14,17 +14,17 @@ use crate::{
 };
 
 /// The destination of most tests; it is this machine.
-const HOST: &str = "orders.way.example";
+pub(crate) const HOST: &str = "orders.way.example";
 
 /// A user with a profile, a destination behind it, and an operator who vouches for the destination.
-struct World {
-    home: Home,
-    upstream: Upstream,
-    roots: Roots,
+pub(crate) struct World {
+    pub(crate) home: Home,
+    pub(crate) upstream: Upstream,
+    pub(crate) roots: Roots,
 }
 
 /// Runs a test as everybody whom we can be. Names lead to this machine in a mount namespace of the test's own.
-fn for_everybody(test: impl Fn(&World)) {
+pub(crate) fn for_everybody(test: impl Fn(&World)) {
     for user in users() {
         test(&World::of(user));
     }
@@ -32,8 +32,13 @@ fn for_everybody(test: impl Fn(&World)) {
 
 impl World {
     fn of(user: User) -> Self {
+        Self::before(user, |roots| Upstream::tls(roots, HOST))
+    }
+
+    /// In front of another destination.
+    pub(crate) fn before(user: User, upstream: impl FnOnce(&Roots) -> Upstream) -> Self {
         let roots = Roots::new();
-        let upstream = Upstream::tls(&roots, HOST);
+        let upstream = upstream(&roots);
         let world = Self {
             home: Home::of(user),
             upstream,
@@ -62,7 +67,7 @@ impl World {
     }
 
     /// Lets calls be decided by a profile with one rule, which says this too.
-    fn rule(&self, more: &str) {
+    pub(crate) fn rule(&self, more: &str) {
         let port = self.upstream.port;
         let rule = format!(
             r#"
@@ -85,12 +90,12 @@ side_effect = "read"
         self.home.write("p.toml", format!("{profile}\n{rule}"));
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("https://{HOST}:{}{path}", self.upstream.port)
     }
 
     /// `casemate` with these words, where names lead to this machine.
-    fn casemate(&self, words: &[&str]) -> Command {
+    pub(crate) fn casemate(&self, words: &[&str]) -> Command {
         let plain = self.home.casemate(words);
         let mut command = Command::new("unshare");
         let tester = rustix::process::geteuid();
@@ -132,7 +137,7 @@ side_effect = "read"
         command
     }
 
-    fn run(&self, command: &[&str]) -> Ran {
+    pub(crate) fn run(&self, command: &[&str]) -> Ran {
         let words = [
             "run",
             "--json",
@@ -149,7 +154,7 @@ side_effect = "read"
     }
 
     /// Runs curl, which tells of every head that it gets.
-    fn curl(&self, words: &[&str]) -> Ran {
+    pub(crate) fn curl(&self, words: &[&str]) -> Ran {
         self.run(&[&["curl", "-sS", "-D", "-", "-o", "/dev/null"], words].concat())
     }
 
@@ -184,7 +189,7 @@ side_effect = "read"
     }
 
     /// The records of requests, oldest first.
-    fn requests(&self) -> Vec<Value> {
+    pub(crate) fn requests(&self) -> Vec<Value> {
         let is_request = |record: &Value| record["summary"]["tool"] == "egress.request";
         self.home.log().into_iter().filter(is_request).collect()
     }
