@@ -178,7 +178,7 @@ impl Identity {
         request: &Request,
     ) -> Result<Rendered, GrantError> {
         let handle = &request.handle;
-        self.stands(binding, since, Some(handle))?;
+        self.stands(binding, since, handle)?;
         let credential = self.store.read(handle)?;
         if credential.header.state == State::Quarantined {
             return Err(RefreshError::Quarantined(handle.clone()).into());
@@ -194,43 +194,35 @@ impl Identity {
         drop(credential);
         let (token, _) = self.tokens.get(&self.means(), handle)?;
         // While it was fetched, the right to it may have been taken back.
-        self.stands(binding, since, Some(handle))?;
+        self.stands(binding, since, handle)?;
         Ok(Rendered::bearer(&token))
     }
 
-    fn stands(
-        &self,
-        binding: &Binding,
-        since: Epoch,
-        handle: Option<&Handle>,
-    ) -> Result<(), GrantError> {
-        let name = handle.map(ToString::to_string);
-        let checked = self
-            .board
-            .check_held(&subject(binding, name.as_deref()), since);
+    fn stands(&self, binding: &Binding, since: Epoch, handle: &Handle) -> Result<(), GrantError> {
+        let name = handle.to_string();
+        let checked = self.board.check_held(&subject(binding, Some(&name)), since);
         checked.map(drop).map_err(GrantError::Stopped)
     }
 
-    /// Whether a lease still stands: its holder has it, nothing of it is switched off, and none of its credentials is revoked.
+    /// The credentials of a lease that were revoked or switched off since it was given; nothing if the lease itself is over.
     #[must_use]
-    pub fn is_standing(&self, lease: &LeaseId, holder: Holder) -> bool {
-        let (binding, epoch, handles) = {
+    pub fn lost(&self, lease: &LeaseId, holder: Holder) -> Option<Vec<Handle>> {
+        let (binding, epoch, mut handles) = {
             let desk = self.desk();
-            let Some(lease) = desk.has(lease, holder, self.clock.now_ms()) else {
-                return false;
-            };
-            (
-                lease.binding.clone(),
-                lease.epoch,
-                lease.handles().cloned().collect::<Vec<_>>(),
-            )
+            let lease = desk.has(lease, holder, self.clock.now_ms())?;
+            let handles: Vec<_> = lease.handles().cloned().collect();
+            (lease.binding.clone(), lease.epoch, handles)
         };
-        handles.iter().all(|handle| {
-            let revoked = self.store.header(handle).map_or(true, |header| {
-                header.is_some_and(|header| header.state == State::Revoked)
-            });
-            !revoked && self.stands(&binding, epoch, Some(handle)).is_ok()
-        })
+        handles.sort();
+        handles.dedup();
+        let is_revoked = |handle: &Handle| match self.store.header(handle) {
+            Ok(header) => header.is_some_and(|header| header.state == State::Revoked),
+            // What cannot be read is not lent either.
+            Err(_) => true,
+        };
+        handles
+            .retain(|handle| is_revoked(handle) || self.stands(&binding, epoch, handle).is_err());
+        Some(handles)
     }
 
     /// Ends a lease.

@@ -103,13 +103,13 @@ impl RemoteIdentity {
         }
     }
 
-    /// Whether a lease still stands.
+    /// The credentials of a lease that were taken back since it was given; nothing if the lease itself is over.
     ///
     /// # Errors
-    /// When identity does not say: then it does not.
-    pub async fn is_standing(&self, lease: LeaseId) -> Result<bool, RemoteError> {
+    /// When identity does not say: then all of them are.
+    pub async fn lost(&self, lease: LeaseId) -> Result<Option<Vec<Handle>>, RemoteError> {
         match self.ask(&Question::Standing { lease }).await? {
-            Reply::Standing { stands } => Ok(stands),
+            Reply::Standing { lost } => Ok(lost),
             other => Err(wrong(other)),
         }
     }

@@ -153,7 +153,7 @@ impl Server {
                 }
             }
             Question::Standing { lease } => Reply::Standing {
-                stands: identity.is_standing(&lease, holder),
+                lost: identity.lost(&lease, holder),
             },
             Question::End { lease } => {
                 identity.end(&lease, holder);

@@ -41,7 +41,7 @@ pub(crate) enum Reply {
     Issued { token: ActionToken },
     Redeemed { lease: LeaseId },
     Granted { rendered: Rendered },
-    Standing { stands: bool },
+    Standing { lost: Option<Vec<Handle>> },
     Done {},
     Tested { tested: Tested },
     Refused { code: Code, why: String },

@@ -53,14 +53,21 @@ impl Lent {
         }
     }
 
-    /// Comes when the lease was taken back: by a switch, a revocation, or because identity has gone.
-    pub(super) async fn taken_back(&self) {
+    /// Looks what of it is taken back, until nothing is left, and says so each time that it is more: nothing but `None` stands for
+    /// all of it, because the call has no lease any more or identity has gone.
+    pub(super) async fn watch(&self, mut lost: impl FnMut(Option<&[Handle]>)) {
         let Ok((identity, lease)) = &self.lease else {
-            return std::future::pending().await;
+            return;
         };
-        while identity.is_standing(lease.clone()).await.unwrap_or(false) {
+        let mut known = 0;
+        while let Ok(Some(now)) = identity.lost(lease.clone()).await {
+            if now.len() > known {
+                known = now.len();
+                lost(Some(&now));
+            }
             sleep(LOOK).await;
         }
+        lost(None);
     }
 
     /// Notes that the secret of a credential was in an answer.

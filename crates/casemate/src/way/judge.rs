@@ -17,6 +17,7 @@ use casemate_egress::{
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
 use casemate_gateway as gateway;
+use casemate_identity::Handle;
 use casemate_model::SideEffect;
 use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
@@ -33,8 +34,15 @@ pub(super) struct Rules {
     ceiling: SideEffect,
     spent: Mutex<BTreeMap<String, Spent>>,
     closed: AtomicBool,
-    /// Credentials were taken back from the call.
-    taken_back: AtomicBool,
+    /// The credentials that were taken back from the call.
+    taken_back: Mutex<TakenBack>,
+}
+
+/// What was taken back.
+#[derive(Debug)]
+enum TakenBack {
+    These(Vec<Handle>),
+    All,
 }
 
 /// What a call used up of one rule.
@@ -62,7 +70,7 @@ impl Rules {
             ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
-            taken_back: AtomicBool::new(false),
+            taken_back: Mutex::new(TakenBack::These(Vec::new())),
         })
     }
 
@@ -71,14 +79,31 @@ impl Rules {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    /// From now on nothing of rules with credentials is let through, and nothing of them stands that was.
-    pub(super) fn take_back(&self) {
-        self.taken_back.store(true, Ordering::SeqCst);
+    /// From now on nothing of rules with these credentials is let through, and nothing of them stands that was. Without any, it is
+    /// all of them.
+    pub(super) fn take_back(&self, handles: Option<&[Handle]>) {
+        let taken = handles.map_or(TakenBack::All, |handles| TakenBack::These(handles.to_vec()));
+        *self
+            .taken_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = taken;
     }
 
     /// Whether a rule has a credential that was taken back.
     fn lost(&self, rule: &EgressRule) -> bool {
-        rule.credential.is_some() && self.taken_back.load(Ordering::SeqCst)
+        let Some(handle) = &rule.credential else {
+            return false;
+        };
+        match &*self
+            .taken_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            TakenBack::All => true,
+            TakenBack::These(handles) => handle
+                .parse::<Handle>()
+                .is_ok_and(|handle| handles.contains(&handle)),
+        }
     }
 
     fn open(&self) -> Result<(), Denial> {

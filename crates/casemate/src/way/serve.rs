@@ -3,7 +3,6 @@
 use std::{
     io,
     net::TcpListener as StdTcpListener,
-    pin::pin,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -117,19 +116,25 @@ impl OpenWay {
 impl Service {
     async fn serve(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
         let mut connections = JoinSet::new();
-        let lent = Arc::clone(&self.lent);
-        let mut taken_back = pin!(lent.taken_back());
-        let mut lends = true;
+        let watch = tokio::spawn({
+            let (lent, rules, proxy) = (
+                Arc::clone(&self.lent),
+                Arc::clone(&self.rules),
+                self.proxy.clone(),
+            );
+            async move {
+                lent.watch(|lost| {
+                    rules.take_back(lost);
+                    proxy.review();
+                })
+                .await;
+            }
+        });
         loop {
             tokio::select! {
                 biased;
                 _ = &mut stopped => break,
                 () = self.records.broken() => break,
-                () = &mut taken_back, if lends => {
-                    lends = false;
-                    self.rules.take_back();
-                    self.proxy.review();
-                }
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
@@ -141,6 +146,7 @@ impl Service {
             }
         }
         drop(listener);
+        watch.abort();
         // Nothing more is sent; what is open is cut off, and says so in its record.
         self.rules.close();
         self.proxy.review();

@@ -3,13 +3,21 @@
 use std::{sync::Barrier, thread};
 
 use casemate_authority::{Position, SwitchKind};
-use casemate_identity::{Binding, GrantError, Holder, Kind, Order, Request, TokenError, Usage};
+use casemate_identity::{
+    Binding, GrantError, Holder, Identity, Kind, LeaseId, Order, Request, TokenError, Usage,
+};
 use casemate_model::Digest;
 
 use crate::world::{MINUTE_MS, START_MS, World, binding, handle, order, request, usage};
 
 const TEXT: &str = "canary-of-the-grants-22";
 const ME: Holder = Holder(1);
+
+fn stands(identity: &Identity, lease: &LeaseId, holder: Holder) -> bool {
+    identity
+        .lost(lease, holder)
+        .is_some_and(|lost| lost.is_empty())
+}
 
 /// R77: of a hundred who redeem one token at once, one has a lease; and nobody has one later.
 #[test]
@@ -204,11 +212,11 @@ fn a_lease_ends() {
     identity.end(&first, Holder(2));
     assert!(!ended(&first, ME));
     identity.end(&first, ME);
-    assert!(ended(&first, ME) && !identity.is_standing(&first, ME));
+    assert!(ended(&first, ME) && !stands(&identity, &first, ME));
     assert!(!ended(&second, ME));
     identity.leave(ME);
     assert!(ended(&second, ME));
-    assert!(!ended(&third, Holder(2)) && identity.is_standing(&third, Holder(2)));
+    assert!(!ended(&third, Holder(2)) && stands(&identity, &third, Holder(2)));
     world.hands.go(10 * MINUTE_MS);
     assert!(ended(&third, Holder(2)));
 }
@@ -278,7 +286,7 @@ fn what_is_taken_back_ends_leases_that_there_are() {
             ),
             "{kind}"
         );
-        assert!(!identity.is_standing(&lease, ME));
+        assert!(!stands(&identity, &lease, ME));
         world.throw(kind, name, Position::On);
         assert!(
             matches!(
@@ -296,13 +304,13 @@ fn what_is_taken_back_ends_leases_that_there_are() {
     let identity = world.identity();
     let token = identity.issue(order("cred:orders")).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
-    assert!(identity.is_standing(&lease, ME));
+    assert!(stands(&identity, &lease, ME));
     world.store().revoke(&handle("orders")).unwrap();
     assert!(matches!(
         identity.grant(&lease, ME, &request("cred:orders")),
         Err(GrantError::Store(_))
     ));
-    assert!(!identity.is_standing(&lease, ME));
+    assert!(!stands(&identity, &lease, ME));
 }
 
 /// I1: switches that cannot be read stop everything.
@@ -332,4 +340,38 @@ fn tokens_are_bounded() {
     assert!(identity.issue(order("cred:orders")).is_err());
     world.hands.go(MINUTE_MS);
     identity.issue(order("cred:orders")).unwrap();
+}
+
+/// One credential that is taken back does not take the others of the call along.
+#[test]
+fn what_is_taken_back_is_one_credential() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    world.add("cred:other", Kind::Bearer {}, "another-secret");
+    let identity = world.identity();
+    let usages = vec![
+        usage("cred:orders"),
+        usage("cred:other"),
+        usage("cred:absent"),
+    ];
+    let token = identity
+        .issue(Order {
+            usages,
+            ..order("cred:orders")
+        })
+        .unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    assert_eq!(identity.lost(&lease, ME), Some(vec![]));
+    world.store().revoke(&handle("orders")).unwrap();
+    assert_eq!(identity.lost(&lease, ME), Some(vec![handle("orders")]));
+    identity.grant(&lease, ME, &request("cred:other")).unwrap();
+    world.throw(SwitchKind::Credential, "cred:other", Position::Off);
+    assert_eq!(
+        identity.lost(&lease, ME),
+        Some(vec![handle("orders"), handle("other")])
+    );
+    world.throw(SwitchKind::Agent, "support", Position::Off);
+    assert_eq!(identity.lost(&lease, ME).unwrap().len(), 3);
+    identity.end(&lease, ME);
+    assert_eq!(identity.lost(&lease, ME), None);
 }

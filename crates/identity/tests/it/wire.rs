@@ -34,7 +34,12 @@ async fn a_lease_is_of_one_connection() {
     assert!(matches!(stolen, Err(RemoteError::Scope(_))), "{stolen:?}");
     let rendered = mine.grant(lease.clone(), ask.clone()).await.unwrap();
     assert_eq!(rendered.fields[0].1.expose(), format!("Bearer {TEXT}"));
-    assert!(mine.is_standing(lease.clone()).await.unwrap());
+    assert!(
+        mine.lost(lease.clone())
+            .await
+            .unwrap()
+            .is_some_and(|lost| lost.is_empty())
+    );
     other.reflected(handle("orders")).await.unwrap();
     assert!(
         world
@@ -48,7 +53,7 @@ async fn a_lease_is_of_one_connection() {
     while server.connections() > 1 {
         tokio::task::yield_now().await;
     }
-    assert!(!other.is_standing(lease).await.unwrap());
+    assert!(other.lost(lease).await.unwrap().is_none());
 }
 
 /// R73, R79: whatever is asked in whatever form, but for one granted request, no answer holds a secret.
