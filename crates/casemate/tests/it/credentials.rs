@@ -586,3 +586,77 @@ fn the_process_that_holds_secrets_is_alone() {
         );
     });
 }
+
+/// R80, R85: a client's secret is used outside to get a token, once for many calls; the sandbox sees neither. One that its issuer does
+/// not take is put aside until it is rotated, and the issuer is asked no more.
+#[test]
+fn tokens_are_fetched_outside() {
+    for user in users() {
+        let (token, secret) = (fresh(), fresh());
+        let safe = Safe::before(
+            user,
+            token.clone(),
+            &format!("authorization: Bearer {token}\r\n"),
+        );
+        let home = &safe.world.home;
+        let basic = base64::engine::general_purpose::STANDARD.encode(format!("client:{secret}"));
+        let issuer = Upstream::tokens(
+            &safe.world.roots,
+            "localhost",
+            &format!("Basic {basic}"),
+            &token,
+        );
+        fs::create_dir(home.path("state/identity")).unwrap();
+        home.give("state/identity");
+        home.write("state/identity/roots.pem", &safe.world.roots.pem);
+        home.give("state/identity/roots.pem");
+        let url = format!("https://localhost:{}/token", issuer.port);
+        let words = [
+            "--kind",
+            "oauth-client",
+            "--token-url",
+            &url,
+            "--client-id",
+            "client",
+            "--scope",
+            "orders.read",
+        ];
+        let add = |secret: &str| {
+            let words = [&["credential", "add", "cred:orders-api"][..], &words].concat();
+            home.feed(words, secret.as_bytes()).exits(0);
+        };
+        add("another-secret-of-the-client");
+        for _ in 0..2 {
+            let ran = safe.world.curl(&[&safe.world.url("/v1/a")]);
+            assert!(
+                ran.json()["stdout"]
+                    .as_str()
+                    .unwrap()
+                    .contains("cred_unavailable"),
+                "{ran:?}"
+            );
+        }
+        assert_eq!(issuer.requests(), 1);
+        let listed = home.run(["credential", "list"]);
+        assert!(listed.stdout().contains("quarantined"), "{listed:?}");
+        home.run(["credential", "test", "cred:orders-api"])
+            .exits(1)
+            .says("quarantined");
+        home.feed(
+            ["credential", "rotate", "cred:orders-api"],
+            secret.as_bytes(),
+        )
+        .exits(0);
+        for _ in 0..3 {
+            let ran = safe.world.run(&["curl", "-sS", &safe.world.url("/v1/raw")]);
+            assert_eq!(
+                ran.json()["stdout"],
+                "you sent [redacted] and it is good",
+                "{ran:?}"
+            );
+            safe.assert_nowhere(&ran);
+        }
+        assert_eq!((issuer.requests(), safe.world.upstream.proven()), (2, 3));
+        home.run(["credential", "test", "cred:orders-api"]).exits(0);
+    }
+}

@@ -88,6 +88,34 @@ impl Upstream {
         Self { proven, ..upstream }
     }
 
+    /// A token endpoint that gives this token to whoever shows that they know a secret.
+    pub(crate) fn tokens(roots: &Roots, name: &str, shows: &str, token: &str) -> Self {
+        let config = Arc::new(roots.server(name));
+        let shows = format!("authorization: {shows}\r\n");
+        let body =
+            format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600}}"#);
+        Self::start(move |stream, requests| {
+            let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else {
+                return;
+            };
+            let mut stream = StreamOwned::new(connection, stream);
+            let Some(head) = head(&mut stream) else {
+                return;
+            };
+            requests.fetch_add(1, Ordering::SeqCst);
+            let (status, body) = match head.starts_with("POST /token ") && head.contains(&shows) {
+                true => ("200 OK", body.as_str()),
+                false => ("400 Bad", r#"{"error":"invalid_grant"}"#),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            let _ = stream.flush();
+        })
+    }
+
     /// How many requests had the secret.
     pub(crate) fn proven(&self) -> usize {
         self.proven.load(Ordering::SeqCst)
@@ -167,16 +195,11 @@ fn demand(
     proven: &AtomicUsize,
     (secret, shows): (&str, &str),
 ) {
-    let mut head = Vec::new();
-    let mut buffer = [0; 4096];
-    while !head.windows(4).any(|part| part == b"\r\n\r\n") {
-        match stream.read(&mut buffer) {
-            Ok(count) if count > 0 => head.extend_from_slice(&buffer[..count]),
-            _ => return,
-        }
-    }
+    let Some(head) = head(&mut stream) else {
+        return;
+    };
     requests.fetch_add(1, Ordering::SeqCst);
-    let head = String::from_utf8(head).unwrap();
+    let mut buffer = [0; 4096];
     let path = head.split(' ').nth(1).unwrap().to_owned();
     if !head.contains(shows) {
         let _ = stream
@@ -220,4 +243,17 @@ fn demand(
     );
     let _ = stream.write_all(&body);
     let _ = stream.flush();
+}
+
+/// The head of a request, and what comes with it.
+fn head(stream: &mut impl Read) -> Option<String> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 4096];
+    while !head.windows(4).any(|part| part == b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(count) if count > 0 => head.extend_from_slice(&buffer[..count]),
+            _ => return None,
+        }
+    }
+    String::from_utf8(head).ok()
 }
