@@ -8,15 +8,31 @@ mod compile;
 mod table;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=src/seccomp");
     let out = env::var("OUT_DIR")?;
-    fs::write(Path::new(&out).join("seccomp.rs"), seccomp_program()?)?;
+    let (sandbox, egress) = (compiled("seccomp.toml")?, compiled("egress.toml")?);
+    let text = format!(
+        "/// The program of sandboxes.\n\
+         pub const PROGRAM: &[casemate_sys::Instruction] = &{:?};\n\
+         /// The program of the process of egress.\n\
+         pub const EGRESS: &[casemate_sys::Instruction] = &{:?};\n\
+         /// The names of the system calls that the filter of sandboxes reports, by number.\n\
+         pub const NAMES: &[(u32, &str)] = &{:?};\n\
+         /// The calls that it only reports.\n\
+         pub const WATCHED: &[u32] = &{:?};\n",
+        sandbox.0,
+        egress.0,
+        sandbox.1.names.into_iter().collect::<Vec<_>>(),
+        sandbox.1.watched,
+    );
+    fs::write(Path::new(&out).join("seccomp.rs"), text)?;
     Ok(())
 }
 
-fn seccomp_program() -> Result<String, Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=seccomp.toml");
-    println!("cargo::rerun-if-changed=src/seccomp");
-    let table: table::Table = toml::from_str(&fs::read_to_string("seccomp.toml")?)?;
+/// The program of a table, and its rules.
+fn compiled(file: &str) -> Result<(Vec<compile::Instruction>, table::Rules), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={file}");
+    let table: table::Table = toml::from_str(&fs::read_to_string(file)?)?;
     let x86 = |name: &str| {
         syscalls::x86_64::Sysno::from_str(name)
             .ok()
@@ -41,16 +57,7 @@ fn seccomp_program() -> Result<String, Box<dyn Error>> {
     };
     let rules = rules?;
     let program = compile::compile(audit, &rules.by_number)?;
-    Ok(format!(
-        "/// The program.\n\
-         pub const PROGRAM: &[casemate_sys::Instruction] = &{program:?};\n\
-         /// The names of the system calls that the filter reports, by number.\n\
-         pub const NAMES: &[(u32, &str)] = &{:?};\n\
-         /// The calls that the filter only reports.\n\
-         pub const WATCHED: &[u32] = &{:?};\n",
-        rules.names.into_iter().collect::<Vec<_>>(),
-        rules.watched,
-    ))
+    Ok((program, rules))
 }
 
 /// The number of a call here; nothing if only another architecture has it; an error if none does.

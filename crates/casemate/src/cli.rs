@@ -11,6 +11,7 @@ use crate::{
     client::{CallArgs, SessionCommand},
     credential::CredentialCommand,
     doctor::DoctorArgs,
+    egress::EgressArgs,
     exit::Exit,
     identity::IdentityArgs,
     keeper::KeeperArgs,
@@ -99,6 +100,9 @@ pub(crate) enum Command {
     /// Hold credentials for whoever connects to a socket
     #[command(hide = true)]
     Identity(IdentityArgs),
+    /// Serve the ways out of an agent's calls on standard input, which is a socket
+    #[command(hide = true)]
+    Egress(EgressArgs),
 }
 
 /// Run a program in a sandbox.

@@ -14,11 +14,12 @@ use casemate_sandbox::{
 use tokio::runtime::Builder;
 
 use self::{
-    diagnosis::{Attack, Diagnosis, Outcome},
+    diagnosis::{Attack, Diagnosis, EgressFound, Outcome},
     host::Host,
     table::Table,
 };
 use crate::{
+    egress,
     exit::Exit,
     report::{self, Failure},
 };
@@ -58,6 +59,18 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
 }
 
 async fn examine(attempts: &[Attempt]) -> Diagnosis {
+    let found = match egress::enforced().await {
+        Ok(enforced) => EgressFound::Kept(enforced),
+        Err(error) => EgressFound::Missing {
+            why: one_line(error.as_ref()),
+        },
+    };
+    let mut diagnosis = examine_sandboxes(attempts).await;
+    diagnosis.egress = Some(found);
+    diagnosis
+}
+
+async fn examine_sandboxes(attempts: &[Attempt]) -> Diagnosis {
     let host = Host::look();
     match sandbox().await {
         Ok((keeper, isolation)) => {

@@ -10,6 +10,7 @@ mod client;
 mod credential;
 mod detach;
 mod doctor;
+mod egress;
 mod exit;
 mod gate;
 mod identity;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Credential(command) => credential::run(*command),
         Command::Keeper(args) => keeper::run(&args),
         Command::Identity(args) => identity::run(&args),
+        Command::Egress(args) => egress::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),

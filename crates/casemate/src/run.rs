@@ -10,22 +10,22 @@ mod request;
 mod signals;
 mod streams;
 mod voice;
+mod way;
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::Context as _;
 use casemate_callers::{Bounds, LocalUser, Role};
 use casemate_gateway::{
     Allowed, Clock as _, Denied, Enclosed, Identified, Journal, Leased, Proposed, Recorded,
-    Recording, Ruling, SANDBOX_TOOLS, Stores,
+    Recording, Ruling, SANDBOX_TOOLS, Stores, way::OpenWay,
 };
 use casemate_images::ImageStore;
 use casemate_model::{Reason, RunMode, one_line};
 use casemate_policy::{Authenticator, Claims, Image, Profile, RoutePolicy, Verified};
-use casemate_ports::{CHANNEL_CAPACITY, CallIo, KeeperError, Sandbox};
+use casemate_ports::{CHANNEL_CAPACITY, CallIo, KeeperError, Owner, Sandbox};
 use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
 use tokio::{runtime::Builder, sync::mpsc};
@@ -35,6 +35,7 @@ use self::{
     program::StdinUse,
     request::{NoPolicy, Request},
     voice::Voice,
+    way::{NoWay, PlannedWay},
 };
 pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
@@ -44,7 +45,7 @@ use crate::{
     state::{self, State},
     switch,
     system::System,
-    way::{OpenWay, PlannedWay, WayError},
+    way::Here,
 };
 
 /// What a local user is.
@@ -77,11 +78,15 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
         voice: request.voice,
     };
     let voice = terms.voice;
+    let owner = Owner {
+        tenant: TENANT.to_owned(),
+        agent: request.ask.agent.clone(),
+    };
     let proposed = Proposed::new(request.ask, request.inputs, &System, &System);
     let proposed =
         proposed.map_err(|error| Failure::failed(error).context("cannot name the call"))?;
     let way = match &request.policy {
-        Ok(policy) => PlannedWay::of(policy, root),
+        Ok(policy) => PlannedWay::of(policy, root, &owner).await,
         Err(_) => Ok(None),
     };
     let enclosed = enclose(proposed, &request.policy, &way, voice, root).await;
@@ -119,7 +124,7 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
 async fn enclose(
     proposed: Proposed,
     policy: &Result<RoutePolicy, NoPolicy>,
-    way: &Result<Option<PlannedWay>, WayError>,
+    way: &Result<Option<PlannedWay>, NoWay>,
     voice: Voice,
     root: &Path,
 ) -> Result<Enclosed<NamespaceSandbox>, Denied> {
@@ -302,21 +307,14 @@ async fn perform<S: Sandbox, I: Idempotency>(
             };
             // Before anything is taken out of the sandbox.
             match way {
-                Some(way) => match way.close().await {
-                    Ok(denied) => Ok(ended.refused_on_the_way(denied)),
-                    // Nobody says that it went well: given up here, it is recorded as unknown.
-                    Err(error) => Err(error),
-                },
-                None => Ok(ended),
+                Some((_egress, way)) => ended.after_way(way.close().await),
+                None => ended,
             }
         }
-        Err(error) => Ok(lease.give_up(one_line(error.as_ref()), io)),
+        Err(error) => lease.give_up(one_line(error.as_ref()), io),
     };
     let told = async {
-        let released = match ended {
-            Ok(ended) => ended.release(&mut sink).await.map_err(anyhow::Error::from),
-            Err(error) => Err(error.into()),
-        };
+        let released = ended.release(&mut sink).await;
         (released, written.await.unwrap_or_default())
     };
     let (released, written) = tokio::select! {
@@ -326,7 +324,7 @@ async fn perform<S: Sandbox, I: Idempotency>(
     };
     match released {
         Ok(released) => voice.released(&released, written, terms.out.as_deref()),
-        Err(error) => voice.unrecorded(facts.as_ref(), error.as_ref()),
+        Err(error) => voice.unrecorded(facts.as_ref(), &error),
     }
 }
 
@@ -334,11 +332,9 @@ async fn perform<S: Sandbox, I: Idempotency>(
 async fn open<S: Sandbox, I>(
     way: Option<(PlannedWay, Arc<Journal>)>,
     lease: &mut Leased<'_, S, I>,
-) -> anyhow::Result<Option<OpenWay>> {
-    let Some((way, journal)) = way else {
-        return Ok(None);
-    };
-    let listener = lease.take_way_out();
-    let listener = listener.context("the sandbox has no way out")?;
-    way.open(listener, lease.facts(), journal).await.map(Some)
+) -> anyhow::Result<Option<(Here, OpenWay)>> {
+    match way {
+        Some((way, journal)) => way.open(lease, journal).await.map(Some),
+        None => Ok(None),
+    }
 }

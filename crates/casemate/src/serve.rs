@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     approvals::People,
+    egress::Processes,
     exit::Exit,
     gate,
     keeper::connect_or_start,
@@ -199,6 +200,7 @@ async fn serve(
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
+        egress: Arc::new(Processes::new(root)?),
         renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {
             bounds: Bounds {

@@ -1,52 +1,33 @@
-//! The way out of a call of `casemate run`: the proxy of `egress`, judging by the rules of the profile, recording to the
-//! log, in a thread of this process.
+//! Ways out of calls: the proxy of `egress`, judging by the rules of a profile, and recording with whoever keeps the record
+//! of the call.
 //!
-//! Its listener is on the loopback of the call's sandbox, so that whoever connects to it is in that sandbox (I4). It is
-//! served from when the call has its lease until its program has ended.
+//! One [`Service`] serves any number of calls: in a thread of `casemate run` ([`Here`]), or in a process of its own under
+//! `casemate serve`. The sockets of a call are in the network of its sandbox, so that whoever connects to them is that call
+//! (I4). They are served from when the call has its lease until its program has ended.
 
+mod authorities;
+mod call;
 mod credentials;
+mod doors;
+mod here;
 mod judge;
+mod names;
 mod recorder;
 mod scrubs;
 mod seams;
-mod serve;
-mod variables;
+mod service;
 
 use std::{
-    collections::BTreeSet,
     io,
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::{Context as _, anyhow};
-use casemate_egress::{
-    Authority, AuthorityError, Name, Origin, Parts, Pins, Proxy, Subtree, Trust, TrustError,
-    Vetting, limits::MAX_ROOTS_BYTES,
-};
+use casemate_egress::{Trust, TrustError, limits::MAX_ROOTS_BYTES};
 use casemate_files::{FileError, Privacy, read_file};
-use casemate_gateway::{Facts, Journal};
-use casemate_identity::Usage;
-use casemate_policy::{EgressPolicy, Profile};
-use casemate_ports::WayOut;
 
-use self::{
-    credentials::Lent,
-    judge::Rules,
-    recorder::{CallLog, Records},
-    scrubs::Scrubs,
-    seams::Names,
-    serve::Service,
-};
-pub(crate) use self::{
-    serve::OpenWay,
-    variables::{is_reserved, variables},
-};
-use crate::system::System;
-
-/// Where addresses are made up from for whoever asks; nobody can ask yet.
-const MADE_UP: &str = "198.18.0.0/15";
+use self::names::Names;
+pub(crate) use self::{credentials::Lent, here::Here, names::NamesError, service::Service};
 
 /// Why there is no way out.
 #[derive(Debug, thiserror::Error)]
@@ -57,116 +38,22 @@ pub(crate) enum WayError {
     /// The operator's authorities cannot be used.
     #[error("the authorities for destinations in `{0}` cannot be used")]
     Trust(String, #[source] TrustError),
-    /// The sandbox cannot have an authority.
-    #[error("no authority can be made for the way out")]
-    Authority(#[source] AuthorityError),
-}
-
-/// Whether calls under this profile have a way out.
-pub(crate) fn is_wanted(profile: &Profile) -> bool {
-    !profile.sandbox.network.allowed_domains.is_empty()
+    /// Nobody can be asked for addresses.
+    #[error("there is no resolver for the way out")]
+    Names(#[from] NamesError),
 }
 
 /// The operator's own authorities for destinations, beside Mozilla's.
-fn roots_in(root: &Path) -> PathBuf {
+pub(crate) fn roots_in(root: &Path) -> PathBuf {
     root.join("egress").join("roots.pem")
 }
 
-/// A way out before there is a sandbox.
-#[derive(Debug)]
-pub(crate) struct PlannedWay {
-    policy: EgressPolicy,
-    usages: Vec<Usage>,
-    root: PathBuf,
-    trust: Trust,
-    authority: Authority,
-}
-
-impl PlannedWay {
-    /// The way out under `profile`, with what the operator keeps in the state directory at `root`; nothing if the profile
-    /// allows no destination.
-    ///
-    /// # Errors
-    /// When there should be one and cannot.
-    pub(crate) fn of(profile: &Profile, root: &Path) -> Result<Option<Self>, WayError> {
-        if !is_wanted(profile) {
-            return Ok(None);
-        }
-        let policy = EgressPolicy::compile(profile);
-        let names: BTreeSet<_> = policy
-            .hosts()
-            .map(|host| host.as_str().trim_start_matches("*."))
-            .collect();
-        let subtrees: Vec<_> = names
-            .into_iter()
-            .filter_map(|name| Name::parse(name).ok().map(Subtree::Name))
-            .collect();
-        let authority = Authority::new(&subtrees, &System, Arc::new(System));
-        Ok(Some(Self {
-            policy,
-            usages: profile.egress.iter().filter_map(Usage::of).collect(),
-            root: root.to_owned(),
-            trust: trust(&roots_in(root))?,
-            authority: authority.map_err(WayError::Authority)?,
-        }))
-    }
-
-    /// What the sandbox has to have.
-    pub(crate) fn way_out(&self) -> WayOut {
-        WayOut {
-            authority: self.authority.pem(),
-        }
-    }
-
-    /// Serves `listener` for the call of `facts`, and records in `journal`.
-    ///
-    /// # Errors
-    /// When the proxy cannot start.
-    pub(crate) async fn open(
-        self,
-        listener: TcpListener,
-        facts: &Facts,
-        journal: Arc<Journal>,
-    ) -> anyhow::Result<OpenWay> {
-        let lent = Lent::of(&self.root, facts, self.usages).await;
-        let origin = Origin {
-            call: facts.decision,
-            trace: facts.trace_id.clone(),
-        };
-        let records = Arc::new(Records::new(Arc::new(CallLog {
-            facts: facts.clone(),
-            journal,
-        })));
-        let rules = Arc::new(Rules::new(self.policy, facts)?);
-        let made_up = MADE_UP.parse().map_err(|_| anyhow!("no such block"))?;
-        let proxy = Proxy::new(Parts {
-            judge: Arc::clone(&rules) as _,
-            resolver: Arc::new(Names::new()),
-            injector: Arc::clone(&lent) as _,
-            filters: Arc::new(Scrubs::of(Arc::clone(&lent))),
-            recorder: Arc::clone(&records) as _,
-            clock: Arc::new(System),
-            entropy: Arc::new(System),
-            vetting: Vetting::default(),
-            trust: self.trust,
-            authority: self.authority,
-            routes: Vec::new(),
-            pins: Pins::new(made_up)?,
-        })
-        .context("the proxy cannot be set up")?;
-        OpenWay::start(
-            listener,
-            Service {
-                proxy,
-                rules,
-                origin,
-                records,
-                lent,
-            },
-        )
-        .await
-        .context("the way out cannot be served")
-    }
+/// A service for this machine, which also believes the authorities of the file at `roots`, if there is one.
+///
+/// # Errors
+/// When what it is made of cannot be read.
+pub(crate) fn service(roots: &Path) -> Result<Service, WayError> {
+    Ok(Service::new(trust(roots)?, Arc::new(Names::of_system()?)))
 }
 
 /// Mozilla's authorities, and those of the operator's file if there is one.

@@ -52,7 +52,7 @@ pub struct Parts {
     /// Whose certificates are believed.
     pub trust: Trust,
     /// Whose certificates the sandbox believes.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// Paths of the proxy that stand for destinations.
     pub routes: Vec<Route>,
     /// The addresses that are made up for names.

@@ -26,7 +26,10 @@ pub use self::{
         MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_ENTRIES, MAX_EXEC_BYTES, MAX_LIMITS, MAX_PATH_BYTES,
         MAX_SOURCE_BYTES, PROTOCOL_VERSION,
     },
-    session::{MAX_SESSION_BYTES, PlaceReport, SESSION_READY, SessionOrder, Waiting},
+    session::{
+        MAX_SESSION_BYTES, MAX_WAY_PORTS, Network, PlaceReport, SESSION_READY, SessionOrder,
+        Waiting,
+    },
     to_guest::{Cell, Exec, FileAction, FileRequest, ToGuest, Window},
 };
 

@@ -1,81 +1,36 @@
 //! Requests of a call on its way out: on disk before they are sent, and closed after it.
 
-use std::net::IpAddr;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use casemate_ledger::{Entry, Kind, Receipt};
-use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect};
-use serde::Serialize;
+use casemate_model::{DecisionId, DeniedAttempt};
+use casemate_ports::{Crossing, NotRecorded, Pending, Stage, Witness};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    time::timeout,
+};
 
 use crate::{Facts, Journal, RecordError, entry, journal::content_aad};
 
-/// One request on the way out, as far as it came. No value of a query, a field or a body is in it.
-#[derive(Clone, Debug)]
-pub struct Crossing {
-    /// Its own decision.
-    pub decision: DecisionId,
-    /// When, in milliseconds since 1970.
-    pub at_ms: u64,
-    /// How far it came.
-    pub stage: Stage,
-    /// Why it was refused more exactly.
-    pub because: Option<&'static str>,
-    /// How it came to the proxy.
-    pub entry: &'static str,
-    /// `https` or `http`.
-    pub scheme: Option<&'static str>,
-    /// The host that was asked for.
-    pub host: Option<String>,
-    /// Its port.
-    pub port: Option<u16>,
-    /// Whose it is.
-    pub class: Option<DestinationClass>,
-    /// The rule that decided.
-    pub rule: Option<String>,
-    /// What it does to the world.
-    pub side_effect: Option<SideEffect>,
-    /// The method.
-    pub method: Option<String>,
-    /// The handle of the credential that was put in.
-    pub credential: Option<String>,
-    /// The status of the answer.
-    pub status: Option<u16>,
-    /// Bytes of bodies that went out.
-    pub bytes_out: u64,
-    /// Bytes of bodies that came in.
-    pub bytes_in: u64,
-    /// How often a secret was found in the answer.
-    pub hits: u64,
-    /// What is sealed, because it may say something of a person.
-    pub sealed: CrossingContent,
-}
-
-/// How far a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It was refused, with this code: nothing was sent.
-    Denied(&'static str),
-    /// It is about to be sent.
-    Sent,
-    /// It ended, with an answer or with this code.
-    Ended(Option<&'static str>),
-}
-
-/// What of a request may say something of a person.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct CrossingContent {
-    /// Its path, without the query.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// The server name that the program asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-    /// The digest of its body, if the decision was about the body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<Digest>,
-    /// All addresses that the name had.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpAddr>,
-}
+/// The most records of one call, beside how its requests ended: a program that wants more has no way out any more.
+const MAX_RECORDS: u64 = 20_000;
+/// The most different refusals that are listed; more are counted together.
+const MAX_LISTED: usize = 256;
+/// How long the log may take to write the last records: longer than it waits for its lock.
+const LAST_WRITES: Duration = Duration::from_secs(12);
+/// The word for the end of a request of which nobody said how it ended.
+const LOST: &str = "egress_lost";
 
 impl Journal {
     /// Records a request of `call`. Blocks for one flush of the disk.
@@ -106,6 +61,245 @@ impl Journal {
             tenant: call.tenant().to_owned(),
             summary,
             payload: Some(sealed.map_err(RecordError::Seal)?),
+        })
+    }
+}
+
+/// Where the records of one call are written.
+trait Log: fmt::Debug + Send + Sync {
+    /// Which call.
+    fn call(&self) -> DecisionId;
+
+    /// The time.
+    fn now_ms(&self) -> u64;
+
+    /// Writes one, durably.
+    fn write(&self, crossing: &Crossing) -> Result<(), RecordError>;
+}
+
+/// The records of the call of `facts`, in `journal`.
+#[derive(Debug)]
+struct CallLog {
+    facts: Facts,
+    journal: Arc<Journal>,
+}
+
+impl Log for CallLog {
+    fn call(&self) -> DecisionId {
+        self.facts.decision
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.journal.clock.now_ms()
+    }
+
+    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
+        self.journal.crossing(&self.facts, crossing).map(drop)
+    }
+}
+
+/// The records of one call's requests. Whoever serves the way out is not believed more than it has to be: it can record
+/// requests of this call only, each of them once, and end only those that it said are sent.
+#[derive(Debug)]
+pub struct Crossings {
+    log: Arc<dyn Log>,
+    taken: AtomicU64,
+    state: Mutex<State>,
+    /// Whether the log did not take something.
+    failed: Arc<AtomicBool>,
+    /// How many records are on their way to the disk.
+    writing: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    /// Those that were sent and have not ended.
+    open: HashMap<DecisionId, Open>,
+    denied: BTreeMap<String, u64>,
+}
+
+/// A request that is sent, once that is on disk.
+#[derive(Clone, Debug)]
+struct Open {
+    crossing: Arc<Crossing>,
+    is_written: Arc<tokio::sync::Mutex<bool>>,
+}
+
+impl Crossings {
+    /// Those of the call of `facts`, in `journal`.
+    #[must_use]
+    pub fn new(facts: Facts, journal: Arc<Journal>) -> Self {
+        Self::of(Arc::new(CallLog { facts, journal }))
+    }
+
+    fn of(log: Arc<dyn Log>) -> Self {
+        Self {
+            log,
+            taken: AtomicU64::new(0),
+            state: Mutex::default(),
+            failed: Arc::default(),
+            writing: watch::Sender::new(0),
+        }
+    }
+
+    /// What was refused, and how often.
+    #[must_use]
+    pub fn denied(&self) -> Vec<DeniedAttempt> {
+        let attempt = |(what, count): (&String, &u64)| DeniedAttempt {
+            kind: "egress".to_owned(),
+            what: what.clone(),
+            count: *count,
+        };
+        self.state().denied.iter().map(attempt).collect()
+    }
+
+    /// Takes no more records, and ends what was sent and has no end: what came of it nobody knows.
+    ///
+    /// # Errors
+    /// When not all of it is recorded.
+    pub async fn close(&self) -> Result<(), NotRecorded> {
+        let open: Vec<_> = {
+            let mut state = self.state();
+            state.closed = true;
+            state.open.drain().map(|(_, open)| open).collect()
+        };
+        let whole = async {
+            for open in open {
+                if *open.is_written.lock().await {
+                    let lost = Crossing {
+                        at_ms: self.log.now_ms(),
+                        stage: Stage::Ended(Some(LOST.into())),
+                        ..Crossing::clone(&open.crossing)
+                    };
+                    self.write(lost).await?;
+                }
+            }
+            // The sender is as old as this.
+            let _ = self.writing.subscribe().wait_for(|count| *count == 0).await;
+            match self.failed.load(Ordering::SeqCst) {
+                true => Err(NotRecorded),
+                false => Ok(()),
+            }
+        };
+        timeout(LAST_WRITES, whole)
+            .await
+            .unwrap_or(Err(NotRecorded))
+    }
+
+    /// Notes a request that is about to be sent, under a name that is no other's.
+    fn begin(&self, crossing: &Crossing) -> Result<OwnedMutexGuard<bool>, NotRecorded> {
+        let is_written = Arc::new(tokio::sync::Mutex::new(false));
+        let guard = Arc::clone(&is_written).try_lock_owned();
+        let guard = guard.map_err(|_| NotRecorded)?;
+        let open = Open {
+            crossing: Arc::new(crossing.clone()),
+            is_written,
+        };
+        let mut state = self.state();
+        if state.closed || state.open.contains_key(&crossing.decision) {
+            return Err(NotRecorded);
+        }
+        state.open.insert(crossing.decision, open);
+        Ok(guard)
+    }
+
+    async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
+        let decision = crossing.decision;
+        let mut is_written = self.begin(&crossing)?;
+        let writing = self.write(crossing);
+        // Also when nobody waits for it any more: its end waits for this.
+        let written = tokio::spawn(async move {
+            let written = writing.await;
+            *is_written = written.is_ok();
+            written
+        });
+        let written = written.await.unwrap_or(Err(NotRecorded));
+        if written.is_err() {
+            self.state().open.remove(&decision);
+        }
+        written
+    }
+
+    async fn ended(&self, crossing: Crossing) -> Result<(), NotRecorded> {
+        let open = self.state().open.get(&crossing.decision).cloned();
+        let open = open.ok_or(NotRecorded)?;
+        let is_written = *open.is_written.lock().await;
+        // Whoever closes all of them meanwhile has it ended.
+        let mine = self.state().open.remove(&crossing.decision).is_some();
+        match is_written && mine {
+            true => self.write(crossing).await,
+            false => Err(NotRecorded),
+        }
+    }
+
+    async fn refused(&self, crossing: Crossing, code: &str) -> Result<(), NotRecorded> {
+        {
+            let mut state = self.state();
+            if state.closed || state.open.contains_key(&crossing.decision) {
+                return Err(NotRecorded);
+            }
+            let because = crossing.because.as_deref().unwrap_or(code);
+            let what = match (&crossing.scheme, &crossing.host, crossing.port) {
+                (Some(scheme), Some(host), Some(port)) => {
+                    format!("{scheme}://{host}:{port} {because}")
+                }
+                _ => because.to_owned(),
+            };
+            let denied = &mut state.denied;
+            let what = if denied.len() < MAX_LISTED || denied.contains_key(&what) {
+                what
+            } else {
+                "others".to_owned()
+            };
+            let count = denied.entry(what).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.write(crossing).await
+    }
+
+    /// Writes it down, in a thread that may wait for the disk, whether or not somebody still waits for it.
+    fn write(&self, crossing: Crossing) -> Pending<'static, Result<(), NotRecorded>> {
+        let log = Arc::clone(&self.log);
+        let (failed, writing) = (Arc::clone(&self.failed), self.writing.clone());
+        writing.send_modify(|count| *count += 1);
+        let written = tokio::task::spawn_blocking(move || {
+            let written = log.write(&crossing);
+            if written.is_err() {
+                failed.store(true, Ordering::SeqCst);
+            }
+            writing.send_modify(|count| *count -= 1);
+            written
+        });
+        Box::pin(async move {
+            match written.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(NotRecorded),
+            }
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Witness for Crossings {
+    fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
+        Box::pin(async move {
+            if crossing.decision == self.log.call() || !crossing.is_plain() {
+                return Err(NotRecorded);
+            }
+            // What was sent has an end, and there are not more ends than requests.
+            let is_end = matches!(crossing.stage, Stage::Ended(_));
+            if !is_end && self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
+                return Err(NotRecorded);
+            }
+            match crossing.stage.clone() {
+                Stage::Sent => self.sent(crossing).await,
+                Stage::Ended(_) => self.ended(crossing).await,
+                Stage::Denied(code) => self.refused(crossing, &code).await,
+            }
         })
     }
 }

@@ -2,16 +2,14 @@
 
 use std::fmt;
 
-use casemate_model::{
-    Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Usage, one_line,
-};
-use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, Sandbox};
+use casemate_model::{Artefact, Cause, Exit, Outcome, OutcomeStatus, Usage, one_line};
+use casemate_ports::{self as ports, ArtefactSink, Event, KeeperError, NotRecorded, Sandbox};
 use casemate_store::Idempotency;
 use tokio::sync::mpsc;
 
 use crate::{
     Output, RecordError, ReleaseError, Released, entry::Observed, open::OpenCall, stored::Stored,
-    tee::Tee,
+    tee::Tee, way::ClosedWay,
 };
 
 /// How a run ended.
@@ -59,6 +57,10 @@ pub struct Ended<'j, S, I> {
     store: Option<I>,
     /// Why it was made to end, if it was.
     why: Option<String>,
+    /// What went wrong beside it.
+    beside: Option<String>,
+    /// Whether all that left it is recorded.
+    crossings: Result<(), NotRecorded>,
 }
 
 impl<'j, S, I> Ended<'j, S, I> {
@@ -70,12 +72,14 @@ impl<'j, S, I> Ended<'j, S, I> {
         }
     }
 
-    /// Adds what the program was refused on its way out.
+    /// Adds what came of the call's way out.
     #[must_use]
-    pub fn refused_on_the_way(mut self, denied: Vec<DeniedAttempt>) -> Self {
+    pub fn after_way(mut self, way: ClosedWay) -> Self {
         if let End::Ran(ended) = &mut self.end {
-            ended.denied.extend(denied);
+            ended.denied.extend(way.denied);
         }
+        self.beside = way.trouble;
+        self.crossings = way.recorded;
         self
     }
 
@@ -95,6 +99,8 @@ impl<'j, S, I> Ended<'j, S, I> {
             sandbox,
             store,
             why: None,
+            beside: None,
+            crossings: Ok(()),
         }
     }
 }
@@ -105,7 +111,7 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
     /// of the disk.
     ///
     /// # Errors
-    /// When the outcome cannot be recorded, or the result not stored.
+    /// When the outcome or what left the call cannot be recorded, or the result not stored.
     pub async fn release(self, sink: &mut dyn ArtefactSink) -> Result<Released, ReleaseError> {
         let Self {
             mut open,
@@ -115,8 +121,15 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             sandbox,
             store,
             why,
+            beside,
+            crossings,
         } = self;
         let decision = open.facts.decision;
+        if let Err(source) = crossings {
+            leftover.hand_out().await;
+            // Nobody says that it went well: given up here, it is recorded as unknown.
+            return Err(ReleaseError::Way { decision, source });
+        }
         let (artefacts, mut trouble) = match end {
             End::Ran(_) => match sandbox.collect(sink).await {
                 Ok(artefacts) => (artefacts, None),
@@ -131,6 +144,9 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             End::Lost(error) => trouble = Some(one_line(error)),
             End::NotStarted(Some(why)) => trouble = Some(why.clone()),
             End::NotStarted(None) | End::Ran(_) => {}
+        }
+        if let Some(beside) = beside {
+            trouble.get_or_insert(beside);
         }
         if let Some(why) = why {
             trouble = Some(format!("it was stopped: {why}"));

@@ -2,6 +2,7 @@
 
 use casemate_ledger::{LedgerError, ReadError};
 use casemate_model::DecisionId;
+use casemate_ports::NotRecorded;
 use casemate_store::StoreError;
 
 /// Why something could not be recorded.
@@ -41,6 +42,15 @@ pub enum ReleaseError {
         /// Why.
         #[source]
         source: RecordError,
+    },
+    /// Not all that it did on its way out is recorded: its outcome is unknown.
+    #[error("{decision} ran, but what it did on its way out cannot be recorded")]
+    Way {
+        /// The call.
+        decision: DecisionId,
+        /// Why.
+        #[source]
+        source: NotRecorded,
     },
     /// The outcome is recorded, but its result is not stored under its idempotency key.
     #[error("{decision} ran, but its result cannot be stored under its idempotency key")]

@@ -9,6 +9,7 @@ use crate::{
     Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Runs, Terms,
     entry::TRACE_FIELDS,
     limits::{MAX_CELL_BYTES, MAX_INPUTS},
+    way,
 };
 
 /// A call whose caller is known.
@@ -37,10 +38,28 @@ impl Identified {
         }
     }
 
-    /// The same, in a sandbox with a way out. Whoever gives it serves the listener ([`crate::Leased::take_way_out`]).
+    /// The same, in a sandbox with a way out. Whoever gives it serves the sockets ([`crate::Leased::take_way_out`]).
     #[must_use]
     pub fn with_way_out(self, way_out: Option<WayOut>) -> Self {
         Self { way_out, ..self }
+    }
+
+    /// Adds the variables by which programs find their way out, which are no caller's to choose.
+    pub(crate) fn lead_out(&mut self) -> Result<(), String> {
+        let env = &mut self.facts.ask.command.env;
+        let ours = way::variables();
+        // A call that waited has them already.
+        let chosen = env
+            .iter()
+            .find(|(name, value)| way::is_reserved(name) && ours.get(*name) != Some(*value));
+        if let Some((name, _)) = chosen {
+            return Err(format!(
+                "the variable `{}` leads programs to their way out: leave it to casemate",
+                name.escape_debug()
+            ));
+        }
+        env.extend(ours);
+        Ok(())
     }
 
     /// Starts to make the sandbox that the call would run in. What it really enforces, and the digests of

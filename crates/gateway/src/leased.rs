@@ -1,9 +1,9 @@
 //! A call that holds the right to run, once.
 
-use std::{fmt, net::TcpListener, pin::pin};
+use std::{fmt, pin::pin};
 
 use casemate_model::Digest;
-use casemate_ports::{CHANNEL_CAPACITY, CallIo, Event, Sandbox};
+use casemate_ports::{CHANNEL_CAPACITY, CallIo, Event, Sandbox, WaySockets};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -97,9 +97,9 @@ impl<'j, S, I> Leased<'j, S, I> {
 }
 
 impl<'j, S: Sandbox, I> Leased<'j, S, I> {
-    /// The listener of the sandbox's way out, once. Whoever connects to it belongs to this call, whose decision is on
+    /// The sockets of the sandbox's way out, once. Whoever connects to them belongs to this call, whose decision is on
     /// disk.
-    pub fn take_way_out(&mut self) -> Option<TcpListener> {
+    pub fn take_way_out(&mut self) -> Option<WaySockets> {
         self.sandbox.take_way_out()
     }
 

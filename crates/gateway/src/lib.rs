@@ -63,6 +63,7 @@ mod stored;
 mod stores;
 mod tee;
 mod throw;
+pub mod way;
 
 pub use casemate_answers::{Assertion, Message as WebhookMessage, SignedAnswer};
 
@@ -78,7 +79,7 @@ pub use self::{
     checked::{Checked, Ruling},
     clock::{Clock, Entropy},
     crew::{Crew, Stopped},
-    crossing::{Crossing, CrossingContent, Stage},
+    crossing::Crossings,
     deed::{Caller, Done},
     denied::{Denied, Refusal, Refused},
     enclosed::Enclosed,

@@ -21,6 +21,7 @@ mod reconcile;
 mod spent;
 mod switched;
 mod waits;
+mod way_out;
 
 use std::{
     collections::HashSet,
@@ -32,7 +33,9 @@ use std::{
 use casemate_authority::{Board, Budgets, Loops};
 use casemate_model::{ContextId, DecisionId, Digest, Entropy as IdEntropy, SessionId, Within};
 use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
-use casemate_ports::{ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec};
+use casemate_ports::{
+    Egress, ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec,
+};
 use casemate_store::{ApprovalStore, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
@@ -53,6 +56,7 @@ use self::{
 };
 use crate::{
     Admission, Approvers, Bounds, Clock, Entropy, Journal, Refused, Renewal, Stores, meter::Meters,
+    way,
 };
 
 /// The tool that sessions have an interpreter for.
@@ -123,6 +127,8 @@ pub struct Parts<K, P> {
     pub approvers: Box<dyn Approvers>,
     /// Who may still call, when a call had to wait.
     pub renewal: Box<dyn Renewal>,
+    /// Who serves ways out.
+    pub egress: Arc<dyn Egress>,
     /// What the host takes.
     pub capacity: Capacity,
 }
@@ -133,7 +139,8 @@ pub struct Parts<K, P> {
 pub struct Sessions<K, P> {
     keeper: K,
     stores: P,
-    journal: Journal,
+    journal: Arc<Journal>,
+    egress: Arc<dyn Egress>,
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
     policies: Box<dyn Policies>,
@@ -171,7 +178,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         Self {
             keeper: parts.keeper,
             stores: parts.stores,
-            journal: parts.journal,
+            journal: Arc::new(parts.journal),
+            egress: parts.egress,
             clock: parts.clock,
             entropy: parts.entropy,
             policies: parts.policies,
@@ -253,7 +261,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
 
     /// The durable memory of what is done, for operations beside calls.
     #[must_use]
-    pub const fn journal(&self) -> &Journal {
+    pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
@@ -298,6 +306,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 agent: quota(quotas.agent),
                 tenant: quota(quotas.tenant),
             },
+            way: way::ports(profile)?,
         })
     }
 

@@ -6,9 +6,9 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
-use casemate_confine::{Neighbours, restrict};
+use casemate_confine::{Neighbours, open_way, restrict};
 use casemate_frames::{FromGuest, PROTOCOL_VERSION, PlaceReport, ToGuest};
-use casemate_sys::{keep_descriptors, set_no_dump};
+use casemate_sys::{bring_loopback_up, enter_network, keep_descriptors, set_no_dump};
 use rustix::{
     fs::{Mode, OFlags},
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
@@ -29,30 +29,57 @@ pub(crate) struct Ends {
     pub(crate) control: OwnedFd,
     /// To the keeper, until the place is ready.
     pub(crate) setup: OwnedFd,
+    pub(crate) network: PlaceNetwork,
     /// The `tasks` files of the place's cgroups.
     pub(crate) tasks: Vec<OwnedFd>,
     /// To the interpreter, and where its parent says how it ended.
     pub(crate) interpreter: Option<(OwnedFd, OwnedFd)>,
 }
 
+/// In which network a place is.
+pub(crate) enum PlaceNetwork {
+    /// In the session's, as its first process.
+    Session,
+    /// In one of its own, made with it: with a way out for these ports of destinations.
+    Own(Vec<u16>),
+    /// In this one.
+    Joined(OwnedFd),
+}
+
 /// The whole life of a place's first process.
-pub(crate) fn live(ends: Ends) -> io::Result<()> {
-    let mut ends = renumber(ends)?;
+pub(crate) fn live(mut ends: Ends) -> io::Result<()> {
+    if let PlaceNetwork::Joined(namespace) = &ends.network {
+        enter_network(namespace.as_fd())?;
+        // Nothing else of it is needed.
+        ends.network = PlaceNetwork::Session;
+    }
+    ends = renumber(ends)?;
     for file in ends.tasks.drain(..) {
         rustix::io::write(file, b"0")?;
     }
     set_no_dump()?;
     rustix::process::setsid()?;
     let way_out = scene::set()?;
+    let own_network = match &ends.network {
+        PlaceNetwork::Own(ports) => {
+            bring_loopback_up()?;
+            let mut fds = vec![scene::authority()?];
+            fds.extend(open_way(ports)?);
+            fds
+        }
+        _ => Vec::new(),
+    };
     let mut keeper = Keeper::new(ends.control);
     take_inputs(&mut keeper)?;
     let restricted = restrict(Neighbours::Signals).map_err(|error| error.source)?;
     let report = PlaceReport::Place {
         landlock: landlock_code(restricted.landlock),
     };
-    let fds = [restricted.listener.as_fd(), way_out.as_fd()];
+    let mut fds = vec![restricted.listener.as_fd(), way_out.as_fd()];
+    fds.extend(own_network.iter().map(|fd| fd.as_fd()));
     send(&ends.setup, &report.encode(), &fds)?;
-    drop((ends.setup, restricted.listener, way_out));
+    // Before anything of a tool's runs here.
+    drop((ends.setup, restricted.listener, way_out, own_network));
     let interpreter = match ends.interpreter {
         Some((socket, exit)) => Some(Interpreter::greet(socket, exit)?),
         None => None,
@@ -84,6 +111,7 @@ fn renumber(ends: Ends) -> io::Result<Ends> {
     Ok(Ends {
         control,
         setup,
+        network: ends.network,
         interpreter,
         tasks: kept.collect(),
     })
@@ -184,13 +212,16 @@ const fn landlock_code(status: casemate_sys::LandlockStatus) -> u8 {
     }
 }
 
+/// The most descriptors that go with one message: those of a place with a network of its own.
+const MAX_FDS: usize = 24;
+
 /// Sends a message with descriptors.
 pub(crate) fn send(
     socket: &OwnedFd,
     message: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(rustix::io::Errno::INVAL);

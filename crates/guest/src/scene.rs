@@ -18,6 +18,9 @@ use rustix::{
 /// Where the way out is.
 const EGRESS: &CStr = c"/run/egress";
 const EGRESS_SOCKET: &CStr = c"/run/egress/proxy.sock";
+/// Where the authority of the way out is.
+const AUTHORITY: &CStr = c"/etc/casemate";
+const AUTHORITY_FILE: &CStr = c"authority.pem";
 const INPUTS: &CStr = c"/workspace/in";
 
 /// How many connections may wait at the way out.
@@ -87,6 +90,21 @@ fn way_out() -> io::Result<OwnedFd> {
     listen(&listener, BACKLOG)?;
     seal(EGRESS)?;
     Ok(listener)
+}
+
+/// The file of the call's authority, empty yet: what comes back is for writing it, which nobody in here can.
+pub(crate) fn authority() -> io::Result<OwnedFd> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let options = c"size=16k,nr_inodes=2,mode=0755";
+    mount(c"tmpfs", AUTHORITY, c"tmpfs", flags, options)?;
+    // Another mount of the same files, which is nowhere: who writes through this one does not hold the other open.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let aside = open_tree(CWD, AUTHORITY, flags)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o644);
+    let file = rustix::fs::openat(&aside, AUTHORITY_FILE, flags, mode)?;
+    seal(AUTHORITY)?;
+    Ok(file)
 }
 
 fn seal(point: &CStr) -> io::Result<()> {

@@ -9,7 +9,9 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use casemate_frames::{MAX_SESSION_BYTES, PlaceReport, SESSION_READY, SessionOrder, Waiting};
+use casemate_frames::{
+    MAX_SESSION_BYTES, Network, PlaceReport, SESSION_READY, SessionOrder, Waiting,
+};
 use casemate_sys::{
     Forked, Namespaces, SignalEvents, clone_process, exit_now, set_no_dump, wait_any,
 };
@@ -25,7 +27,7 @@ use rustix::{
 
 use crate::{
     keeper,
-    place::{self, Ends, send},
+    place::{self, Ends, PlaceNetwork, send},
 };
 
 /// Serves the keeper's orders on standard input until it goes away.
@@ -97,10 +99,15 @@ impl Session {
         let mut next = || fds.next().ok_or(io::ErrorKind::InvalidData);
         match order {
             SessionOrder::Interpreter => self.interpreter = Some(next()?),
-            SessionOrder::Place(waiting) => {
+            SessionOrder::Place(waiting, network) => {
                 let (control, setup) = (next()?, next()?);
+                let network = match network {
+                    Network::Session => PlaceNetwork::Session,
+                    Network::Own(ports) => PlaceNetwork::Own(ports),
+                    Network::Joined => PlaceNetwork::Joined(next()?),
+                };
                 let tasks: Vec<OwnedFd> = fds.collect();
-                if let Err(error) = self.make_place(control, &setup, tasks, waiting) {
+                if let Err(error) = self.make_place(control, &setup, network, tasks, waiting) {
                     let errno = error.raw_os_error().unwrap_or(0);
                     let report = PlaceReport::Failed { errno };
                     // A keeper that does not want it any more has closed it.
@@ -115,6 +122,7 @@ impl Session {
         &self,
         control: OwnedFd,
         setup: &OwnedFd,
+        network: PlaceNetwork,
         tasks: Vec<OwnedFd>,
         waiting: Waiting,
     ) -> io::Result<()> {
@@ -126,13 +134,18 @@ impl Session {
         };
         let link = warm.map(|_| link()).transpose()?;
         let (ours, theirs) = link.unzip();
-        let forked = clone_process(Namespaces::PLACE, None)?;
+        let namespaces = match network {
+            PlaceNetwork::Own(_) => Namespaces::PLACE_WITH_NETWORK,
+            PlaceNetwork::Session | PlaceNetwork::Joined(_) => Namespaces::PLACE,
+        };
+        let forked = clone_process(namespaces, None)?;
         let process = match forked {
             Forked::Child => {
                 let setup_copy = setup.try_clone()?;
                 let ends = Ends {
                     control,
                     setup: setup_copy,
+                    network,
                     tasks,
                     interpreter: ours,
                 };

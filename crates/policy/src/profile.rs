@@ -61,6 +61,7 @@ pub struct Profile {
     /// What is recorded, and what is not.
     pub observability: ObservabilityRules,
     pub(crate) source: Text,
+    pub(crate) syntax: Syntax,
     pub(crate) digest: Digest,
 }
 
@@ -383,6 +384,7 @@ impl Profile {
             walk(&root, &mut profile, &mut report);
         }
         profile.source = source.to_vec().into();
+        profile.syntax = syntax;
         profile.digest = Digest::of(source);
         report.finish(profile)
     }
@@ -415,6 +417,12 @@ impl Profile {
     #[must_use]
     pub fn source(&self) -> &[u8] {
         self.source.as_bytes()
+    }
+
+    /// The language of those bytes.
+    #[must_use]
+    pub const fn syntax(&self) -> Syntax {
+        self.syntax
     }
 
     /// Where a reader starts: nobody may do anything, behind the strongest boundary.
@@ -467,6 +475,7 @@ impl Profile {
                 redact: Vec::new(),
             },
             source: Text::default(),
+            syntax: Syntax::Json,
             digest: Digest::of(b""),
         }
     }

@@ -5,7 +5,6 @@ use std::{
     fs::File,
     future::Future,
     io::{self, Seek as _, Write as _},
-    net::TcpListener,
 };
 
 use casemate_model::{
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{
-    io_error,
+    WayOut, WaySockets, io_error,
     session::{FileFault, Gone},
 };
 
@@ -36,20 +35,6 @@ pub struct SandboxSpec {
     /// Its way out, if it is to have one.
     pub way_out: Option<WayOut>,
 }
-
-/// A way out of a sandbox: one listener on its loopback, of which the keeper keeps the other side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WayOut {
-    /// The certificate, in PEM, by which whoever serves the listener vouches for destinations; programs find it at
-    /// [`WAY_OUT_AUTHORITY`].
-    pub authority: String,
-}
-
-/// The port of the way out, on the sandbox's loopback.
-pub const WAY_OUT_PORT: u16 = 3128;
-
-/// Where programs find the certificate of their way out.
-pub const WAY_OUT_AUTHORITY: &str = "/etc/casemate/authority.pem";
 
 /// A file to copy into a sandbox.
 #[derive(Debug)]
@@ -227,9 +212,9 @@ pub trait Sandbox {
     /// Waits until the sandbox is complete.
     fn ready(&mut self) -> impl Future<Output = Result<Ready, KeeperError>>;
 
-    /// The listener of the sandbox's way out, once: whoever connects to it is in this sandbox. Nothing before
+    /// The sockets of the sandbox's way out, once: whoever connects to them is in this sandbox. Nothing before
     /// [`Sandbox::ready`], or when the sandbox was made without one.
-    fn take_way_out(&mut self) -> Option<TcpListener> {
+    fn take_way_out(&mut self) -> Option<WaySockets> {
         None
     }
 

@@ -7,18 +7,28 @@
 //! - Nothing that a sandbox says is in these types unchecked: the keeper has bounded and parsed it.
 //! - Every channel is bounded; a consumer that stalls stops the program's output, never its clock.
 
+mod egress;
 mod io_error;
 mod keeper;
 mod session;
+mod way;
 
 pub use self::{
+    egress::{
+        Crossing, CrossingContent, Egress, EgressError, NewWay, NotRecorded, Pending, RulesForm,
+        ServedWay, Stage, WayAuthority, WayBound, WayRules, Witness,
+    },
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,
         InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec, Signal, TerminalSize,
-        WAY_OUT_AUTHORITY, WAY_OUT_PORT, WayOut,
     },
     session::{
         Chunk, Connection, Entry, EntryKind, FileFault, Gone, ImageRef, Kind, Owner, PlaceSpec,
         PoolSize, PoolStatus, Quota, Quotas, SessionKeeper, SessionSpec, SessionStatus,
+    },
+    way::{
+        BadSocket, HandsOver, MADE_UP_ADDRESSES, MAX_AUTHORITY_BYTES, MAX_WAY_PORTS, NotServed,
+        TooManyPorts, WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_PORT, Way, WayOut, WayPorts,
+        WaySockets,
     },
 };

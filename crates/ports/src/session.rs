@@ -6,7 +6,7 @@ use casemate_model::{ContextId, Digest, InputDigest, Limits, SessionId, Text};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{InputFile, KeeperError, Sandbox};
+use crate::{InputFile, KeeperError, Sandbox, Way, WayPorts};
 
 /// Whose a session is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub struct Kind {
     pub limits: Limits,
     /// The quotas.
     pub quotas: Quotas,
+    /// The ports of its calls' ways out, if they may have any: each call then has a network of its own.
+    pub way: Option<WayPorts>,
 }
 
 /// How many complete, unused sandboxes of a kind stand ready.
@@ -178,6 +180,8 @@ pub struct PlaceSpec {
     pub inputs: Vec<InputFile>,
     /// The stateful interpreter to run in, in place of a fresh process.
     pub context: Option<ContextId>,
+    /// Its way out, if it has one.
+    pub way: Option<Way>,
 }
 
 /// What is wrong with a file of a session.

@@ -289,7 +289,7 @@ def interpreter(place, own, setup, tasks, ready):
 def prepare_place(link, setup, place, tasks, ready):
     for task in tasks:
         os.write(task, b"0")
-    check(libc.setns(place, CLONE_NEWNS | CLONE_NEWIPC))
+    check(libc.setns(place, CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET))
     os.chdir("/workspace")
     os.umask(0o022)
     os.setsid()

@@ -4,11 +4,11 @@ use std::{
     ffi::CStr,
     fs::File,
     io::{self, Read, Write as _},
-    net::{Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
 };
 
+use casemate_confine::open_way;
 use casemate_model::{Digest, Hasher, Text};
 use casemate_sys::{MountAttributes, PendingNetwork, set_mount_attributes};
 use rustix::{
@@ -17,7 +17,6 @@ use rustix::{
         MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
         mount_change, move_mount, open_tree, unmount,
     },
-    net::{AddressFamily, SocketFlags, SocketType, socket_with},
 };
 
 use crate::plan::Step;
@@ -43,7 +42,7 @@ pub(crate) struct Construction<'a> {
     copied: Vec<Copied>,
     tree: Option<&'a OwnedFd>,
     network: Option<PendingNetwork>,
-    listener: Option<OwnedFd>,
+    way: Vec<OwnedFd>,
 }
 
 impl<'a> Construction<'a> {
@@ -54,13 +53,13 @@ impl<'a> Construction<'a> {
             tree,
             copied: Vec::new(),
             network: None,
-            listener: None,
+            way: Vec::new(),
         }
     }
 
-    /// The inputs, as they arrived, and the listener of [`Step::Listen`].
-    pub(crate) fn finish(self) -> (Vec<Copied>, Option<OwnedFd>) {
-        (self.copied, self.listener)
+    /// The inputs, as they arrived, and the sockets of [`Step::OpenWay`].
+    pub(crate) fn finish(self) -> (Vec<Copied>, Vec<OwnedFd>) {
+        (self.copied, self.way)
     }
 
     /// Does one step.
@@ -108,28 +107,13 @@ impl<'a> Construction<'a> {
                 Some(network) => network.enter(),
                 None => Err(io::ErrorKind::NotFound.into()),
             },
-            Step::Listen(port) => {
-                self.listener = Some(listen(*port)?);
+            Step::OpenWay(ports) => {
+                self.way = open_way(&Vec::from(*ports))?;
                 Ok(())
             }
             Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),
         }
     }
-}
-
-/// Listens on the loopback of this network namespace.
-fn listen(port: u16) -> io::Result<OwnedFd> {
-    /// Connections that wait to be accepted.
-    const BACKLOG: i32 = 128;
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )?;
-    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket)
 }
 
 fn mount_tmpfs(path: &CStr, options: &CStr) -> io::Result<()> {

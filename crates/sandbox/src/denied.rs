@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::BorrowedFd,
 };
 
-use casemate_confine::seccomp;
+use casemate_confine::{WAY_BLOCK, seccomp};
 use casemate_model::DeniedAttempt;
 use casemate_sys::{
     Notification, NotificationReply, read_process_memory, receive_notification,
@@ -20,9 +20,28 @@ const MAX_LISTED: usize = 256;
 
 /// The attempts so far.
 #[derive(Debug, Default)]
-pub(crate) struct Denied(BTreeMap<(&'static str, String), u64>);
+pub(crate) struct Denied {
+    counts: BTreeMap<(&'static str, String), u64>,
+    /// Whether made-up addresses are the sandbox's own, as those of its loopback are.
+    has_way: bool,
+}
 
 impl Denied {
+    /// None yet, of a sandbox that has a way out or none.
+    pub(crate) fn new(has_way: bool) -> Self {
+        Self {
+            has_way,
+            ..Self::default()
+        }
+    }
+
+    /// Whether an address is not the sandbox itself.
+    fn is_away(&self, address: &SocketAddr) -> bool {
+        // Unspecified is the sandbox itself, as is loopback.
+        let ip = address.ip();
+        !ip.is_loopback() && !ip.is_unspecified() && !(self.has_way && is_made_up(ip))
+    }
+
     /// Takes and answers one notification.
     pub(crate) fn handle(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
         let gone = |error: &io::Error| Errno::from_io_error(error) == Some(Errno::NOENT);
@@ -44,10 +63,7 @@ impl Denied {
             return NotificationReply::Refuse(Errno::PERM.raw_os_error());
         }
         // The kernel refuses it, because there is no route; this only says what it was.
-        // Unspecified is the sandbox itself, as is loopback.
-        let away =
-            |address: &SocketAddr| !address.ip().is_loopback() && !address.ip().is_unspecified();
-        if let Some(address) = destination(call).filter(away) {
+        if let Some(address) = destination(call).filter(|address| self.is_away(address)) {
             self.count("network", address.to_string());
         }
         NotificationReply::Continue
@@ -55,12 +71,13 @@ impl Denied {
 
     pub(crate) fn count(&mut self, kind: &'static str, what: String) {
         let key = (kind, what);
-        let key = if self.0.len() < MAX_LISTED || self.0.contains_key(&key) {
+        let known = self.counts.contains_key(&key);
+        let key = if known || self.counts.len() < MAX_LISTED {
             key
         } else {
             (kind, "others".into())
         };
-        *self.0.entry(key).or_default() += 1;
+        *self.counts.entry(key).or_default() += 1;
     }
 
     /// The list, for the outcome.
@@ -70,8 +87,17 @@ impl Denied {
             what,
             count,
         };
-        self.0.into_iter().map(attempt).collect()
+        self.counts.into_iter().map(attempt).collect()
     }
+}
+
+/// Whether an address is of the block of a way out.
+fn is_made_up(ip: IpAddr) -> bool {
+    let (first, bits) = WAY_BLOCK;
+    let IpAddr::V4(ip) = ip else {
+        return false;
+    };
+    (ip.to_bits() ^ first.to_bits()).leading_zeros() >= u32::from(bits)
 }
 
 /// The Internet address that a `connect` or `sendto` names.
@@ -132,6 +158,24 @@ mod tests {
             None,
             "a Unix address is not a network attempt"
         );
+    }
+
+    /// Made-up addresses are the sandbox's own where it has a way out, and nowhere else.
+    #[test]
+    fn made_up_addresses_are_away_without_a_way_out() {
+        for (address, with, without) in [
+            ("198.18.0.0:443", false, true),
+            ("198.19.255.255:443", false, true),
+            ("198.17.255.255:443", true, true),
+            ("198.20.0.0:443", true, true),
+            ("[::1]:443", false, false),
+            ("0.0.0.0:443", false, false),
+            ("[2001:db8::1]:443", true, true),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(Denied::new(true).is_away(&address), with, "{address}");
+            assert_eq!(Denied::new(false).is_away(&address), without, "{address}");
+        }
     }
 
     /// I15: a program that tries a million addresses does not make the keeper remember them.

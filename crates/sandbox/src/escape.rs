@@ -10,7 +10,7 @@
 //! - Nothing is skipped in silence: [`Verdict::Skipped`] says why.
 
 use casemate_model::{Isolation, Limits, one_line};
-use casemate_ports::{InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec};
+use casemate_ports::{InputFile, Keeper, KeeperError, Ready, Sandbox, SandboxSpec, WayOut};
 
 mod arena;
 mod attempt;
@@ -25,6 +25,7 @@ mod neighbour;
 mod random;
 mod sessions;
 mod sink;
+mod takers;
 mod taking;
 mod traps;
 mod way;
@@ -59,7 +60,7 @@ pub enum Verdict {
 /// # Errors
 /// When no sandbox can be made.
 pub async fn measure<K: Keeper>(keeper: &K) -> Result<Isolation, KeeperError> {
-    let (_, ready) = make(keeper, Limits::default(), Vec::new()).await?;
+    let (_, ready) = make(keeper, Limits::default(), Vec::new(), None).await?;
     Ok(ready.isolation)
 }
 
@@ -85,9 +86,14 @@ pub async fn attempt<A: Arena>(
     } else {
         let_loose(arena, attempt, &traps).await
     }?;
+    let visits = if attempt.neighbour {
+        arena.visits_to_neighbour()
+    } else {
+        Vec::new()
+    };
     arena.clear().await.map_err(EscapeError::Sandbox)?;
     let left = before.settle(arena.way(), &traps).await?;
-    Ok(verdict.with(left))
+    Ok(verdict.with(visits).with(left))
 }
 
 /// Runs `attempt` in sessions in each of `ways`, each time among traps of its own; one session beside it must stay as it is.
@@ -142,7 +148,7 @@ async fn let_loose<A: Arena>(
 ) -> Result<Verdict, EscapeError> {
     let way = arena.way();
     let inputs = traps.write_inputs(&attempt.inputs)?;
-    let (isolation, seen) = match make(arena, attempt.limits, inputs).await {
+    let (isolation, seen) = match make(arena, attempt.limits, inputs, attempt.way_out()).await {
         Ok((sandbox, ready)) => {
             if let Demand::Nothing(why) = attempt.demand(way, Some(&ready.isolation)) {
                 return Ok(Verdict::Skipped(why));
@@ -179,7 +185,7 @@ async fn look_back<A: Arena>(
 ) -> Result<Vec<String>, EscapeError> {
     let way = arena.way();
     let inputs = traps.write_inputs(&next.inputs)?;
-    let seen = match make(arena, attempt.limits, inputs).await {
+    let seen = match make(arena, attempt.limits, inputs, attempt.way_out()).await {
         Ok((sandbox, _)) => {
             let script = Script {
                 command: next.command(way, traps),
@@ -261,12 +267,13 @@ async fn make<K: Keeper>(
     keeper: &K,
     limits: Limits,
     inputs: Vec<InputFile>,
+    way_out: Option<WayOut>,
 ) -> Result<(K::Sandbox, Ready), KeeperError> {
     let spec = SandboxSpec {
         id: random::sandbox_id(),
         limits,
         inputs,
-        way_out: None,
+        way_out,
     };
     let mut sandbox = keeper.create(spec).await?;
     let ready = sandbox.ready().await?;

@@ -46,23 +46,25 @@ pub(crate) struct Nursery {
 }
 
 impl Nursery {
-    /// Starts one, in `cgroups`.
+    /// Starts one, in `cgroups`; with what calls with ways out take, if they are to have them.
     pub(crate) async fn start(
         host: &Path,
         name: &str,
         limits: &Limits,
         userland: Userland,
+        has_ways: bool,
         cgroups: Cgroups,
     ) -> Result<Self, KeeperError> {
         let identity = identity_of(name);
         let template = program::template(&userland).during("prepare the interpreter")?;
         let tree = userland.take_tree().during("take the image")?;
         let blueprint = Blueprint {
-            root: shared_root(host, userland.image(tree.as_ref()))
+            root: shared_root(host, userland.image(tree.as_ref()), has_ways)
                 .during("look at the host's userland")?,
             tree,
             storage: own_storage(limits).during("plan the storage")?,
             identity,
+            has_ways,
             template,
         };
         let (setup, setup_inside) = pair(SocketType::SEQPACKET).during("make a socket")?;

@@ -1,5 +1,7 @@
 //! A place for one call in a session's sandbox, and what runs there.
 
+mod way;
+
 use std::{
     collections::BTreeMap,
     io::{self, Read as _},
@@ -30,6 +32,8 @@ use tokio::{
     net::UnixStream,
 };
 
+use self::way::OwnNetwork;
+pub(crate) use self::way::{AskedWay, Namespace, Network, Wanted};
 use crate::{
     cgroup::{Ceiling, Cgroups, Controlled},
     facts::{self, NamespaceLinks},
@@ -60,6 +64,8 @@ pub(crate) struct Prepared {
     /// Where refused system calls of programs are reported.
     listener: AsyncFd<OwnedFd>,
     way_out: AsyncFd<OwnedFd>,
+    /// Its own network, if it has one.
+    pub(crate) network: Option<OwnNetwork>,
     /// The same of the interpreter, if one waits here.
     interpreter: Option<AsyncFd<OwnedFd>>,
     isolation: Isolation,
@@ -74,11 +80,11 @@ pub(crate) struct Prepared {
 pub(crate) async fn prepare(
     orders: &AsyncFd<OwnedFd>,
     cgroups: Cgroups,
-    waiting: Waiting,
+    wanted: Wanted<'_>,
     inputs: Vec<InputFile>,
     host: &NamespaceLinks,
 ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
-    let work = build(orders, cgroups, waiting, inputs, host);
+    let work = build(orders, cgroups, wanted, inputs, host);
     match tokio::time::timeout(PREPARE_TIMEOUT, work).await {
         Ok(made) => made,
         Err(_) => Err(KeeperError::Lost(
@@ -90,7 +96,7 @@ pub(crate) async fn prepare(
 async fn build(
     orders: &AsyncFd<OwnedFd>,
     cgroups: Cgroups,
-    waiting: Waiting,
+    wanted: Wanted<'_>,
     inputs: Vec<InputFile>,
     host: &NamespaceLinks,
 ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
@@ -102,8 +108,12 @@ async fn build(
     let setup = watch(setup).during(during)?;
     let joins = cgroups.joins().during("open the cgroups")?;
     let mut fds = vec![&control_inside, &setup_inside];
+    if let Network::Joined(namespace) = wanted.network {
+        fds.push(namespace);
+    }
     fds.extend(&joins);
-    tell(orders, SessionOrder::Place(waiting), &fds).await?;
+    let order = SessionOrder::Place(wanted.waiting, wanted.network.word());
+    tell(orders, order, &fds).await?;
     drop((control_inside, setup_inside, joins));
     let control = StdUnixStream::from(control);
     control.set_nonblocking(true).during(during)?;
@@ -120,19 +130,19 @@ async fn build(
     };
     let digests = give_inputs(&mut guest, inputs).await?;
     let mut reports = Reports::default();
-    while reports.wait_for(waiting) {
+    while reports.wait_for(wanted.waiting) {
         let hear = |socket: &OwnedFd| receive(socket.as_fd());
         let heard = setup.async_io(Interest::READABLE, hear).await;
         reports.take(heard.during("hear from the place")?, &cgroups, host, sealed)?;
     }
-    let prepared = reports.prepared(cgroups, guest, waiting)?;
+    let prepared = reports.prepared(cgroups, guest, wanted)?;
     Ok((prepared, digests))
 }
 
 /// What is heard from a place.
 #[derive(Default)]
 struct Reports {
-    first: Option<(Pid, OwnedFd, OwnedFd, Isolation)>,
+    first: Option<(Pid, OwnedFd, OwnedFd, Vec<OwnedFd>, Isolation)>,
     interpreter: Option<(OwnedFd, Isolation)>,
 }
 
@@ -160,7 +170,8 @@ impl Reports {
         let mut fds = message.fds.into_iter();
         match (PlaceReport::decode(&message.bytes), fds.next(), fds.next()) {
             (Ok(PlaceReport::Place { landlock }), Some(listener), Some(way_out)) => {
-                self.first = Some((sender, listener, way_out, measure(landlock)?));
+                let network = fds.collect();
+                self.first = Some((sender, listener, way_out, network, measure(landlock)?));
                 Ok(())
             }
             (Ok(PlaceReport::Interpreter { landlock }), Some(listener), None) => {
@@ -179,14 +190,15 @@ impl Reports {
         self,
         cgroups: Cgroups,
         guest: Guest,
-        waiting: Waiting,
+        wanted: Wanted<'_>,
     ) -> Result<Prepared, KeeperError> {
-        let Some((pid, listener, way_out, mut isolation)) = self.first else {
+        let Some((pid, listener, way_out, network, mut isolation)) = self.first else {
             return Err(KeeperError::Lost("no place was made".into()));
         };
         let during = "watch the place";
         // It waits for us: its number is still its own.
         let first = pidfd_open(pid, PidfdFlags::empty()).during(during)?;
+        let network = wanted.network.made(pid, network)?;
         let interpreter = match self.interpreter {
             Some((listener, own)) => {
                 weaken(&mut isolation, &own);
@@ -200,9 +212,10 @@ impl Reports {
             guest,
             listener: watch_listener(listener).during(during)?,
             way_out: watch_listener(way_out).during(during)?,
+            network,
             interpreter,
             isolation,
-            waiting,
+            waiting: wanted.waiting,
             limits: None,
             given: Vec::new(),
         })
@@ -363,6 +376,7 @@ impl Prepared {
         let sentinels = Sentinels {
             listener: Some(listener),
             way_out: Some(&self.way_out),
+            has_way: self.network.is_some(),
         };
         let before = self.cgroups.cpu_us();
         let seen = Run::new(&mut self.guest, sentinels, limits, ending, io)
@@ -470,6 +484,7 @@ pub struct Place {
     pub(crate) inner: Inner,
     pub(crate) inputs: Vec<InputDigest>,
     pub(crate) limits: Limits,
+    pub(crate) way: Option<AskedWay>,
     /// Last: the session is free again when everything of the call is gone.
     pub(crate) _turn: crate::sessions::Turn,
 }
@@ -513,13 +528,17 @@ impl Sandbox for Place {
                     return Err(KeeperError::Spec(why.into()));
                 }
                 prepared.limit(&self.limits, session, Stay::Once)?;
+                prepared.open_way(self.way.as_ref(), Stay::Once).await?;
                 let order = order(&command, session.variables(), Stay::Once);
                 let ended = prepared.run(&order, &self.limits, Ending::Kill, io).await;
                 // Whatever came of it: from here on everything of the call is dead.
                 prepared.kill().await?;
                 ended.map(|(ended, _)| ended)
             }
-            Inner::Context(context) => context.run(&command, &self.limits, io).await,
+            Inner::Context(context) => {
+                let way = self.way.as_ref();
+                context.run(&command, &self.limits, way, io).await
+            }
         }
     }
 

@@ -10,9 +10,9 @@ use std::{
     path::Path,
 };
 
-use casemate_confine::{HIDDEN_DIRECTORIES, HIDDEN_FILES};
+use casemate_confine::{HIDDEN_DIRECTORIES, HIDDEN_FILES, RESOLV_CONF};
 use casemate_model::Limits;
-use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_PORT, WayOut};
+use casemate_ports::{WAY_OUT_AUTHORITY, WayOut, WayPorts};
 use casemate_sys::MountAttributes;
 
 use crate::host::{self, Shown};
@@ -61,8 +61,8 @@ pub(crate) enum Step {
     StartNetwork,
     /// Enters it.
     EnterNetwork,
-    /// Listens on this port of its loopback, for the keeper.
-    Listen(u16),
+    /// Makes the network of a way out, for the keeper: with listeners for these ports of destinations.
+    OpenWay(WayPorts),
     /// Sets the host name.
     HostName(&'static str),
 }
@@ -83,7 +83,7 @@ impl fmt::Display for Step {
             Self::Inputs(_) => write!(f, "copy the inputs"),
             Self::SealRoot => write!(f, "make the root read-only"),
             Self::StartNetwork | Self::EnterNetwork => write!(f, "make a network namespace"),
-            Self::Listen(port) => write!(f, "listen on port {port} of the loopback"),
+            Self::OpenWay(_) => write!(f, "open the way out"),
             Self::HostName(_) => write!(f, "set the host name"),
         }
     }
@@ -124,6 +124,7 @@ pub(crate) fn plan(
         let authority = WAY_OUT_AUTHORITY.trim_start_matches('/');
         steps.push(Step::Directory(c("etc/casemate")?, 0o755));
         steps.push(Step::File(c(authority)?, way_out.authority.clone().into()));
+        steps.push(Step::File(c("etc/resolv.conf")?, RESOLV_CONF.into()));
     }
     show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
@@ -135,8 +136,8 @@ pub(crate) fn plan(
     }
     storage(&mut steps, limits, inputs)?;
     steps.extend([Step::HostName("sandbox"), Step::EnterNetwork]);
-    if way_out.is_some() {
-        steps.push(Step::Listen(WAY_OUT_PORT));
+    if let Some(way_out) = way_out {
+        steps.push(Step::OpenWay(way_out.ports));
     }
     steps.push(Step::SealRoot);
     Ok(steps)
@@ -156,13 +157,18 @@ pub(crate) enum Image<'a> {
 /// The steps for the root that sandboxes of one kind share: nothing in it can be written.
 ///
 /// Its process table hides nothing: sandboxes could not have their own below one that does.
-pub(crate) fn shared_root(root: &Path, image: Image<'_>) -> io::Result<Vec<Step>> {
+pub(crate) fn shared_root(root: &Path, image: Image<'_>, has_ways: bool) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     userland(&mut steps, root)?;
     for path in ["dev/pts", "run/egress"] {
         steps.push(Step::Directory(c(path)?, 0o755));
     }
     steps.push(Step::Link(c("pts/ptmx")?, c("dev/ptmx")?));
+    if has_ways {
+        // Each call has an authority of its own there.
+        steps.push(Step::Directory(c("etc/casemate")?, 0o755));
+        steps.push(Step::File(c("etc/resolv.conf")?, RESOLV_CONF.into()));
+    }
     show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
     // For the template interpreter alone; each sandbox has its own.

@@ -186,6 +186,7 @@ impl Pool {
         let making = Making {
             nursery: Rc::clone(&nursery),
             limits: self.kind.limits,
+            way: self.kind.way,
             host: Rc::clone(&self.grounds.links),
             removal: self.grounds.removal.clone(),
         };
@@ -219,6 +220,7 @@ impl Pool {
             &id,
             &self.kind.limits,
             userland,
+            self.kind.way.is_some(),
             cgroups,
         )
         .await?;

@@ -42,8 +42,10 @@ pub(crate) const BASE_ENV: &[(&str, &str)] = &[
 pub(crate) struct Sentinels<'a> {
     /// Refused system calls.
     pub(crate) listener: Option<&'a AsyncFd<OwnedFd>>,
-    /// Connections to the call's way out.
+    /// Connections to the call's way out, where there is nothing behind it.
     pub(crate) way_out: Option<&'a AsyncFd<OwnedFd>>,
+    /// Whether there is a way out by made-up addresses.
+    pub(crate) has_way: bool,
 }
 
 /// What happens to a program whose time is over, or whose caller has gone.
@@ -131,7 +133,7 @@ impl<'a> Run<'a> {
                 results_bytes: 0,
                 output_truncated: false,
                 stays: false,
-                denied: Denied::default(),
+                denied: Denied::new(sentinels.has_way),
             },
         }
     }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::TcpListener,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream as StdUnixStream,
@@ -12,7 +11,9 @@ use std::{
 
 use casemate_frames::{Decoder, FromGuest, PROTOCOL_VERSION, ToGuest};
 use casemate_model::{Artefact, InputDigest, Limits, Text};
-use casemate_ports::{ArtefactSink, CallIo, Command, Ended, KeeperError, Ready, Sandbox};
+use casemate_ports::{
+    ArtefactSink, BadSocket, CallIo, Command, Ended, KeeperError, Ready, Sandbox, WaySockets,
+};
 use casemate_sys::LandlockStatus;
 use tokio::{
     io::{AsyncReadExt as _, Interest, unix::AsyncFd},
@@ -49,8 +50,8 @@ pub struct NamespaceSandbox {
     out: Option<OwnedFd>,
     /// Whether it is to have a way out.
     wants_way_out: bool,
-    /// The listener of its way out, from when it is there until somebody takes it.
-    way_out: Option<TcpListener>,
+    /// The sockets of its way out, from when they are there until somebody takes them.
+    way_out: Option<WaySockets>,
     /// Where seccomp's notifications arrive, once the filter is in force.
     listener: Option<AsyncFd<OwnedFd>>,
 }
@@ -127,7 +128,7 @@ impl NamespaceSandbox {
         })
     }
 
-    /// The same, but it is lost if its first process does not hand out the listener of a way out.
+    /// The same, but it is lost if its first process does not hand out the sockets of a way out.
     pub(crate) const fn with_way_out(mut self, wants_way_out: bool) -> Self {
         self.wants_way_out = wants_way_out;
         self
@@ -148,14 +149,18 @@ impl NamespaceSandbox {
         let mut inputs = Vec::new();
         loop {
             match self.report().await? {
-                Some(Report::Built(copied, out, listener)) => {
-                    if listener.is_some() != self.wants_way_out {
+                Some(Report::Built(copied, out, way)) => {
+                    if way.is_empty() == self.wants_way_out {
                         return Err(KeeperError::Lost(
                             "it has no way out, or one too many".into(),
                         ));
                     }
                     self.out = Some(out);
-                    self.way_out = listener.map(TcpListener::from);
+                    if self.wants_way_out {
+                        let sockets = WaySockets::of_descriptors(way);
+                        let lost = |error: BadSocket| KeeperError::Lost(error.to_string());
+                        self.way_out = Some(sockets.map_err(lost)?);
+                    }
                     inputs = copied;
                 }
                 Some(Report::Restricted(status, listener)) => {
@@ -209,7 +214,7 @@ impl Sandbox for NamespaceSandbox {
         })
     }
 
-    fn take_way_out(&mut self) -> Option<TcpListener> {
+    fn take_way_out(&mut self) -> Option<WaySockets> {
         self.way_out.take()
     }
 
@@ -223,6 +228,7 @@ impl Sandbox for NamespaceSandbox {
         let sentinels = Sentinels {
             listener: listener.as_ref(),
             way_out: None,
+            has_way: self.wants_way_out,
         };
         let order = ToGuest::Exec(exec(&command, &self.variables));
         let run = Run::new(&mut self.guest, sentinels, &self.limits, Ending::Kill, io);

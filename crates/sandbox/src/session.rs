@@ -9,7 +9,7 @@ use std::{
 
 use casemate_frames::{SESSION_READY, SessionOrder, Waiting};
 use casemate_model::{InputDigest, Limits};
-use casemate_ports::{InputFile, KeeperError};
+use casemate_ports::{InputFile, KeeperError, WayPorts};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::SocketType,
@@ -24,7 +24,7 @@ use crate::{
         Nursery,
         wire::{receive, send},
     },
-    place::{Prepared, prepare},
+    place::{Network, Prepared, Wanted, prepare},
     setup::{Report, decode_message},
     watch::{Watched, watch, watch_both},
 };
@@ -41,6 +41,7 @@ pub(crate) struct SessionSandbox {
     orders: AsyncFd<OwnedFd>,
     nursery: Rc<Nursery>,
     pub(crate) limits: Limits,
+    way: Option<WayPorts>,
     host: Rc<NamespaceLinks>,
     /// The guest's end of the socket to the warm interpreter, whose end is seen here.
     interpreter: RefCell<Option<OwnedFd>>,
@@ -54,6 +55,8 @@ pub(crate) struct SessionSandbox {
 pub(crate) struct Making {
     pub(crate) nursery: Rc<Nursery>,
     pub(crate) limits: Limits,
+    /// The ports of its calls' ways out, if they have any.
+    pub(crate) way: Option<WayPorts>,
     pub(crate) host: Rc<NamespaceLinks>,
     pub(crate) removal: Removal,
 }
@@ -85,6 +88,7 @@ impl SessionSandbox {
             orders,
             nursery: Rc::clone(&making.nursery),
             limits: making.limits,
+            way: making.way,
             host: Rc::clone(&making.host),
             interpreter: RefCell::new(None),
             places: Cell::new(0),
@@ -125,7 +129,7 @@ impl SessionSandbox {
             .spare
             .borrow()
             .as_ref()
-            .is_none_or(|spare| spare.waiting == lean);
+            .is_none_or(|spare| spare.waiting == lean.waiting);
         if slim {
             Ok(())
         } else {
@@ -133,39 +137,42 @@ impl SessionSandbox {
         }
     }
 
-    async fn put_spare(&self, waiting: Waiting) -> Result<(), KeeperError> {
-        let (prepared, _) = self.prepare(waiting, Vec::new()).await?;
+    async fn put_spare(&self, wanted: Wanted<'_>) -> Result<(), KeeperError> {
+        let (prepared, _) = self.prepare(wanted, Vec::new()).await?;
         // The one before dies.
         *self.spare.borrow_mut() = Some(prepared);
         Ok(())
     }
 
-    /// What waits in a place for any call.
-    pub(crate) fn for_any(&self, interpreter: Waiting) -> Waiting {
-        if self.python() {
-            interpreter
-        } else {
-            Waiting::Nothing
+    /// What a place for any call is like, with this interpreter if there is one.
+    pub(crate) fn for_any(&self, interpreter: Waiting) -> Wanted<'static> {
+        Wanted {
+            waiting: if self.python() {
+                interpreter
+            } else {
+                Waiting::Nothing
+            },
+            network: Network::of_calls(self.way),
         }
     }
 
     /// Makes a place; a second time when the warm interpreter was lost on the way.
     pub(crate) async fn prepare(
         &self,
-        waiting: Waiting,
+        wanted: Wanted<'_>,
         mut inputs: Vec<InputFile>,
     ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
-        let again = match waiting {
+        let again = match wanted.waiting {
             Waiting::Nothing => None,
             _ => Some(copies(&inputs).during("keep the inputs")?),
         };
-        match (self.try_prepare(waiting, inputs).await, again) {
+        match (self.try_prepare(wanted, inputs).await, again) {
             // Without the interpreter the place dies, or its guest says that nobody answers.
             (Err(KeeperError::Lost(_) | KeeperError::Build { .. }), Some(copies))
                 if !self.is_warm() =>
             {
                 inputs = copies;
-                self.try_prepare(waiting, inputs).await
+                self.try_prepare(wanted, inputs).await
             }
             (tried, _) => tried,
         }
@@ -173,10 +180,10 @@ impl SessionSandbox {
 
     async fn try_prepare(
         &self,
-        waiting: Waiting,
+        wanted: Wanted<'_>,
         inputs: Vec<InputFile>,
     ) -> Result<(Prepared, Vec<InputDigest>), KeeperError> {
-        if waiting != Waiting::Nothing {
+        if wanted.waiting != Waiting::Nothing {
             self.warm_up().await?;
         }
         let number = self.places.get();
@@ -185,7 +192,7 @@ impl SessionSandbox {
         let cgroups = Cgroups::make(&self.cgroups.inside(), &format!("place-{number}"), &ceiling)
             .removed(self.removal.clone());
         let (mut prepared, digests) =
-            prepare(&self.orders, cgroups, waiting, inputs, &self.host).await?;
+            prepare(&self.orders, cgroups, wanted, inputs, &self.host).await?;
         prepared.limit_ahead(self).await?;
         Ok((prepared, digests))
     }

@@ -10,8 +10,8 @@ use std::{
 use casemate_frames::Waiting;
 use casemate_model::{ContextId, InputDigest, SessionId, Text};
 use casemate_ports::{
-    Chunk, Connection, Entry, Gone, KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus,
-    SessionKeeper, SessionSpec, SessionStatus,
+    Chunk, Connection, Entry, Gone, HandsOver, KeeperError, Kind, Owner, PlaceSpec, PoolSize,
+    PoolStatus, SessionKeeper, SessionSpec, SessionStatus,
 };
 use tokio::sync::mpsc;
 
@@ -24,9 +24,10 @@ use crate::{
 mod context;
 mod files;
 mod grounds;
+mod networks;
 mod turn;
 
-use self::context::Context;
+use self::{context::Context, networks::Networks};
 pub(crate) use self::{
     context::ContextTurn,
     grounds::{Grounds, OwnerGroups},
@@ -60,6 +61,7 @@ pub struct NamespaceSessions {
 #[derive(Debug)]
 struct House {
     grounds: Rc<Grounds>,
+    handover: Option<Rc<dyn HandsOver>>,
     pools: RefCell<HashMap<(Owner, Kind), Rc<Pool>>>,
     sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
     ended: RefCell<VecDeque<SessionStatus>>,
@@ -79,6 +81,7 @@ pub(crate) struct Session {
     /// Whether a place is being made ahead.
     preparing: Cell<bool>,
     contexts: RefCell<HashMap<ContextId, Rc<Context>>>,
+    networks: Networks,
 }
 
 impl NamespaceSessions {
@@ -87,8 +90,27 @@ impl NamespaceSessions {
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn new(images: &std::path::Path) -> Result<Self, KeeperError> {
+        Self::of(images, None)
+    }
+
+    /// The same, with calls that have ways out, whose sockets `handover` brings to whoever serves them.
+    ///
+    /// # Errors
+    /// As [`NamespaceSessions::new`].
+    pub fn handing_over(
+        images: &std::path::Path,
+        handover: Rc<dyn HandsOver>,
+    ) -> Result<Self, KeeperError> {
+        Self::of(images, Some(handover))
+    }
+
+    fn of(
+        images: &std::path::Path,
+        handover: Option<Rc<dyn HandsOver>>,
+    ) -> Result<Self, KeeperError> {
         let house = Rc::new(House {
             grounds: Rc::new(Grounds::new(images)?),
+            handover,
             pools: RefCell::default(),
             sessions: RefCell::default(),
             ended: RefCell::default(),
@@ -321,6 +343,7 @@ impl SessionKeeper for NamespaceSessions {
             slim: Cell::new(false),
             preparing: Cell::new(false),
             contexts: RefCell::default(),
+            networks: Networks::default(),
         });
         let status = session.status();
         self.house.sessions.borrow_mut().insert(id, session);
@@ -357,6 +380,7 @@ impl SessionKeeper for NamespaceSessions {
         let session = self.house.session(spec.session, &spec.owner)?;
         let turn = Turn::take(&session)?;
         let limits = spec.limits.at_most(&session.spec.kind.limits);
+        let way = self.house.asked(&session, spec.way)?;
         if let Some(context) = spec.context {
             if !spec.inputs.is_empty() {
                 let why = "a context takes no input files: write them into the session first";
@@ -367,6 +391,7 @@ impl SessionKeeper for NamespaceSessions {
                 inner: Inner::Context(turn_there),
                 inputs: Vec::new(),
                 limits,
+                way,
                 _turn: turn,
             });
         }
@@ -379,15 +404,19 @@ impl SessionKeeper for NamespaceSessions {
         let (prepared, inputs) = match spare {
             Some(spare) => (spare, Vec::new()),
             None => {
-                let waiting = sandbox.for_any(Waiting::Lean);
-                let made = sandbox.prepare(waiting, spec.inputs).await;
+                let wanted = sandbox.for_any(Waiting::Lean);
+                let made = sandbox.prepare(wanted, spec.inputs).await;
                 made.map_err(|error| self.house.explain(spec.session, &spec.owner, error))?
             }
         };
+        if let Some(namespace) = prepared.namespace() {
+            session.networks.add(&namespace);
+        }
         Ok(Place {
             inner: Inner::Own(Box::new(prepared), Rc::clone(sandbox)),
             inputs,
             limits,
+            way,
             _turn: turn,
         })
     }
@@ -420,6 +449,9 @@ impl SessionKeeper for NamespaceSessions {
         found.used.set(Instant::now());
         let opened = Context::open(&found.sandbox).await;
         let opened = opened.map_err(|error| self.house.explain(session, &owner, error))?;
+        if let Some(namespace) = &opened.namespace {
+            found.networks.add(namespace);
+        }
         found.contexts.borrow_mut().insert(context, opened);
         Ok(())
     }
@@ -497,7 +529,8 @@ impl SessionKeeper for NamespaceSessions {
         port: u16,
     ) -> Result<Connection, KeeperError> {
         let (sandbox, turn) = self.house.for_files(session, &owner)?;
-        files::connect(sandbox, turn, port)
+        let namespace = self.house.network_of(session, &owner, port)?;
+        files::connect(sandbox, turn, port, namespace)
             .await
             .map_err(|error| self.house.explain(session, &owner, error))
     }

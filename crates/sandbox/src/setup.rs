@@ -11,6 +11,7 @@ use std::{
 
 use casemate_confine::{Neighbours, Restricted};
 use casemate_model::Digest;
+use casemate_ports::WaySockets;
 use casemate_sys::{LandlockStatus, close_on_exec_from, enter_cgroup_namespace, exec_fd, exit_now};
 use rustix::{
     fs::{Mode, OFlags},
@@ -50,8 +51,8 @@ pub(crate) enum Identity {
 /// What the new process tells the keeper.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The place is made; the descriptors are of `/workspace/out` and of the listener of its way out, if it has one.
-    Built(Vec<Copied>, OwnedFd, Option<OwnedFd>),
+    /// The place is made; the descriptors are of `/workspace/out` and of the sockets of its way out, if it has one.
+    Built(Vec<Copied>, OwnedFd, Vec<OwnedFd>),
     /// Every restriction is in force; the descriptor is seccomp's listener.
     Restricted(LandlockStatus, OwnedFd),
     /// A step failed.
@@ -128,8 +129,8 @@ fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<()
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let out = rustix::fs::open(c"/workspace/out", flags, Mode::empty())
         .during("open the output directory")?;
-    let (copied, listener) = construction.finish();
-    let fds: Vec<_> = [Some(out), listener].into_iter().flatten().collect();
+    let (copied, way) = construction.finish();
+    let fds: Vec<_> = [out].into_iter().chain(way).collect();
     send(setup, &encode_built(&copied), &fds).during("report")
 }
 
@@ -239,14 +240,14 @@ fn encode_built(copied: &[Copied]) -> Vec<u8> {
 }
 
 /// The most descriptors that come with one message.
-const MAX_DESCRIPTORS: usize = 2;
+const MAX_DESCRIPTORS: usize = 1 + WaySockets::MAX_DESCRIPTORS;
 
 fn send(setup: &OwnedFd, message: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&fds));
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
     sendmsg(
         setup,
@@ -309,7 +310,7 @@ fn decode(message: &[u8], fds: Vec<OwnedFd>) -> Option<Report> {
                 })
             });
             let copied = copied.collect::<Option<_>>()?;
-            Some(Report::Built(copied, fds.next()?, fds.next()))
+            Some(Report::Built(copied, fds.next()?, fds.collect()))
         }
         RESTRICTED => {
             let status = match payload {

@@ -29,6 +29,14 @@ impl Namespaces {
     /// Pid, mount and IPC: a place for one call in a sandbox.
     pub const PLACE: Self =
         Self((libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC) as u64);
+    /// Pid, mount, IPC and host name: a process of ours that has the host's network and nothing else of the host.
+    pub const ALONE: Self = Self(
+        (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64,
+    );
+    /// The same with users of its own, for who is not root.
+    pub const ALONE_WITH_USERS: Self = Self(Self::ALONE.0 | libc::CLONE_NEWUSER as u64);
+    /// The same with a network of its own.
+    pub const PLACE_WITH_NETWORK: Self = Self(Self::PLACE.0 | libc::CLONE_NEWNET as u64);
 }
 
 /// Which side of a [`clone_process`] this is.

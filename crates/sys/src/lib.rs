@@ -29,7 +29,7 @@ pub use self::{
     landlock::{LandlockRule, LandlockScope, LandlockStatus, landlock_abi, restrict_files},
     memory::read_process_memory,
     mount::{MountAttributes, set_mount_attributes},
-    net::{PendingNetwork, bring_loopback_up},
+    net::{PendingNetwork, bring_loopback_up, enter_network},
     privileges::{drop_capabilities, keep_capabilities, set_no_dump},
     seccomp::{
         Instruction, Notification, NotificationReply, install_filter, receive_notification,

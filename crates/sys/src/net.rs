@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -66,10 +66,7 @@ impl PendingNetwork {
             0 => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
-        // SAFETY: entering a network namespace changes nothing that Rust or libc rely on.
-        if unsafe { libc::setns(self.process.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        enter_network(self.process.as_fd())?;
         self.hold = None;
         Ok(())
     }
@@ -88,6 +85,19 @@ fn make() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     bring_loopback_up()
+}
+
+/// Enters the network of `namespace`: a namespace, or a process's pidfd.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn enter_network(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: entering a network namespace changes nothing that Rust or libc rely on.
+    if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Brings the loopback interface of this network namespace up.

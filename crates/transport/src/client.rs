@@ -194,6 +194,11 @@ fn within<Q: Serialize>(value: &Q, most: usize) -> Result<Bytes, KeeperError> {
 
 /// What broke the connection, to its last cause: nobody else prints the chain.
 pub(crate) fn unavailable(error: &dyn Error) -> KeeperError {
+    KeeperError::Unavailable(chain(error))
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut problem = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -201,7 +206,7 @@ pub(crate) fn unavailable(error: &dyn Error) -> KeeperError {
         problem.push_str(&error.to_string());
         cause = error.source();
     }
-    KeeperError::Unavailable(problem)
+    problem
 }
 
 impl SessionKeeper for RemoteKeeper {

@@ -10,13 +10,17 @@
 //!   the word that stops it: standard input is sent only where the keeper said that there is room.
 //! - An upload counts as whole only by its last frame, never by its end.
 //!
+//! Beside it, [`handover`] passes the sockets of a call's way out to whoever serves them.
+//!
 //! Deliberately absent: TLS. Both halves work on any stream of bytes; which one is chosen in one place of each.
 
 mod body;
 mod client;
+mod egress;
 mod fault;
 mod frame;
 mod from_keeper;
+pub mod handover;
 mod inbox;
 pub mod limits;
 mod ours;
@@ -28,6 +32,7 @@ mod to_keeper;
 
 pub use self::{
     client::{RemoteKeeper, RemotePlace, Start},
+    egress::{RemoteEgress, serve_egress},
     ours::{OursError, connect_ours},
     peer::PeerError,
     server::Server,

@@ -91,3 +91,18 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an upload may pause before it counts as cut off.
 pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the message of a handover may take to arrive.
+pub const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a keeper waits until a way out is served.
+pub const SERVED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most handovers that arrive at once; more wait to be accepted.
+pub const MAX_HANDOVERS: usize = 64;
+
+/// The most calls whose sockets are expected at once.
+pub const MAX_EXPECTED: usize = 4096;
+
+/// How long no handover is accepted when none could be.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -38,8 +38,12 @@ pub enum PeerError {
 
 /// Refuses a peer that is another user. Asks the kernel, reads nothing.
 pub(crate) fn check_peer(stream: &UnixStream) -> Result<(), PeerError> {
+    check_user(stream, rustix::process::geteuid().as_raw())
+}
+
+/// Refuses a peer that is not this user.
+pub(crate) fn check_user(stream: &UnixStream, ours: u32) -> Result<(), PeerError> {
     let theirs = stream.peer_cred().map_err(PeerError::Credentials)?.uid();
-    let ours = rustix::process::geteuid().as_raw();
     if theirs == ours {
         Ok(())
     } else {

@@ -1,7 +1,9 @@
 //! What can be asked, and the JSON of each question.
 
-use casemate_model::{ContextId, Limits, SessionId, Text};
-use casemate_ports::{Kind, Owner, PoolSize};
+use std::path::PathBuf;
+
+use casemate_model::{ContextId, DecisionId, Limits, SessionId, Text};
+use casemate_ports::{Kind, Owner, PoolSize, Way};
 use serde::{Deserialize, Serialize};
 
 macro_rules! routes {
@@ -13,7 +15,7 @@ macro_rules! routes {
         impl Route {
             /// The version is a part of the path: an older keeper may still be alive, with sessions in it.
             pub(crate) const fn path(self) -> &'static str {
-                match self { $(Self::$name => concat!("/keeper/1/", $path),)* }
+                match self { $(Self::$name => concat!("/keeper/2/", $path),)* }
             }
 
             pub(crate) fn of_path(path: &str) -> Option<Self> {
@@ -106,4 +108,34 @@ pub(crate) struct PlaceHead {
     pub(crate) limits: Limits,
     pub(crate) context: Option<ContextId>,
     pub(crate) inputs: usize,
+    pub(crate) way: Option<PlaceWay>,
+}
+
+/// A way out; its path as bytes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlaceWay {
+    authority: String,
+    handover: Text,
+    decision: DecisionId,
+}
+
+impl From<Way> for PlaceWay {
+    fn from(way: Way) -> Self {
+        Self {
+            authority: way.authority,
+            handover: way.handover.into_os_string().into(),
+            decision: way.decision,
+        }
+    }
+}
+
+impl From<PlaceWay> for Way {
+    fn from(way: PlaceWay) -> Self {
+        Self {
+            authority: way.authority,
+            handover: PathBuf::from(way.handover.as_os_str()),
+            decision: way.decision,
+        }
+    }
 }

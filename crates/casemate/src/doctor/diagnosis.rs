@@ -4,7 +4,7 @@ use casemate_model::Isolation;
 use serde::Serialize;
 
 use super::host::Host;
-use crate::exit::Exit;
+use crate::{egress::Enforced, exit::Exit};
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -15,6 +15,9 @@ pub(super) struct Diagnosis {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) isolation: Option<Isolation>,
     pub(super) attacks: Vec<Attack>,
+    /// What the process of egress is kept from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) egress: Option<EgressFound>,
     /// Why there is no sandbox, if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) obstacle: Option<Obstacle>,
@@ -57,6 +60,16 @@ pub(super) enum Outcome {
     },
 }
 
+/// The process of egress, as it is found here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EgressFound {
+    /// One was started, and tried what it must not be able to do.
+    Kept(Enforced),
+    /// None can be started, and no call of a session has a way out.
+    Missing { why: String },
+}
+
 /// What prevents sandboxes.
 #[derive(Debug, Serialize)]
 pub(super) struct Obstacle {
@@ -80,6 +93,7 @@ impl Diagnosis {
             host,
             isolation: Some(isolation),
             attacks,
+            egress: None,
             obstacle: None,
         }
     }
@@ -90,6 +104,7 @@ impl Diagnosis {
             host,
             isolation: None,
             attacks: Vec::new(),
+            egress: None,
             obstacle: Some(Obstacle { error, advice }),
         }
     }

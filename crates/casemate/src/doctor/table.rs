@@ -5,7 +5,7 @@ use std::fmt;
 use casemate_model::Control;
 
 use super::{
-    diagnosis::{Attack, Diagnosis, Outcome, Word},
+    diagnosis::{Attack, Diagnosis, EgressFound, Outcome, Word},
     host::Host,
 };
 
@@ -31,6 +31,9 @@ impl fmt::Display for Table<'_> {
                 .attacks
                 .iter()
                 .try_for_each(|tried| attack(f, tried))?;
+        }
+        if let Some(found) = &diagnosis.egress {
+            egress(f, found)?;
         }
         if let Some(obstacle) = &diagnosis.obstacle {
             writeln!(f, "\n{}", obstacle.error)?;
@@ -89,6 +92,21 @@ fn control(f: &mut fmt::Formatter<'_>, control: &Control) -> fmt::Result {
         write!(f, ": {note}")?;
     }
     writeln!(f)
+}
+
+fn egress(f: &mut fmt::Formatter<'_>, found: &EgressFound) -> fmt::Result {
+    writeln!(f, "\nThe process of egress")?;
+    match found {
+        EgressFound::Missing { why } => writeln!(f, "  there is none: {why}"),
+        EgressFound::Kept(enforced) => {
+            writeln!(f, "  {:<19} {}", "user", enforced.user)?;
+            writeln!(f, "  {:<19} {}", "Landlock", enforced.landlock)?;
+            enforced.tried.iter().try_for_each(|tried| {
+                let held = if tried.held { "held" } else { "POSSIBLE" };
+                writeln!(f, "  cannot {}: {held}", tried.what)
+            })
+        }
+    }
 }
 
 fn attack(f: &mut fmt::Formatter<'_>, attack: &Attack) -> fmt::Result {

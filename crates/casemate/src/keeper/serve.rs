@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use casemate_ports::SessionKeeper;
 use casemate_sandbox::NamespaceSessions;
-use casemate_transport::{Listener, Server};
+use casemate_transport::{Listener, Server, handover::ToNamedSocket};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
@@ -42,7 +42,8 @@ pub(super) fn run(socket: &Path, images: &Path, idle_exit: Duration) -> anyhow::
     local.block_on(&runtime, async {
         // First, as it is the lock: what dead keepers left is removed only when there is no other.
         let listener = Listener::bind(&socket)?;
-        let keeper = Rc::new(NamespaceSessions::new(&images)?);
+        let handover = Rc::new(ToNamedSocket);
+        let keeper = Rc::new(NamespaceSessions::handing_over(&images, handover)?);
         let served = serve(&listener, Rc::clone(&keeper), idle_exit).await;
         keeper.end().await;
         served

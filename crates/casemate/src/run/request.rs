@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use casemate_gateway::{Ask, Key, Policies as _};
+use casemate_gateway::{Ask, Key, Policies as _, way};
 use casemate_model::{Limits, Reason, Text, one_line};
 use casemate_policy::{Profile, ProfileError, RoutePolicy};
 use casemate_ports::{Command, InputFile};
@@ -17,7 +17,7 @@ use crate::{
         program::{Program, StdinUse},
         voice::Voice,
     },
-    state, way,
+    state,
 };
 
 /// A request to run a program.

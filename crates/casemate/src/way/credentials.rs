@@ -3,19 +3,20 @@
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
-use casemate_gateway as gateway;
 use casemate_identity::{
     Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Usage,
 };
 use casemate_model::{Digest, one_line};
+use casemate_policy::EgressPolicy;
+use casemate_ports::NewWay;
 use http::{HeaderName, HeaderValue};
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{identity, report};
 
@@ -24,30 +25,45 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// A lease of one call, or why there is none: then nothing is lent.
 #[derive(Debug)]
-pub(super) struct Lent {
+pub(crate) struct Lent {
     lease: Result<(RemoteIdentity, LeaseId), String>,
     /// What people were told of why there is no credential.
     told: Mutex<BTreeSet<String>>,
+    /// What is being noted.
+    notes: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Lent {
-    /// What the call of `facts` may use under `usages`, of the credentials of the state directory at `root`: the gateway's side asks
-    /// for a token, and this side redeems it.
-    pub(super) async fn of(root: &Path, facts: &gateway::Facts, usages: Vec<Usage>) -> Arc<Self> {
-        let lease = match usages.is_empty() {
-            true => Err("no rule of the profile has a credential".to_owned()),
-            false => lease(root, facts, usages)
-                .await
-                .map_err(|error| one_line(error.as_ref())),
-        };
+    /// Nothing, for this reason.
+    pub(crate) fn nothing(why: &str) -> Arc<Self> {
         Arc::new(Self {
-            lease,
+            lease: Err(why.to_owned()),
             told: Mutex::default(),
+            notes: Mutex::default(),
         })
     }
 
-    /// Ends the lease. It ends with its connection, too.
+    /// What the call of `way` may use under `policy`, of the credentials of the state directory at `root`: the gateway's side asks for
+    /// a token, and this side redeems it. Needs a tokio runtime, which has to go on until it is ended.
+    pub(super) async fn of(root: &Path, way: &NewWay, policy: &EgressPolicy) -> Arc<Self> {
+        let usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
+        if usages.is_empty() {
+            return Self::nothing("no rule of the profile has a credential that can be one");
+        }
+        let lease = lease(root, way, usages).await;
+        Arc::new(Self {
+            lease: lease.map_err(|error| one_line(error.as_ref())),
+            told: Mutex::default(),
+            notes: Mutex::default(),
+        })
+    }
+
+    /// Ends the lease, once what was seen is noted. It ends with its connection, too.
     pub(super) async fn end(&self) {
+        let notes = std::mem::take(&mut *lock(&self.notes));
+        for note in notes {
+            let _ = note.await;
+        }
         if let Ok((identity, lease)) = &self.lease {
             let _ = identity.end(lease.clone()).await;
         }
@@ -70,20 +86,28 @@ impl Lent {
         lost(None);
     }
 
-    /// Notes that the secret of a credential was in an answer.
-    pub(super) async fn reflected(&self, handle: &str) {
-        let (Ok((identity, _)), Ok(handle)) = (&self.lease, handle.parse::<Handle>()) else {
+    /// Notes that the secret of a credential was in an answer, without waiting. Needs a tokio runtime.
+    pub(super) fn note(self: &Arc<Self>, handle: &str) {
+        let Ok(handle) = handle.parse::<Handle>() else {
             return;
         };
-        self.tell(&format!(
-            "the secret of {handle} was in an answer, and was taken out: rotate it"
-        ));
-        if let Err(error) = identity.reflected(handle.clone()).await {
-            self.tell(&format!(
-                "it cannot be noted that {handle} has to be rotated: {}",
-                one_line(&error)
-            ));
+        let what = format!("the secret of {handle} was in an answer, and was taken out: rotate it");
+        if !self.tell(&what) {
+            return;
         }
+        let lent = Arc::clone(self);
+        let noted = tokio::spawn(async move {
+            let Ok((identity, _)) = &lent.lease else {
+                return;
+            };
+            if let Err(error) = identity.reflected(handle.clone()).await {
+                let why = one_line(&error);
+                lent.tell(&format!(
+                    "it cannot be noted that {handle} has to be rotated: {why}"
+                ));
+            }
+        });
+        lock(&self.notes).push(noted);
     }
 
     async fn grant(&self, handle: &str, facts: &Facts) -> Result<Injection, InjectError> {
@@ -109,12 +133,13 @@ impl Lent {
         }
     }
 
-    /// Tells people, once.
-    fn tell(&self, what: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(what.to_owned()) {
+    /// Tells people, once; says whether it was new.
+    fn tell(&self, what: &str) -> bool {
+        let new = lock(&self.told).insert(what.to_owned());
+        if new {
             report::line(what);
         }
+        new
     }
 }
 
@@ -130,15 +155,25 @@ impl Injector for Lent {
 
 async fn lease(
     root: &Path,
-    facts: &gateway::Facts,
+    way: &NewWay,
     usages: Vec<Usage>,
 ) -> anyhow::Result<(RemoteIdentity, LeaseId)> {
-    let binding = binding(facts)?;
-    let lease_ms = facts.ask.limits.wall_ms;
+    let undecided = || anyhow::anyhow!("nothing was decided about the call");
+    let bound = way.bound.as_ref().ok_or_else(undecided)?;
+    let binding = Binding {
+        call: way.decision,
+        tenant: bound.tenant.clone(),
+        agent: bound.agent.clone(),
+        thread: bound.session.map(|session| session.to_string()),
+        route: bound.route.clone(),
+        tool: way.tool.clone(),
+        policy: bound.policy,
+        arguments: bound.action,
+    };
     let order = Order {
         binding: binding.clone(),
         usages,
-        lease_ms,
+        lease_ms: bound.wall_ms,
     };
     // Two connections, as if this were two processes: a token is good for the connection that redeems it.
     let token = identity::connect_or_start(root).await?.issue(order).await?;
@@ -147,20 +182,8 @@ async fn lease(
     Ok((identity, lease))
 }
 
-/// What the call is: as it was decided, and is on disk.
-fn binding(facts: &gateway::Facts) -> anyhow::Result<Binding> {
-    let unknown = || anyhow::anyhow!("nothing was decided about the call");
-    let terms = facts.terms.as_ref().ok_or_else(unknown)?;
-    Ok(Binding {
-        call: facts.decision,
-        tenant: facts.tenant().to_owned(),
-        agent: facts.ask.agent.clone(),
-        thread: None,
-        route: terms.route.clone(),
-        tool: facts.ask.tool.clone(),
-        policy: terms.policy,
-        arguments: facts.action_hash.ok_or_else(unknown)?,
-    })
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn request(handle: Handle, facts: &Facts) -> Request {

@@ -6,7 +6,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -16,7 +16,6 @@ use casemate_egress::{
     Messages, Name, Origin, Pending, Target,
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
-use casemate_gateway as gateway;
 use casemate_identity::Handle;
 use casemate_model::SideEffect;
 use casemate_policy::{
@@ -27,7 +26,7 @@ use casemate_policy::{
 /// Judges the requests of one call.
 #[derive(Debug)]
 pub(super) struct Rules {
-    policy: EgressPolicy,
+    policy: Arc<EgressPolicy>,
     /// The blocks of each rule, by its name.
     pins: BTreeMap<String, Vec<Cidr>>,
     tool: String,
@@ -54,20 +53,23 @@ struct Spent {
 }
 
 impl Rules {
-    /// Those of `policy`, for the call of `facts`.
+    /// Those of `policy`, for a call of `tool`, whose requests do `ceiling` at most.
     ///
     /// # Errors
     /// When a block of a rule is none to the proxy.
-    pub(super) fn new(policy: EgressPolicy, facts: &gateway::Facts) -> Result<Self, CidrError> {
+    pub(super) fn new(
+        policy: Arc<EgressPolicy>,
+        tool: String,
+        ceiling: SideEffect,
+    ) -> Result<Self, CidrError> {
         Ok(Self {
             pins: policy
                 .all()
                 .map(|rule| Ok((rule.name.clone(), blocks(rule)?)))
                 .collect::<Result<_, _>>()?,
             policy,
-            tool: facts.ask.tool.clone(),
-            // A tool of which nothing is said only looks.
-            ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
+            tool,
+            ceiling,
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
             taken_back: Mutex::new(TakenBack::These(Vec::new())),
@@ -228,9 +230,10 @@ impl Judge for Rules {
         })
     }
 
-    /// No names are answered for: programs name their destinations to the proxy.
-    fn resolves(&self, _: &Name, _: &Origin) -> Result<(), Denial> {
-        Err(Code::EgressDenied.into())
+    fn resolves(&self, name: &Name, _: &Origin) -> Result<(), Denial> {
+        self.open()?;
+        let resolved = self.policy.resolves(&self.tool, name.as_str());
+        resolved.map_err(|code| denial(code, None))
     }
 
     fn body_bytes(&self, facts: &Facts) -> Option<usize> {

@@ -220,12 +220,10 @@ impl Drop for Look {
         let mut handles: Vec<_> = self.found.iter().map(|hit| hit.credential).collect();
         handles.dedup();
         // Outside of a runtime nobody is left to tell; the record of the request has the hits.
-        let Ok(runtime) = Runtime::try_current() else {
-            return;
-        };
-        for handle in handles {
-            let lent = Arc::clone(&self.lent);
-            runtime.spawn(async move { lent.reflected(&handle).await });
+        if Runtime::try_current().is_ok() {
+            for handle in handles {
+                self.lent.note(&handle);
+            }
         }
     }
 }

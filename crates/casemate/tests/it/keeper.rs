@@ -244,6 +244,7 @@ fn session() -> SessionSpec {
                 agent: quota,
                 tenant: quota,
             },
+            way: None,
         },
         idle_ms: 60_000,
         max_ms: 60_000,
@@ -268,6 +269,7 @@ async fn a_keeper_that_is_asked_to_go_ends_what_runs_and_says_so() {
             limits: Limits::default(),
             inputs: Vec::new(),
             context: None,
+            way: None,
         })
         .await
         .unwrap();

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, str::FromStr as _};
 
+use casemate_sys::Instruction;
+
 use super::{
-    NAMES, PROGRAM, WATCHED,
+    EGRESS, NAMES, PROGRAM, WATCHED,
     compile::{Action, Comparison, Rule, compile},
     table::Table,
 };
@@ -14,8 +16,13 @@ const ARCH: u32 = if cfg!(target_arch = "x86_64") {
     0xc000_00b7
 };
 
-fn table() -> BTreeMap<u32, Rule> {
-    let table: Table = toml::from_str(include_str!("../../seccomp.toml")).unwrap();
+const TABLES: [(&str, &[Instruction]); 2] = [
+    (include_str!("../../seccomp.toml"), PROGRAM),
+    (include_str!("../../egress.toml"), EGRESS),
+];
+
+fn table(text: &str) -> BTreeMap<u32, Rule> {
+    let table: Table = toml::from_str(text).unwrap();
     for (why, calls) in table.group.iter().map(|group| (&group.why, &group.calls)) {
         assert!(!why.is_empty(), "no reason for {calls}");
     }
@@ -36,8 +43,12 @@ fn low(argument: u64) -> u32 {
     u32::try_from(argument & u64::from(u32::MAX)).unwrap()
 }
 
-/// Runs the program on one call, as seccomp does.
+/// Runs the program of sandboxes on one call, as seccomp does.
 fn run(arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
+    run_of(PROGRAM, arch, number, arguments)
+}
+
+fn run_of(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
     let load = |offset: u32| match offset {
         0 => number,
         4 => arch,
@@ -53,7 +64,7 @@ fn run(arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
     };
     let (mut at, mut value) = (0, 0);
     loop {
-        let (operation, yes, no, operand) = PROGRAM[at];
+        let (operation, yes, no, operand) = program[at];
         at += 1;
         let jump = match operation {
             0x20 => {
@@ -111,15 +122,24 @@ fn verdict(action: Action) -> u32 {
 /// R53, R208: the kernel's program and the table agree on every number and on arguments that matter.
 #[test]
 fn the_program_does_what_the_table_says() {
-    let rules = table();
+    for (text, program) in TABLES {
+        compare(&table(text), program);
+    }
+}
+
+fn compare(rules: &BTreeMap<u32, Rule>, program: &[Instruction]) {
     let values: &[u64] = &[
         0,
         1,
         2,
         6,
+        3,
         8,
         10,
         16,
+        21,
+        39,
+        0x5421,
         17,
         40,
         0x5412,
@@ -142,7 +162,7 @@ fn the_program_does_what_the_table_says() {
                 [2, 1, value, 0, 0, 0],
             ] {
                 assert_eq!(
-                    run(ARCH, number, arguments),
+                    run_of(program, ARCH, number, arguments),
                     verdict(expected(rules.get(&number), arguments)),
                     "call {number} with {arguments:x?}"
                 );
@@ -161,6 +181,79 @@ fn foreign_calls_do_not_exist() {
         assert_eq!(run(ARCH, number | 0x4000_0000, [0; 6]), NO_SUCH_CALL);
     }
     assert_eq!(run(ARCH, u32::MAX, [0; 6]), NO_SUCH_CALL);
+}
+
+/// R53: the process of egress opens nothing, starts nothing, reaches no socket of this host, and waits for nobody's permission.
+#[test]
+fn egress_has_connections_and_nothing_else() {
+    for name in [
+        "open",
+        "openat",
+        "openat2",
+        "creat",
+        "execve",
+        "execveat",
+        "fork",
+        "vfork",
+        "clone",
+        "clone3",
+        "ptrace",
+        "kill",
+        "process_vm_readv",
+        "pidfd_open",
+        "pidfd_getfd",
+        "mount",
+        "unshare",
+        "setns",
+        "socketpair",
+        "listen",
+        "accept",
+        "setuid",
+        "setresuid",
+        "io_uring_setup",
+        "bpf",
+        "keyctl",
+        "unlink",
+        "rename",
+        "mkdir",
+        "chmod",
+        "memfd_create",
+    ] {
+        let Ok(call) = syscalls::Sysno::from_str(name) else {
+            // Another architecture has it.
+            continue;
+        };
+        let number = u32::try_from(call.id()).unwrap();
+        for value in [0, 1, 2, u64::MAX] {
+            let answer = run_of(EGRESS, ARCH, number, [value; 6]);
+            assert_eq!(answer, NO_SUCH_CALL, "{name}");
+        }
+    }
+    let socket = u32::try_from(syscalls::Sysno::socket.id()).unwrap();
+    for (family, kind, protocol) in [
+        (1, 1, 0),
+        (1, 2, 0),
+        (16, 3, 0),
+        (17, 3, 0),
+        (2, 3, 1),
+        (2, 3, 255),
+        (40, 1, 0),
+    ] {
+        for flags in [0, 0x80800] {
+            let answer = run_of(
+                EGRESS,
+                ARCH,
+                socket,
+                [family, kind | flags, protocol, 0, 0, 0],
+            );
+            assert_eq!(answer, NO_SUCH_CALL, "{family} {kind} {protocol}");
+        }
+    }
+    for number in 0..2_000 {
+        for value in [0, 1, 2, 3, 10, 16, 99, u64::MAX] {
+            assert_ne!(run_of(EGRESS, ARCH, number, [value; 6]), NOTIFY, "{number}");
+        }
+    }
 }
 
 /// R53: the calls that lead out of a sandbox are never the kernel's to decide.

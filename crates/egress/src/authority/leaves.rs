@@ -18,7 +18,7 @@ use crate::{Clock, Host, clock::TlsTime, limits::MAX_LEAVES};
 /// The certificates that were minted, and how to serve with them. The one that was not asked for longest goes first.
 #[derive(Debug)]
 pub(crate) struct Leaves {
-    authority: Authority,
+    authority: Arc<Authority>,
     clock: Arc<dyn Clock>,
     kept: Mutex<Kept>,
 }
@@ -40,7 +40,7 @@ impl ResolvesServerCert for Fixed {
 }
 
 impl Leaves {
-    pub(crate) fn new(authority: Authority, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(authority: Arc<Authority>, clock: Arc<dyn Clock>) -> Self {
         Self {
             authority,
             clock,
@@ -48,7 +48,7 @@ impl Leaves {
         }
     }
 
-    pub(crate) const fn authority(&self) -> &Authority {
+    pub(crate) fn authority(&self) -> &Authority {
         &self.authority
     }
 
@@ -111,7 +111,7 @@ mod tests {
             .map(|name| Subtree::Name(Name::parse(name).unwrap()))
             .collect();
         let authority = Authority::new(&subtrees, &At(NOW), Arc::new(Seeded::default())).unwrap();
-        Leaves::new(authority, Arc::new(At(NOW)))
+        Leaves::new(Arc::new(authority), Arc::new(At(NOW)))
     }
 
     /// A handshake in memory, as `name` at `now`, by a client that trusts `root`.

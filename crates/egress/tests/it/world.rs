@@ -388,7 +388,7 @@ impl World {
             entropy: Arc::new(Chance),
             vetting: Vetting::new(Vec::new(), own),
             trust: Trust::bundled().with_pem(roots).unwrap(),
-            authority,
+            authority: Arc::new(authority),
             routes,
             pins: Pins::new("198.18.0.0/24".parse().unwrap()).unwrap(),
         })

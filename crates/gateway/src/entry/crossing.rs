@@ -2,11 +2,12 @@
 
 use casemate_model::{DecisionId, DestinationClass, Digest, OutcomeStatus, SideEffect};
 use casemate_policy::Verdict;
+use casemate_ports::{Crossing, Stage};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{ENGINE, Engine};
-use crate::{Crossing, Facts, Stage};
+use crate::Facts;
 
 /// In the place of a call's tool: what is done is a request.
 const REQUEST: &str = "egress.request";
@@ -26,7 +27,7 @@ struct CrossingSummary<'a> {
     call: DecisionId,
     /// The tool of that call.
     sender: &'a str,
-    entry: &'static str,
+    entry: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,8 +51,8 @@ struct CrossingSummary<'a> {
 
 /// The metadata of a request, or of its end.
 pub(crate) fn summary(call: &Facts, crossing: &Crossing) -> serde_json::Result<Value> {
-    let (verdict, stop_reason, code, status) = match crossing.stage {
-        Stage::Denied(code) => (Verdict::Deny, code, Some(code), None),
+    let (verdict, stop_reason, code, status) = match &crossing.stage {
+        Stage::Denied(code) => (Verdict::Deny, code.as_ref(), Some(code.as_ref()), None),
         Stage::Sent => (Verdict::Allow, "not_ended", None, None),
         Stage::Ended(None) => (
             Verdict::Allow,
@@ -62,8 +63,8 @@ pub(crate) fn summary(call: &Facts, crossing: &Crossing) -> serde_json::Result<V
         // What of it arrived, nobody knows.
         Stage::Ended(Some(code)) => (
             Verdict::Allow,
-            code,
-            Some(code),
+            code.as_ref(),
+            Some(code.as_ref()),
             Some(OutcomeStatus::Unknown),
         ),
     };
@@ -81,10 +82,10 @@ pub(crate) fn summary(call: &Facts, crossing: &Crossing) -> serde_json::Result<V
         engine: ENGINE,
         call: call.decision,
         sender: &call.ask.tool,
-        entry: crossing.entry,
+        entry: &crossing.entry,
         code,
-        because: crossing.because,
-        scheme: crossing.scheme,
+        because: crossing.because.as_deref(),
+        scheme: crossing.scheme.as_deref(),
         host: crossing.host.as_deref(),
         port: crossing.port,
         class: crossing.class,

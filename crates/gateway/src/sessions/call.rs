@@ -1,6 +1,9 @@
 //! The life of a call in a session, from the line to its end.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use casemate_authority::Epoch;
 use casemate_model::{DecisionId, Reason, Text, one_line};
@@ -18,6 +21,7 @@ use super::{
     opening::Noted,
     place::Places,
     switched::{About, between},
+    way_out::{PlannedWay, attend},
 };
 use crate::{
     Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
@@ -396,11 +400,18 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             let denied = identified.refuse(Reason::QuotaExceeded, &shown(&quota), Some(quota));
             return self.refuse(denied);
         }
+        let planned = self.plan_way(identified, &live.owner, policy);
+        let (identified, way) = match lodged.noted.during(Box::pin(planned)).await {
+            Ok(planned) => planned,
+            Err(denied) if was_approved && passes(denied.reason()) => return Told::Later(decision),
+            Err(denied) => return self.refuse(denied),
+        };
         let places = Places {
             sessions: self,
             live: Arc::clone(live),
             context: lodged.lodging.context,
             stay: lodged.stay,
+            handover: way.as_ref().map(|way| way.handover(decision)),
         };
         let ruling = async {
             let enclosed = match identified.enclose(policy, SANDBOX_TOOLS, &places).await {
@@ -440,8 +451,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                         return self.refuse(allowed.refuse(Reason::ApprovalInvalid, why));
                     }
                 }
-                self.perform(allowed, meter, &mut lodged.noted, caller)
-                    .await
+                let noted = &mut lodged.noted;
+                Box::pin(self.perform(allowed, way, meter, noted, caller)).await
             }
             Ruling::Denied(denied) if was_approved && passes(denied.reason()) => {
                 Told::Later(decision)
@@ -468,6 +479,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     async fn perform<S: Sandbox>(
         &self,
         allowed: Allowed<S>,
+        planned: Option<PlannedWay>,
         mut meter: Meter,
         noted: &mut Noted<'_>,
         caller: Caller,
@@ -489,19 +501,32 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 let ended = match noted.done().await {
                     Ok(()) => {
                         progress.done("record");
+                        let way = self.open_way(planned, leased.facts()).await;
+                        let looked = || self.still_on(&about, since);
                         // From here on a switch stops what runs; up to here this look does.
-                        match self.still_on(&about, since) {
+                        match way
+                            .map_err(|error| one_line(&error))
+                            .and_then(|way| looked().map(|()| way))
+                        {
                             Err(why) => leased.give_up(why, io),
-                            Ok(()) => {
+                            Ok(mut way) => {
                                 let (to, control) = between();
                                 let from = std::mem::replace(&mut io.control, control);
+                                let (program, lost) = (to.downgrade(), OnceLock::new());
+                                let stop = &listed.stop;
                                 let ended = tokio::select! {
                                     // What the caller wants comes before what it types.
                                     biased;
-                                    never = listed.stop.pass_on(from, to) => match never {},
+                                    never = stop.pass_on(from, to) => match never {},
+                                    never = attend(&mut way, stop, &program, &lost) => match never {},
                                     ended = leased.run_through(&mut meter, io) => ended,
                                 };
-                                ended.because(listed.stop.why())
+                                let ended =
+                                    ended.because(stop.why().or(lost.get().map(String::as_str)));
+                                match way {
+                                    Some(way) => ended.after_way(way.close().await),
+                                    None => ended,
+                                }
                             }
                         }
                     }

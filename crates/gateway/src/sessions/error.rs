@@ -3,7 +3,7 @@
 use std::fmt;
 
 use casemate_model::{ContextId, DecisionId, Limits, Reason, SessionId, Text};
-use casemate_ports::{FileFault, Gone, KeeperError};
+use casemate_ports::{FileFault, Gone, KeeperError, TooManyPorts};
 use casemate_store::StoreError;
 
 use crate::{QuotaUse, RecordError};
@@ -177,6 +177,9 @@ pub enum SessionError {
     /// The profile names an image that is not there.
     #[error("there is no image `{0}`: `casemate image list` shows those that there are")]
     NoImage(String),
+    /// The profile names more ports than there can be.
+    #[error(transparent)]
+    Ports(#[from] TooManyPorts),
     /// There is no entropy for an id.
     #[error("there is no entropy for an id")]
     Entropy(#[source] std::io::Error),
@@ -219,7 +222,7 @@ impl SessionError {
             | Self::Store(StoreError::AgentName { .. } | StoreError::Name { .. }) => {
                 Reason::InvalidCall
             }
-            Self::NoImage(_) => Reason::InvalidProfile,
+            Self::NoImage(_) | Self::Ports(_) => Reason::InvalidProfile,
             Self::Keeper(_) => Reason::IsolationUnavailable,
             Self::Entropy(_) | Self::Unrecorded(_) | Self::Store(_) => Reason::RecordUnavailable,
         }

@@ -1,11 +1,11 @@
 //! A place in a session, as the sandbox of one call.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use casemate_model::{Artefact, ContextId};
+use casemate_model::{Artefact, ContextId, DecisionId};
 use casemate_ports::{
     ArtefactSink, CallIo, Command, Ended, Keeper, KeeperError, PlaceSpec, Ready, Sandbox,
-    SandboxSpec, SessionKeeper,
+    SandboxSpec, SessionKeeper, Way,
 };
 
 use super::{Live, SessionStores, Sessions, lodge::Stay};
@@ -16,6 +16,8 @@ pub(super) struct Places<'s, K, P> {
     pub(super) live: Arc<Live>,
     pub(super) context: Option<ContextId>,
     pub(super) stay: Stay,
+    /// Where the sockets of its way out go, and of which call they are.
+    pub(super) handover: Option<(DecisionId, PathBuf)>,
 }
 
 /// A place in a session.
@@ -30,12 +32,22 @@ impl<'s, K: SessionKeeper, P: SessionStores> Keeper for Places<'s, K, P> {
     type Sandbox = Place<'s, K, P>;
 
     async fn create(&self, spec: SandboxSpec) -> Result<Self::Sandbox, KeeperError> {
+        let handover = self.handover.clone();
+        let way = spec
+            .way_out
+            .zip(handover)
+            .map(|(out, (decision, handover))| Way {
+                authority: out.authority,
+                handover,
+                decision,
+            });
         let spec = PlaceSpec {
             session: self.live.id,
             owner: self.live.owner.clone(),
             limits: spec.limits,
             inputs: spec.inputs,
             context: self.context,
+            way,
         };
         match self.sessions.keeper.place(spec).await {
             Ok(place) => Ok(Place {

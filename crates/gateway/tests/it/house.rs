@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     fake::TestClock,
+    no_egress::NoEgress,
     session_keeper::FakeSessions,
     world::{AgentStores, World},
 };
@@ -306,6 +307,7 @@ impl House {
             board: Arc::clone(self.switches.board()),
             budgets: Budgets::open(&budgets).unwrap(),
             approvers: Box::new(self.approvers.clone()),
+            egress: Arc::new(NoEgress),
             renewal: Box::new(Renews {
                 clock: self.world.clock.clone(),
                 barred: Arc::clone(&self.barred),

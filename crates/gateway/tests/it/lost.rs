@@ -128,6 +128,7 @@ async fn a_sandbox_that_nobody_remembers_is_destroyed() {
                 agent: quota,
                 tenant: quota,
             },
+            way: None,
         },
         idle_ms: 1,
         max_ms: 1,

@@ -20,6 +20,7 @@ mod holes;
 mod house;
 mod idempotency;
 mod lost;
+mod no_egress;
 mod order;
 mod records;
 mod refusals;

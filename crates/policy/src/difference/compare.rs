@@ -101,6 +101,7 @@ impl<'c> Compare<'c> {
             modes,
             observability,
             source: _,
+            syntax: _,
             digest: _,
         } = then;
         // A route that is called more harmful is watched closer.

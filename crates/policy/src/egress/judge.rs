@@ -151,6 +151,29 @@ impl EgressPolicy {
         Err(furthest)
     }
 
+    /// Whether a name may be asked for: some request to it could be let through.
+    ///
+    /// # Errors
+    /// Why none could.
+    pub fn resolves(&self, tool: &str, host: &str) -> Result<(), EgressCode> {
+        if !crate::domain::is_host(host) {
+            return Err(EgressCode::HostSyntax);
+        }
+        let levels = self.hosts.levels(host);
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        let rules = closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow));
+        let mut why = EgressCode::NotAllowed;
+        for rule in rules.filter(|rule| rule.has_tool(tool)) {
+            if rule.class != DestinationClass::Unknown {
+                return Ok(());
+            }
+            why = EgressCode::ClassUnknown;
+        }
+        Err(why)
+    }
+
     /// Whether the judgment of a request is about its body, which then has to be there as a whole. Where no rule could let
     /// it through whatever it says, it is not.
     #[must_use]
@@ -185,6 +208,13 @@ impl EgressPolicy {
     pub fn hosts(&self) -> impl Iterator<Item = &DomainRule> {
         let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
         self.rules.iter().filter(allow).map(|rule| &rule.host)
+    }
+
+    /// The ports to which some request could be let through.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
+        let rules = self.rules.iter().filter(allow);
+        rules.flat_map(EgressRule::all_ports)
     }
 
     /// All rules.

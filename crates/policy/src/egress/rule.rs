@@ -164,6 +164,12 @@ impl EgressRule {
         }
     }
 
+    /// The ports that it names; for a rule that allows these are all.
+    pub(super) fn all_ports(&self) -> impl Iterator<Item = u16> {
+        let named = self.ports.as_deref().unwrap_or(&[HTTPS]);
+        named.iter().copied()
+    }
+
     /// Whether a request with `method` is meant.
     pub(super) fn has_method(&self, method: &str) -> bool {
         match (&self.methods, self.effect) {

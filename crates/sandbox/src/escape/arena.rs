@@ -17,6 +17,11 @@ pub trait Arena: Keeper {
         None
     }
 
+    /// Who came to the way out of the other call of an attempt that has one, a finding each.
+    fn visits_to_neighbour(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Destroys everything that lasts longer than its call.
     ///
     /// # Errors

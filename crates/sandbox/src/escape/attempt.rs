@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter, path::Path};
 
 use casemate_model::{ControlName, Isolation, Limits, Strength, Text};
-use casemate_ports::{Cell, Command, Echo};
+use casemate_ports::{Cell, Command, Echo, WayOut, WayPorts};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{Way, expect::Expect, traps::Traps};
@@ -16,6 +16,9 @@ pub(super) const PYTHON: &str = "/usr/bin/python3";
 
 /// The variable by which everything that an attempt starts is known afterwards.
 const NONCE_VARIABLE: &str = "ESCAPE_NONCE";
+
+/// What stands where a certificate would.
+const AUTHORITY: &str = "authority of the traps";
 
 /// The time an attempt has when it does not say, in milliseconds.
 const WALL_MS: u64 = 20_000;
@@ -47,6 +50,9 @@ pub struct Attempt {
     pub(super) stdin_bytes: u64,
     /// What its caller does when it has printed `READY`.
     pub(super) caller: Option<Caller>,
+    /// Whether its calls have ways out, which nobody serves.
+    #[serde(default)]
+    pub(super) way_out: bool,
     /// Whether another call runs beside it.
     #[serde(default)]
     pub(super) neighbour: bool,
@@ -159,6 +165,14 @@ pub(super) enum Demand<'a> {
 }
 
 impl Attempt {
+    /// The way out of each of its calls, if they have any.
+    pub(super) fn way_out(&self) -> Option<WayOut> {
+        self.way_out.then(|| WayOut {
+            authority: AUTHORITY.to_owned(),
+            ports: WayPorts::new([8443]).unwrap_or_default(),
+        })
+    }
+
     /// `theme/what_it_does`.
     #[must_use]
     pub fn name(&self) -> &str {

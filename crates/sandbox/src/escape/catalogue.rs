@@ -24,6 +24,7 @@ const FILES: &[(&str, &str)] = files![
     "inputs",
     "sessions",
     "interpreter",
+    "ways",
 ];
 
 #[derive(Deserialize)]

@@ -35,7 +35,7 @@ pub(super) async fn beside<A: Arena>(
         wall_ms: WALL_MS,
         ..attempt.limits
     };
-    let made = super::make(arena, limits, Vec::new()).await;
+    let made = super::make(arena, limits, Vec::new(), attempt.way_out()).await;
     let (mut sandbox, _) = made.map_err(EscapeError::Sandbox)?;
     let (stdin, stdin_end) = mpsc::channel(CHANNEL_CAPACITY);
     let (_control, control_end) = mpsc::channel(CHANNEL_CAPACITY);

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use casemate_model::{ContextId, SandboxId, SessionId};
+use casemate_model::{ContextId, DecisionId, SandboxId, SessionId};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 fn bytes<const N: usize>() -> [u8; N] {
@@ -20,6 +20,11 @@ pub(super) fn text() -> String {
 /// The id of a new sandbox.
 pub(super) fn sandbox_id() -> SandboxId {
     SandboxId::new(now_ms(), bytes())
+}
+
+/// The id of a new decision.
+pub(super) fn decision_id() -> DecisionId {
+    DecisionId::new(now_ms(), bytes())
 }
 
 /// The id of a new session.

@@ -10,13 +10,13 @@ use std::{
 
 use casemate_model::{Artefact, ContextId, Digest, Limits, SessionId};
 use casemate_ports::{
-    ArtefactSink, CallIo, Command, Ended, ImageRef, InputFile, Keeper, KeeperError, Kind, Owner,
-    PlaceSpec, PoolSize, Quota, Quotas, Ready, Sandbox, SandboxSpec, SessionKeeper as _,
-    SessionSpec,
+    ArtefactSink, CallIo, Command, Ended, HandsOver, ImageRef, InputFile, Keeper, KeeperError,
+    Kind, Owner, PlaceSpec, PoolSize, Quota, Quotas, Ready, Sandbox, SandboxSpec,
+    SessionKeeper as _, SessionSpec, Way as CallsWay, WayOut,
 };
 use tokio::time::Instant;
 
-use super::{Arena, Attempt, Way, attempt::PYTHON, random, taking};
+use super::{Arena, Attempt, Way, attempt::PYTHON, random, takers::Takers, taking};
 use crate::{NamespaceSessions, Place};
 
 /// How long a sandbox may take until it stands ready in its pool.
@@ -55,6 +55,7 @@ pub(super) struct InOneWay {
 #[derive(Debug)]
 struct House {
     keeper: NamespaceSessions,
+    takers: Rc<Takers>,
     owner: Owner,
     kind: Kind,
     opened: RefCell<Vec<SessionId>>,
@@ -77,10 +78,14 @@ impl Sessions {
                 agent: QUOTA,
                 tenant: QUOTA,
             },
+            way: attempt.way_out().map(|way_out| way_out.ports),
         };
+        let takers = Rc::new(Takers::default());
+        let handover = Rc::clone(&takers) as Rc<dyn HandsOver>;
         let house = Rc::new(House {
             // No image is used.
-            keeper: NamespaceSessions::new(Path::new("/nonexistent"))?,
+            keeper: NamespaceSessions::handing_over(Path::new("/nonexistent"), handover)?,
+            takers,
             owner: Owner {
                 tenant: "tenant".into(),
                 agent: "agent".into(),
@@ -90,7 +95,7 @@ impl Sessions {
         });
         let session = house.open(Way::Cold).await?;
         let limits = house.kind.limits;
-        let place = house.place(session, limits, Vec::new(), None).await?;
+        let place = house.place(session, limits, Vec::new(), None, None).await?;
         Ok(Self {
             house,
             bystander: RefCell::new(Some(place)),
@@ -124,7 +129,12 @@ impl Arena for InOneWay {
         fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
     }
 
+    fn visits_to_neighbour(&self) -> Vec<String> {
+        self.house.takers.visits_to_first()
+    }
+
     async fn clear(&self) -> Result<(), KeeperError> {
+        self.house.takers.forget();
         if let Some(shared) = &self.shared {
             shared.take();
         }
@@ -144,7 +154,7 @@ impl Keeper for InOneWay {
         };
         Ok(Visit {
             place: house
-                .place(session, spec.limits, spec.inputs, context)
+                .place(session, spec.limits, spec.inputs, context, spec.way_out)
                 .await?,
             session,
             stays: self.shared.is_some(),
@@ -221,13 +231,21 @@ impl House {
         limits: Limits,
         inputs: Vec<InputFile>,
         context: Option<ContextId>,
+        way_out: Option<WayOut>,
     ) -> Result<Place, KeeperError> {
+        let way = |way_out: WayOut| CallsWay {
+            authority: way_out.authority,
+            // Sockets stay in this process.
+            handover: PathBuf::new(),
+            decision: random::decision_id(),
+        };
         let spec = PlaceSpec {
             session,
             owner: self.owner.clone(),
             limits,
             inputs,
             context,
+            way: way_out.map(way),
         };
         self.keeper.place(spec).await
     }

@@ -45,6 +45,8 @@ pub(super) struct Blueprint {
     /// How the storage of one sandbox is made.
     pub(super) storage: Vec<Step>,
     pub(super) identity: Identity,
+    /// Whether the calls have ways out, and so networks of their own.
+    pub(super) has_ways: bool,
     /// The template interpreter, if there is one.
     pub(super) template: Option<Template>,
 }
@@ -62,6 +64,11 @@ pub(super) struct Template {
 /// What the first process of a sandbox keeps to make places for calls; none of it reaches outside of the sandbox's own
 /// user namespace.
 const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SETPCAP);
+
+/// And what the networks of calls with ways out take: their addresses, and the low ports of their listeners.
+const KEPT_FOR_WAYS: CapabilitySet = KEPT
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::NET_BIND_SERVICE);
 
 /// The whole life of a nursery. Nothing of the keeper's may run in it: it never returns.
 pub(super) fn become_nursery(
@@ -236,7 +243,12 @@ fn become_session(
         close_on_exec_from(3).during("close descriptors")?;
         // The nursery's mask must not be the guest's.
         casemate_sys::reset_signals();
-        keep_capabilities(KEPT).during("keep what makes places")
+        let kept = if blueprint.has_ways {
+            KEPT_FOR_WAYS
+        } else {
+            KEPT
+        };
+        keep_capabilities(kept).during("keep what makes places")
     };
     let argv = [c"casemate-guest".into(), c"session".into()];
     // The same for all: nobody can change it.

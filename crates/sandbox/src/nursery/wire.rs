@@ -14,8 +14,8 @@ use rustix::{
     process::Pid,
 };
 
-/// The most descriptors that come with one message.
-const MAX_FDS: usize = 16;
+/// The most descriptors that come with one message: those of a place with a network of its own.
+const MAX_FDS: usize = 24;
 const MAX_BYTES: usize = 512;
 
 /// A received message.

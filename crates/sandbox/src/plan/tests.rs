@@ -15,11 +15,12 @@ fn steps() -> Vec<Step> {
     .unwrap()
 }
 
-/// I3: a sandbox that is to have no way out has no listener, and one that has one has nothing else more.
+/// I3: a sandbox that is to have no way out has no socket of one, and one that has one has nothing else more.
 #[test]
-fn a_way_out_is_one_listener_and_one_file() {
+fn a_way_out_is_its_sockets_and_two_files() {
     let way_out = WayOut {
         authority: "certificate".to_owned(),
+        ports: WayPorts::new([8443]).unwrap(),
     };
     let plan = plan(
         Path::new("/"),
@@ -29,7 +30,7 @@ fn a_way_out_is_one_listener_and_one_file() {
         Some(&way_out),
     );
     let (with, without) = (plan.unwrap(), steps());
-    assert!(!without.iter().any(|step| matches!(step, Step::Listen(_))));
+    assert!(!without.iter().any(|step| matches!(step, Step::OpenWay(_))));
     let more: Vec<_> = with.iter().filter(|step| !without.contains(step)).collect();
     let path = |path: &str| CString::new(path).unwrap();
     assert_eq!(
@@ -37,11 +38,12 @@ fn a_way_out_is_one_listener_and_one_file() {
         [
             &Step::Directory(path("etc/casemate"), 0o755),
             &Step::File(path("etc/casemate/authority.pem"), "certificate".into()),
-            &Step::Listen(WAY_OUT_PORT),
+            &Step::File(path("etc/resolv.conf"), RESOLV_CONF.into()),
+            &Step::OpenWay(way_out.ports),
         ]
     );
     assert_eq!(with.len(), without.len() + more.len());
-    let listen = position(&with, |step| matches!(step, Step::Listen(_)));
+    let listen = position(&with, |step| matches!(step, Step::OpenWay(_)));
     assert!(position(&with, |step| *step == Step::EnterNetwork) < listen);
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Session;
 use crate::{
     keeper::During as _,
-    place::{Prepared, Stay, order},
+    place::{AskedWay, Namespace, Prepared, Stay, order},
     run::Ending,
     session::SessionSandbox,
 };
@@ -26,6 +26,8 @@ pub(crate) struct Context {
     /// One permit, in the order in which it is asked for; closed with the context.
     turns: Arc<Semaphore>,
     isolation: Isolation,
+    /// Its network, if it has one of its own.
+    pub(super) namespace: Option<Rc<Namespace>>,
     sandbox: Rc<SessionSandbox>,
 }
 
@@ -33,10 +35,14 @@ impl Context {
     pub(super) async fn open(sandbox: &Rc<SessionSandbox>) -> Result<Rc<Self>, KeeperError> {
         let prepared = match sandbox.take_spare() {
             Some(spare) => spare,
-            None => sandbox.prepare(Waiting::Lean, Vec::new()).await?.0,
+            None => {
+                let wanted = sandbox.for_any(Waiting::Lean);
+                sandbox.prepare(wanted, Vec::new()).await?.0
+            }
         };
         Ok(Rc::new(Self {
             isolation: prepared.isolation().clone(),
+            namespace: prepared.namespace(),
             first: prepared
                 .first
                 .pidfd()
@@ -108,6 +114,7 @@ impl ContextTurn {
         &mut self,
         command: &Command,
         limits: &Limits,
+        way: Option<&AskedWay>,
         io: CallIo,
     ) -> Result<Ended, KeeperError> {
         let Some(prepared) = &mut self.prepared else {
@@ -120,8 +127,10 @@ impl ContextTurn {
             return Err(KeeperError::Spec(why.into()));
         }
         let sandbox = &self.context.sandbox;
-        self.running = true;
         prepared.limit(limits, sandbox, Stay::ForMore)?;
+        // Until then nothing of the cell runs: the context is as it was.
+        prepared.open_way(way, Stay::ForMore).await?;
+        self.running = true;
         let order = order(command, sandbox.variables(), Stay::ForMore);
         let (ended, stay) = prepared.run(&order, limits, Ending::Interrupt, io).await?;
         self.running = stay != Stay::ForMore;

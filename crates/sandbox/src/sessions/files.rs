@@ -15,10 +15,18 @@ use tokio::sync::mpsc;
 
 use super::Turn;
 use crate::{
-    place::{Prepared, Stay},
+    place::{Namespace, Network, Prepared, Stay, Wanted},
     run::attend,
     session::SessionSandbox,
 };
+
+/// A place in which nothing of a tool runs.
+const fn without_way(network: Network<'_>) -> Wanted<'_> {
+    Wanted {
+        waiting: Waiting::Nothing,
+        network,
+    }
+}
 
 /// The longest listing: every entry with the longest name.
 const MAX_LISTING_BYTES: usize = MAX_ENTRIES * (255 + 21);
@@ -36,7 +44,9 @@ impl Desk {
         path: Text,
     ) -> Result<Self, KeeperError> {
         check(&path, action)?;
-        let (mut prepared, _) = sandbox.prepare(Waiting::Nothing, Vec::new()).await?;
+        let (mut prepared, _) = sandbox
+            .prepare(without_way(Network::Session), Vec::new())
+            .await?;
         prepared.limit(&sandbox.limits, sandbox, Stay::Once)?;
         let request = FileRequest {
             action,
@@ -208,12 +218,18 @@ pub(super) async fn remove(sandbox: &SessionSandbox, path: Text) -> Result<(), K
     }
 }
 
+/// Connects to a port in the network of another place, or in that of the session.
 pub(super) async fn connect(
     sandbox: Rc<SessionSandbox>,
     turn: Turn,
     port: u16,
+    namespace: Option<Rc<Namespace>>,
 ) -> Result<Connection, KeeperError> {
-    let (mut prepared, _) = sandbox.prepare(Waiting::Nothing, Vec::new()).await?;
+    let network = match &namespace {
+        Some(namespace) => Network::Joined(&namespace.fd),
+        None => Network::Session,
+    };
+    let (mut prepared, _) = sandbox.prepare(without_way(network), Vec::new()).await?;
     prepared.limit(&sandbox.limits, &sandbox, Stay::Once)?;
     let (guest, listener) = prepared.both();
     guest.say(&ToGuest::Connect(port)).await?;

@@ -60,6 +60,7 @@ pub(crate) fn kind() -> Kind {
             agent: quota(),
             tenant: quota(),
         },
+        way: None,
     }
 }
 
@@ -129,6 +130,7 @@ impl Desk {
             limits: Limits::default(),
             inputs: Vec::new(),
             context: None,
+            way: None,
         }
     }
 

@@ -24,6 +24,7 @@ mod files;
 mod life;
 #[path = "../escape/user.rs"]
 mod user;
+mod ways;
 
 use self::desk::Desk;
 
@@ -91,6 +92,13 @@ const CASES: &[Case] = cases![
     life::calls_at_once_are_bounded,
     life::an_ended_keeper_leaves_nothing,
     life::no_cgroup_is_left,
+    ways::a_call_has_a_way_out_of_its_own,
+    ways::calls_with_ways_out_share_no_network,
+    ways::a_call_without_its_way_out_finds_nobody,
+    ways::a_call_whose_way_out_nobody_serves_does_not_run,
+    ways::a_way_out_that_cannot_be_is_refused,
+    ways::each_cell_of_a_context_has_its_own_way_out,
+    ways::a_tunnel_leads_to_whoever_listens,
 ];
 
 fn main() -> ExitCode {

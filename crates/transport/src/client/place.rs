@@ -54,6 +54,7 @@ pub(super) async fn open(
         limits: spec.limits,
         context: spec.context,
         inputs: spec.inputs.len(),
+        way: spec.way.map(Into::into),
     })?;
     let (outbox, body) = OutBody::frames();
     let line = keeper.near();

@@ -38,6 +38,7 @@ pub(super) async fn open<K: SessionKeeper + 'static>(
         limits: head.limits,
         inputs,
         context: head.context,
+        way: head.way.map(Into::into),
     };
     let place = server.keeper.place(spec).await?;
     let (outbox, body) = OutBody::frames();

@@ -93,16 +93,16 @@ fn run(word: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_a_request_is_an_answer_that_says_why() {
-    const SESSIONS: &str = "/keeper/1/sessions";
-    const CLOSE: &str = "/keeper/1/close";
+    const SESSIONS: &str = "/keeper/2/sessions";
+    const CLOSE: &str = "/keeper/2/close";
     let of = || of_session("").into_bytes();
     let post = |path, body, status, word| (Method::POST, path, body, status, word);
     let large = vec![b' '; MAX_REQUEST_BYTES + 1];
     all_are_refused(vec![
         post("/", vec![], 404, "route"),
-        post("/keeper/2/close", of(), 404, "route"),
-        post("/keeper/1/close/", of(), 404, "route"),
-        post("/keeper/1/../1/close", of(), 404, "route"),
+        post("/keeper/1/close", of(), 404, "route"),
+        post("/keeper/2/close/", of(), 404, "route"),
+        post("/keeper/2/../2/close", of(), 404, "route"),
         (Method::GET, SESSIONS, vec![], 405, "method"),
         (Method::PUT, SESSIONS, b"{}".to_vec(), 405, "method"),
         post(SESSIONS, vec![], 400, "json"),
@@ -124,7 +124,7 @@ async fn what_is_not_a_request_is_an_answer_that_says_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_the_frames_of_a_route_is_an_answer_that_says_why() {
-    let place = |body, word| (Method::POST, "/keeper/1/place", body, 400, word);
+    let place = |body, word| (Method::POST, "/keeper/2/place", body, 400, word);
     let half = [place_head(1), frame(2, b"name"), frame(3, b"half")].concat();
     let of = of_session("").into_bytes();
     all_are_refused(vec![
@@ -139,14 +139,14 @@ async fn what_is_not_the_frames_of_a_route_is_an_answer_that_says_why() {
         place(half, "cut_off"),
         (
             Method::POST,
-            "/keeper/1/write-file",
+            "/keeper/2/write-file",
             frame(4, b""),
             400,
             "protocol",
         ),
         (
             Method::POST,
-            "/keeper/1/connect",
+            "/keeper/2/connect",
             frame(1, &of),
             400,
             "json",
@@ -182,7 +182,7 @@ async fn a_broken_protocol_in_the_middle_is_the_end_of_the_place() {
         ),
     ];
     for (count, (what, body)) in cases.into_iter().enumerate() {
-        let (status, said) = ask(&mut sender, Method::POST, "/keeper/1/place", body)
+        let (status, said) = ask(&mut sender, Method::POST, "/keeper/2/place", body)
             .await
             .unwrap();
         assert_eq!(status, 200, "{what}: {said}");
@@ -210,7 +210,7 @@ fn noise_is_never_a_request() {
         |(route, noise, kind, framed)| {
             runtime.block_on(async {
                 let body = if framed { frame(kind, &noise) } else { noise };
-                let path = format!("/keeper/1/{route}");
+                let path = format!("/keeper/2/{route}");
                 let (status, said) = ask(&mut sender.clone(), Method::POST, &path, body.clone())
                     .await
                     .unwrap();
@@ -232,7 +232,7 @@ async fn headers_over_the_limit_are_refused() {
     let mut sender = sender(&world).await;
     let request = Request::builder()
         .method(Method::POST)
-        .uri("http://keeper/keeper/1/sessions")
+        .uri("http://keeper/keeper/2/sessions")
         .header("x", "y".repeat(MAX_HEADER_BYTES as usize + 1))
         .body(Full::new(Bytes::from_static(b"{}")))
         .unwrap();

@@ -9,7 +9,9 @@
 
 mod abuse;
 mod bounds;
+mod egress;
 mod fake;
+mod handovers;
 mod leaving;
 mod peers;
 mod sockets;

@@ -1,11 +1,11 @@
 //! Everything that can be asked arrives as it was meant, and so does the answer.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, sync::atomic::Ordering::SeqCst};
 
-use casemate_model::{Cause, ContextId, Digest, Stream, Text};
+use casemate_model::{Cause, ContextId, DecisionId, Digest, Stream, Text};
 use casemate_ports::{
     ArtefactSink, Chunk, Control, Event, InputFile, KeeperError, PoolSize, Sandbox as _,
-    SessionKeeper as _, Signal, TerminalSize,
+    SessionKeeper as _, Signal, TerminalSize, Way,
 };
 use tokio::sync::mpsc;
 
@@ -113,6 +113,12 @@ async fn a_place_gets_its_inputs_runs_and_is_collected() {
     let large = vec![7; 300_000];
     let mut spec = place_spec();
     spec.context = Some(context());
+    spec.way = Some(Way {
+        authority: "certificate".into(),
+        handover: OsString::from_vec(b"/run/\xff".to_vec()).into(),
+        decision: DecisionId::new(5, [5; 10]),
+    });
+    let way = format!("{:?}", spec.way);
     for (name, content) in [(&b"a"[..], &large[..]), (b"../\xff\0", b""), (b"", b"x")] {
         spec.inputs.push(InputFile {
             name: Text::from(name.to_vec()),
@@ -121,6 +127,8 @@ async fn a_place_gets_its_inputs_runs_and_is_collected() {
     }
     let mut place = world.keeper().await.place(spec).await.unwrap();
     let ready = place.ready().await.unwrap();
+    let asked = world.seen.asked.lock().unwrap().clone();
+    assert!(asked.last().unwrap().contains(&way), "{asked:?}");
     assert_eq!(ready.isolation, isolation());
     let digests: Vec<_> = ready.inputs.iter().map(|input| input.sha256).collect();
     assert_eq!(

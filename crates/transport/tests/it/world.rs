@@ -16,7 +16,7 @@ use std::{
 use casemate_model::{Digest, Limits, SessionId, Text};
 use casemate_ports::{
     CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Event, ImageRef, Kind, Owner,
-    PlaceSpec, Quota, Quotas, SessionKeeper as _, SessionSpec,
+    PlaceSpec, Quota, Quotas, SessionKeeper as _, SessionSpec, WayPorts,
 };
 use casemate_transport::{Listener, RemoteKeeper, RemotePlace, Server};
 use tempfile::TempDir;
@@ -154,6 +154,7 @@ pub(crate) fn kind() -> Kind {
             agent: quota,
             tenant: quota,
         },
+        way: Some(WayPorts::new([8443]).unwrap()),
     }
 }
 
@@ -174,6 +175,7 @@ pub(crate) fn place_spec() -> PlaceSpec {
         limits: Limits::default(),
         inputs: Vec::new(),
         context: None,
+        way: None,
     }
 }
 

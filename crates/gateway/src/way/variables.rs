@@ -35,14 +35,16 @@ const AUTHORITIES: &[&str] = &[
 const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 
 /// Whether a call with a way out may not set this variable, in whatever case.
-pub(crate) fn is_reserved(name: &str) -> bool {
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
     let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES];
     let mut known = known.into_iter().flatten();
     known.any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// The variables of a program with a way out.
-pub(crate) fn variables() -> BTreeMap<String, Text> {
+#[must_use]
+pub fn variables() -> BTreeMap<String, Text> {
     let proxy = format!("http://127.0.0.1:{WAY_OUT_PORT}");
     let values = [
         (PROXIES, proxy.as_str()),

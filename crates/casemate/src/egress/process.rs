@@ -1,0 +1,147 @@
+//! One process of egress, for who started it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::OpenOptionsExt as _, net::UnixStream as StdUnixStream, process::CommandExt as _,
+        },
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use casemate_model::one_line;
+use casemate_ports::EgressError;
+use casemate_transport::RemoteEgress;
+use tokio::{io::AsyncReadExt as _, net::UnixStream, time::timeout};
+
+use super::Enforced;
+
+/// How long a process has from its start until it says what is in force.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of what it says.
+const MAX_SAID_BYTES: usize = 16 * 1024;
+/// The most bytes of a log when a process starts; what is more is put aside, in place of what was before.
+const MAX_LOG_BYTES: u64 = 1024 * 1024;
+
+/// A process of egress that lives, and is kept from what it must be. Dropped, it dies.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Killed,
+    pub(super) remote: RemoteEgress,
+    pub(super) enforced: Enforced,
+    pub(super) handover: PathBuf,
+}
+
+/// A child that dies with this value.
+#[derive(Debug)]
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // The one that serves dies with it. One that has ended is only to be forgotten by the system.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The next one has another name.
+        let _ = fs::remove_file(&self.handover);
+    }
+}
+
+impl Process {
+    /// Starts one that takes sockets at `handover`, believes the authorities in `roots`, and writes its errors to `log`. Needs a
+    /// tokio runtime, which attends to its ways out.
+    ///
+    /// # Errors
+    /// When it cannot be started, does not begin in time, or is not kept from everything that it must be.
+    pub(super) async fn start(
+        handover: PathBuf,
+        roots: &Path,
+        log: &Path,
+    ) -> Result<Self, EgressError> {
+        let (child, ours) = spawn(&handover, roots, log).map_err(|error| unavailable(&error))?;
+        let begun = timeout(START_TIMEOUT, begin(ours)).await;
+        let begun = begun.map_err(|_| EgressError::Late("start".to_owned()))?;
+        let (stream, enforced) = begun.map_err(|error| {
+            EgressError::Unavailable(format!(
+                "it did not start; its log says why: {}",
+                one_line(&error)
+            ))
+        })?;
+        if !enforced.is_whole() {
+            return Err(EgressError::Refused(format!(
+                "its process can do what it must not: {}",
+                enforced.gaps()
+            )));
+        }
+        Ok(Self {
+            child,
+            remote: RemoteEgress::connect(stream).await?,
+            enforced,
+            handover,
+        })
+    }
+
+    /// Whether it ended because nobody needed it; nothing while it lives.
+    pub(super) fn ended(&mut self) -> Option<bool> {
+        match self.child.0.try_wait() {
+            Ok(Some(status)) => Some(status.success()),
+            Ok(None) if !self.remote.is_gone() => None,
+            Ok(None) | Err(_) => Some(false),
+        }
+    }
+}
+
+fn unavailable(error: &io::Error) -> EgressError {
+    EgressError::Unavailable(format!("it cannot be started: {}", one_line(error)))
+}
+
+fn spawn(handover: &Path, roots: &Path, log: &Path) -> io::Result<(Killed, StdUnixStream)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    let child = Command::new("/proc/self/exe")
+        .arg0("casemate")
+        .args(["egress", "--handover"])
+        .arg(handover)
+        .arg("--roots")
+        .arg(roots)
+        .env_clear()
+        .current_dir("/")
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(open_log(log)?)
+        .spawn()?;
+    ours.set_nonblocking(true)?;
+    Ok((Killed(child), ours))
+}
+
+async fn begin(ours: StdUnixStream) -> io::Result<(UnixStream, Enforced)> {
+    let mut stream = UnixStream::from_std(ours)?;
+    let length = stream.read_u32().await?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > MAX_SAID_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut json = vec![0; length];
+    stream.read_exact(&mut json).await?;
+    Ok((stream, serde_json::from_slice(&json)?))
+}
+
+fn open_log(log: &Path) -> io::Result<File> {
+    if fs::symlink_metadata(log).is_ok_and(|facts| facts.len() > MAX_LOG_BYTES) {
+        fs::rename(log, log.with_added_extension("old"))?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(log)
+}

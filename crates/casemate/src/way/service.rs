@@ -1,0 +1,187 @@
+//! The ways out of any number of calls, each with its own sockets, rules, records and origin.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use casemate_egress::{Cidr, Origin, Parts, Pins, Proxy, Resolver, Trust, Vetting};
+use casemate_model::{DecisionId, Digest, one_line};
+use casemate_policy::{EgressPolicy, Profile, Syntax};
+use casemate_ports::{EgressError, NewWay, RulesForm, ServedWay, WayRules, WaySockets, Witness};
+use tokio::sync::oneshot;
+
+use super::{
+    authorities::Authorities,
+    call::{Call, Handed, OpenWay},
+    credentials::Lent,
+    judge::Rules,
+    recorder::Records,
+    scrubs::Scrubs,
+};
+use crate::system::System;
+
+/// Addresses are made up from here for whoever asks.
+const MADE_UP: &str = casemate_ports::MADE_UP_ADDRESSES;
+/// The most rules that are kept ready.
+const MAX_POLICIES: usize = 64;
+/// The most ways out that are open at once.
+const MAX_WAYS: usize = 4_096;
+
+/// Serves ways out. A clone is the same service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    trust: Trust,
+    resolver: Arc<dyn Resolver>,
+    authorities: Authorities,
+    policies: Mutex<HashMap<Digest, Arc<EgressPolicy>>>,
+    /// Those whose sockets have not come yet.
+    expected: Mutex<HashMap<DecisionId, oneshot::Sender<Handed>>>,
+}
+
+impl Service {
+    /// One that believes destinations whom `trust` does, and asks `resolver` for their addresses.
+    pub(crate) fn new(trust: Trust, resolver: Arc<dyn Resolver>) -> Self {
+        Self(Arc::new(Inner {
+            trust,
+            resolver,
+            authorities: Authorities::default(),
+            policies: Mutex::default(),
+            expected: Mutex::default(),
+        }))
+    }
+
+    /// The certificate, in PEM, by which destinations are vouched for under `rules`.
+    ///
+    /// # Errors
+    /// When there are no such rules, or nobody can vouch for their destinations.
+    pub(crate) fn authority(&self, rules: &WayRules) -> Result<String, EgressError> {
+        let policy = self.policy(rules)?;
+        let current = self.0.authorities.current(&policy);
+        current.map_err(|error| EgressError::Refused(one_line(&error)))
+    }
+
+    /// Opens the way out of a call, for these sockets or for those that [`Service::take`] is given. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the call believes in an authority that is not ours, or has a way out already.
+    pub(crate) fn open(
+        &self,
+        way: NewWay,
+        sockets: Option<WaySockets>,
+        witness: Arc<dyn Witness>,
+        lent: Arc<Lent>,
+    ) -> Result<Box<dyn ServedWay>, EgressError> {
+        let (decision, call) = (way.decision, self.call(way, witness, lent)?);
+        let (hand, handed) = oneshot::channel();
+        match sockets {
+            Some(sockets) => {
+                let (served, _) = oneshot::channel();
+                // The other end is here.
+                let _ = hand.send(Handed { sockets, served });
+            }
+            None => {
+                let mut expected = lock(&self.0.expected);
+                expected.retain(|_, hand| !hand.is_closed());
+                if expected.contains_key(&decision) {
+                    let why = format!("{decision} has a way out already");
+                    return Err(EgressError::Refused(why));
+                }
+                if expected.len() >= MAX_WAYS {
+                    let why = format!("{MAX_WAYS} calls wait for their sockets");
+                    return Err(EgressError::Refused(why));
+                }
+                expected.insert(decision, hand);
+            }
+        }
+        Ok(Box::new(OpenWay::start(call, handed)))
+    }
+
+    /// Serves the sockets of a call whose way out is open and has none yet. Says whether it is so: if not, nobody serves them.
+    pub(crate) async fn take(&self, decision: DecisionId, sockets: WaySockets) -> bool {
+        let hand = lock(&self.0.expected).remove(&decision);
+        let (served, is_served) = oneshot::channel();
+        let given = hand.map(|hand| hand.send(Handed { sockets, served }));
+        matches!(given, Some(Ok(()))) && is_served.await.is_ok()
+    }
+
+    fn call(
+        &self,
+        way: NewWay,
+        witness: Arc<dyn Witness>,
+        lent: Arc<Lent>,
+    ) -> Result<Call, EgressError> {
+        let refused = |why: &str| EgressError::Refused(why.to_owned());
+        let authority = self.0.authorities.get(&way.authority);
+        let authority = authority
+            .ok_or_else(|| refused("its programs believe in an authority that is not ours"))?;
+        let rules = Rules::new(self.policy(&way.rules)?, way.tool, way.ceiling);
+        let rules = Arc::new(rules.map_err(|error| EgressError::Refused(one_line(&error)))?);
+        let (records, watch) = Records::new(witness);
+        let made_up: Cidr = MADE_UP
+            .parse()
+            .map_err(|_| refused("no addresses to make up"))?;
+        let proxy = Proxy::new(Parts {
+            judge: Arc::clone(&rules) as _,
+            resolver: Arc::clone(&self.0.resolver),
+            injector: Arc::clone(&lent) as _,
+            filters: Arc::new(Scrubs::of(Arc::clone(&lent))),
+            recorder: Arc::new(records),
+            clock: Arc::new(System),
+            entropy: Arc::new(System),
+            vetting: Vetting::default(),
+            trust: self.0.trust.clone(),
+            authority,
+            routes: Vec::new(),
+            pins: Pins::new(made_up).map_err(|error| EgressError::Refused(one_line(&error)))?,
+        });
+        Ok(Call {
+            proxy: proxy.map_err(|error| EgressError::Refused(one_line(&error)))?,
+            rules,
+            origin: Origin {
+                call: way.decision,
+                trace: way.trace,
+            },
+            watch,
+            lent,
+        })
+    }
+
+    /// What a call may use of the credentials of the state directory at `root`. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When there are no such rules. That there are no credentials is said to the requests that want one.
+    pub(super) async fn lend(&self, root: &Path, way: &NewWay) -> Result<Arc<Lent>, EgressError> {
+        Ok(Lent::of(root, way, &*self.policy(&way.rules)?).await)
+    }
+
+    /// The rules, ready to judge by.
+    fn policy(&self, rules: &WayRules) -> Result<Arc<EgressPolicy>, EgressError> {
+        let digest = Digest::of(rules.text.as_bytes());
+        if let Some(policy) = lock(&self.0.policies).get(&digest) {
+            return Ok(Arc::clone(policy));
+        }
+        let syntax = match rules.form {
+            RulesForm::Json => Syntax::Json,
+            RulesForm::Toml => Syntax::Toml,
+        };
+        let profile = Profile::parse(rules.text.as_bytes(), syntax)
+            .map_err(|_| EgressError::Refused("the rules cannot be read".to_owned()))?;
+        let policy = Arc::new(EgressPolicy::compile(&profile));
+        let mut policies = lock(&self.0.policies);
+        if policies.len() >= MAX_POLICIES {
+            // They are made again when they are needed.
+            policies.clear();
+        }
+        policies.insert(digest, Arc::clone(&policy));
+        Ok(policy)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,180 @@
+use std::sync::mpsc;
+
+use casemate_ports::CrossingContent;
+
+use super::*;
+
+/// Keeps what is written to it, unless it is broken; held up while its lock is held.
+#[derive(Debug, Default)]
+struct Kept {
+    written: Mutex<Vec<(DecisionId, Stage)>>,
+    broken: AtomicBool,
+}
+
+impl Log for Kept {
+    fn call(&self) -> DecisionId {
+        id(0)
+    }
+
+    fn now_ms(&self) -> u64 {
+        7
+    }
+
+    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
+        let mut written = self.written.lock().unwrap();
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(RecordError::Entropy(std::io::ErrorKind::Other.into()));
+        }
+        written.push((crossing.decision, crossing.stage.clone()));
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn says(&self) -> Vec<(DecisionId, Stage)> {
+        self.written.lock().unwrap().clone()
+    }
+}
+
+fn id(number: u8) -> DecisionId {
+    DecisionId::new(0, [number; 10])
+}
+
+fn crossing(number: u8, stage: Stage) -> Crossing {
+    Crossing {
+        decision: id(number),
+        at_ms: 0,
+        stage,
+        because: None,
+        entry: "connect".into(),
+        scheme: Some("https".into()),
+        host: Some("a.example".to_owned()),
+        port: Some(443),
+        class: None,
+        rule: None,
+        side_effect: None,
+        method: None,
+        credential: None,
+        status: None,
+        bytes_out: 0,
+        bytes_in: 0,
+        hits: 0,
+        sealed: CrossingContent::default(),
+    }
+}
+
+fn denied() -> Stage {
+    Stage::Denied("egress_denied".into())
+}
+
+fn world() -> (Arc<Kept>, Crossings) {
+    let kept = Arc::new(Kept::default());
+    let crossings = Crossings::of(Arc::clone(&kept) as _);
+    (kept, crossings)
+}
+
+/// How a request that was sent ended is in the log, also when there is no room for another request.
+#[tokio::test]
+async fn the_last_requests_have_an_end() {
+    let (kept, crossings) = world();
+    crossings.record(crossing(1, Stage::Sent)).await.unwrap();
+    crossings.taken.store(MAX_RECORDS, Ordering::Relaxed);
+    for refused in [Stage::Sent, denied()] {
+        let refused = crossings.record(crossing(2, refused)).await;
+        assert_eq!(refused, Err(NotRecorded));
+    }
+    let end = Stage::Ended(Some("revoked".into()));
+    crossings.record(crossing(1, end.clone())).await.unwrap();
+    assert_eq!(kept.says(), [(id(1), Stage::Sent), (id(1), end)]);
+    assert_eq!(crossings.close().await, Ok(()));
+}
+
+/// Whoever serves the way out cannot end what it did not send, send what has a name already, or speak for the call.
+#[tokio::test]
+async fn records_are_of_this_call_only_and_once() {
+    let (kept, crossings) = world();
+    let refused = async |number, stage| {
+        let refused = crossings.record(crossing(number, stage)).await;
+        assert_eq!(refused, Err(NotRecorded), "{number}");
+    };
+    refused(0, Stage::Sent).await;
+    refused(0, Stage::Ended(None)).await;
+    refused(1, Stage::Ended(None)).await;
+    crossings.record(crossing(1, Stage::Sent)).await.unwrap();
+    refused(1, Stage::Sent).await;
+    refused(1, denied()).await;
+    crossings
+        .record(crossing(1, Stage::Ended(None)))
+        .await
+        .unwrap();
+    refused(1, Stage::Ended(None)).await;
+    let mut moved = crossing(2, Stage::Sent);
+    moved.host = Some("a\u{1b}[2Jb".to_owned());
+    assert_eq!(crossings.record(moved).await, Err(NotRecorded));
+    crossings.close().await.unwrap();
+    refused(3, Stage::Sent).await;
+    refused(3, denied()).await;
+    assert_eq!(kept.says().len(), 2);
+    assert_eq!(crossings.denied(), []);
+}
+
+/// R200: when nobody says how a request ended, the log says that nobody knows.
+#[tokio::test]
+async fn what_was_sent_and_lost_is_ended() {
+    let (kept, crossings) = world();
+    crossings.record(crossing(1, Stage::Sent)).await.unwrap();
+    crossings.record(crossing(2, denied())).await.unwrap();
+    crossings.close().await.unwrap();
+    let lost = Stage::Ended(Some(LOST.into()));
+    assert_eq!(
+        kept.says(),
+        [(id(1), Stage::Sent), (id(2), denied()), (id(1), lost)]
+    );
+    let [attempt] = crossings.denied().try_into().unwrap();
+    assert_eq!(attempt.what, "https://a.example:443 egress_denied");
+}
+
+/// It is not said that all is written when it is not; and nothing that the log does not take may be sent.
+#[tokio::test]
+async fn what_is_not_written_is_said() {
+    let (kept, crossings) = world();
+    kept.broken.store(true, Ordering::SeqCst);
+    assert_eq!(
+        crossings.record(crossing(1, Stage::Sent)).await,
+        Err(NotRecorded)
+    );
+    kept.broken.store(false, Ordering::SeqCst);
+    // Its end would be the end of nothing.
+    let end = crossings.record(crossing(1, Stage::Ended(None))).await;
+    assert_eq!(end, Err(NotRecorded));
+    assert_eq!(crossings.close().await, Err(NotRecorded));
+}
+
+/// A record for which nobody waits any more is written before it is said that all is.
+#[tokio::test]
+async fn a_record_that_nobody_waits_for_is_waited_for() {
+    let (kept, crossings) = world();
+    let (held, holds) = mpsc::channel();
+    let (free, freed) = mpsc::channel::<()>();
+    let holder = Arc::clone(&kept);
+    let holder = std::thread::spawn(move || {
+        let log = holder.written.lock().unwrap();
+        held.send(()).unwrap();
+        let _ = freed.recv();
+        drop(log);
+    });
+    holds.recv().unwrap();
+    {
+        let mut recording = std::pin::pin!(crossings.record(crossing(1, Stage::Sent)));
+        let waited = timeout(Duration::from_millis(20), &mut recording).await;
+        assert!(waited.is_err(), "the log is held up");
+    }
+    let mut closing = std::pin::pin!(crossings.close());
+    let waited = timeout(Duration::from_millis(20), &mut closing).await;
+    assert!(waited.is_err(), "it is not written");
+    drop(free);
+    assert_eq!(closing.await, Ok(()));
+    holder.join().unwrap();
+    let lost = Stage::Ended(Some(LOST.into()));
+    assert_eq!(kept.says(), [(id(1), Stage::Sent), (id(1), lost)]);
+}

@@ -1,0 +1,124 @@
+//! The way out of a call in a session: planned before it has a place, open while it runs.
+
+use std::{convert::Infallible, future::pending, path::PathBuf, sync::OnceLock, time::Duration};
+
+use casemate_model::{DecisionId, Reason, one_line};
+use casemate_policy::Profile;
+use casemate_ports::{Control, EgressError, Owner, SessionKeeper, WayOut, WayRules};
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{SessionStores, Sessions, switched::Stop};
+use crate::{Denied, Facts, Identified, way};
+
+/// How long egress has to say who vouches for destinations: longer than it takes to start.
+const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A way out before the call has a place.
+pub(super) struct PlannedWay {
+    rules: WayRules,
+    authority: String,
+    handover: PathBuf,
+}
+
+impl PlannedWay {
+    /// Where the sockets of the call go.
+    pub(super) fn handover(&self, decision: DecisionId) -> (DecisionId, PathBuf) {
+        (decision, self.handover.clone())
+    }
+}
+
+impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
+    /// Gives a call what it needs for its way out, if its profile allows any destination.
+    pub(super) async fn plan_way(
+        &self,
+        mut identified: Identified,
+        owner: &Owner,
+        profile: &Profile,
+    ) -> Result<(Identified, Option<PlannedWay>), Denied> {
+        let Some(rules) = way::rules(profile) else {
+            return Ok((identified, None));
+        };
+        if let Err(why) = identified.lead_out() {
+            return Err(identified.refuse(Reason::InvalidCall, &why, None));
+        }
+        let asked = timeout(AUTHORITY_TIMEOUT, self.egress.authority(owner, &rules));
+        let asked = asked.await;
+        let found = match asked {
+            Ok(Ok(found)) => found
+                .handover
+                .map(|handover| (found.pem, handover))
+                .ok_or_else(|| {
+                    let why = "sockets of sessions are handed over nowhere";
+                    EgressError::Refused(why.to_owned())
+                }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(EgressError::Late(
+                "say who vouches for destinations".to_owned(),
+            )),
+        };
+        let (authority, handover) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let why = one_line(&error);
+                return Err(identified.refuse(Reason::IsolationUnavailable, &why, None));
+            }
+        };
+        let ports = match way::ports(profile) {
+            Ok(ports) => ports,
+            Err(error) => {
+                let why = one_line(&error);
+                return Err(identified.refuse(Reason::InvalidProfile, &why, None));
+            }
+        };
+        let way_out = ports.map(|ports| WayOut {
+            authority: authority.clone(),
+            ports,
+        });
+        let planned = PlannedWay {
+            rules,
+            authority,
+            handover,
+        };
+        Ok((identified.with_way_out(way_out), Some(planned)))
+    }
+
+    /// Opens the way out of a call that holds the right to run.
+    pub(super) async fn open_way(
+        &self,
+        planned: Option<PlannedWay>,
+        facts: &Facts,
+    ) -> Result<Option<way::OpenWay>, EgressError> {
+        let Some(planned) = planned else {
+            return Ok(None);
+        };
+        let new = way::of_call(facts, &planned.authority, planned.rules);
+        let journal = self.journal.clone();
+        let opened = way::OpenWay::open(self.egress.as_ref(), new, None, facts, journal).await;
+        opened.map(Some)
+    }
+}
+
+/// Closes the way out when the call is stopped, and ends the call when the way out is lost: then it says why. Comes never.
+pub(super) async fn attend(
+    way: &mut Option<way::OpenWay>,
+    stop: &Stop,
+    program: &mpsc::WeakSender<Control>,
+    lost: &OnceLock<String>,
+) -> Infallible {
+    let Some(way) = way else {
+        return pending().await;
+    };
+    tokio::select! {
+        biased;
+        () = stop.stopped() => way.revoke(),
+        error = way.lost() => {
+            let _ = lost.set(format!("its way out was lost: {}", one_line(&error)));
+            // Without one the caller went away, and what runs is killed for that.
+            if let Some(program) = program.upgrade() {
+                // A program that has ended takes nothing any more.
+                let _ = program.send(Control::Cancel).await;
+            }
+        }
+    }
+    pending().await
+}

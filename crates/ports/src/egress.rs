@@ -1,0 +1,154 @@
+//! The way out of calls: what is asked of whoever serves it, and what it tells of each request.
+
+mod crossing;
+
+use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
+
+use casemate_model::{DecisionId, Digest, SessionId, SideEffect};
+use serde::{Deserialize, Serialize};
+
+pub use self::crossing::{Crossing, CrossingContent, Stage};
+use crate::{Owner, WaySockets};
+
+/// An answer that is on its way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The rules by which requests are judged: a profile, as it was written.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WayRules {
+    /// In which language it is written.
+    pub form: RulesForm,
+    /// Its text.
+    pub text: String,
+}
+
+/// The languages of profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RulesForm {
+    /// JSON.
+    Json,
+    /// TOML.
+    Toml,
+}
+
+/// Who vouches for destinations, and where sockets are handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WayAuthority {
+    /// The certificate, in PEM: what programs have to believe.
+    pub pem: String,
+    /// Where the keeper hands over the sockets of a place. Nowhere, if they come from this process.
+    pub handover: Option<PathBuf>,
+}
+
+/// The way out of one call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewWay {
+    /// The call. Its decision is on disk.
+    pub decision: DecisionId,
+    /// The trace that it belongs to.
+    pub trace: String,
+    /// Its tool.
+    pub tool: String,
+    /// The most that its requests may do.
+    pub ceiling: SideEffect,
+    /// The digest of the certificate that its programs believe.
+    pub authority: Digest,
+    /// What may leave.
+    pub rules: WayRules,
+    /// Whose call it is, and what was decided: what a lease of credentials is bound to.
+    pub bound: Option<WayBound>,
+}
+
+/// Whose call it is, and what was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WayBound {
+    /// Whose data it touches.
+    pub tenant: String,
+    /// The agent.
+    pub agent: String,
+    /// The session, if it is in one.
+    pub session: Option<SessionId>,
+    /// The route.
+    pub route: String,
+    /// The digest of the policy.
+    pub policy: Digest,
+    /// The hash of everything that runs.
+    pub action: Digest,
+    /// How long the call may take, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// Serves the ways out of calls.
+pub trait Egress: fmt::Debug + Send + Sync {
+    /// Who vouches for destinations to calls of `owner` under `rules`. Asked before there is a sandbox.
+    fn authority<'a>(
+        &'a self,
+        owner: &'a Owner,
+        rules: &'a WayRules,
+    ) -> Pending<'a, Result<WayAuthority, EgressError>>;
+
+    /// Opens the way out of a call, whose sockets are these, or are handed over when its program begins. `witness` keeps
+    /// its records.
+    fn open<'a>(
+        &'a self,
+        owner: &'a Owner,
+        way: NewWay,
+        sockets: Option<WaySockets>,
+        witness: Arc<dyn Witness>,
+    ) -> Pending<'a, Result<Box<dyn ServedWay>, EgressError>>;
+}
+
+/// A way out that is served. When this is dropped, nothing more leaves by it.
+pub trait ServedWay: fmt::Debug + Send {
+    /// Comes when it is served no more though nobody closed it, with the reason.
+    fn lost(&mut self) -> Pending<'_, EgressError>;
+
+    /// From now on nothing is let through, and what is open is cut off. It is still to be closed.
+    fn revoke(&self);
+
+    /// Closes it. When that has come back, everything that left by it is recorded, with its end.
+    ///
+    /// # Errors
+    /// When it ended before, or not all of that is recorded.
+    fn close(self: Box<Self>) -> Pending<'static, Result<(), EgressError>>;
+}
+
+/// Keeps the records of one way out.
+pub trait Witness: fmt::Debug + Send + Sync {
+    /// Writes down how far a request came. When this has come back without an error, it is durable.
+    fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>>;
+}
+
+/// Nothing was written, and so nothing may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request cannot be recorded")]
+pub struct NotRecorded;
+
+/// Why there is no way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum EgressError {
+    /// Whoever serves it does not answer, or has died.
+    #[error("the process of egress is not available: {0}")]
+    Unavailable(String),
+    /// It did not answer in time.
+    #[error("the process of egress did not {0} in time")]
+    Late(String),
+    /// What was asked for cannot be served.
+    #[error("there is no way out: {0}")]
+    Refused(String),
+}
+
+impl fmt::Debug for WayRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WayRules")
+            .field("form", &self.form)
+            .field("bytes", &self.text.len())
+            .finish()
+    }
+}

@@ -1,0 +1,114 @@
+//! What the two ends of a way out tell each other.
+
+use bytes::Bytes;
+use casemate_ports::{Crossing, EgressError, NewWay, Owner};
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_ASKED_BYTES, MAX_RECORD_BYTES, MAX_TOLD_BYTES};
+use crate::frame::{FrameError, Message, empty, of_json, to_json};
+
+/// Of whom and what the stream is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Head {
+    pub(super) owner: Owner,
+    pub(super) way: NewWay,
+}
+
+/// A record that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Numbered {
+    pub(super) number: u64,
+    pub(super) crossing: Crossing,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    pub(super) number: u64,
+    pub(super) is_durable: bool,
+}
+
+/// What egress is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ToEgress {
+    /// Always the first frame.
+    Head(Box<Head>),
+    Written(Written),
+    Revoke,
+    Close,
+}
+
+/// What egress tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FromEgress {
+    /// The way out is open.
+    Opened,
+    Record(Box<Numbered>),
+    /// It is served no more.
+    Lost(EgressError),
+    /// It is closed, and this is the last frame.
+    Closed(Result<(), EgressError>),
+}
+
+impl Message for ToEgress {
+    fn max_bytes(kind: u8) -> Option<usize> {
+        match kind {
+            1 => Some(MAX_ASKED_BYTES),
+            2 => Some(MAX_TOLD_BYTES),
+            3 | 4 => Some(0),
+            _ => None,
+        }
+    }
+
+    fn parse(kind: u8, payload: Bytes) -> Result<Self, FrameError> {
+        match kind {
+            1 => of_json(kind, &payload).map(|head| Self::Head(Box::new(head))),
+            2 => of_json(kind, &payload).map(Self::Written),
+            3 => empty(kind, &payload).map(|()| Self::Revoke),
+            4 => empty(kind, &payload).map(|()| Self::Close),
+            other => Err(FrameError::Kind(other)),
+        }
+    }
+
+    fn form(&self) -> Result<(u8, Bytes), FrameError> {
+        match self {
+            Self::Head(head) => to_json(1, head),
+            Self::Written(written) => to_json(2, written),
+            Self::Revoke => Ok((3, Bytes::new())),
+            Self::Close => Ok((4, Bytes::new())),
+        }
+    }
+}
+
+impl Message for FromEgress {
+    fn max_bytes(kind: u8) -> Option<usize> {
+        match kind {
+            1 => Some(0),
+            2 => Some(MAX_RECORD_BYTES),
+            3 | 4 => Some(MAX_TOLD_BYTES),
+            _ => None,
+        }
+    }
+
+    fn parse(kind: u8, payload: Bytes) -> Result<Self, FrameError> {
+        match kind {
+            1 => empty(kind, &payload).map(|()| Self::Opened),
+            2 => of_json(kind, &payload).map(|record| Self::Record(Box::new(record))),
+            3 => of_json(kind, &payload).map(Self::Lost),
+            4 => of_json(kind, &payload).map(Self::Closed),
+            other => Err(FrameError::Kind(other)),
+        }
+    }
+
+    fn form(&self) -> Result<(u8, Bytes), FrameError> {
+        match self {
+            Self::Opened => Ok((1, Bytes::new())),
+            Self::Record(record) => to_json(2, record),
+            Self::Lost(error) => to_json(3, error),
+            Self::Closed(closed) => to_json(4, closed),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The half of the process that serves ways out.
+
+use std::{collections::HashMap, convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use casemate_ports::{
+    Crossing, Egress, EgressError, NotRecorded, Owner, Pending, ServedWay, WayRules, Witness,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    AUTHORITY, Broken, MAX_ASKED_BYTES, MAX_PENDING, OPEN, QUESTION_TIMEOUT,
+    frames::{FromEgress, Head, Numbered, ToEgress},
+};
+use crate::{
+    body::{OutBody, Outbox},
+    inbox::Inbox,
+    limits::{
+        CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES, MAX_STREAMS,
+        PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES,
+    },
+};
+
+/// The question for an authority.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfRules {
+    pub(super) owner: Owner,
+    pub(super) rules: WayRules,
+}
+
+/// Serves `egress` on `stream`, until that ends. Every way out that was opened by it ends then.
+pub async fn serve_egress(
+    egress: Arc<dyn Egress>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let egress = Arc::clone(&egress);
+        async move { Ok::<_, Infallible>(answer(egress, request).await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_HTTP_FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
+        .max_local_error_reset_streams(MAX_STREAMS as usize)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // Why it broke is its other end's to say.
+    let _ = connection.await;
+}
+
+async fn answer(egress: Arc<dyn Egress>, request: Request<Incoming>) -> Response<OutBody> {
+    if request.method() != Method::POST {
+        return status(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    match request.uri().path() {
+        AUTHORITY => {
+            let Some(asked) = question::<OfRules>(request).await else {
+                return status(StatusCode::BAD_REQUEST);
+            };
+            value(&egress.authority(&asked.owner, &asked.rules).await)
+        }
+        OPEN => {
+            let (outbox, body) = OutBody::frames();
+            let inbox = Inbox::new(request.into_body());
+            tokio::spawn(async move {
+                // Whoever does not hear why knows that it broke.
+                let _ = live(egress, inbox, outbox).await;
+            });
+            Response::new(body)
+        }
+        _ => status(StatusCode::NOT_FOUND),
+    }
+}
+
+fn status(status: StatusCode) -> Response<OutBody> {
+    let mut response = Response::new(OutBody::whole(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+fn value<T: Serialize>(value: &T) -> Response<OutBody> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => Response::new(OutBody::whole(bytes.into())),
+        Err(_) => status(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+async fn question<T: DeserializeOwned>(request: Request<Incoming>) -> Option<T> {
+    let whole = Limited::new(request.into_body(), MAX_ASKED_BYTES).collect();
+    let bytes = timeout(QUESTION_TIMEOUT, whole)
+        .await
+        .ok()?
+        .ok()?
+        .to_bytes();
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// A record, and who waits until it is durable.
+type Asked = (Crossing, oneshot::Sender<bool>);
+
+/// Has records written by the other process.
+#[derive(Debug)]
+struct Remote(mpsc::Sender<Asked>);
+
+impl Witness for Remote {
+    fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let sent = self.0.send((crossing, answer)).await;
+            sent.map_err(|_| NotRecorded)?;
+            match answered.await {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(NotRecorded),
+            }
+        })
+    }
+}
+
+/// The whole life of a way out.
+async fn live(
+    egress: Arc<dyn Egress>,
+    mut inbox: Inbox<ToEgress>,
+    outbox: Outbox,
+) -> Result<(), Broken> {
+    let first = timeout(QUESTION_TIMEOUT, inbox.next()).await;
+    let Ok(Some(ToEgress::Head(head))) = first.map_err(|_| late())? else {
+        return Err(unexpected());
+    };
+    let Head { owner, way } = *head;
+    let (ask, asked) = mpsc::channel(MAX_PENDING);
+    match egress.open(&owner, way, None, Arc::new(Remote(ask))).await {
+        Ok(way) => {
+            outbox.send(&FromEgress::Opened).await?;
+            let closed = attend(way, asked, &mut inbox, &outbox).await?;
+            outbox.send_last(&FromEgress::Closed(closed)).await?;
+        }
+        Err(error) => outbox.send_last(&FromEgress::Closed(Err(error))).await?,
+    }
+    Ok(())
+}
+
+/// Passes records on and orders in, until it is closed.
+async fn attend(
+    way: Box<dyn ServedWay>,
+    mut asked: mpsc::Receiver<Asked>,
+    inbox: &mut Inbox<ToEgress>,
+    outbox: &Outbox,
+) -> Result<Result<(), EgressError>, Broken> {
+    let mut way = Some(way);
+    let mut closing: Option<Pending<'static, Result<(), EgressError>>> = None;
+    let mut is_lost = false;
+    let mut waiting = HashMap::new();
+    let mut number = 0_u64;
+    loop {
+        tokio::select! {
+            Some((crossing, answer)) = asked.recv(), if waiting.len() < MAX_PENDING => {
+                number += 1;
+                waiting.insert(number, answer);
+                let record = Box::new(Numbered { number, crossing });
+                outbox.send(&FromEgress::Record(record)).await?;
+            }
+            frame = inbox.next() => match frame? {
+                Some(ToEgress::Written(written)) => {
+                    let answer: Option<oneshot::Sender<bool>> = waiting.remove(&written.number);
+                    // Whoever asked may not wait for it any more.
+                    let _ = answer.ok_or_else(unexpected)?.send(written.is_durable);
+                }
+                Some(ToEgress::Revoke) => way.iter().for_each(|way| way.revoke()),
+                Some(ToEgress::Close) => {
+                    if let Some(way) = way.take() {
+                        closing = Some(way.close());
+                    }
+                }
+                Some(ToEgress::Head(_)) => return Err(unexpected()),
+                None => return Err(Broken("the other end went away".to_owned())),
+            },
+            error = lost(&mut way), if !is_lost => {
+                is_lost = true;
+                outbox.send(&FromEgress::Lost(error)).await?;
+            }
+            closed = closed(&mut closing) => return Ok(closed),
+        }
+    }
+}
+
+async fn lost(way: &mut Option<Box<dyn ServedWay>>) -> EgressError {
+    match way {
+        Some(way) => way.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn closed(
+    closing: &mut Option<Pending<'static, Result<(), EgressError>>>,
+) -> Result<(), EgressError> {
+    match closing {
+        Some(closing) => closing.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn late() -> Broken {
+    Broken("it did not say in time what is to be opened".to_owned())
+}
+
+fn unexpected() -> Broken {
+    Broken("it sent a frame that nobody waits for".to_owned())
+}

@@ -1,0 +1,316 @@
+//! Egress of another process, its two halves on a pair of sockets.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use casemate_model::{DecisionId, Digest, SideEffect};
+use casemate_ports::{
+    Crossing, CrossingContent, Egress, EgressError, NewWay, NotRecorded, Owner, Pending, RulesForm,
+    ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets, Witness,
+};
+use casemate_transport::{RemoteEgress, serve_egress};
+use tokio::{
+    net::UnixStream,
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+
+/// Serves nothing, and does what a test says.
+#[derive(Debug, Default)]
+struct Fake {
+    witness: Mutex<Option<Arc<dyn Witness>>>,
+    events: Arc<Events>,
+    refuses: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    lost: Notify,
+    revoked: AtomicUsize,
+    closed: AtomicUsize,
+    dropped: Notify,
+}
+
+#[derive(Debug)]
+struct FakeWay(Arc<Events>);
+
+impl Drop for FakeWay {
+    fn drop(&mut self) {
+        self.0.dropped.notify_one();
+    }
+}
+
+impl ServedWay for FakeWay {
+    fn lost(&mut self) -> Pending<'_, EgressError> {
+        Box::pin(async move {
+            self.0.lost.notified().await;
+            EgressError::Refused("a test".to_owned())
+        })
+    }
+
+    fn revoke(&self) {
+        self.0.revoked.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn close(self: Box<Self>) -> Pending<'static, Result<(), EgressError>> {
+        self.0.closed.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Egress for Fake {
+    fn authority<'a>(
+        &'a self,
+        owner: &'a Owner,
+        rules: &'a WayRules,
+    ) -> Pending<'a, Result<WayAuthority, EgressError>> {
+        Box::pin(async move {
+            Ok(WayAuthority {
+                pem: format!("{} {}", owner.agent, rules.text),
+                handover: None,
+            })
+        })
+    }
+
+    fn open<'a>(
+        &'a self,
+        _: &'a Owner,
+        _: NewWay,
+        _: Option<WaySockets>,
+        witness: Arc<dyn Witness>,
+    ) -> Pending<'a, Result<Box<dyn ServedWay>, EgressError>> {
+        Box::pin(async move {
+            if self.refuses.load(Ordering::SeqCst) {
+                return Err(EgressError::Refused("a test".to_owned()));
+            }
+            *self.witness.lock().unwrap() = Some(witness);
+            let way: Box<dyn ServedWay> = Box::new(FakeWay(Arc::clone(&self.events)));
+            Ok(way)
+        })
+    }
+}
+
+/// Keeps records, if it is told to.
+#[derive(Debug)]
+struct Book {
+    seen: mpsc::UnboundedSender<Crossing>,
+    takes: AtomicBool,
+}
+
+impl Witness for Book {
+    fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
+        self.seen.send(crossing).unwrap();
+        let taken = match self.takes.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(NotRecorded),
+        };
+        Box::pin(std::future::ready(taken))
+    }
+}
+
+struct World {
+    fake: Arc<Fake>,
+    remote: RemoteEgress,
+    serving: JoinHandle<()>,
+    book: Arc<Book>,
+    seen: mpsc::UnboundedReceiver<Crossing>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let fake = Arc::new(Fake::default());
+        let serving = tokio::spawn(serve_egress(Arc::clone(&fake) as _, theirs));
+        let (sender, seen) = mpsc::unbounded_channel();
+        let book = Arc::new(Book {
+            seen: sender,
+            takes: AtomicBool::new(true),
+        });
+        Self {
+            fake,
+            remote: RemoteEgress::connect(ours).await.unwrap(),
+            serving,
+            book,
+            seen,
+        }
+    }
+
+    async fn open(&self) -> Result<Box<dyn ServedWay>, EgressError> {
+        let witness = Arc::clone(&self.book) as _;
+        self.remote.open(&owner(), new_way(), None, witness).await
+    }
+
+    fn witness(&self) -> Arc<dyn Witness> {
+        self.fake.witness.lock().unwrap().clone().unwrap()
+    }
+}
+
+fn owner() -> Owner {
+    Owner {
+        tenant: "t".to_owned(),
+        agent: "a".to_owned(),
+    }
+}
+
+fn rules() -> WayRules {
+    WayRules {
+        form: RulesForm::Toml,
+        text: "rules".to_owned(),
+    }
+}
+
+fn new_way() -> NewWay {
+    NewWay {
+        decision: DecisionId::new(1, [1; 10]),
+        trace: "trace".to_owned(),
+        tool: "python".to_owned(),
+        ceiling: SideEffect::Read,
+        authority: Digest::of(b"pem"),
+        rules: rules(),
+        bound: Some(WayBound {
+            tenant: "local".to_owned(),
+            agent: "a".to_owned(),
+            session: None,
+            route: "r".to_owned(),
+            policy: Digest::of(b"policy"),
+            action: Digest::of(b"action"),
+            wall_ms: 1,
+        }),
+    }
+}
+
+fn crossing(path: &str) -> Crossing {
+    Crossing {
+        decision: DecisionId::new(2, [2; 10]),
+        at_ms: 3,
+        stage: Stage::Ended(Some("timeout".into())),
+        because: Some("because".into()),
+        entry: "connect".into(),
+        scheme: Some("https".into()),
+        host: Some("a.example".to_owned()),
+        port: Some(443),
+        class: None,
+        rule: Some("rule".to_owned()),
+        side_effect: Some(SideEffect::Draft),
+        method: Some("GET".to_owned()),
+        credential: None,
+        status: Some(200),
+        bytes_out: 1,
+        bytes_in: 2,
+        hits: 3,
+        sealed: CrossingContent {
+            path: Some(path.to_owned()),
+            ..CrossingContent::default()
+        },
+    }
+}
+
+#[tokio::test]
+async fn questions_records_and_orders_cross() {
+    let mut world = World::new().await;
+    let told = world.remote.authority(&owner(), &rules()).await.unwrap();
+    assert_eq!(told.pem, "a rules");
+    let way = world.open().await.unwrap();
+    let witness = world.witness();
+    assert_eq!(witness.record(crossing("/x")).await, Ok(()));
+    assert_eq!(world.seen.recv().await.unwrap(), crossing("/x"));
+    world.book.takes.store(false, Ordering::SeqCst);
+    assert_eq!(witness.record(crossing("/y")).await, Err(NotRecorded));
+    way.revoke();
+    assert_eq!(way.close().await, Ok(()));
+    let events = &world.fake.events;
+    assert_eq!(events.revoked.load(Ordering::SeqCst), 1);
+    assert_eq!(events.closed.load(Ordering::SeqCst), 1);
+    // It takes no more records then.
+    assert_eq!(witness.record(crossing("/z")).await, Err(NotRecorded));
+}
+
+#[tokio::test]
+async fn a_refusal_and_a_loss_are_told() {
+    let world = World::new().await;
+    world.fake.refuses.store(true, Ordering::SeqCst);
+    let refused = EgressError::Refused("a test".to_owned());
+    assert_eq!(world.open().await.unwrap_err(), refused);
+    world.fake.refuses.store(false, Ordering::SeqCst);
+    let mut way = world.open().await.unwrap();
+    world.fake.events.lost.notify_one();
+    assert_eq!(way.lost().await, refused);
+    assert_eq!(way.close().await, Ok(()));
+}
+
+/// I1: whoever serves is gone, and its ways out with it: each says so, and nothing is recorded any more.
+#[tokio::test]
+async fn a_process_that_dies_takes_its_ways_along() {
+    let world = World::new().await;
+    let mut way = world.open().await.unwrap();
+    world.serving.abort();
+    assert!(matches!(way.lost().await, EgressError::Unavailable(_)));
+    assert!(matches!(
+        way.close().await,
+        Err(EgressError::Unavailable(_))
+    ));
+    assert!(matches!(
+        world.open().await,
+        Err(EgressError::Unavailable(_))
+    ));
+    assert!(world.remote.is_gone());
+}
+
+/// I1: whoever keeps the records is gone: what was to be recorded is not, and the way out is dropped.
+#[tokio::test]
+async fn a_gateway_that_goes_takes_its_ways_along() {
+    let World {
+        fake,
+        remote,
+        serving,
+        book,
+        seen,
+    } = World::new().await;
+    let witness: Arc<dyn Witness> = book;
+    let way = remote
+        .open(&owner(), new_way(), None, witness)
+        .await
+        .unwrap();
+    let theirs = fake.witness.lock().unwrap().clone().unwrap();
+    drop(way);
+    fake.events.dropped.notified().await;
+    assert_eq!(theirs.record(crossing("/x")).await, Err(NotRecorded));
+    drop(remote);
+    serving.await.unwrap();
+    drop(seen);
+}
+
+/// However many records come at once, each has its own answer.
+#[tokio::test]
+async fn many_records_at_once() {
+    let mut world = World::new().await;
+    let way = world.open().await.unwrap();
+    let witness = world.witness();
+    let mut asked = tokio::task::JoinSet::new();
+    for number in 0..1_000 {
+        let witness = Arc::clone(&witness);
+        asked.spawn(async move { witness.record(crossing(&format!("/{number}"))).await });
+    }
+    while let Some(recorded) = asked.join_next().await {
+        assert_eq!(recorded.unwrap(), Ok(()));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..1_000 {
+        seen.insert(world.seen.recv().await.unwrap().sealed.path.unwrap());
+    }
+    assert_eq!(seen.len(), 1_000);
+    assert_eq!(way.close().await, Ok(()));
+}
+
+/// A record that is larger than any good one is not passed on, and is not taken for written.
+#[tokio::test]
+async fn a_record_has_an_end() {
+    let world = World::new().await;
+    let mut way = world.open().await.unwrap();
+    let witness = world.witness();
+    let recorded = witness.record(crossing(&"x".repeat(1 << 20))).await;
+    assert_eq!(recorded, Err(NotRecorded));
+    assert!(matches!(way.lost().await, EgressError::Unavailable(_)));
+}
