@@ -3,11 +3,8 @@
 use std::{ffi::CString, fmt, os::unix::ffi::OsStrExt as _, path::Path};
 
 use anyhow::Context as _;
-use casemate_sys::{
-    LandlockRule, LandlockScope, LandlockStatus, drop_capabilities, keep_capabilities,
-    restrict_files,
-};
-use rustix::thread::CapabilitySet;
+use casemate_confine::restrict_identity;
+use casemate_sys::{LandlockRule, LandlockStatus};
 
 use super::credentials_in;
 use crate::switch::switches_in;
@@ -25,17 +22,16 @@ impl fmt::Display for Confined {
             LandlockStatus::Partial => "files restricted as far as this kernel can",
             LandlockStatus::None => "files not restricted: this kernel has no Landlock",
         };
-        write!(f, "without capabilities, not traceable, {files}")
+        write!(
+            f,
+            "without capabilities, not traceable, system calls filtered, {files}"
+        )
     }
 }
 
-/// Gives up every capability, and every file but the credentials, the switches, the socket and what finding a host takes. It must
-/// have one thread.
+/// Gives up every capability, every system call that it does not need, and every file but the credentials, the switches, the socket
+/// and what finding a host takes. It must have one thread.
 pub(super) fn confine(state: &Path, socket: &Path) -> anyhow::Result<Confined> {
-    // Whoever is nobody has none to drop, and may not lower what they could get: no_new_privs sees to it that they do not.
-    drop_capabilities()
-        .or_else(|_| keep_capabilities(CapabilitySet::empty()))
-        .context("cannot drop capabilities")?;
     let path = |path: &Path| CString::new(path.as_os_str().as_bytes());
     let credentials = path(&credentials_in(state))?;
     let switches = path(&switches_in(state))?;
@@ -53,9 +49,6 @@ pub(super) fn confine(state: &Path, socket: &Path) -> anyhow::Result<Confined> {
         LandlockRule::Execute(c"/run/systemd/resolve"),
         LandlockRule::Devices(c"/dev/null"),
     ];
-    // The socket of a resolver is a path, not an abstract name.
-    let files = restrict_files(&files, LandlockScope::SocketsAndSignals);
-    Ok(Confined {
-        files: files.context("cannot restrict files")?,
-    })
+    let files = restrict_identity(&files).context("identity cannot be confined")?;
+    Ok(Confined { files })
 }

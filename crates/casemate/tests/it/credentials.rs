@@ -509,6 +509,7 @@ fn the_process_that_holds_secrets_is_alone() {
             "CapPrm:\t0000000000000000",
             "CapAmb:\t0000000000000000",
             "NoNewPrivs:\t1",
+            "Seccomp:\t2",
         ] {
             assert!(status.contains(line), "{status}");
         }
