@@ -108,7 +108,7 @@ pub(crate) fn run(command: CredentialCommand) -> Result<Exit, Failure> {
         CredentialCommand::List { json } => list(&root, json),
         CredentialCommand::Rotate { handle, secret } => rotate(&root, &handle, &secret),
         CredentialCommand::Revoke { handle, reason } => revoke(&root, &handle, &reason),
-        CredentialCommand::Test { handle, json } => test(&root, handle, json),
+        CredentialCommand::Test { handle, json } => test(&root, &handle, json),
         CredentialCommand::Explain(args) => explain::run(&root, &args),
     }
 }
@@ -217,8 +217,8 @@ fn list(root: &Path, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn test(root: &Path, handle: Handle, json: bool) -> Result<Exit, Failure> {
-    known(&store(root)?, &handle)?;
+fn test(root: &Path, handle: &Handle, json: bool) -> Result<Exit, Failure> {
+    known(&store(root)?, handle)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()

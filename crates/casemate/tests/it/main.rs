@@ -19,6 +19,7 @@ mod files;
 mod holes;
 mod home;
 mod idempotency;
+mod identity;
 mod images;
 mod json;
 mod keeper;
