@@ -240,10 +240,8 @@ pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<To
     }
     let parsed = parsed.ok_or(AnswerError::Garbage)?;
     let text = |name: &str| parsed.get(name).and_then(Value::as_str);
-    let secret = |text: &str| {
-        Secret::read(Zeroizing::new(text.as_bytes().to_vec()), Form::Line)
-            .map_err(|_| AnswerError::Garbage)
-    };
+    let secret =
+        |text: &str| Secret::read(text.as_bytes(), Form::Line).map_err(|_| AnswerError::Garbage);
     if let Kind::GithubApp { .. } = kind {
         let expires: Timestamp = text("expires_at")
             .and_then(|at| at.parse().ok())

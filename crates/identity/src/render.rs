@@ -181,7 +181,7 @@ mod tests {
     use crate::Form;
 
     fn secrets(text: &str) -> Secrets {
-        Secrets::of(Secret::read(text.as_bytes().to_vec().into(), Form::Line).unwrap())
+        Secrets::of(Secret::read(text.as_bytes(), Form::Line).unwrap())
     }
 
     fn request(body: Option<&[u8]>) -> Request {

@@ -52,10 +52,10 @@ impl Secret {
     ///
     /// # Errors
     /// When it could not be used, or not be kept out of answers.
-    pub fn read(bytes: Zeroizing<Vec<u8>>, form: Form) -> Result<Self, SecretError> {
+    pub fn read(bytes: &[u8], form: Form) -> Result<Self, SecretError> {
         let text = match form {
-            Form::Line => bytes.strip_suffix(b"\n").unwrap_or(&bytes),
-            Form::Pem => &bytes,
+            Form::Line => bytes.strip_suffix(b"\n").unwrap_or(bytes),
+            Form::Pem => bytes,
         };
         match text.len() {
             0 => return Err(SecretError::Empty),
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn line(bytes: &[u8]) -> Result<Secret, SecretError> {
-        Secret::read(Zeroizing::new(bytes.to_vec()), Form::Line)
+        Secret::read(bytes, Form::Line)
     }
 
     /// R92: what could end a header, hide in one, or not be found again in an answer is never kept.
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn only_a_private_key_is_one() {
-        let pem = |bytes: &[u8]| Secret::read(Zeroizing::new(bytes.to_vec()), Form::Pem);
+        let pem = |bytes: &[u8]| Secret::read(bytes, Form::Pem);
         assert_eq!(pem(b"ssh-ed25519 AAAA"), Err(SecretError::NotPem));
         assert_eq!(
             pem(b"-----BEGIN PRIVATE KEY-----\nAA\0A\n"),

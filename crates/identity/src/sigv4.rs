@@ -146,8 +146,8 @@ mod tests {
 
     fn secrets() -> Secrets {
         // The key of those examples, which opens nothing.
-        let key = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_vec();
-        Secrets::of(Secret::read(key.into(), Form::Line).unwrap())
+        let key = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        Secrets::of(Secret::read(key, Form::Line).unwrap())
     }
 
     fn kind() -> Kind {

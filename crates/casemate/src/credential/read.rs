@@ -27,7 +27,7 @@ pub(super) fn read(file: Option<&Path>, form: Form) -> Result<Secret, Failure> {
         }
         None => whole(io::stdin().lock()),
     };
-    Secret::read(bytes.map_err(Failure::usage)?, form).map_err(Failure::usage)
+    Secret::read(&bytes.map_err(Failure::usage)?, form).map_err(Failure::usage)
 }
 
 /// A byte more than there may be, and the break at its end: what is longer is not read on.

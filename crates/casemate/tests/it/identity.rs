@@ -15,7 +15,7 @@ use crate::{
     upstream::Upstream,
 };
 
-/// R73, R79, I18 and I19 of the corpus: the process that holds secrets has no capability, gains none, dumps no core, and cannot be read by
+/// R73, R79: the process that holds secrets has no capability, gains none, dumps no core, and cannot be read by
 /// others of the same user; and whoever squats in its place, or makes the place open to others, gets nothing.
 #[test]
 fn the_process_that_holds_secrets_is_alone() {

@@ -179,7 +179,7 @@ fn what_cannot_be_kept_is_kept_later() {
     );
 }
 
-/// I14 of the corpus: somebody rotates the credential while a refresh is under way. The late answer neither overwrites nor
+/// Case I14 of the corpus: somebody rotates the credential while a refresh is under way. The late answer neither overwrites nor
 /// deletes it, nor is its token used; and neither is the new one blamed when the old one is refused.
 #[test]
 fn a_late_answer_does_not_overwrite() {
@@ -453,11 +453,9 @@ fn assertions_are_signed_by_the_key() {
     };
     for (algorithm, key) in [("ES256", p256.as_ref()), ("RS256", rsa.as_slice())] {
         let world = World::new();
-        let secret = casemate_identity::Secret::read(
-            pem(key).into_bytes().into(),
-            casemate_identity::Form::Pem,
-        )
-        .unwrap();
+        let secret =
+            casemate_identity::Secret::read(pem(key).as_bytes(), casemate_identity::Form::Pem)
+                .unwrap();
         let kind = Kind::JwtBearer {
             token_url: "https://id.example.com/token".into(),
             issuer: "me".into(),
@@ -510,8 +508,7 @@ fn a_github_app_asks_for_what_was_written_down() {
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
     let world = World::new();
     let secret =
-        casemate_identity::Secret::read(pem.into_bytes().into(), casemate_identity::Form::Pem)
-            .unwrap();
+        casemate_identity::Secret::read(pem.as_bytes(), casemate_identity::Form::Pem).unwrap();
     let kind = Kind::GithubApp {
         api_url: "https://api.github.com/".into(),
         app_id: "12".into(),

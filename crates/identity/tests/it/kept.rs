@@ -94,7 +94,7 @@ fn a_record_that_was_changed_or_moved_has_no_secret() {
     world.store().read(&handle("orders")).unwrap();
 }
 
-/// I18 of the corpus: what others could read or have put there is not used.
+/// What others could read or have put there is not used (case I18 of the corpus).
 #[test]
 fn what_others_have_access_to_is_refused() {
     let world = World::new();

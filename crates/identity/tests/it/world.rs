@@ -210,7 +210,7 @@ pub(crate) fn handle(text: &str) -> Handle {
 }
 
 pub(crate) fn secret(text: &str) -> Secret {
-    Secret::read(text.as_bytes().to_vec().into(), Form::Line).unwrap()
+    Secret::read(text.as_bytes(), Form::Line).unwrap()
 }
 
 pub(crate) fn secrets(text: &str) -> Secrets {
