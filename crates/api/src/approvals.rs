@@ -255,6 +255,9 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
 
     /// Lets an approved call go on, as soon as it can.
     fn resume(self: &Arc<Self>, decision: DecisionId) {
+        if self.sessions.goes_on_itself(decision) {
+            return;
+        }
         let api = Arc::clone(self);
         tokio::spawn(async move {
             loop {

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use casemate_gateway::{Answer, Output, Phase, RunningCall, Told};
+use casemate_gateway::{Answer, Output, Phase, Pieces, RunningCall, Told};
 use casemate_model::{DecisionId, Stream};
 use serde::Deserialize;
 use serde_json::json;
@@ -34,27 +34,8 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     request: Result<Json<CallRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
-    let owner = who.owner(request.agent().to_owned());
-    let within = request.within();
-    let policy = api
-        .sessions
-        .policy_for(&owner, request.route(), Some(&within));
-    let (wait, stdin) = (request.wait, request.stdin.clone());
-    let request = request.into_request(policy.as_deref())?;
-    let mut begun = api.begin(
-        &who,
-        request.ask,
-        request.inputs,
-        request.route,
-        request.demand,
-    )?;
-    if let Some(stdin) = stdin {
-        let sender = begun.stdin.clone();
-        tokio::spawn(async move {
-            // A program that ends does not have to read all of it.
-            drop(sender.send(stdin.as_bytes().to_vec()).await);
-        });
-    }
+    let wait = request.wait;
+    let mut begun = start(&api, &who, request)?;
     if !wait {
         return Ok(detached(begun));
     }
@@ -72,6 +53,36 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
         response.headers_mut().insert(SERVER_TIMING, timings);
     }
     Ok(response)
+}
+
+/// Begins a call that somebody asks for.
+pub(crate) fn start<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    who: &Who,
+    request: CallRequest,
+) -> Result<Begun, Problem> {
+    let owner = who.owner(request.agent().to_owned());
+    let within = request.within();
+    let policy = api
+        .sessions
+        .policy_for(&owner, request.route(), Some(&within));
+    let stdin = request.stdin.clone();
+    let request = request.into_request(policy.as_deref())?;
+    let begun = api.begin(
+        who,
+        request.ask,
+        request.inputs,
+        request.route,
+        request.demand,
+    )?;
+    if let Some(stdin) = stdin {
+        let sender = begun.stdin.clone();
+        tokio::spawn(async move {
+            // A program that ends does not have to read all of it.
+            drop(sender.send(stdin.as_bytes().to_vec()).await);
+        });
+    }
+    Ok(begun)
 }
 
 /// Lets a call run by itself, and says how to ask after it.
@@ -125,7 +136,8 @@ pub(crate) struct From {
     from: u64,
 }
 
-fn find<K: Keeps, P: Remembers>(
+/// A call that whoever asks could know of.
+pub(crate) fn find<K: Keeps, P: Remembers>(
     api: &Api<K, P>,
     who: &Who,
     id: &str,
@@ -138,6 +150,23 @@ fn find<K: Keeps, P: Remembers>(
     call.ok_or_else(|| Problem::no_call(id))
 }
 
+/// The output of a call that was kept.
+pub(crate) fn kept(seen: &Pieces) -> Output {
+    let (mut stdout, mut stderr, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    for (stream, bytes) in &seen.pieces {
+        match stream {
+            Stream::Stdout => stdout.extend_from_slice(bytes),
+            Stream::Stderr => stderr.extend_from_slice(bytes),
+            Stream::Results => results.extend_from_slice(bytes),
+        }
+    }
+    Output {
+        stdout: stdout.into(),
+        stderr: stderr.into(),
+        results: results.into(),
+    }
+}
+
 /// `GET /v1/calls/{id}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
@@ -147,19 +176,7 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 ) -> Result<Response, Problem> {
     let call = find(&api, &who, &id)?;
     let seen = call.pieces(from);
-    let (mut stdout, mut stderr, mut results) = (Vec::new(), Vec::new(), Vec::new());
-    for (stream, bytes) in &seen.pieces {
-        match stream {
-            Stream::Stdout => stdout.extend_from_slice(bytes),
-            Stream::Stderr => stderr.extend_from_slice(bytes),
-            Stream::Results => results.extend_from_slice(bytes),
-        }
-    }
-    let output = Output {
-        stdout: stdout.into(),
-        stderr: stderr.into(),
-        results: results.into(),
-    };
+    let output = kept(&seen);
     let (mut stdout, mut stderr, mut answer, mut problem) = (None, None, None, None);
     match seen.told.as_deref() {
         None => {

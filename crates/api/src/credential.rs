@@ -14,6 +14,8 @@ pub(crate) const PROOF: HeaderName = HeaderName::from_static("casemate-proof");
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Whether nobody on the way reads along.
+    pub(crate) tls: bool,
     /// The first certificate of the chain that TLS verified, if one was presented.
     pub(crate) certificate: Option<Arc<[u8]>>,
 }
@@ -107,6 +109,7 @@ mod tests {
         let certificate = certificate.then(|| Arc::from(&b"der"[..]));
         let peer = Peer {
             address: ([127, 0, 0, 1], 1).into(),
+            tls: certificate.is_some(),
             certificate,
         };
         Ok(match Presented::of(&map, &peer)? {

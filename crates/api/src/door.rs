@@ -17,6 +17,7 @@ use crate::{
     limits::LOCAL_TTL_MS,
     problem::Problem,
     refusals::Refused,
+    resource::Resource,
     routes::{Keeps, Remembers},
     state::Api,
     who::Who,
@@ -56,10 +57,15 @@ pub(crate) async fn admit<K: Keeps, P: Remembers>(
         }
         Err(refusal) => {
             let refused = Refused::stranger(&refusal, &Asked::of(&request));
+            let resource = Resource::of(&request);
             // Nothing more of the request is read.
             drop(request);
             api.note_refusal(refused).await;
-            Problem::of_refusal(&refusal).into_response()
+            let mut response = Problem::of_refusal(&refusal).into_response();
+            if let Some(resource) = resource {
+                resource.point_out(&mut response);
+            }
+            response
         }
     }
 }

@@ -229,7 +229,7 @@ impl<K: Keeps, P: Remembers> Connection<K, P> {
         // An upgraded connection is served no more from here, and has its place all the same.
         let stream = Placed::new(stream, place);
         let Some(tls) = tls else {
-            return self.answer(stream, None).await;
+            return self.answer(stream, false, None).await;
         };
         let handshake = timeout(
             Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
@@ -240,7 +240,7 @@ impl<K: Keeps, P: Remembers> Connection<K, P> {
                 let chain = stream.get_ref().1.peer_certificates();
                 let certificate = chain.and_then(|chain| chain.first());
                 let certificate = certificate.map(|der| Arc::from(der.as_ref()));
-                self.answer(stream, certificate).await;
+                self.answer(stream, true, certificate).await;
             }
             Ok(Err(error)) => self.note(&error).await,
             Err(_) => {}
@@ -260,12 +260,13 @@ impl<K: Keeps, P: Remembers> Connection<K, P> {
         }
     }
 
-    async fn answer<S>(mut self, stream: S, certificate: Option<Arc<[u8]>>)
+    async fn answer<S>(mut self, stream: S, tls: bool, certificate: Option<Arc<[u8]>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = Peer {
             address: self.address,
+            tls,
             certificate,
         };
         let router = TowerToHyperService::new(self.router.clone());

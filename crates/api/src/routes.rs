@@ -17,9 +17,9 @@ use crate::{
     door::{self, Door},
     envelopes, files, keys,
     limits::MAX_CALL_BYTES,
-    page, ports,
+    mcp, page, ports,
     problem::Problem,
-    sessions,
+    resource, sessions,
     state::Api,
     switches, terminal,
 };
@@ -99,21 +99,31 @@ endpoints! {
     delete "DELETE" "/v1/envelopes/{id}" Delegate | ManageCallers => envelopes::revoke;
     get "GET" "/v1/switches" ReadRecords => switches::list;
     post "POST" "/v1/switches" ThrowSwitches | LiftSwitches => switches::throw;
+    post "POST" "/mcp" RunCalls => mcp::receive;
+    delete "DELETE" "/mcp" RunCalls => mcp::end;
 }
 
 /// The interface, for those who come through `door`. Uploads are as large as a session's disk takes: their handler takes the
 /// body as it comes, to which no limit applies.
 pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router {
     let admitting = Arc::clone(&api);
-    table(&api)
+    let is_network = matches!(door, Door::Network(_));
+    let router = table(&api)
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_CALL_BYTES))
         .layer(from_fn(move |request: Request, next: Next| {
             door::admit(Arc::clone(&admitting), door.clone(), request, next)
         }))
         // In front of the door: whoever looks at the page has not said yet who they are, and it says nothing of anybody.
-        .route("/approvals", get(page::approvals))
-        .with_state(api)
+        .route("/approvals", get(page::approvals));
+    // So is whoever asks where to get a credential, which the user of a socket does not need.
+    let router = match is_network {
+        true => router
+            .route(resource::PATH, get(resource::show::<K, P>))
+            .route(resource::PATH_OF_MCP, get(resource::show::<K, P>)),
+        false => router,
+    };
+    router.with_state(api)
 }
 
 fn guarded<K: Keeps, P: Remembers>(

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     limits::{MAX_LIVE_CALLS, MAX_RESUMING},
+    mcp::Conversations,
     problem::Problem,
     refusals::Refusals,
     routes::{Keeps, Remembers},
@@ -34,6 +35,8 @@ pub struct Api<K, P> {
     pub(crate) callers: Option<Arc<Callers>>,
     /// Those who were refused.
     pub(crate) refusals: Refusals,
+    /// What clients of the Model Context Protocol are in the middle of.
+    pub(crate) conversations: Arc<Conversations>,
 }
 
 /// Both ends of a call that has begun.
@@ -64,6 +67,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             switchboard,
             callers,
             refusals: Refusals::default(),
+            conversations: Arc::default(),
         }
     }
 

@@ -138,6 +138,11 @@ impl Callers {
         &self.audience
     }
 
+    /// The issuers whose tokens count.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.jwt.issuers()
+    }
+
     /// Whether there are rules for certificates.
     #[must_use]
     pub const fn takes_certificates(&self) -> bool {

@@ -45,6 +45,11 @@ impl JwtVerifier {
         Self::with_sources(with_sources?)
     }
 
+    /// The issuers that are believed.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.issuers.keys().map(String::as_str)
+    }
+
     /// Believes these issuers, with keys from these sources.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     approvals::ApprovalsCommand,
     callers::CallersCommand,
-    client::{CallArgs, SessionCommand},
+    client::{CallArgs, McpArgs, SessionCommand},
     credential::CredentialCommand,
     doctor::DoctorArgs,
     egress::EgressArgs,
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     /// Look at sessions of `casemate serve`, and use their files
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Serve the tools of `casemate serve` to a host that speaks the Model Context Protocol
+    Mcp(McpArgs),
     /// Look at profiles: what a route may do
     #[command(subcommand)]
     Profile(ProfileCommand),

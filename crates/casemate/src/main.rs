@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Call(args) => client::call(&args),
         Command::Session(command) => client::session(command),
+        Command::Mcp(args) => client::mcp(args),
         Command::Profile(command) => profile::run(command),
         Command::Policy(command) => policy::run(*command),
         Command::Approvals(command) => approvals::run(*command),

@@ -67,6 +67,14 @@ impl Failure {
         }
     }
 
+    /// What went wrong, and what can be done, in one line.
+    pub(crate) fn in_full(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{self}: {hint}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Prints it and says how to exit.
     pub(crate) fn report(&self) -> Exit {
         line(&one_line(self.error.as_ref()));

@@ -21,6 +21,8 @@ mod clock;
 mod code;
 mod destination;
 mod dns;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod head;
 mod hello;
 mod judge;
@@ -44,7 +46,7 @@ pub use self::{
     },
     name::{Host, Name, parse_authority},
     pins::{Pins, PinsError},
-    proxy::{Parts, Proxy},
+    proxy::{Parts, Proxy, Room},
     recorder::{Origin, Record, RecordError, Recorder, Stage},
     route::Route,
     seams::{

@@ -57,9 +57,28 @@ pub struct Parts {
     pub routes: Vec<Route>,
     /// The addresses that are made up for names.
     pub pins: Pins,
+    /// What the proxies of one agent have together.
+    pub room: Room,
 }
 
-/// The proxy of one agent. A clone is the same proxy.
+/// Room for connections, and for bodies that are held to be judged, in bytes: what the proxies of one agent have together. A
+/// clone is the same room.
+#[derive(Clone, Debug)]
+pub struct Room {
+    connections: Arc<Semaphore>,
+    held: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            held: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),
+        }
+    }
+}
+
+/// A proxy of one agent. A clone is the same proxy.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -77,9 +96,7 @@ pub(crate) struct Inner {
     routes: Vec<Route>,
     pins: Pins,
     reviews: watch::Sender<()>,
-    room: Arc<Semaphore>,
-    /// Room for bodies that are held to be judged, in bytes.
-    held: Arc<Semaphore>,
+    room: Room,
 }
 
 impl fmt::Debug for Proxy {
@@ -110,8 +127,7 @@ impl Proxy {
             routes: parts.routes,
             pins: parts.pins,
             reviews: watch::Sender::new(()),
-            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            held: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),
+            room: parts.room,
         })))
     }
 
@@ -173,6 +189,8 @@ impl Proxy {
         if let Some(denial) = denial
             && let Some(mut draft) = Draft::open(&self.0, origin.clone(), Entry::Dns)
         {
+            // What is asked for may be meant to tell something: it is sealed, as a server name is.
+            draft.record.server_name = question.name.as_ref().ok().map(ToString::to_string);
             draft.deny(&denial).await;
         }
         Some(question.answer(answer))
@@ -190,15 +208,15 @@ impl Proxy {
         self.0.leaves.authority()
     }
 
-    /// How many connections there are.
+    /// How many connections there are, those of others in the same room too.
     #[must_use]
     pub fn connections(&self) -> usize {
-        MAX_CONNECTIONS - self.0.room.available_permits()
+        MAX_CONNECTIONS - self.0.room.connections.available_permits()
     }
 
     /// A place for one more connection, or a record that there was none.
     async fn enter(&self, origin: &Origin, entry: Entry) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.0.room).try_acquire_owned() {
+        if let Ok(place) = Arc::clone(&self.0.room.connections).try_acquire_owned() {
             return Some(place);
         }
         let mut draft = Draft::open(&self.0, origin.clone(), entry)?;

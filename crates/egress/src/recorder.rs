@@ -54,7 +54,7 @@ pub struct Record {
     pub entry: Entry,
     /// Where it was to go, if that could be read.
     pub target: Option<Target>,
-    /// The server name of the ClientHello.
+    /// The server name of the ClientHello, or the name that an address was asked for.
     pub server_name: Option<String>,
     /// Whose the destination is.
     pub class: Option<DestinationClass>,

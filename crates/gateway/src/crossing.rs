@@ -4,7 +4,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,9 +15,9 @@ use std::{
 
 use casemate_ledger::{Entry, Kind, Receipt};
 use casemate_model::{DecisionId, DeniedAttempt};
-use casemate_ports::{Crossing, NotRecorded, Pending, Stage, Witness};
+use casemate_ports::{Crossing, HeldRequest, NotConsented, NotRecorded, Pending, Stage, Witness};
 use tokio::{
-    sync::{OwnedMutexGuard, watch},
+    sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -29,6 +29,8 @@ const MAX_RECORDS: u64 = 20_000;
 const MAX_LISTED: usize = 256;
 /// How long the log may take to write the last records: longer than it waits for its lock.
 const LAST_WRITES: Duration = Duration::from_secs(12);
+/// The most requests of one call that are about to be asked about.
+const MAX_ASKED: usize = 4;
 /// The word for the end of a request of which nobody said how it ended.
 const LOST: &str = "egress_lost";
 
@@ -109,6 +111,8 @@ pub struct Crossings {
     failed: Arc<AtomicBool>,
     /// How many records are on their way to the disk.
     writing: watch::Sender<u64>,
+    /// To whoever asks people, if somebody does.
+    ask: Option<mpsc::Sender<Asked>>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +121,26 @@ struct State {
     /// Those that were sent and have not ended.
     open: HashMap<DecisionId, Open>,
     denied: BTreeMap<String, u64>,
+    /// Those that wait for a person, and how it is said that they wait no more.
+    held: HashMap<DecisionId, Arc<Notify>>,
+    /// Those whose refusal is on record already, as a person's or for want of one.
+    answered: HashSet<DecisionId>,
+}
+
+/// A request that waits for a person. Whoever asked may go away.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: HeldRequest,
+    pub(crate) answer: oneshot::Sender<Consent>,
+}
+
+/// What came of asking people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// It may be sent, once.
+    Given,
+    /// It may not, and that is on record.
+    Refused,
 }
 
 /// A request that is sent, once that is on disk.
@@ -140,7 +164,15 @@ impl Crossings {
             state: Mutex::default(),
             failed: Arc::default(),
             writing: watch::Sender::new(0),
+            ask: None,
         }
+    }
+
+    /// The same, and where requests come out that wait for a person. Without it they are refused.
+    pub(crate) fn asking(self) -> (Self, mpsc::Receiver<Asked>) {
+        let (ask, asked) = mpsc::channel(MAX_ASKED);
+        let ask = Some(ask);
+        (Self { ask, ..self }, asked)
     }
 
     /// What was refused, and how often.
@@ -234,8 +266,11 @@ impl Crossings {
     }
 
     async fn refused(&self, crossing: Crossing, code: &str) -> Result<(), NotRecorded> {
-        {
+        let is_known = {
             let mut state = self.state();
+            if let Some(gone) = state.held.remove(&crossing.decision) {
+                gone.notify_one();
+            }
             if state.closed || state.open.contains_key(&crossing.decision) {
                 return Err(NotRecorded);
             }
@@ -254,8 +289,12 @@ impl Crossings {
             };
             let count = denied.entry(what).or_default();
             *count = count.saturating_add(1);
+            state.answered.remove(&crossing.decision)
+        };
+        match is_known {
+            true => Ok(()),
+            false => self.write(crossing).await,
         }
-        self.write(crossing).await
     }
 
     /// Writes it down, in a thread that may wait for the disk, whether or not somebody still waits for it.
@@ -299,6 +338,43 @@ impl Witness for Crossings {
                 Stage::Sent => self.sent(crossing).await,
                 Stage::Ended(_) => self.ended(crossing).await,
                 Stage::Denied(code) => self.refused(crossing, &code).await,
+            }
+        })
+    }
+
+    fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
+        Box::pin(async move {
+            let decision = request.decision;
+            let ask = self.ask.as_ref().ok_or(NotConsented)?;
+            let gone = Arc::new(Notify::new());
+            {
+                let mut state = self.state();
+                let is_new = decision != self.log.call()
+                    && !state.open.contains_key(&decision)
+                    && !state.held.contains_key(&decision);
+                if state.closed || !is_new || !request.is_plain() {
+                    return Err(NotConsented);
+                }
+                state.held.insert(decision, Arc::clone(&gone));
+            }
+            let (answer, answered) = oneshot::channel();
+            let sent = ask.send(Asked { request, answer }).await;
+            let consent = async {
+                sent.map_err(|_| NotConsented)?;
+                answered.await.map_err(|_| NotConsented)
+            };
+            let consent = tokio::select! {
+                consent = consent => consent,
+                () = gone.notified() => Err(NotConsented),
+            };
+            let mut state = self.state();
+            state.held.remove(&decision);
+            match consent? {
+                Consent::Given => Ok(()),
+                Consent::Refused => {
+                    state.answered.insert(decision);
+                    Err(NotConsented)
+                }
             }
         })
     }

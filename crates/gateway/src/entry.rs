@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use self::{
-    crossing::{content as crossing_content, summary as crossing},
+    crossing::{REQUEST, content as crossing_content, summary as crossing},
     decision::{content as decision_content, summary as decision},
     deed::{content as deed_content, ending as session_ending, summary as deed},
     outcome::{Observed, content as outcome_content, summary as outcome},

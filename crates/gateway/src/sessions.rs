@@ -6,6 +6,7 @@ mod ballots;
 mod bounds;
 mod call;
 mod cases;
+mod consent;
 mod contexts;
 mod error;
 mod files;
@@ -16,6 +17,7 @@ mod live;
 mod lodge;
 mod manage;
 mod opening;
+mod perform;
 mod place;
 mod reconcile;
 mod spent;
@@ -50,6 +52,7 @@ pub use self::{
     reconcile::Reconciled,
 };
 use self::{
+    consent::Requests,
     live::{Live, Table},
     switched::Going,
     waits::Waits,
@@ -157,6 +160,7 @@ pub struct Sessions<K, P> {
     approvers: Arc<dyn Approvers>,
     renewal: Box<dyn Renewal>,
     waiting: Mutex<Waits>,
+    requests: Requests,
     waiting_changed: Notify,
     refusals: Refusals,
     /// The latest time that approvals have seen, in milliseconds since 1970.
@@ -196,6 +200,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             approvers: parts.approvers.into(),
             renewal: parts.renewal,
             waiting: Mutex::default(),
+            requests: Requests::default(),
             waiting_changed: Notify::new(),
             refusals: (sender, Mutex::new(Some(receiver))),
             latest_ms: AtomicU64::new(0),

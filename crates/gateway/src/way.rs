@@ -8,8 +8,9 @@ use casemate_model::{Digest, SideEffect};
 use casemate_policy::{EgressPolicy, Profile, Syntax};
 use casemate_ports::{NewWay, RulesForm, TooManyPorts, WayBound, WayPorts, WayRules};
 
+pub(crate) use self::open::WayEvent;
 pub use self::{
-    open::{ClosedWay, OpenWay},
+    open::{Asks, ClosedWay, OpenWay},
     variables::{is_reserved, variables},
 };
 use crate::Facts;

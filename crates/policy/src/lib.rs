@@ -44,6 +44,7 @@ mod rules;
 mod schema;
 mod secrets;
 mod session;
+mod showing;
 mod source;
 mod theorem;
 mod tool;
@@ -85,6 +86,7 @@ pub use self::{
     reference::{manifest_reference, schema_reference},
     route::{Governing, RoutePolicy},
     session::{Image, PoolRules, QuotaRule, QuotaRules, SessionMode},
+    showing::Shown,
     source::SourceError,
     theorem::Claim,
     tree::MAX_DEPTH,

@@ -4,7 +4,7 @@ mod crossing;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
-use casemate_model::{DecisionId, Digest, SessionId, SideEffect};
+use casemate_model::{DecisionId, Digest, SessionId, SideEffect, Text};
 use serde::{Deserialize, Serialize};
 
 pub use self::crossing::{Crossing, CrossingContent, Stage};
@@ -122,6 +122,60 @@ pub trait ServedWay: fmt::Debug + Send {
 pub trait Witness: fmt::Debug + Send + Sync {
     /// Writes down how far a request came. When this has come back without an error, it is durable.
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>>;
+
+    /// Waits until a person has consented to exactly this request, which may then be sent, once.
+    fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>>;
+}
+
+/// A request that a person has to consent to.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldRequest {
+    /// Its decision.
+    pub decision: DecisionId,
+    /// The rule that lets it through if a person does.
+    pub rule: String,
+    /// Why it waits, in a word of the rules.
+    pub because: String,
+    /// What it does to the world.
+    pub side_effect: SideEffect,
+    /// Its method.
+    pub method: String,
+    /// Where it goes: the scheme, the host and the port.
+    pub target: String,
+    /// Its path, with the query.
+    pub path: String,
+    /// Its body, whole.
+    pub body: Option<Text>,
+}
+
+/// Nobody consented, or nobody can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody consented to the request")]
+pub struct NotConsented;
+
+impl HeldRequest {
+    /// Whether it reads as one line for people.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let words = [
+            &self.rule,
+            &self.because,
+            &self.method,
+            &self.target,
+            &self.path,
+        ];
+        words.into_iter().all(|word| crossing::is_plain(word))
+    }
+}
+
+impl fmt::Debug for HeldRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it says may be about a person.
+        f.debug_struct("HeldRequest")
+            .field("decision", &self.decision)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Nothing was written, and so nothing may leave.

@@ -25,6 +25,8 @@ const MAX_TOLD_BYTES: usize = 256 * 1024;
 const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// The most records of one way out that wait to be written.
 const MAX_PENDING: usize = 64;
+/// The most requests of one way out that wait for a person; more are refused.
+const MAX_HELD: usize = 16;
 /// How long the whole of a question may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -4,6 +4,7 @@ mod authority;
 mod bundle;
 mod contender;
 mod crun;
+mod egress;
 mod field;
 mod goals;
 mod host;
@@ -17,6 +18,7 @@ mod sandbox;
 
 pub use self::{
     crun::serve as serve_crun,
+    egress::{corpus, egress},
     ledger::ledger,
     policy::policy,
     run::{RunOptions, run},

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use xtask::{Tree, bench, demo, image, reference, requirements, soak, stages};
+use xtask::{Tree, bench, clients, demo, image, reference, requirements, soak, stages};
 
 /// What a quick measurement is content with.
 const QUICK_RUNS: usize = 3;
@@ -40,6 +40,11 @@ enum Verb {
         #[command(flatten)]
         mode: Mode,
     },
+    /// Install a real client from its registry, and run it against a gateway
+    Clients {
+        /// Which
+        client: clients::Client,
+    },
     /// Load `casemate serve` at random, kill what it is made of at random, and see what is left
     Soak {
         /// For how long
@@ -52,6 +57,8 @@ enum Verb {
         #[arg(long)]
         peaceful: bool,
     },
+    /// Attack our way out and the proxies that are installed beside it, and write docs/benchmarks/egress-corpus.md
+    Corpus,
     /// Measure, and write docs/benchmarks
     #[command(subcommand)]
     Bench(Bench),
@@ -95,6 +102,8 @@ enum Bench {
     },
     /// Appending to the ledger
     Ledger,
+    /// The way out, beside squid, mitmproxy and a bare interceptor
+    Egress,
     /// Decisions, beside bare Cedar; switches, approvals and budgets, beside what they come to without
     Policy,
     /// The worker of `bench run` that times crun
@@ -136,6 +145,7 @@ fn perform(verb: Verb) -> Result<()> {
                 reference::write(&tree)
             }
         }
+        Verb::Clients { client } => clients::clients(&Tree::current()?, client),
         Verb::Soak {
             minutes,
             seed,
@@ -152,6 +162,7 @@ fn perform(verb: Verb) -> Result<()> {
                 },
             },
         ),
+        Verb::Corpus => bench::corpus(&Tree::current()?),
         Verb::Bench(bench) => measure(bench),
     }
 }
@@ -195,6 +206,7 @@ fn measure(bench: Bench) -> Result<()> {
             },
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),
+        Bench::Egress => bench::egress(&Tree::current()?),
         Bench::Policy => bench::policy(&Tree::current()?),
         Bench::ServeCrun { directory } => bench::serve_crun(&directory),
     }

@@ -25,6 +25,8 @@ mod calls;
 mod client;
 mod delegation;
 mod files;
+mod mcp;
+mod mcp_calls;
 mod page;
 mod remote;
 mod roles;

@@ -80,7 +80,9 @@ impl PlannedWay {
         let sockets = sockets.context("the sandbox has no way out")?;
         let facts = lease.facts();
         let new = way::of_call(facts, &self.authority, self.rules);
-        let opened = way::OpenWay::open(&self.egress, new, Some(sockets), facts, journal).await;
+        let asks = way::Asks::Nobody;
+        let opened =
+            way::OpenWay::open(&self.egress, new, Some(sockets), facts, journal, asks).await;
         let opened = opened.context("the way out cannot be served")?;
         // The thread that serves it lives as long as this.
         Ok((self.egress, opened))

@@ -53,13 +53,13 @@ impl Doors {
     ) {
         let (client, mut clients) = mpsc::channel(1);
         let mut doors = JoinSet::new();
-        doors.spawn(accept(self.proxy, client.clone(), Client::OfProxy));
+        doors.spawn(accept(self.proxy, client.clone(), Client::Knowing));
         for listener in self.transparent {
-            doors.spawn(accept(listener, client.clone(), Client::OfDestination));
+            doors.spawn(accept(listener, client.clone(), Client::Unknowing));
         }
         let asking = Arc::new(Semaphore::new(MAX_ASKING));
         doors.spawn(answer(self.dns, proxy.clone(), origin.clone()));
-        doors.spawn(accept(self.dns_tcp, client, Client::OfNames));
+        doors.spawn(accept(self.dns_tcp, client, Client::Asking));
         let mut stopped = pin!(stopped);
         loop {
             tokio::select! {
@@ -79,11 +79,11 @@ impl Doors {
 /// Somebody who came.
 enum Client {
     /// Somebody who knows of the proxy.
-    OfProxy(TcpStream),
+    Knowing(TcpStream),
     /// Somebody who believes to be connected to a destination.
-    OfDestination(TcpStream),
+    Unknowing(TcpStream),
     /// Somebody who asks for names.
-    OfNames(TcpStream),
+    Asking(TcpStream),
 }
 
 async fn accept(
@@ -106,14 +106,14 @@ async fn accept(
 impl Client {
     async fn serve(self, proxy: Proxy, origin: Origin, asking: Arc<Semaphore>) {
         match self {
-            Self::OfProxy(stream) => proxy.serve_proxy(stream, origin).await,
-            Self::OfDestination(stream) => {
+            Self::Knowing(stream) => proxy.serve_proxy(stream, origin).await,
+            Self::Unknowing(stream) => {
                 // Every address is this network's own: this is the one that was connected to.
                 if let Ok(original) = stream.local_addr() {
                     proxy.serve_transparent(stream, original, origin).await;
                 }
             }
-            Self::OfNames(stream) => {
+            Self::Asking(stream) => {
                 // Whoever finds no room is closed: it is one program's own doing.
                 if let Ok(_room) = asking.try_acquire_owned() {
                     drop(answer_stream(stream, &proxy, &origin).await);

@@ -121,8 +121,7 @@ impl Egress for Here {
                 let lent = service.lend(&root, &way).await?;
                 service.open(way, sockets, witness, lent)
             });
-            let opened = opened.await.map_err(|error| unavailable(&error))?;
-            opened
+            opened.await.map_err(|error| unavailable(&error))?
         })
     }
 }

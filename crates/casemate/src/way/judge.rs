@@ -22,11 +22,13 @@ use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
     RequestVerdict, RuleExport, Scheme, WebSocket,
 };
+use casemate_ports::{HeldRequest, Witness};
 
 /// Judges the requests of one call.
 #[derive(Debug)]
 pub(super) struct Rules {
     policy: Arc<EgressPolicy>,
+    witness: Arc<dyn Witness>,
     /// The blocks of each rule, by its name.
     pins: BTreeMap<String, Vec<Cidr>>,
     tool: String,
@@ -42,6 +44,21 @@ pub(super) struct Rules {
 enum TakenBack {
     These(Vec<Handle>),
     All,
+}
+
+/// Whether a person has consented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Consent {
+    NotAsked,
+    Given,
+}
+
+/// What the rules come to.
+#[derive(Debug)]
+enum Ruled {
+    Allowed(Allowance),
+    /// A person has to consent to this; if nobody does, that is why it is refused.
+    Held(HeldRequest, Denial),
 }
 
 /// What a call used up of one rule.
@@ -61,6 +78,7 @@ impl Rules {
         policy: Arc<EgressPolicy>,
         tool: String,
         ceiling: SideEffect,
+        witness: Arc<dyn Witness>,
     ) -> Result<Self, CidrError> {
         Ok(Self {
             pins: policy
@@ -70,6 +88,7 @@ impl Rules {
             policy,
             tool,
             ceiling,
+            witness,
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
             taken_back: Mutex::new(TakenBack::These(Vec::new())),
@@ -150,20 +169,25 @@ impl Rules {
         })
     }
 
-    fn decide(&self, facts: &Facts) -> Result<Allowance, Denial> {
+    /// Decides, as far as that takes nobody else.
+    fn decide(&self, facts: &Facts, consent: Consent) -> Result<Ruled, Denial> {
         self.open()?;
         self.about(facts, |request| {
             let ruling = self.policy.judge(request);
             let denied = |code: EgressCode| denial(code, ruling.rule);
-            let rule = match (ruling.verdict, ruling.rule) {
-                (RequestVerdict::Allow, Some(rule)) => rule,
-                // There is nobody here whom a request could wait for.
-                (RequestVerdict::Hold, _) => {
+            let rule = match (ruling.verdict, ruling.rule, consent) {
+                (RequestVerdict::Allow, Some(rule), _)
+                | (RequestVerdict::Hold, Some(rule), Consent::Given) => rule,
+                (RequestVerdict::Hold, rule, _) => {
                     let code = ruling.code.unwrap_or(EgressCode::ApprovalRequired);
-                    return Err(Denial {
+                    let unanswered = Denial {
                         code: Code::ApprovalRequired,
                         ..denied(code)
-                    });
+                    };
+                    return match rule.and_then(|rule| held(facts, rule, code)) {
+                        Some(request) => Ok(Ruled::Held(request, unanswered)),
+                        None => Err(unanswered),
+                    };
                 }
                 _ => return Err(denied(ruling.code.unwrap_or(EgressCode::NotAllowed))),
             };
@@ -180,14 +204,20 @@ impl Rules {
                 });
             }
             self.count(rule)?;
-            Ok(Allowance {
+            Ok(Ruled::Allowed(Allowance {
                 rule: rule.name.clone(),
                 side_effect: rule.side_effect,
                 body_bytes: ruling.most_body_bytes,
                 credential: rule.credential.clone(),
                 messages: messages(rule),
-            })
+            }))
         })
+    }
+
+    /// Whether the decision takes the body: rules are about it, or a person is to see it.
+    fn wants_body(&self, request: &RequestFacts<'_>) -> bool {
+        let holds = || self.policy.judge(request).verdict == RequestVerdict::Hold;
+        self.policy.wants_body(request) || !matches!(request.body, RequestBody::Empty) && holds()
     }
 
     fn pins(&self, rule: &EgressRule) -> &[Cidr] {
@@ -238,7 +268,7 @@ impl Judge for Rules {
 
     fn body_bytes(&self, facts: &Facts) -> Option<usize> {
         let (wanted, lends) = self.about(facts, |request| {
-            (self.policy.wants_body(request), self.policy.lends(request))
+            (self.wants_body(request), self.policy.lends(request))
         });
         // What is lent is bound to the body, if that is not too long to be held.
         let fits = matches!(facts.length, BodyLength::Bytes(bytes) if bytes <= MAX_JUDGED_BODY_BYTES as u64);
@@ -246,7 +276,19 @@ impl Judge for Rules {
     }
 
     fn judge<'a>(&'a self, facts: &'a Facts) -> Pending<'a, Result<Allowance, Denial>> {
-        Box::pin(async move { self.decide(facts) })
+        Box::pin(async move {
+            let (request, unanswered) = match self.decide(facts, Consent::NotAsked)? {
+                Ruled::Allowed(allowance) => return Ok(allowance),
+                Ruled::Held(request, unanswered) => (request, unanswered),
+            };
+            let consented = self.witness.consent(request).await;
+            consented.map_err(|_| unanswered.clone())?;
+            // Of the same request, and the call may have ended meanwhile.
+            match self.decide(facts, Consent::Given)? {
+                Ruled::Allowed(allowance) => Ok(allowance),
+                Ruled::Held(..) => Err(unanswered),
+            }
+        })
     }
 
     fn spend(&self, allowance: &Allowance, flow: Flow, bytes: u64) -> Result<(), Denial> {
@@ -271,6 +313,27 @@ impl Judge for Rules {
         let mut rules = self.policy.all();
         self.open().is_ok() && !rules.any(|rule| rule.name == name && self.lost(rule))
     }
+}
+
+/// The request as a person is shown it: whole, or not at all.
+fn held(facts: &Facts, rule: &EgressRule, code: EgressCode) -> Option<HeldRequest> {
+    let body = match (&facts.body, facts.length) {
+        (_, BodyLength::Empty) => None,
+        (Some(whole), _) => Some(whole.bytes.to_vec().into()),
+        (None, _) => return None,
+    };
+    let query = facts.query.as_ref();
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    Some(HeldRequest {
+        decision: facts.decision,
+        rule: rule.name.clone(),
+        because: code.as_str().to_owned(),
+        side_effect: rule.side_effect,
+        method: facts.method.to_string(),
+        target: facts.destination.target().to_string(),
+        path: format!("{}{query}", facts.path),
+        body,
+    })
 }
 
 fn exhausted(rule: &str) -> Denial {

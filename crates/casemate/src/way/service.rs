@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use casemate_egress::{Cidr, Origin, Parts, Pins, Proxy, Resolver, Trust, Vetting};
+use casemate_egress::{Cidr, Origin, Parts, Pins, Proxy, Resolver, Room, Trust, Vetting};
 use casemate_model::{DecisionId, Digest, one_line};
 use casemate_policy::{EgressPolicy, Profile, Syntax};
 use casemate_ports::{EgressError, NewWay, RulesForm, ServedWay, WayRules, WaySockets, Witness};
@@ -38,6 +38,7 @@ struct Inner {
     trust: Trust,
     resolver: Arc<dyn Resolver>,
     authorities: Authorities,
+    room: Room,
     policies: Mutex<HashMap<Digest, Arc<EgressPolicy>>>,
     /// Those whose sockets have not come yet.
     expected: Mutex<HashMap<DecisionId, oneshot::Sender<Handed>>>,
@@ -50,6 +51,7 @@ impl Service {
             trust,
             resolver,
             authorities: Authorities::default(),
+            room: Room::default(),
             policies: Mutex::default(),
             expected: Mutex::default(),
         }))
@@ -119,7 +121,12 @@ impl Service {
         let authority = self.0.authorities.get(&way.authority);
         let authority = authority
             .ok_or_else(|| refused("its programs believe in an authority that is not ours"))?;
-        let rules = Rules::new(self.policy(&way.rules)?, way.tool, way.ceiling);
+        let rules = Rules::new(
+            self.policy(&way.rules)?,
+            way.tool,
+            way.ceiling,
+            Arc::clone(&witness),
+        );
         let rules = Arc::new(rules.map_err(|error| EgressError::Refused(one_line(&error)))?);
         let (records, watch) = Records::new(witness);
         let made_up: Cidr = MADE_UP
@@ -138,6 +145,7 @@ impl Service {
             authority,
             routes: Vec::new(),
             pins: Pins::new(made_up).map_err(|error| EgressError::Refused(one_line(&error)))?,
+            room: self.0.room.clone(),
         });
         Ok(Call {
             proxy: proxy.map_err(|error| EgressError::Refused(one_line(&error)))?,

@@ -23,6 +23,7 @@ mod identity;
 mod images;
 mod json;
 mod keeper;
+mod mcp;
 mod names;
 mod policy;
 mod profiles;

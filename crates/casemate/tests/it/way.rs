@@ -31,7 +31,7 @@ pub(crate) fn for_everybody(test: impl Fn(&World)) {
 }
 
 impl World {
-    fn of(user: User) -> Self {
+    pub(crate) fn of(user: User) -> Self {
         Self::before(user, |roots| Upstream::tls(roots, HOST))
     }
 

@@ -30,6 +30,10 @@ const CRITICAL: &[&str] = &[
     "x-goog-api-key",
     "api-key",
 ];
+/// Fields by which a server takes another path.
+const PATHS: &[&str] = &["x-original-url", "x-rewrite-url"];
+/// Fields by which it takes another host.
+const HOSTS: &[&str] = &["forwarded", "x-forwarded-host", "x-original-host"];
 /// Fields between two neighbours, which go no further (RFC 9110, 7.6.1), and those that would lead round this proxy.
 const HOP_BY_HOP: &[&str] = &[
     "connection",
@@ -147,12 +151,19 @@ pub(super) fn take(mut fields: HeaderMap) -> Result<Said, Code> {
     })
 }
 
-/// Refuses names that mean a critical field to a program that takes `_` or `.` for `-`, and method overrides.
+/// Refuses names that mean a critical field to a program that takes `_` or `.` for `-`, and those that say of the request what
+/// was judged elsewhere: its method, its path, its host.
 fn check_names(fields: &HeaderMap) -> Result<(), Code> {
     for name in fields.keys() {
         let plain = name.as_str().replace(['_', '.'], "-");
         if overrides_method(&plain) {
             return Err(Code::MethodRefused);
+        }
+        if PATHS.contains(&plain.as_str()) {
+            return Err(Code::PathAmbiguous);
+        }
+        if HOSTS.contains(&plain.as_str()) {
+            return Err(Code::AuthorityMismatch);
         }
         let critical = CRITICAL.contains(&plain.as_str()) || HOP_BY_HOP.contains(&plain.as_str());
         if critical && plain != name.as_str() {
@@ -217,5 +228,6 @@ fn words(value: &HeaderValue) -> Result<Vec<String>, Code> {
 /// Whether a field may come after a body, in trailers.
 pub(crate) fn is_trailer(name: &HeaderName) -> bool {
     let name = name.as_str();
-    !CRITICAL.contains(&name) && !HOP_BY_HOP.contains(&name) && !overrides_method(name)
+    let refused = [CRITICAL, HOP_BY_HOP, PATHS, HOSTS];
+    !refused.iter().any(|names| names.contains(&name)) && !overrides_method(name)
 }

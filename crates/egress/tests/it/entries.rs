@@ -265,7 +265,9 @@ async fn names_that_are_not_allowed_do_not_exist() {
         .unwrap();
     assert_eq!(answer[3] & 15, 3);
     assert_eq!(world.denied().await, Code::EgressDenied);
-    assert_eq!(world.records(1).await[0].entry, Entry::Dns);
+    let record = &world.records(1).await[0];
+    assert_eq!(record.entry, Entry::Dns);
+    assert_eq!(record.server_name.as_deref(), Some("c2vjcmv0.evil.test"));
     let answer = world
         .proxy
         .answer_dns(&question("good.test", 28), &world.origin)

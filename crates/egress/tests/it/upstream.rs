@@ -9,68 +9,19 @@ use std::{
 };
 
 use bytes::Bytes;
+pub(crate) use casemate_attacks::Roots;
 use futures_util::StreamExt as _;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
 };
 use tokio_rustls::TlsAcceptor;
-
-/// An authority for destinations.
-pub(crate) struct Roots {
-    issuer: Issuer<'static, KeyPair>,
-    pub(crate) pem: Vec<u8>,
-}
-
-impl Roots {
-    pub(crate) fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        Self {
-            pem: pem(certificate.der()),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// How a server of `names` presents itself, after `change` was made to its certificate.
-    pub(crate) fn server(
-        &self,
-        names: &[&str],
-        alpn: &[&[u8]],
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|one| one.to_vec()).collect();
-        config
-    }
-}
-
-pub(crate) fn pem(der: &[u8]) -> Vec<u8> {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n").into_bytes()
-}
 
 /// What a destination does with whoever connects.
 #[derive(Clone, Debug)]

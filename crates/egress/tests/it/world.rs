@@ -391,6 +391,7 @@ impl World {
             authority: Arc::new(authority),
             routes,
             pins: Pins::new("198.18.0.0/24".parse().unwrap()).unwrap(),
+            room: Room::default(),
         })
         .unwrap();
         let origin = Origin {

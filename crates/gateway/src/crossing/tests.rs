@@ -118,7 +118,7 @@ async fn records_are_of_this_call_only_and_once() {
     assert_eq!(crossings.denied(), []);
 }
 
-/// R200: when nobody says how a request ended, the log says that nobody knows.
+/// I1: when nobody says how a request ended, the log says that nobody knows.
 #[tokio::test]
 async fn what_was_sent_and_lost_is_ended() {
     let (kept, crossings) = world();

@@ -10,7 +10,7 @@ use super::{ENGINE, Engine};
 use crate::Facts;
 
 /// In the place of a call's tool: what is done is a request.
-const REQUEST: &str = "egress.request";
+pub(crate) const REQUEST: &str = "egress.request";
 
 #[derive(Serialize)]
 struct CrossingSummary<'a> {

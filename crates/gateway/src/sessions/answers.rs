@@ -215,7 +215,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// Does what follows from an answer that is stored.
     fn answered(&self, record: &ApprovalRecord, kept: Kept, votes: &[CastVote]) {
         match record.state {
-            ApprovalState::Approved => self.expires(record.decision, record.expires_at_ms),
+            ApprovalState::Approved => {
+                self.expires(record.decision, record.expires_at_ms);
+                self.requests.tell(record.decision);
+            }
             ApprovalState::Denied | ApprovalState::ChangesRequested => {
                 let reason = match record.state {
                     ApprovalState::Denied => Reason::ApprovalDenied,
@@ -248,6 +251,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     /// in clear: it is sealed with the votes.
     fn over(&self, decision: DecisionId, refused: Option<Refused>, why: &str) {
         self.waiting().remove(decision);
+        self.requests.tell(decision);
         let Some(mut refused) = refused else {
             return;
         };

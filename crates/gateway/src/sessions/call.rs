@@ -1,14 +1,13 @@
 //! The life of a call in a session, from the line to its end.
 
-use std::{
-    io,
-    sync::{Arc, OnceLock},
-};
+use std::{io, sync::Arc};
 
 use casemate_authority::Epoch;
 use casemate_model::{DecisionId, Reason, Text, one_line};
-use casemate_policy::{Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified};
-use casemate_ports::{ArtefactSink, CallIo, Control, Owner, Sandbox, SessionKeeper};
+use casemate_policy::{
+    Authenticator, Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified,
+};
+use casemate_ports::{CallIo, Control, Owner, SessionKeeper};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Duration, sleep},
@@ -18,17 +17,14 @@ use super::{
     Demand, SessionError, SessionStores, Sessions, Waiting,
     hold::Approved,
     lodge::{Lodged, Stay, Wish},
-    opening::Noted,
     place::Places,
-    switched::{About, between},
-    way_out::{PlannedWay, attend},
+    switched::About,
 };
 use crate::{
-    Allowed, Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse,
-    Recording, Refused, ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose,
+    Bounds, Denied, Facts, Full, Identified, Line, Lodging, Progress, Proposed, QuotaUse, Refused,
+    ReleaseError, Released, Ruling, SANDBOX_TOOLS, Turn, Whose,
     approval::{Originals, ToKeep},
     limits::RETRY_AFTER_MS,
-    meter::Meter,
 };
 
 /// A call to be run in a session.
@@ -85,29 +81,16 @@ impl Told {
     }
 }
 
-/// Files of a session stay in it.
-struct Nowhere;
-
-impl ArtefactSink for Nowhere {
-    fn file(
-        &mut self,
-        _: &Text,
-        _: bool,
-        _: &mut dyn std::io::Read,
-    ) -> std::io::Result<Option<String>> {
-        Ok(Some("it stays in its session".to_owned()))
-    }
-}
-
 /// Whoever waits for a call.
-struct Caller {
-    io: CallIo,
-    progress: Arc<Progress>,
-    demand: Demand,
+pub(super) struct Caller {
+    pub(super) io: CallIo,
+    pub(super) progress: Arc<Progress>,
+    pub(super) demand: Demand,
+    pub(super) by: Authenticator,
     keep: io::Result<ToKeep>,
     approved: Option<Approved>,
-    about: About,
-    since: Epoch,
+    pub(super) about: About,
+    pub(super) since: Epoch,
 }
 
 /// How waiting in line ended.
@@ -137,8 +120,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let decision = call.proposed.decision();
         let (route, progress) = (call.route, call.progress);
         progress.done("begin");
-        let by = call.claims.by();
-        let originals = Originals::of(call.proposed.inputs());
+        let (by, originals) = (call.claims.by(), Originals::of(call.proposed.inputs()));
         let identified = match call.proposed.authenticate(call.claims) {
             Ok(identified) => identified,
             Err(denied) => return tell(told, self.refuse(denied)),
@@ -213,6 +195,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             io,
             progress,
             demand: call.demand,
+            by,
             keep: originals.map(|originals| ToKeep {
                 originals,
                 demand: call.demand,
@@ -452,7 +435,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     }
                 }
                 let noted = &mut lodged.noted;
-                Box::pin(self.perform(allowed, way, meter, noted, caller)).await
+                Box::pin(self.perform(allowed, (policy, way), meter, noted, caller)).await
             }
             Ruling::Denied(denied) if was_approved && passes(denied.reason()) => {
                 Told::Later(decision)
@@ -474,75 +457,6 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 }
             },
         }
-    }
-
-    async fn perform<S: Sandbox>(
-        &self,
-        allowed: Allowed<S>,
-        planned: Option<PlannedWay>,
-        mut meter: Meter,
-        noted: &mut Noted<'_>,
-        caller: Caller,
-    ) -> Told {
-        let Caller {
-            mut io,
-            progress,
-            about,
-            since,
-            ..
-        } = caller;
-        let listed = self.enlist(allowed.facts().decision, about.clone(), since);
-        // What a new session and its first decision write is on its way to the disk at the same time.
-        let recording = allowed.record(&self.journal, &self.stores);
-        let answer = match noted.during(recording).await {
-            Recording::Recorded(recorded) => {
-                let leased = recorded.lease();
-                let facts = Box::new(leased.facts().clone());
-                let ended = match noted.done().await {
-                    Ok(()) => {
-                        progress.done("record");
-                        let way = self.open_way(planned, leased.facts()).await;
-                        let looked = || self.still_on(&about, since);
-                        // From here on a switch stops what runs; up to here this look does.
-                        match way
-                            .map_err(|error| one_line(&error))
-                            .and_then(|way| looked().map(|()| way))
-                        {
-                            Err(why) => leased.give_up(why, io),
-                            Ok(mut way) => {
-                                let (to, control) = between();
-                                let from = std::mem::replace(&mut io.control, control);
-                                let (program, lost) = (to.downgrade(), OnceLock::new());
-                                let stop = &listed.stop;
-                                let ended = tokio::select! {
-                                    // What the caller wants comes before what it types.
-                                    biased;
-                                    never = stop.pass_on(from, to) => match never {},
-                                    never = attend(&mut way, stop, &program, &lost) => match never {},
-                                    ended = leased.run_through(&mut meter, io) => ended,
-                                };
-                                let ended =
-                                    ended.because(stop.why().or(lost.get().map(String::as_str)));
-                                match way {
-                                    Some(way) => ended.after_way(way.close().await),
-                                    None => ended,
-                                }
-                            }
-                        }
-                    }
-                    Err(error) => leased.give_up(one_line(error), io),
-                };
-                progress.done("end");
-                match ended.release(&mut Nowhere).await {
-                    Ok(released) => Told::Released(released),
-                    Err(error) => Told::Unrecorded(facts, error),
-                }
-            }
-            Recording::Replayed(released) => Told::Released(released),
-            Recording::Refused(refused) => Told::Refused(refused),
-        };
-        progress.done("outcome");
-        answer
     }
 
     /// Records a refusal, and then tells it.

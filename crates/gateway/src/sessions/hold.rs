@@ -90,7 +90,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         }
     }
 
-    async fn keep(
+    pub(super) async fn keep(
         &self,
         mut held: Held,
         keep: &ToKeep,
@@ -210,6 +210,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         io: CallIo,
         told: oneshot::Sender<Told>,
     ) {
+        if self.goes_on_itself(decision) {
+            drop(told.send(Told::Later(decision)));
+            return;
+        }
         let Some((call, approved)) = self.approved(decision, progress).await else {
             drop(told.send(Told::Later(decision)));
             return;
@@ -225,7 +229,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// An approved call, ready to be decided on again.
-    async fn approved(
+    pub(super) async fn approved(
         &self,
         decision: DecisionId,
         progress: Arc<Progress>,

@@ -8,7 +8,7 @@ use casemate_ports::{Owner, SessionKeeper};
 use casemate_store::{ApprovalRecord, ApprovalStore as _};
 
 use super::{AnswerError, SessionError, SessionStores, Sessions};
-use crate::{Held, limits::APPROVAL_MEMORY_MS};
+use crate::{Held, entry::REQUEST, limits::APPROVAL_MEMORY_MS};
 
 /// A call that an earlier process left waiting.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
             if !said.contains(&(decision, Kind::Held)) {
                 self.record_held(&record).await?;
+            }
+            if record.tool == REQUEST {
+                // Its call has ended with the process that ran it.
+                self.end_request(decision).await;
+                continue;
             }
             if record.state == ApprovalState::Consumed {
                 self.change_waiting(decision, |record| {

@@ -5,10 +5,14 @@ use std::{convert::Infallible, future::pending, path::PathBuf, sync::OnceLock, t
 use casemate_model::{DecisionId, Reason, one_line};
 use casemate_policy::Profile;
 use casemate_ports::{Control, EgressError, Owner, SessionKeeper, WayOut, WayRules};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{SessionStores, Sessions, switched::Stop};
-use crate::{Denied, Facts, Identified, way};
+use super::{SessionStores, Sessions, consent::Asker, switched::Stop};
+use crate::{
+    Denied, Facts, Identified,
+    way::{self, WayEvent},
+};
 
 /// How long egress has to say who vouches for destinations: longer than it takes to start.
 const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -93,32 +97,70 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         };
         let new = way::of_call(facts, &planned.authority, planned.rules);
         let journal = self.journal.clone();
-        let opened = way::OpenWay::open(self.egress.as_ref(), new, None, facts, journal).await;
+        let (egress, asks) = (self.egress.as_ref(), way::Asks::People);
+        let opened = way::OpenWay::open(egress, new, None, facts, journal, asks).await;
         opened.map(Some)
+    }
+
+    /// Closes the way out when the call is stopped, asks people about requests that wait for them, and ends the call when the way
+    /// out is lost: then it says why. Comes never.
+    pub(super) async fn attend(
+        &self,
+        way: &mut Option<way::OpenWay>,
+        asker: &Asker<'_>,
+        attended: Attended<'_>,
+    ) -> Infallible {
+        let Attended {
+            stop,
+            program,
+            lost,
+            asked,
+        } = attended;
+        let Some(way) = way else {
+            return pending().await;
+        };
+        let mut asking = FuturesUnordered::new();
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.stopped() => break,
+                event = way.next() => event,
+                Some(()) = asking.next() => continue,
+            };
+            match event {
+                WayEvent::Asked(question) => {
+                    asked.push(question.request.decision);
+                    asking.push(self.ask_people(asker, question));
+                }
+                WayEvent::Lost(error) => {
+                    let _ = lost.set(format!("its way out was lost: {}", one_line(&error)));
+                    // Without one the caller went away, and what runs is killed for that.
+                    if let Some(program) = program.upgrade() {
+                        // A program that has ended takes nothing any more.
+                        let _ = program.send(Control::Cancel).await;
+                    }
+                    return pending().await;
+                }
+            }
+        }
+        way.revoke();
+        pending().await
+    }
+
+    /// Ends requests of a call that wait still.
+    pub(super) async fn end_requests(&self, asked: Vec<DecisionId>) {
+        for decision in asked {
+            self.end_request(decision).await;
+        }
     }
 }
 
-/// Closes the way out when the call is stopped, and ends the call when the way out is lost: then it says why. Comes never.
-pub(super) async fn attend(
-    way: &mut Option<way::OpenWay>,
-    stop: &Stop,
-    program: &mpsc::WeakSender<Control>,
-    lost: &OnceLock<String>,
-) -> Infallible {
-    let Some(way) = way else {
-        return pending().await;
-    };
-    tokio::select! {
-        biased;
-        () = stop.stopped() => way.revoke(),
-        error = way.lost() => {
-            let _ = lost.set(format!("its way out was lost: {}", one_line(&error)));
-            // Without one the caller went away, and what runs is killed for that.
-            if let Some(program) = program.upgrade() {
-                // A program that has ended takes nothing any more.
-                let _ = program.send(Control::Cancel).await;
-            }
-        }
-    }
-    pending().await
+/// What goes on beside a way out.
+pub(super) struct Attended<'a> {
+    pub(super) stop: &'a Stop,
+    pub(super) program: &'a mpsc::WeakSender<Control>,
+    /// Why it was lost, if it is.
+    pub(super) lost: &'a OnceLock<String>,
+    /// The requests about which people were asked.
+    pub(super) asked: &'a mut Vec<DecisionId>,
 }

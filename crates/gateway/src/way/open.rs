@@ -4,9 +4,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use casemate_model::{DeniedAttempt, one_line};
 use casemate_ports::{Egress, EgressError, NewWay, NotRecorded, Owner, ServedWay, WaySockets};
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
-use crate::{Crossings, Facts, Journal};
+use crate::{Crossings, Facts, Journal, crossing::Asked};
 
 /// How long whoever serves ways out has to open one.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,6 +18,26 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct OpenWay {
     served: Box<dyn ServedWay>,
     crossings: Arc<Crossings>,
+    /// Requests that wait for a person; nothing where nobody is asked.
+    asked: Option<mpsc::Receiver<Asked>>,
+}
+
+/// Whom requests that a person has to consent to can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nobody: they are refused.
+    Nobody,
+    /// Those who may approve.
+    People,
+}
+
+/// What happens to a way out.
+#[derive(Debug)]
+pub(crate) enum WayEvent {
+    /// It is served no more though nobody closed it.
+    Lost(EgressError),
+    /// A request waits for a person.
+    Asked(Asked),
 }
 
 /// What came of a way out.
@@ -42,21 +62,43 @@ impl OpenWay {
         sockets: Option<WaySockets>,
         facts: &Facts,
         journal: Arc<Journal>,
+        asks: Asks,
     ) -> Result<Self, EgressError> {
         let owner = Owner {
             tenant: facts.tenant().to_owned(),
             agent: facts.ask.agent.clone(),
         };
-        let crossings = Arc::new(Crossings::new(facts.clone(), journal));
+        let crossings = Crossings::new(facts.clone(), journal);
+        let (crossings, asked) = match asks {
+            Asks::Nobody => (crossings, None),
+            Asks::People => {
+                let (crossings, asked) = crossings.asking();
+                (crossings, Some(asked))
+            }
+        };
+        let crossings = Arc::new(crossings);
         let witness = Arc::clone(&crossings) as _;
         let opening = egress.open(&owner, way, sockets, witness);
         let served = in_time(OPEN_TIMEOUT, "open it", opening).await?;
-        Ok(Self { served, crossings })
+        Ok(Self {
+            served,
+            crossings,
+            asked,
+        })
     }
 
-    /// Comes when it is served no more though nobody closed it, with the reason.
-    pub async fn lost(&mut self) -> EgressError {
-        self.served.lost().await
+    /// What happens next that somebody has to see to.
+    pub(crate) async fn next(&mut self) -> WayEvent {
+        let asked = async {
+            match &mut self.asked {
+                Some(asked) => asked.recv().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            error = self.served.lost() => WayEvent::Lost(error),
+            Some(asked) = asked => WayEvent::Asked(asked),
+        }
     }
 
     /// From now on nothing is let through.
@@ -66,6 +108,8 @@ impl OpenWay {
 
     /// Closes it, and says whether everything that left by it is recorded.
     pub async fn close(self) -> ClosedWay {
+        // Nobody is asked any more.
+        drop(self.asked);
         let closed = in_time(CLOSE_TIMEOUT, "close it", self.served.close()).await;
         ClosedWay {
             // First, as it takes no more.

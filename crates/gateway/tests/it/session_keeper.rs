@@ -59,7 +59,7 @@ struct State {
 
 /// The keeper. Clones are the same one.
 ///
-/// Programs: `true`; `false`; `write N` writes N bytes; `wait` runs until [`FakeSessions::release`].
+/// Programs, by their words or the source of a cell: `true`; `false`; `write N` writes N bytes; `wait` runs until [`FakeSessions::release`].
 #[derive(Clone)]
 pub(crate) struct FakeSessions {
     state: Arc<Mutex<State>>,
@@ -437,6 +437,14 @@ impl Sandbox for FakePlace {
             Running(&self.keeper)
         };
         let mut answer = ended(Cause::Completed, Some(Exit::Code(0)));
+        // What came as `python3 -c` has it is in the source.
+        let words = match &command.cell {
+            Some(cell) if line == "-c" => {
+                let source = String::from_utf8_lossy(&cell.source);
+                source.split(' ').map(str::to_owned).collect()
+            }
+            _ => words,
+        };
         match words.first().map(String::as_str) {
             Some("wait") => tokio::select! {
                 permit = self.keeper.held.acquire() => permit.unwrap().forget(),

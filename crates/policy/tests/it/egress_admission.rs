@@ -2,7 +2,7 @@
 
 use casemate_policy::{
     DestinationFacts,
-    EgressCode::{HostSyntax, NotAllowed, PlaintextDenied, PortRefused},
+    EgressCode::{ClassUnknown, HostSyntax, NotAllowed, PlaintextDenied, PortRefused},
     RequestBody, RequestFacts, RequestVerdict, Scheme,
 };
 
@@ -78,6 +78,50 @@ host = "other.org"
     let hosts: std::collections::BTreeSet<_> = policy.hosts().map(|host| host.as_str()).collect();
     let known = ["*.example.com", "api.example.com", "other.org"];
     assert_eq!(hosts, known.into());
+}
+
+/// R107: a name exists where a connection to it could be admitted at some port; the ports are those of rules that allow.
+#[test]
+fn a_name_exists_only_if_there_could_be_a_connection() {
+    let policy = policy(
+        r#"["api.example.com", "*.wide.org", "nobody.org", "no.org"]"#,
+        r#"
+[[egress.rules]]
+name = "tool"
+host = "api.example.com"
+class = "partner"
+ports = [8443, 9000]
+tools = ["write"]
+[[egress.rules]]
+name = "wide"
+host = "*.wide.org"
+class = "partner"
+[[egress.rules]]
+name = "nobody"
+host = "nobody.org"
+[[egress.rules]]
+name = "never"
+effect = "deny"
+host = "no.org"
+ports = [7000]
+"#,
+    );
+    for (tool, host, resolved) in [
+        ("write", "api.example.com", Ok(())),
+        ("fetch", "api.example.com", Err(NotAllowed)),
+        ("fetch", "a.wide.org", Ok(())),
+        ("fetch", "wide.org", Err(NotAllowed)),
+        ("fetch", "a.b.wide.org", Ok(())),
+        ("fetch", "example.com", Err(NotAllowed)),
+        ("fetch", "nobody.org", Err(ClassUnknown)),
+        ("write", "API.example.com", Err(HostSyntax)),
+        ("fetch", "10.0.0.1", Err(HostSyntax)),
+        ("fetch", "", Err(HostSyntax)),
+    ] {
+        assert_eq!(policy.resolves(tool, host), resolved, "{tool} {host}");
+    }
+    let ports: std::collections::BTreeSet<_> = policy.ports().collect();
+    assert_eq!(ports, [443, 8443, 9000].into());
 }
 
 /// A body is held back where something could be decided by it: by a rule that allows or denies, or by a form that may ask

@@ -99,10 +99,13 @@ impl Crossing {
             self.credential.as_deref(),
         ];
         let mut words = words.into_iter().flatten();
-        words.all(|word| {
-            !word
-                .chars()
-                .any(|char| char.is_control() || casemate_model::is_hidden(char))
-        })
+        words.all(is_plain)
     }
+}
+
+/// Whether nothing in it moves a cursor or hides a word.
+pub(super) fn is_plain(word: &str) -> bool {
+    !word
+        .chars()
+        .any(|char| char.is_control() || casemate_model::is_hidden(char))
 }

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    AUTHORITY, Broken, MAX_PENDING, MAX_TOLD_BYTES, OPEN,
-    frames::{FromEgress, Head, ToEgress, Written},
+    AUTHORITY, Broken, MAX_HELD, MAX_PENDING, MAX_TOLD_BYTES, OPEN,
+    frames::{Answer, FromEgress, Head, ToEgress},
     server::OfRules,
 };
 use crate::{
@@ -132,7 +132,7 @@ impl RemoteEgress {
         let head = ToEgress::Head(Box::new(head));
         let (response, sent) = tokio::join!(self.send(OPEN, body), outbox.send(&head));
         let mut inbox = Inbox::new(response?.into_body());
-        sent.map_err(|error| Broken::from(error))?;
+        sent.map_err(Broken::from)?;
         match inbox.next().await.map_err(Broken::from)? {
             Some(FromEgress::Opened) => {}
             Some(FromEgress::Closed(Err(error))) => return Err(error),
@@ -144,12 +144,12 @@ impl RemoteEgress {
         self.runtime.spawn(async move {
             let mut writing = JoinSet::new();
             let ended = attend(&witness, ordered, inbox, outbox, &lose, &mut writing).await;
-            // Whatever egress was told or not: what is being written is written when this says how it ended.
-            while writing.join_next().await.is_some() {}
             let ended = ended.unwrap_or_else(|broken| Err(broken.into()));
             if let Err(error) = &ended {
                 lose.send_if_modified(|lost| lost.replace(error.clone()).is_none());
             }
+            // Whatever egress was told or not: what is being written is written when this says how it ended.
+            while writing.join_next().await.is_some() {}
             // Whoever dropped it does not wait.
             let _ = close.send(ended);
         });
@@ -229,8 +229,10 @@ async fn attend(
     mut inbox: Inbox<FromEgress>,
     outbox: Outbox,
     lose: &watch::Sender<Option<EgressError>>,
-    writing: &mut JoinSet<Written>,
+    writing: &mut JoinSet<Answer>,
 ) -> Result<Result<(), EgressError>, Broken> {
+    // Nobody consents any more when this ends.
+    let mut asking = JoinSet::new();
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -241,16 +243,33 @@ async fn attend(
             },
             Some(written) = writing.join_next() => {
                 let written = written.map_err(|_| Broken("a record was not written".to_owned()))?;
-                outbox.send(&ToEgress::Written(written)).await?;
+                outbox.send(&ToEgress::Answer(written)).await?;
+            }
+            Some(answered) = asking.join_next() => {
+                let answered = answered.map_err(|_| Broken("nobody was asked".to_owned()))?;
+                outbox.send(&ToEgress::Answer(answered)).await?;
             }
             frame = inbox.next(), if writing.len() < MAX_PENDING => match frame? {
                 Some(FromEgress::Record(record)) => {
                     let witness = Arc::clone(witness);
                     writing.spawn(async move {
                         let written = witness.record(record.crossing).await;
-                        Written {
+                        Answer {
                             number: record.number,
-                            is_durable: written.is_ok(),
+                            yes: written.is_ok(),
+                        }
+                    });
+                }
+                Some(FromEgress::Ask(asked)) => {
+                    if asking.len() >= MAX_HELD {
+                        return Err(Broken("it asks for more than it may".to_owned()));
+                    }
+                    let witness = Arc::clone(witness);
+                    asking.spawn(async move {
+                        let consented = witness.consent(asked.request).await;
+                        Answer {
+                            number: asked.number,
+                            yes: consented.is_ok(),
                         }
                     });
                 }

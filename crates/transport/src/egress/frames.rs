@@ -1,7 +1,7 @@
 //! What the two ends of a way out tell each other.
 
 use bytes::Bytes;
-use casemate_ports::{Crossing, EgressError, NewWay, Owner};
+use casemate_ports::{Crossing, EgressError, HeldRequest, NewWay, Owner};
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ASKED_BYTES, MAX_RECORD_BYTES, MAX_TOLD_BYTES};
@@ -23,12 +23,20 @@ pub(super) struct Numbered {
     pub(super) crossing: Crossing,
 }
 
-/// What became of a record.
+/// A request that a person has to consent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    pub(super) number: u64,
+    pub(super) request: HeldRequest,
+}
+
+/// The answer to a record, that it is durable, or to a request, that a person consented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct Answer {
     pub(super) number: u64,
-    pub(super) is_durable: bool,
+    pub(super) yes: bool,
 }
 
 /// What egress is told.
@@ -36,7 +44,7 @@ pub(super) struct Written {
 pub(super) enum ToEgress {
     /// Always the first frame.
     Head(Box<Head>),
-    Written(Written),
+    Answer(Answer),
     Revoke,
     Close,
 }
@@ -47,6 +55,7 @@ pub(super) enum FromEgress {
     /// The way out is open.
     Opened,
     Record(Box<Numbered>),
+    Ask(Box<Asked>),
     /// It is served no more.
     Lost(EgressError),
     /// It is closed, and this is the last frame.
@@ -66,7 +75,7 @@ impl Message for ToEgress {
     fn parse(kind: u8, payload: Bytes) -> Result<Self, FrameError> {
         match kind {
             1 => of_json(kind, &payload).map(|head| Self::Head(Box::new(head))),
-            2 => of_json(kind, &payload).map(Self::Written),
+            2 => of_json(kind, &payload).map(Self::Answer),
             3 => empty(kind, &payload).map(|()| Self::Revoke),
             4 => empty(kind, &payload).map(|()| Self::Close),
             other => Err(FrameError::Kind(other)),
@@ -76,7 +85,7 @@ impl Message for ToEgress {
     fn form(&self) -> Result<(u8, Bytes), FrameError> {
         match self {
             Self::Head(head) => to_json(1, head),
-            Self::Written(written) => to_json(2, written),
+            Self::Answer(answer) => to_json(2, answer),
             Self::Revoke => Ok((3, Bytes::new())),
             Self::Close => Ok((4, Bytes::new())),
         }
@@ -89,6 +98,7 @@ impl Message for FromEgress {
             1 => Some(0),
             2 => Some(MAX_RECORD_BYTES),
             3 | 4 => Some(MAX_TOLD_BYTES),
+            5 => Some(MAX_ASKED_BYTES),
             _ => None,
         }
     }
@@ -99,6 +109,7 @@ impl Message for FromEgress {
             2 => of_json(kind, &payload).map(|record| Self::Record(Box::new(record))),
             3 => of_json(kind, &payload).map(Self::Lost),
             4 => of_json(kind, &payload).map(Self::Closed),
+            5 => of_json(kind, &payload).map(|asked| Self::Ask(Box::new(asked))),
             other => Err(FrameError::Kind(other)),
         }
     }
@@ -109,6 +120,7 @@ impl Message for FromEgress {
             Self::Record(record) => to_json(2, record),
             Self::Lost(error) => to_json(3, error),
             Self::Closed(closed) => to_json(4, closed),
+            Self::Ask(asked) => to_json(5, asked),
         }
     }
 }

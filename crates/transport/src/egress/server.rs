@@ -4,7 +4,8 @@ use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use casemate_ports::{
-    Crossing, Egress, EgressError, NotRecorded, Owner, Pending, ServedWay, WayRules, Witness,
+    Crossing, Egress, EgressError, HeldRequest, NotConsented, NotRecorded, Owner, Pending,
+    ServedWay, WayRules, Witness,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -13,13 +14,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
 
 use super::{
-    AUTHORITY, Broken, MAX_ASKED_BYTES, MAX_PENDING, OPEN, QUESTION_TIMEOUT,
-    frames::{FromEgress, Head, Numbered, ToEgress},
+    AUTHORITY, Broken, MAX_ASKED_BYTES, MAX_HELD, MAX_PENDING, OPEN, QUESTION_TIMEOUT,
+    frames::{Asked, FromEgress, Head, Numbered, ToEgress},
 };
 use crate::{
     body::{OutBody, Outbox},
@@ -112,22 +113,48 @@ async fn question<T: DeserializeOwned>(request: Request<Incoming>) -> Option<T> 
     serde_json::from_slice(&bytes).ok()
 }
 
-/// A record, and who waits until it is durable.
-type Asked = (Crossing, oneshot::Sender<bool>);
+/// What the other process is asked.
+#[derive(Debug)]
+enum Question {
+    Record(Box<Crossing>),
+    Consent(Box<HeldRequest>),
+}
+
+/// A question, and who waits for the answer.
+type Waiting = (Question, oneshot::Sender<bool>);
 
 /// Has records written by the other process.
 #[derive(Debug)]
-struct Remote(mpsc::Sender<Asked>);
+struct Remote {
+    asked: mpsc::Sender<Waiting>,
+    /// Room for those that wait for people.
+    held: Semaphore,
+}
+
+impl Remote {
+    async fn ask(&self, question: Question) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.asked.send((question, answer)).await;
+        sent.is_ok() && answered.await.unwrap_or(false)
+    }
+}
 
 impl Witness for Remote {
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
         Box::pin(async move {
-            let (answer, answered) = oneshot::channel();
-            let sent = self.0.send((crossing, answer)).await;
-            sent.map_err(|_| NotRecorded)?;
-            match answered.await {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(NotRecorded),
+            match self.ask(Question::Record(Box::new(crossing))).await {
+                true => Ok(()),
+                false => Err(NotRecorded),
+            }
+        })
+    }
+
+    fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
+        Box::pin(async move {
+            let _room = self.held.try_acquire().map_err(|_| NotConsented)?;
+            match self.ask(Question::Consent(Box::new(request))).await {
+                true => Ok(()),
+                false => Err(NotConsented),
             }
         })
     }
@@ -145,7 +172,11 @@ async fn live(
     };
     let Head { owner, way } = *head;
     let (ask, asked) = mpsc::channel(MAX_PENDING);
-    match egress.open(&owner, way, None, Arc::new(Remote(ask))).await {
+    let witness = Remote {
+        asked: ask,
+        held: Semaphore::new(MAX_HELD),
+    };
+    match egress.open(&owner, way, None, Arc::new(witness)).await {
         Ok(way) => {
             outbox.send(&FromEgress::Opened).await?;
             let closed = attend(way, asked, &mut inbox, &outbox).await?;
@@ -159,7 +190,7 @@ async fn live(
 /// Passes records on and orders in, until it is closed.
 async fn attend(
     way: Box<dyn ServedWay>,
-    mut asked: mpsc::Receiver<Asked>,
+    mut asked: mpsc::Receiver<Waiting>,
     inbox: &mut Inbox<ToEgress>,
     outbox: &Outbox,
 ) -> Result<Result<(), EgressError>, Broken> {
@@ -170,17 +201,16 @@ async fn attend(
     let mut number = 0_u64;
     loop {
         tokio::select! {
-            Some((crossing, answer)) = asked.recv(), if waiting.len() < MAX_PENDING => {
+            Some((question, answer)) = asked.recv(), if waiting.len() < MAX_PENDING => {
                 number += 1;
                 waiting.insert(number, answer);
-                let record = Box::new(Numbered { number, crossing });
-                outbox.send(&FromEgress::Record(record)).await?;
+                outbox.send(&numbered(number, question)).await?;
             }
             frame = inbox.next() => match frame? {
-                Some(ToEgress::Written(written)) => {
-                    let answer: Option<oneshot::Sender<bool>> = waiting.remove(&written.number);
+                Some(ToEgress::Answer(given)) => {
+                    let answer: Option<oneshot::Sender<bool>> = waiting.remove(&given.number);
                     // Whoever asked may not wait for it any more.
-                    let _ = answer.ok_or_else(unexpected)?.send(written.is_durable);
+                    let _ = answer.ok_or_else(unexpected)?.send(given.yes);
                 }
                 Some(ToEgress::Revoke) => way.iter().for_each(|way| way.revoke()),
                 Some(ToEgress::Close) => {
@@ -197,6 +227,19 @@ async fn attend(
             }
             closed = closed(&mut closing) => return Ok(closed),
         }
+    }
+}
+
+fn numbered(number: u64, question: Question) -> FromEgress {
+    match question {
+        Question::Record(crossing) => FromEgress::Record(Box::new(Numbered {
+            number,
+            crossing: *crossing,
+        })),
+        Question::Consent(request) => FromEgress::Ask(Box::new(Asked {
+            number,
+            request: *request,
+        })),
     }
 }
 

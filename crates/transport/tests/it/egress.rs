@@ -7,8 +7,9 @@ use std::sync::{
 
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_ports::{
-    Crossing, CrossingContent, Egress, EgressError, NewWay, NotRecorded, Owner, Pending, RulesForm,
-    ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets, Witness,
+    Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded,
+    Owner, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets,
+    Witness,
 };
 use casemate_transport::{RemoteEgress, serve_egress};
 use tokio::{
@@ -107,6 +108,17 @@ impl Witness for Book {
             false => Err(NotRecorded),
         };
         Box::pin(std::future::ready(taken))
+    }
+
+    /// To whatever is read.
+    fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
+        Box::pin(async move {
+            match request.method.as_str() {
+                "GET" => Ok(()),
+                "WAIT" => std::future::pending().await,
+                _ => Err(NotConsented),
+            }
+        })
     }
 }
 
@@ -280,6 +292,44 @@ async fn a_gateway_that_goes_takes_its_ways_along() {
     drop(remote);
     serving.await.unwrap();
     drop(seen);
+}
+
+fn held(method: &str) -> HeldRequest {
+    HeldRequest {
+        decision: DecisionId::new(3, [3; 10]),
+        rule: "rule".to_owned(),
+        because: "approval_required".to_owned(),
+        side_effect: SideEffect::Draft,
+        method: method.to_owned(),
+        target: "https://a.example:443".to_owned(),
+        path: "/x".to_owned(),
+        body: Some(vec![0, 255].into()),
+    }
+}
+
+/// A person's answer is the answer to one request; while one waits, records pass, and an end of the way out is its end.
+#[tokio::test]
+async fn a_request_waits_for_its_own_answer() {
+    let mut world = World::new().await;
+    let way = world.open().await.unwrap();
+    let witness = world.witness();
+    assert_eq!(witness.consent(held("GET")).await, Ok(()));
+    assert_eq!(witness.consent(held("DELETE")).await, Err(NotConsented));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let witness = Arc::clone(&witness);
+        waiting.spawn(async move { witness.consent(held("WAIT")).await });
+    }
+    // Nobody is asked for more than there is room for.
+    while witness.consent(held("GET")).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(witness.record(crossing("/x")).await, Ok(()));
+    assert_eq!(world.seen.recv().await.unwrap(), crossing("/x"));
+    assert_eq!(way.close().await, Ok(()));
+    while let Some(answered) = waiting.join_next().await {
+        assert_eq!(answered.unwrap(), Err(NotConsented));
+    }
 }
 
 /// However many records come at once, each has its own answer.

@@ -92,7 +92,13 @@ impl Ready {
 fn check_framing(response: &Response<Incoming>, facts: &Facts) -> Result<(), Code> {
     let fields = response.headers();
     let lengths = fields.get_all(header::CONTENT_LENGTH).iter().count();
-    let coded = fields.contains_key(header::TRANSFER_ENCODING);
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, more) = (codings.next(), codings.next().is_some());
+    let coded = coding.is_some();
+    let chunked = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if more || !chunked {
+        return Err(Code::UpstreamProtocol);
+    }
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let interim = response.status().is_informational() && !switched;
     if lengths > 1 || (coded && lengths > 0) || interim || (switched && !facts.websocket) {

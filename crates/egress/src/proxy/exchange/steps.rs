@@ -133,7 +133,7 @@ impl Aimed {
         let judge = &leg.inner.judge;
         if let Some(most) = judge.body_bytes(&self.facts) {
             let most = most.min(MAX_JUDGED_BODY_BYTES);
-            let bytes = whole(self.body, most, &leg.inner.held).await?;
+            let bytes = whole(self.body, most, &leg.inner.room.held).await?;
             let digest = Digest::of(&bytes);
             draft.record.body = Some(digest);
             self.body = full(bytes.clone());

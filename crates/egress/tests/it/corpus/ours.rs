@@ -2,45 +2,33 @@
 
 use std::net::SocketAddr;
 
+use casemate_attacks::{Case, Destinations, Duplex, Later, Subject, Within};
 use casemate_egress::Stage;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use super::{
-    case::{Case, Within},
-    run::{Later, Subject},
-};
 use crate::{
-    client::{Duplex, config, config_of},
-    upstream::{Manner, Roots, Upstream},
+    client::{config, config_of},
     world::{Rule, World},
 };
 
 pub(crate) struct Ours {
     world: World,
-    good: Upstream,
-    evil: Upstream,
     roots: Vec<u8>,
 }
 
 impl Ours {
-    pub(crate) async fn new(case: &Case) -> Self {
-        let roots = Roots::new();
+    /// A proxy as `case` needs it, and where its attacks lead to.
+    pub(crate) async fn new(case: &Case) -> (Self, Destinations) {
+        let destinations = Destinations::new().await.unwrap();
         let is_plain = case.place == Some(Within::Plain) || case.plaintext;
         let good = match is_plain {
-            true => Upstream::plain(Manner::Echo).await,
-            false => {
-                Upstream::tls(
-                    roots.server(&["good.test"], &[b"http/1.1"], |_| {}),
-                    Manner::Echo,
-                )
-                .await
-            }
+            true => &destinations.plain,
+            false => &destinations.good,
         };
-        let evil = Upstream::plain(Manner::Echo).await;
-        let world = World::new(&roots.pem, Vec::new());
+        let world = World::new(&destinations.roots.pem, Vec::new());
         world.allow(
             "good.test",
             Rule {
@@ -57,12 +45,8 @@ impl Ours {
                 .unwrap()
                 .insert(name.clone(), addresses.clone());
         }
-        Self {
-            world,
-            good,
-            evil,
-            roots: roots.pem,
-        }
+        let roots = destinations.roots.pem.clone();
+        (Self { world, roots }, destinations)
     }
 }
 
@@ -107,18 +91,10 @@ impl Subject for Ours {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             let all = self.world.records.all.lock().unwrap();
             let codes = all.iter().filter_map(|record| match record.stage {
-                Stage::Denied(code) => Some(code.to_string()),
-                Stage::Sent | Stage::Ended(_) => None,
+                Stage::Denied(code) | Stage::Ended(Some(code)) => Some(code.to_string()),
+                Stage::Sent | Stage::Ended(None) => None,
             });
             Some(codes.collect())
         })
-    }
-
-    fn ports(&self) -> (u16, u16) {
-        (self.good.port, self.evil.port)
-    }
-
-    fn arrived(&self) -> (usize, usize) {
-        (self.good.requests(), self.evil.connections())
     }
 }
