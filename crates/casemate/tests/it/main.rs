@@ -15,6 +15,7 @@ mod crash;
 mod egress;
 mod exits;
 mod files;
+mod held_requests;
 mod holes;
 mod home;
 mod idempotency;

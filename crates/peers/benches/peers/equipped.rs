@@ -17,8 +17,8 @@ use bytes::{Bytes, BytesMut};
 use casemate_egress::{
     Admission, Allowance, Authority, BodyLength, Cidr, Clock, Code, Denial, Entropy, Facts, Filter,
     FilterError, Filters, Flow, InjectError, Injection, Injector, Judge, Name, Origin, Parts,
-    Pending, Pins, Proxy, Record, RecordError, Recorder, ResolveError, Resolver, Scheme, Stage,
-    Subtree, Target, Trust, Vetting,
+    Pending, Pins, Proxy, Record, RecordError, Recorder, ResolveError, Resolver, Room, Scheme,
+    Stage, Subtree, Target, Trust, Vetting,
 };
 use casemate_ledger::{Entry, Kind, Ledger, LogKey};
 use casemate_model::{DecisionId, SideEffect};
@@ -99,9 +99,10 @@ pub(crate) fn serve(directory: &str, port: &str, log: &str) -> Result<(), Failur
         entropy: Arc::new(Here),
         vetting: Vetting::default(),
         trust: Trust::bundled().with_pem(&fs::read(directory.join("roots.pem"))?)?,
-        authority,
+        authority: Arc::new(authority),
         routes: Vec::new(),
         pins: Pins::new("198.18.0.0/15".parse().map_err(|_| "no block")?)?,
+        room: Room::default(),
     })?;
     fs::write(directory.join("authority.pem"), pem)?;
     let port = port.parse::<u16>()?;
