@@ -65,7 +65,8 @@ impl Host {
     }
 
     fn call(&mut self, tool: &str, arguments: Value) {
-        let params = json!({"name": tool, "arguments": arguments});
+        let mut params = json!({"name": tool});
+        params["arguments"] = arguments;
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
         self.say(&message.to_string());
     }
@@ -101,15 +102,35 @@ fn a_host_has_files_and_variables_of_its_own() {
         let names: Vec<_> = names.map(|tool| tool["name"].as_str().unwrap()).collect();
         assert_eq!(
             names,
-            ["python", "shell", "list_files", "read_file", "write_file", "call_result"]
+            [
+                "python",
+                "shell",
+                "list_files",
+                "read_file",
+                "write_file",
+                "call_result"
+            ]
         );
-        let set = host.tool("python", json!({"code": "x = 41\nopen('f', 'w').write('kept')\nx + 1"}));
-        assert_eq!(data(&set)["results"][0]["data"]["text/plain"], "42", "{set}");
+        let set = host.tool(
+            "python",
+            json!({"code": "x = 41\nopen('f', 'w').write('kept')\nx + 1"}),
+        );
+        assert_eq!(
+            data(&set)["results"][0]["data"]["text/plain"],
+            "42",
+            "{set}"
+        );
         let kept = host.tool("python", json!({"code": "print(x)"}));
         assert_eq!(data(&kept)["stdout"], "41\n", "{kept}");
         let fresh = host.tool("python", json!({"code": "print(x)", "fresh": true}));
         assert_eq!(fresh["isError"], true);
-        assert!(data(&fresh)["stderr"].as_str().unwrap().contains("NameError"), "{fresh}");
+        assert!(
+            data(&fresh)["stderr"]
+                .as_str()
+                .unwrap()
+                .contains("NameError"),
+            "{fresh}"
+        );
         let shell = host.tool("shell", json!({"code": "cat f; echo oops >&2; exit 3"}));
         let shell = data(&shell);
         assert_eq!(
@@ -135,7 +156,9 @@ fn a_call_ends_with_its_host() {
     let running = |count: u64| {
         until("so many calls run", || {
             let listed = gateway.says(&["session", "list"]);
-            let sessions = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let sessions = listed
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap());
             let calls = sessions.filter_map(|session| session["calls"].as_u64());
             calls.sum::<u64>() == count
         });
@@ -143,7 +166,8 @@ fn a_call_ends_with_its_host() {
     let mut host = Host::begun(&home);
     host.call("shell", json!({"code": "sleep 600"}));
     running(1);
-    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
     host.say(&cancel.to_string());
     running(0);
     host.call("shell", json!({"code": "sleep 600"}));
@@ -168,11 +192,19 @@ fn what_cannot_be_passed_on_is_answered() {
         ("{", -32_700, Value::Null),
         ("[]", -32_600, Value::Null),
         (r#"{"jsonrpc":"2.0","id":5,"method":7}"#, -32_600, json!(5)),
-        (r#"{"jsonrpc":"2.0","id":6,"method":"tools/list"}"#, -32_603, json!(6)),
+        (
+            r#"{"jsonrpc":"2.0","id":6,"method":"tools/list"}"#,
+            -32_603,
+            json!(6),
+        ),
     ] {
         host.say(line);
         let answer = host.hear();
-        assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(code), &id), "{answer}");
+        assert_eq!(
+            (&answer["error"]["code"], &answer["id"]),
+            (&json!(code), &id),
+            "{answer}"
+        );
         if code == -32_603 {
             let message = answer["error"]["message"].as_str().unwrap();
             assert!(message.contains("casemate serve"), "{message}");
