@@ -14,7 +14,7 @@ use tokio::{
 
 /// How long nothing is accepted when this process has no more descriptors.
 const BREATH: Duration = Duration::from_millis(50);
-/// The most clients that ask for names over TCP at once; more wait to be accepted.
+/// The most clients that ask for names over TCP at once; more are closed.
 const MAX_ASKING: usize = 16;
 /// How long such a client may take for its next question, or to take an answer.
 const ASKING_TIMEOUT: Duration = Duration::from_secs(5);
