@@ -11,17 +11,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/seccomp");
     let out = env::var("OUT_DIR")?;
     let (sandbox, egress) = (compiled("seccomp.toml")?, compiled("egress.toml")?);
+    let identity = compiled("identity.toml")?;
     let text = format!(
         "/// The program of sandboxes.\n\
          pub const PROGRAM: &[casemate_sys::Instruction] = &{:?};\n\
          /// The program of the process of egress.\n\
          pub const EGRESS: &[casemate_sys::Instruction] = &{:?};\n\
+         /// The program of the process of identity.\n\
+         pub const IDENTITY: &[casemate_sys::Instruction] = &{:?};\n\
          /// The names of the system calls that the filter of sandboxes reports, by number.\n\
          pub const NAMES: &[(u32, &str)] = &{:?};\n\
          /// The calls that it only reports.\n\
          pub const WATCHED: &[u32] = &{:?};\n",
         sandbox.0,
         egress.0,
+        identity.0,
         sandbox.1.names.into_iter().collect::<Vec<_>>(),
         sandbox.1.watched,
     );

@@ -3,6 +3,7 @@
 mod content;
 mod show;
 mod tail;
+mod uses;
 mod verify;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub(crate) fn run(command: AuditCommand) -> Result<Exit, Failure> {
     match command {
         AuditCommand::Tail(args) => tail::run(&args),
         AuditCommand::Show { what, json } => show::run(&what, json.into()),
+        AuditCommand::Uses(args) => uses::run(&args),
         AuditCommand::Verify(args) => verify::run(&args),
         AuditCommand::Key => {
             let key = State::open(&state::path()?).and_then(|state| state.public_key());

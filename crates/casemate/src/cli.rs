@@ -2,15 +2,18 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use casemate_identity::Handle;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     approvals::ApprovalsCommand,
     callers::CallersCommand,
     client::{CallArgs, McpArgs, SessionCommand},
+    credential::CredentialCommand,
     doctor::DoctorArgs,
     egress::EgressArgs,
     exit::Exit,
+    identity::IdentityArgs,
     keeper::KeeperArgs,
     serve::ServeArgs,
     switch::SwitchCommand,
@@ -80,6 +83,9 @@ pub(crate) enum Command {
     /// Stop a tenant, user, agent, route, tool or destination at once, and let it go on
     #[command(subcommand)]
     Switch(SwitchCommand),
+    /// Keep credentials that sandboxes never see, and say who can use them
+    #[command(subcommand)]
+    Credential(Box<CredentialCommand>),
     /// Check everything that must hold before code execution is switched on
     Gate(GateArgs),
     /// Look at the audit log
@@ -93,6 +99,9 @@ pub(crate) enum Command {
     /// Make sandboxes for whoever connects to a socket
     #[command(hide = true)]
     Keeper(KeeperArgs),
+    /// Hold credentials for whoever connects to a socket
+    #[command(hide = true)]
+    Identity(IdentityArgs),
     /// Serve the ways out of an agent's calls on standard input, which is a socket
     #[command(hide = true)]
     Egress(EgressArgs),
@@ -445,6 +454,8 @@ pub(crate) enum AuditCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Say which identity called which tool, with which scopes and credentials, under which policy
+    Uses(UsesArgs),
     /// Check that no record was changed, removed, reordered or cut off
     Verify(VerifyArgs),
     /// Print the public key that verifies the log
@@ -469,6 +480,29 @@ pub(crate) struct TailArgs {
     /// Go on with new ones as they come
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Say which identity called which tool, with which scopes and credentials, under which policy.
+#[derive(Debug, Args)]
+pub(crate) struct UsesArgs {
+    /// How many calls, the newest
+    #[arg(short = 'n', long = "calls", value_name = "N", default_value_t = 100)]
+    pub(crate) count: usize,
+    /// Only calls that sent something with this credential
+    #[arg(long, value_name = "HANDLE")]
+    pub(crate) credential: Option<Handle>,
+    /// Only calls of this agent
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// Only calls of this tool
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+    /// Only calls of this caller
+    #[arg(long, value_name = "NAME")]
+    pub(crate) actor: Option<String>,
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

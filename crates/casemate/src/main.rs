@@ -7,10 +7,13 @@ mod audit;
 mod callers;
 mod cli;
 mod client;
+mod credential;
+mod detach;
 mod doctor;
 mod egress;
 mod exit;
 mod gate;
+mod identity;
 mod image;
 mod keeper;
 mod policy;
@@ -44,7 +47,9 @@ fn main() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Credential(command) => credential::run(*command),
         Command::Keeper(args) => keeper::run(&args),
+        Command::Identity(args) => identity::run(&args),
         Command::Egress(args) => egress::run(&args),
     };
     match done {

@@ -7,11 +7,13 @@
 
 mod authorities;
 mod call;
+mod credentials;
 mod doors;
 mod here;
 mod judge;
 mod names;
 mod recorder;
+mod scrubs;
 mod seams;
 mod service;
 
@@ -25,7 +27,7 @@ use casemate_egress::{Trust, TrustError, limits::MAX_ROOTS_BYTES};
 use casemate_files::{FileError, Privacy, read_file};
 
 use self::names::Names;
-pub(crate) use self::{here::Here, names::NamesError, service::Service};
+pub(crate) use self::{credentials::Lent, here::Here, names::NamesError, service::Service};
 
 /// Why there is no way out.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@
 
 mod egress;
 mod files;
+mod identity;
 mod restrict;
 pub mod seccomp;
 mod way;
@@ -19,6 +20,7 @@ mod way;
 pub use self::{
     egress::restrict_egress,
     files::{HIDDEN_DIRECTORIES, HIDDEN_FILES, LANDLOCK},
+    identity::restrict_identity,
     restrict::{Neighbours, RestrictError, Restricted, restrict},
     way::{RESOLV_CONF, WAY_BLOCK, WAY_DNS_PORT, WAY_PROXY_PORT, open_way},
 };

@@ -21,7 +21,7 @@ pub struct ResolveError;
 
 /// Renders credentials: for one request, and only once the destination has proven who it is.
 pub trait Injector: fmt::Debug + Send + Sync {
-    /// The field that goes into the request of `facts`, from the credential that `handle` names.
+    /// What goes into the request of `facts`, from the credential that `handle` names.
     fn render<'a>(
         &'a self,
         handle: &'a str,
@@ -40,37 +40,95 @@ pub enum InjectError {
     Unavailable,
 }
 
-/// A header field with a credential in it.
+/// What of a credential goes into one request, and by what it is known again in the answer.
 #[derive(Clone)]
 pub struct Injection {
-    name: HeaderName,
-    value: HeaderValue,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    query: Option<Bytes>,
+    hidden: Vec<(String, Bytes)>,
+    lasting: bool,
 }
 
 impl Injection {
     /// This field; its value is marked so that nothing prints it.
     #[must_use]
-    pub fn new(name: HeaderName, mut value: HeaderValue) -> Self {
+    pub fn new(name: HeaderName, value: HeaderValue) -> Self {
+        Self::empty().with_field(name, value)
+    }
+
+    /// Nothing yet.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            fields: Vec::new(),
+            query: None,
+            hidden: Vec::new(),
+            lasting: true,
+        }
+    }
+
+    /// With another field.
+    #[must_use]
+    pub fn with_field(mut self, name: HeaderName, mut value: HeaderValue) -> Self {
         value.set_sensitive(true);
-        Self { name, value }
+        self.fields.push((name, value));
+        self
     }
 
-    /// The name of the field.
+    /// With a pair at the end of the query, escaped as it is sent.
     #[must_use]
-    pub const fn name(&self) -> &HeaderName {
-        &self.name
+    pub fn with_query(self, pair: Bytes) -> Self {
+        Self {
+            query: Some(pair),
+            ..self
+        }
     }
 
-    /// Its value.
+    /// With something that must not come back, and the handle of the credential that it belongs to.
     #[must_use]
-    pub const fn value(&self) -> &HeaderValue {
-        &self.value
+    pub fn hiding(mut self, handle: &str, secret: Bytes) -> Self {
+        self.hidden.push((handle.to_owned(), secret));
+        self
+    }
+
+    /// Good for this request only: what it hides is not worth looking for in other answers.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self {
+            lasting: false,
+            ..self
+        }
+    }
+
+    /// The fields, which take the place of the client's.
+    #[must_use]
+    pub fn fields(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.fields
+    }
+
+    /// What is added to the query.
+    #[must_use]
+    pub fn query(&self) -> Option<&[u8]> {
+        self.query.as_deref()
+    }
+
+    /// What must not come back, and whose it is.
+    #[must_use]
+    pub fn hidden(&self) -> &[(String, Bytes)] {
+        &self.hidden
+    }
+
+    /// Whether what it hides may be in the answers to other requests, too.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        self.lasting
     }
 }
 
 impl fmt::Debug for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Injection({})", self.name)
+        let names: Vec<_> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
+        write!(f, "Injection({})", names.join(", "))
     }
 }
 

@@ -6,7 +6,7 @@ mod variables;
 
 use casemate_model::{Digest, SideEffect};
 use casemate_policy::{EgressPolicy, Profile, Syntax};
-use casemate_ports::{NewWay, RulesForm, TooManyPorts, WayPorts, WayRules};
+use casemate_ports::{NewWay, RulesForm, TooManyPorts, WayBound, WayPorts, WayRules};
 
 pub(crate) use self::open::WayEvent;
 pub use self::{
@@ -57,5 +57,20 @@ pub fn of_call(facts: &Facts, authority: &str, rules: WayRules) -> NewWay {
         ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
         authority: Digest::of(authority.as_bytes()),
         rules,
+        bound: bound(facts),
     }
+}
+
+/// Whose call it is, and what was decided, if anything was.
+fn bound(facts: &Facts) -> Option<WayBound> {
+    let terms = facts.terms.as_ref()?;
+    Some(WayBound {
+        tenant: facts.tenant().to_owned(),
+        agent: facts.ask.agent.clone(),
+        session: facts.lodging.as_ref().and_then(|lodging| lodging.session),
+        route: terms.route.clone(),
+        policy: terms.policy,
+        action: facts.action_hash?,
+        wall_ms: facts.ask.limits.wall_ms,
+    })
 }

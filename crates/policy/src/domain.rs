@@ -14,6 +14,12 @@ const MAX_LABEL_BYTES: usize = 63;
 pub struct DomainRule(String);
 
 impl DomainRule {
+    /// A rule that was read before, from its text.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
+
     /// The rule as the profile writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -4,7 +4,7 @@ mod crossing;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
-use casemate_model::{DecisionId, Digest, SideEffect, Text};
+use casemate_model::{DecisionId, Digest, SessionId, SideEffect, Text};
 use serde::{Deserialize, Serialize};
 
 pub use self::crossing::{Crossing, CrossingContent, Stage};
@@ -59,6 +59,28 @@ pub struct NewWay {
     pub authority: Digest,
     /// What may leave.
     pub rules: WayRules,
+    /// Whose call it is, and what was decided: what a lease of credentials is bound to.
+    pub bound: Option<WayBound>,
+}
+
+/// Whose call it is, and what was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WayBound {
+    /// Whose data it touches.
+    pub tenant: String,
+    /// The agent.
+    pub agent: String,
+    /// The session, if it is in one.
+    pub session: Option<SessionId>,
+    /// The route.
+    pub route: String,
+    /// The digest of the policy.
+    pub policy: Digest,
+    /// The hash of everything that runs.
+    pub action: Digest,
+    /// How long the call may take, in milliseconds.
+    pub wall_ms: u64,
 }
 
 /// Serves the ways out of calls.

@@ -16,7 +16,8 @@ mod way;
 pub use self::{
     egress::{
         Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented,
-        NotRecorded, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayRules, Witness,
+        NotRecorded, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayBound, WayRules,
+        Witness,
     },
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,

@@ -19,6 +19,7 @@
 mod approval;
 mod crypto;
 mod dir;
+mod envelope;
 mod error;
 mod idempotency;
 mod keys;
@@ -31,6 +32,7 @@ mod state;
 pub use self::{
     approval::{ApprovalRecord, ApprovalStore},
     crypto::CryptoError,
+    envelope::{seal_record, unseal_record},
     error::StoreError,
     idempotency::{Claim, Claimed, Idempotency, MAX_NAME_BYTES, State},
     keys::{Keys, MAX_SEALED_BYTES},

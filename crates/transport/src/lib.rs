@@ -23,6 +23,7 @@ mod from_keeper;
 pub mod handover;
 mod inbox;
 pub mod limits;
+mod ours;
 mod peer;
 mod route;
 mod server;
@@ -32,6 +33,7 @@ mod to_keeper;
 pub use self::{
     client::{RemoteKeeper, RemotePlace, Start},
     egress::{RemoteEgress, serve_egress},
+    ours::{OursError, connect_ours},
     peer::PeerError,
     server::Server,
     socket::{BindError, Listener},

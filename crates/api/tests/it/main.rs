@@ -13,6 +13,8 @@
 mod fake;
 #[path = "../../../gateway/tests/it/house.rs"]
 mod house;
+#[path = "../../../gateway/tests/it/no_egress.rs"]
+mod no_egress;
 #[path = "../../../gateway/tests/it/session_keeper.rs"]
 mod session_keeper;
 #[path = "../../../callers/tests/it/support.rs"]

@@ -26,8 +26,9 @@ pub(crate) fn initialize(version: &str) -> Value {
 }
 
 pub(crate) fn call(id: u64, tool: &str, arguments: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
-        "params": {"name": tool, "arguments": arguments}})
+    let mut params = json!({"name": tool});
+    params["arguments"] = arguments;
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
 }
 
 impl<'a> Client<'a> {

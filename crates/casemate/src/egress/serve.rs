@@ -37,7 +37,7 @@ use super::{enter, trial};
 use crate::{
     exit::Exit,
     report,
-    way::{self, Service},
+    way::{self, Lent, Service},
 };
 
 /// How long a process stays that nobody needs.
@@ -237,13 +237,17 @@ impl Egress for Served {
     ) -> Pending<'a, Result<Box<dyn ServedWay>, EgressError>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let decision = way.decision;
-        let opened = self.service.open(way, sockets, witness).and_then(|way| {
-            let expected = self.expected.expect(decision);
-            expected.map_err(|error| EgressError::Refused(error.to_string()))?;
-            let counted = Counted::new(&self.open, &self.expected, decision);
-            let way: Box<dyn ServedWay> = Box::new(OpenWay { way, counted });
-            Ok(way)
-        });
+        let lent = Lent::nothing("calls of sessions have none yet");
+        let opened = self
+            .service
+            .open(way, sockets, witness, lent)
+            .and_then(|way| {
+                let expected = self.expected.expect(decision);
+                expected.map_err(|error| EgressError::Refused(error.to_string()))?;
+                let counted = Counted::new(&self.open, &self.expected, decision);
+                let way: Box<dyn ServedWay> = Box::new(OpenWay { way, counted });
+                Ok(way)
+            });
         Box::pin(std::future::ready(opened))
     }
 }

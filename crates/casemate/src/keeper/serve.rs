@@ -10,12 +10,7 @@ use std::{
 use anyhow::Context as _;
 use casemate_ports::SessionKeeper;
 use casemate_sandbox::NamespaceSessions;
-use casemate_sys::close_on_exec_from;
 use casemate_transport::{Listener, Server, handover::ToNamedSocket};
-use rustix::{
-    fs::Mode,
-    process::{Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask},
-};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
@@ -23,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::exit::Exit;
+use crate::{detach::detach, exit::Exit};
 
 /// How long running calls have to end, and to say so, when the keeper ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,29 +51,6 @@ pub(super) fn run(socket: &Path, images: &Path, idle_exit: Duration) -> anyhow::
     // What is left of tasks holds sandboxes: they die here.
     drop(local);
     Ok(Exit::Success)
-}
-
-/// Keeps nothing of whoever started it.
-fn detach() -> anyhow::Result<()> {
-    // A shell that started it has made it the leader of a group already, and then this changes nothing.
-    let _ = setsid();
-    chdir("/").context("cannot leave the directory")?;
-    umask(Mode::RWXG | Mode::RWXO);
-    // One byte and not none: the kernel takes none for as much as it likes when a program takes the dump.
-    let one = Rlimit {
-        current: Some(1),
-        maximum: Some(1),
-    };
-    setrlimit(Resource::Core, one).context("cannot turn core dumps off")?;
-    // A sandbox takes several descriptors, and there may be a thousand; what runs in one gets its own limit.
-    let files = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: files.maximum,
-        ..files
-    };
-    setrlimit(Resource::Nofile, most).context("cannot allow more open files")?;
-    close_on_exec_from(3).context("cannot keep descriptors out of sandboxes")?;
-    Ok(())
 }
 
 /// Serves `keeper` until a signal ends it or nobody needs it any more, and then ends everything in it.

@@ -48,7 +48,7 @@ impl PlannedWay {
         let Some(rules) = way::rules(profile) else {
             return Ok(None);
         };
-        let egress = Here::new(service(&roots_in(root))?);
+        let egress = Here::new(service(&roots_in(root))?, root.to_owned());
         let authority = egress.authority(owner, &rules).await?.pem;
         let ports = way::ports(profile)?;
         Ok(ports.map(|ports| Self {

@@ -9,7 +9,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{doors::Doors, judge::Rules, recorder::Watch};
+use super::{credentials::Lent, doors::Doors, judge::Rules, recorder::Watch};
 
 /// How long connections of a program that has ended may take to end too.
 const GRACE: Duration = Duration::from_millis(500);
@@ -23,6 +23,7 @@ pub(super) struct Call {
     pub(super) rules: Arc<Rules>,
     pub(super) origin: Origin,
     pub(super) watch: Watch,
+    pub(super) lent: Arc<Lent>,
 }
 
 /// Sockets, and who waits until they are served.
@@ -87,7 +88,21 @@ impl Call {
                 () = self.watch.broken() => {}
             }
         };
+        let looks = tokio::spawn({
+            let (lent, rules) = (Arc::clone(&self.lent), Arc::clone(&self.rules));
+            let proxy = self.proxy.clone();
+            async move {
+                lent.watch(|lost| {
+                    rules.take_back(lost);
+                    proxy.review();
+                })
+                .await;
+            }
+        });
         let served = serve(&self.proxy, &self.origin, handed, &mut connections, over).await;
+        looks.abort();
+        // It is gone when this comes back, and with it what it has of the proxy.
+        let _ = looks.await;
         // Nothing more is sent; what is open is cut off, and says so in its record.
         self.rules.close();
         self.proxy.review();
@@ -95,9 +110,13 @@ impl Call {
         let _ = tokio::time::timeout(GRACE, ended).await;
         connections.shutdown().await;
         let Self {
-            proxy, mut watch, ..
+            proxy,
+            mut watch,
+            lent,
+            ..
         } = self;
         drop(proxy);
+        lent.end().await;
         let settled = tokio::time::timeout(LAST_WRITES, watch.settled()).await;
         served?;
         if watch.is_broken() || settled.is_err() {

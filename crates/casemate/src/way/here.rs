@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -26,6 +27,8 @@ const LAST_WRITES: Duration = Duration::from_secs(12);
 #[derive(Debug)]
 pub(crate) struct Here {
     service: Service,
+    /// The state directory, whose credentials calls may use.
+    root: PathBuf,
     thread: Mutex<Option<Thread>>,
 }
 
@@ -38,10 +41,12 @@ struct Thread {
 }
 
 impl Here {
-    /// With this service. There is no thread yet: until there is one, this process may still be cloned.
-    pub(crate) const fn new(service: Service) -> Self {
+    /// With this service, and the credentials of the state directory at `root`. There is no thread yet: until there is one, this
+    /// process may still be cloned.
+    pub(crate) const fn new(service: Service, root: PathBuf) -> Self {
         Self {
             service,
+            root,
             thread: Mutex::new(None),
         }
     }
@@ -111,8 +116,11 @@ impl Egress for Here {
             let unavailable =
                 |error: &dyn std::error::Error| EgressError::Unavailable(one_line(error));
             let handle = self.handle().map_err(|error| unavailable(&error))?;
-            let service = self.service.clone();
-            let opened = handle.spawn(async move { service.open(way, sockets, witness) });
+            let (service, root) = (self.service.clone(), self.root.clone());
+            let opened = handle.spawn(async move {
+                let lent = service.lend(&root, &way).await?;
+                service.open(way, sockets, witness, lent)
+            });
             opened.await.map_err(|error| unavailable(&error))?
         })
     }

@@ -16,6 +16,7 @@ use casemate_egress::{
     Messages, Name, Origin, Pending, Target,
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
+use casemate_identity::Handle;
 use casemate_model::SideEffect;
 use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
@@ -34,6 +35,15 @@ pub(super) struct Rules {
     ceiling: SideEffect,
     spent: Mutex<BTreeMap<String, Spent>>,
     closed: AtomicBool,
+    /// The credentials that were taken back from the call.
+    taken_back: Mutex<TakenBack>,
+}
+
+/// What was taken back.
+#[derive(Debug)]
+enum TakenBack {
+    These(Vec<Handle>),
+    All,
 }
 
 /// Whether a person has consented.
@@ -81,12 +91,40 @@ impl Rules {
             witness,
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
+            taken_back: Mutex::new(TakenBack::These(Vec::new())),
         })
     }
 
     /// From now on nothing is let through, and nothing stands that was.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing of rules with these credentials is let through, and nothing of them stands that was. Without any, it is
+    /// all of them.
+    pub(super) fn take_back(&self, handles: Option<&[Handle]>) {
+        let taken = handles.map_or(TakenBack::All, |handles| TakenBack::These(handles.to_vec()));
+        *self
+            .taken_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = taken;
+    }
+
+    /// Whether a rule has a credential that was taken back.
+    fn lost(&self, rule: &EgressRule) -> bool {
+        let Some(handle) = &rule.credential else {
+            return false;
+        };
+        match &*self
+            .taken_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            TakenBack::All => true,
+            TakenBack::These(handles) => handle
+                .parse::<Handle>()
+                .is_ok_and(|handle| handles.contains(&handle)),
+        }
     }
 
     fn open(&self) -> Result<(), Denial> {
@@ -159,6 +197,12 @@ impl Rules {
             {
                 return Err(denied(EgressCode::ClassUnknown));
             }
+            if self.lost(rule) {
+                return Err(Denial {
+                    rule: Some(rule.name.clone()),
+                    ..Code::Revoked.into()
+                });
+            }
             self.count(rule)?;
             Ok(Ruled::Allowed(Allowance {
                 rule: rule.name.clone(),
@@ -223,8 +267,12 @@ impl Judge for Rules {
     }
 
     fn body_bytes(&self, facts: &Facts) -> Option<usize> {
-        let wanted = self.about(facts, |request| self.wants_body(request));
-        wanted.then_some(MAX_JUDGED_BODY_BYTES)
+        let (wanted, lends) = self.about(facts, |request| {
+            (self.wants_body(request), self.policy.lends(request))
+        });
+        // What is lent is bound to the body, if that is not too long to be held.
+        let fits = matches!(facts.length, BodyLength::Bytes(bytes) if bytes <= MAX_JUDGED_BODY_BYTES as u64);
+        (wanted || lends && fits).then_some(MAX_JUDGED_BODY_BYTES)
     }
 
     fn judge<'a>(&'a self, facts: &'a Facts) -> Pending<'a, Result<Allowance, Denial>> {
@@ -259,9 +307,11 @@ impl Judge for Rules {
         Ok(())
     }
 
-    /// The rules of a call are those that it was decided under: all of them end with it.
-    fn stands(&self, _: &str) -> bool {
-        self.open().is_ok()
+    /// The rules of a call are those that it was decided under: all of them end with it, and those with credentials when these are
+    /// taken back.
+    fn stands(&self, name: &str) -> bool {
+        let mut rules = self.policy.all();
+        self.open().is_ok() && !rules.any(|rule| rule.name == name && self.lost(rule))
     }
 }
 

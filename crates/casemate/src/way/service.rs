@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,9 +15,10 @@ use tokio::sync::oneshot;
 use super::{
     authorities::Authorities,
     call::{Call, Handed, OpenWay},
+    credentials::Lent,
     judge::Rules,
     recorder::Records,
-    seams::{NoCredentials, NoFilters},
+    scrubs::Scrubs,
 };
 use crate::system::System;
 
@@ -74,8 +76,9 @@ impl Service {
         way: NewWay,
         sockets: Option<WaySockets>,
         witness: Arc<dyn Witness>,
+        lent: Arc<Lent>,
     ) -> Result<Box<dyn ServedWay>, EgressError> {
-        let (decision, call) = (way.decision, self.call(way, witness)?);
+        let (decision, call) = (way.decision, self.call(way, witness, lent)?);
         let (hand, handed) = oneshot::channel();
         match sockets {
             Some(sockets) => {
@@ -108,7 +111,12 @@ impl Service {
         matches!(given, Some(Ok(()))) && is_served.await.is_ok()
     }
 
-    fn call(&self, way: NewWay, witness: Arc<dyn Witness>) -> Result<Call, EgressError> {
+    fn call(
+        &self,
+        way: NewWay,
+        witness: Arc<dyn Witness>,
+        lent: Arc<Lent>,
+    ) -> Result<Call, EgressError> {
         let refused = |why: &str| EgressError::Refused(why.to_owned());
         let authority = self.0.authorities.get(&way.authority);
         let authority = authority
@@ -127,8 +135,8 @@ impl Service {
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&self.0.resolver),
-            injector: Arc::new(NoCredentials),
-            filters: Arc::new(NoFilters),
+            injector: Arc::clone(&lent) as _,
+            filters: Arc::new(Scrubs::of(Arc::clone(&lent))),
             recorder: Arc::new(records),
             clock: Arc::new(System),
             entropy: Arc::new(System),
@@ -147,7 +155,16 @@ impl Service {
                 trace: way.trace,
             },
             watch,
+            lent,
         })
+    }
+
+    /// What a call may use of the credentials of the state directory at `root`. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When there are no such rules. That there are no credentials is said to the requests that want one.
+    pub(super) async fn lend(&self, root: &Path, way: &NewWay) -> Result<Arc<Lent>, EgressError> {
+        Ok(Lent::of(root, way, &*self.policy(&way.rules)?).await)
     }
 
     /// The rules, ready to judge by.

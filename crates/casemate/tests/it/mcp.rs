@@ -65,7 +65,8 @@ impl Host {
     }
 
     fn call(&mut self, tool: &str, arguments: Value) {
-        let params = json!({"name": tool, "arguments": arguments});
+        let mut params = json!({"name": tool});
+        params["arguments"] = arguments;
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
         self.say(&message.to_string());
     }

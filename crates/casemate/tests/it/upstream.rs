@@ -57,6 +57,7 @@ pub(crate) struct Upstream {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    proven: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -69,6 +70,55 @@ impl Upstream {
             };
             answer(StreamOwned::new(connection, stream), requests);
         })
+    }
+
+    /// One that answers requests that have a secret somewhere, in the form in which `shows` finds it in the head, and repeats the
+    /// secret in as many ways as its path names.
+    pub(crate) fn demanding(roots: &Roots, name: &str, secret: &str, shows: &str) -> Self {
+        let config = Arc::new(roots.server(name));
+        let proven = Arc::new(AtomicUsize::new(0));
+        let (secret, shows, count) = (secret.to_owned(), shows.to_owned(), Arc::clone(&proven));
+        let upstream = Self::start(move |stream, requests| {
+            let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else {
+                return;
+            };
+            let stream = StreamOwned::new(connection, stream);
+            demand(stream, requests, &count, (&secret, &shows));
+        });
+        Self { proven, ..upstream }
+    }
+
+    /// A token endpoint that gives this token to whoever shows that they know a secret.
+    pub(crate) fn tokens(roots: &Roots, name: &str, shows: &str, token: &str) -> Self {
+        let config = Arc::new(roots.server(name));
+        let shows = format!("authorization: {shows}\r\n");
+        let body =
+            format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600}}"#);
+        Self::start(move |stream, requests| {
+            let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else {
+                return;
+            };
+            let mut stream = StreamOwned::new(connection, stream);
+            let Some(head) = head(&mut stream) else {
+                return;
+            };
+            requests.fetch_add(1, Ordering::SeqCst);
+            let (status, body) = match head.starts_with("POST /token ") && head.contains(&shows) {
+                true => ("200 OK", body.as_str()),
+                false => ("400 Bad", r#"{"error":"invalid_grant"}"#),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            let _ = stream.flush();
+        })
+    }
+
+    /// How many requests had the secret.
+    pub(crate) fn proven(&self) -> usize {
+        self.proven.load(Ordering::SeqCst)
     }
 
     /// One that does not encrypt.
@@ -94,6 +144,7 @@ impl Upstream {
             port,
             connections,
             requests,
+            proven: Arc::default(),
         }
     }
 
@@ -135,4 +186,74 @@ fn answer(mut stream: impl Read + Write, requests: &AtomicUsize) {
     );
     let _ = stream.write_all(line);
     let _ = stream.flush();
+}
+
+/// Reads one request, and says whether it had the secret. By its path it repeats the secret, or never ends.
+fn demand(
+    mut stream: impl Read + Write,
+    requests: &AtomicUsize,
+    proven: &AtomicUsize,
+    (secret, shows): (&str, &str),
+) {
+    let Some(head) = head(&mut stream) else {
+        return;
+    };
+    requests.fetch_add(1, Ordering::SeqCst);
+    let mut buffer = [0; 4096];
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    if !head.contains(shows) {
+        let _ = stream
+            .write_all(b"HTTP/1.1 401 No\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+        let _ = stream.flush();
+        return;
+    }
+    proven.fetch_add(1, Ordering::SeqCst);
+    let plain = format!("you sent {secret} and it is good");
+    let (fields, body) = if path.contains("/base64") {
+        let coded = base64::engine::general_purpose::STANDARD.encode(&plain);
+        (String::new(), coded.into_bytes())
+    } else if path.contains("/gzip") {
+        let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        coder.write_all(plain.as_bytes()).unwrap();
+        (
+            "content-encoding: gzip\r\n".to_owned(),
+            coder.finish().unwrap(),
+        )
+    } else if path.contains("/unknown") {
+        (
+            "content-encoding: exotic\r\n".to_owned(),
+            plain.into_bytes(),
+        )
+    } else if path.contains("/field") {
+        (format!("x-you-sent: {secret}\r\n"), b"good".to_vec())
+    } else if path.contains("/raw") {
+        (String::new(), plain.into_bytes())
+    } else if path.contains("/hang") {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nbegun\n");
+        let _ = stream.flush();
+        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+        return;
+    } else {
+        (String::new(), b"good".to_vec())
+    };
+    let length = body.len();
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\n{fields}content-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    let _ = stream.write_all(&body);
+    let _ = stream.flush();
+}
+
+/// The head of a request, and what comes with it.
+fn head(stream: &mut impl Read) -> Option<String> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 4096];
+    while !head.windows(4).any(|part| part == b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(count) if count > 0 => head.extend_from_slice(&buffer[..count]),
+            _ => return None,
+        }
+    }
+    String::from_utf8(head).ok()
 }

@@ -20,7 +20,7 @@ pub(crate) const HOST: &str = "orders.way.example";
 pub(crate) struct World {
     pub(crate) home: Home,
     pub(crate) upstream: Upstream,
-    roots: Roots,
+    pub(crate) roots: Roots,
 }
 
 /// Runs a test as everybody whom we can be. Names lead to this machine in a mount namespace of the test's own.
@@ -32,8 +32,13 @@ pub(crate) fn for_everybody(test: impl Fn(&World)) {
 
 impl World {
     pub(crate) fn of(user: User) -> Self {
+        Self::before(user, |roots| Upstream::tls(roots, HOST))
+    }
+
+    /// In front of another destination.
+    pub(crate) fn before(user: User, upstream: impl FnOnce(&Roots) -> Upstream) -> Self {
         let roots = Roots::new();
-        let upstream = Upstream::tls(&roots, HOST);
+        let upstream = upstream(&roots);
         let world = Self {
             home: Home::of(user),
             upstream,
@@ -62,7 +67,7 @@ impl World {
     }
 
     /// Lets calls be decided by a profile with one rule, which says this too.
-    fn rule(&self, more: &str) {
+    pub(crate) fn rule(&self, more: &str) {
         let port = self.upstream.port;
         let rule = format!(
             r#"
@@ -149,7 +154,7 @@ side_effect = "read"
     }
 
     /// Runs curl, which tells of every head that it gets.
-    fn curl(&self, words: &[&str]) -> Ran {
+    pub(crate) fn curl(&self, words: &[&str]) -> Ran {
         self.run(&[&["curl", "-sS", "-D", "-", "-o", "/dev/null"], words].concat())
     }
 

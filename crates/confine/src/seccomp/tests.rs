@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, str::FromStr as _};
 use casemate_sys::Instruction;
 
 use super::{
-    EGRESS, NAMES, PROGRAM, WATCHED,
+    EGRESS, IDENTITY, NAMES, PROGRAM, WATCHED,
     compile::{Action, Comparison, Rule, compile},
     table::Table,
 };
@@ -16,9 +16,10 @@ const ARCH: u32 = if cfg!(target_arch = "x86_64") {
     0xc000_00b7
 };
 
-const TABLES: [(&str, &[Instruction]); 2] = [
+const TABLES: [(&str, &[Instruction]); 3] = [
     (include_str!("../../seccomp.toml"), PROGRAM),
     (include_str!("../../egress.toml"), EGRESS),
+    (include_str!("../../identity.toml"), IDENTITY),
 ];
 
 fn table(text: &str) -> BTreeMap<u32, Rule> {
@@ -348,4 +349,56 @@ fn a_jump_that_is_too_far_is_an_error_and_not_another_jump() {
             .unwrap_err()
             .contains("too far")
     );
+}
+
+/// R73, R79: the process that holds credentials executes nothing, starts no process, traces nobody, makes no namespace, and is never
+/// answered by somebody else.
+#[test]
+fn identity_starts_nothing_and_looks_into_nobody() {
+    for name in [
+        "execve",
+        "execveat",
+        "fork",
+        "vfork",
+        "clone3",
+        "ptrace",
+        "process_vm_readv",
+        "process_vm_writev",
+        "pidfd_getfd",
+        "kill",
+        "mount",
+        "unshare",
+        "setns",
+        "chroot",
+        "setuid",
+        "bpf",
+        "keyctl",
+        "perf_event_open",
+        "io_uring_setup",
+        "memfd_create",
+        "symlink",
+        "link",
+        "mknod",
+    ] {
+        let Ok(call) = syscalls::Sysno::from_str(name) else {
+            // Another architecture has it.
+            continue;
+        };
+        let number = u32::try_from(call.id()).unwrap();
+        for value in [0, 1, 2, u64::MAX] {
+            let answer = run_of(IDENTITY, ARCH, number, [value; 6]);
+            assert_eq!(answer, NO_SUCH_CALL, "{name}");
+        }
+    }
+    let clone = u32::try_from(syscalls::Sysno::clone.id()).unwrap();
+    // SIGCHLD, as `fork` says it; and the flags of a thread.
+    assert_eq!(run_of(IDENTITY, ARCH, clone, [17; 6]), NO_SUCH_CALL);
+    let thread = [0x003d_0f00, 0, 0, 0, 0, 0];
+    assert_ne!(run_of(IDENTITY, ARCH, clone, thread), NO_SUCH_CALL);
+    for number in 0..2_000 {
+        for value in [0, 1, 2, 3, 10, 16, 99, u64::MAX] {
+            let answer = run_of(IDENTITY, ARCH, number, [value; 6]);
+            assert_ne!(answer, NOTIFY, "{number}");
+        }
+    }
 }

@@ -69,6 +69,33 @@ async fn our_credential_takes_the_place_of_the_clients() {
     assert!(!format!("{records:?}").contains(&secret));
 }
 
+/// Some credentials are a part of the query, or more than one field: they go behind what was judged, and in the place of the client's.
+#[tokio::test]
+async fn a_credential_may_be_in_the_query_and_in_several_fields() {
+    let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+    *world.credentials.query.lock().unwrap() = Some("key=a%26b".to_owned());
+    let authority = format!("good.test:{}", upstream.port);
+    for (target, sent) in [
+        ("/x", "GET /x?key=a%26b HTTP/1.1"),
+        ("/x?", "GET /x?key=a%26b HTTP/1.1"),
+        ("/x?page=2", "GET /x?page=2&key=a%26b HTTP/1.1"),
+    ] {
+        let stream = tunnel(world.connect(), &authority).await;
+        let mut stream = tls(stream, "good.test", config(&world.proxy, &[]))
+            .await
+            .unwrap();
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nX-Amz-Date: theirs\r\n\r\n");
+        let text = ask(&mut stream, head).await.text();
+        assert!(text.contains(sent), "{target}: {text}");
+        assert!(
+            text.contains("x-amz-date: ours") && !text.contains("theirs"),
+            "{text}"
+        );
+    }
+    assert!(!format!("{:?}", world.records(6).await).contains("a%26b"));
+}
+
 /// R111, I5: a certificate that proves nothing costs no credential, and no request. (T17)
 #[tokio::test]
 async fn a_bad_certificate_never_costs_a_secret() {

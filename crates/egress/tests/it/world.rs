@@ -198,6 +198,8 @@ pub(crate) struct Credentials {
     pub(crate) rendered: AtomicUsize,
     pub(crate) refuses: Mutex<Option<InjectError>>,
     pub(crate) secret: Mutex<String>,
+    /// What goes into the query too, beside a second field.
+    pub(crate) query: Mutex<Option<String>>,
     pub(crate) silent: AtomicBool,
 }
 
@@ -213,11 +215,20 @@ impl Injector for Credentials {
             if let Some(error) = *self.refuses.lock().unwrap() {
                 return Err(error);
             }
-            let value = format!("Bearer {}", self.secret.lock().unwrap());
-            Ok(Injection::new(
+            let secret = self.secret.lock().unwrap().clone();
+            let value = format!("Bearer {secret}");
+            let injection = Injection::new(
                 HeaderName::from_static("authorization"),
                 HeaderValue::try_from(value).unwrap(),
-            ))
+            )
+            .hiding("key", secret.into());
+            Ok(match self.query.lock().unwrap().clone() {
+                None => injection,
+                Some(pair) => injection.with_query(pair.into()).with_field(
+                    HeaderName::from_static("x-amz-date"),
+                    HeaderValue::from_static("ours"),
+                ),
+            })
         })
     }
 }
@@ -234,8 +245,7 @@ struct Replace {
 
 impl Filters for Replacing {
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
-        let value = injected?.value().to_str().unwrap();
-        let secret = value.strip_prefix("Bearer ").unwrap().to_owned();
+        let secret = String::from_utf8(injected?.hidden()[0].1.to_vec()).unwrap();
         Some(Box::new(Replace {
             secret,
             held: Vec::new(),

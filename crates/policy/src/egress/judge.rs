@@ -193,6 +193,17 @@ impl EgressPolicy {
                     .any(|rule| !rule.body.is_open()))
     }
 
+    /// Whether a request may get a credential.
+    #[must_use]
+    pub fn lends(&self, facts: &RequestFacts<'_>) -> bool {
+        let levels = self.hosts.levels(facts.host);
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow))
+            .any(|rule| rule.credential.is_some() && is_meant(rule, facts))
+    }
+
     /// The hosts to which some request could be let through.
     pub fn hosts(&self) -> impl Iterator<Item = &DomainRule> {
         let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;

@@ -30,6 +30,12 @@ impl PathPattern {
         Ok(Self(text.to_owned()))
     }
 
+    /// A pattern that was read before, from its text.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
+
     /// The pattern as it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -162,14 +162,11 @@ impl Sandbox for RemotePlace {
             let Some(Stream { outbox, mut inbox }) = self.stream else {
                 return Err(gone());
             };
-            // Held to the end: a body that is cut off would take the answer along.
-            let _held = match self.ran {
-                Ran::Yes => Some(outbox),
-                Ran::No => {
-                    outbox.end().await.map_err(|error| unavailable(&error))?;
-                    None
-                }
-            };
+            match (outbox.end().await, self.ran) {
+                // A keeper that takes no more after a run has its last word on the way.
+                (Ok(()), _) | (Err(_), Ran::Yes) => {}
+                (Err(error), Ran::No) => return Err(unavailable(&error)),
+            }
             match next(&mut inbox).await? {
                 FromKeeper::Collected(artefacts) => Ok(artefacts),
                 frame => Err(out_of_turn(frame)),

@@ -32,6 +32,10 @@ pub(super) async fn open<K: SessionKeeper + 'static>(
     let mut held = Held::none(server.state.clone());
     let most = head.limits.disk_bytes;
     let inputs = inputs::read(&mut inbox, head.inputs, most, &mut held).await?;
+    let leaving = match head.way {
+        Some(_) => Leaving::WithTheCaller,
+        None => Leaving::AtOnce,
+    };
     let spec = PlaceSpec {
         session: head.session,
         owner: head.owner,
@@ -48,15 +52,31 @@ pub(super) async fn open<K: SessionKeeper + 'static>(
         // The place is dropped, and what runs there killed, as soon as nobody takes the answer.
         tokio::select! {
             () = watched.closed() => {}
-            () = live(place, inbox, outbox, held) => {}
+            () = live(place, inbox, outbox, held, leaving) => {}
         }
     });
     Ok(body)
 }
 
+/// When a place in which a command has ended is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// As soon as its end is told.
+    AtOnce,
+    /// When its caller says no more: its way out is closed by then, and the next call of a context cannot come to whoever
+    /// served this one.
+    WithTheCaller,
+}
+
 /// The life of a place. Whatever goes wrong is the last frame.
-async fn live<P: Sandbox>(place: P, inbox: Inbox<ToKeeper>, outbox: Outbox, held: Held) {
-    let last = match attend(place, inbox, &outbox, held).await {
+async fn live<P: Sandbox>(
+    place: P,
+    inbox: Inbox<ToKeeper>,
+    outbox: Outbox,
+    held: Held,
+    leaving: Leaving,
+) {
+    let last = match attend(place, inbox, &outbox, held, leaving).await {
         Ok(last) => last,
         Err(fault) => FromKeeper::Failed(fault),
     };
@@ -69,6 +89,7 @@ async fn attend<P: Sandbox>(
     mut inbox: Inbox<ToKeeper>,
     outbox: &Outbox,
     held: Held,
+    leaving: Leaving,
 ) -> Result<FromKeeper, Fault> {
     let ready = place.ready().await?;
     // The keeper has its own copies now.
@@ -76,12 +97,17 @@ async fn attend<P: Sandbox>(
     tell(outbox, FromKeeper::Ready(ready)).await?;
     if let Some((run, source)) = command(&mut inbox).await? {
         let command = run.command(source);
-        let ended = Box::pin(running::run(&mut place, command, inbox, outbox)).await;
+        let ended = Box::pin(running::run(&mut place, command, &mut inbox, outbox)).await;
         let end = match ended {
             Ok(ended) => FromKeeper::Ended(ended),
             Err(fault) => FromKeeper::Failed(fault),
         };
         tell(outbox, end).await?;
+        match leaving {
+            Leaving::AtOnce => drop(inbox),
+            // What else it said before it knew of the end is nothing any more.
+            Leaving::WithTheCaller => while inbox.next().await?.is_some() {},
+        }
     }
     let artefacts = place.collect(&mut Nowhere).await?;
     Ok(FromKeeper::Collected(artefacts))

@@ -8,7 +8,8 @@ use std::sync::{
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_ports::{
     Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded,
-    Owner, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayRules, WaySockets, Witness,
+    Owner, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets,
+    Witness,
 };
 use casemate_transport::{RemoteEgress, serve_egress};
 use tokio::{
@@ -180,6 +181,15 @@ fn new_way() -> NewWay {
         ceiling: SideEffect::Read,
         authority: Digest::of(b"pem"),
         rules: rules(),
+        bound: Some(WayBound {
+            tenant: "local".to_owned(),
+            agent: "a".to_owned(),
+            session: None,
+            route: "r".to_owned(),
+            policy: Digest::of(b"policy"),
+            action: Digest::of(b"action"),
+            wall_ms: 1,
+        }),
     }
 }
 

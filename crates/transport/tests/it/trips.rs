@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, sync::atomic::Ordering
 
 use casemate_model::{Cause, ContextId, DecisionId, Digest, Stream, Text};
 use casemate_ports::{
-    ArtefactSink, Chunk, Control, Event, InputFile, KeeperError, PoolSize, Sandbox as _,
+    ArtefactSink, Chunk, Control, Event, InputFile, KeeperError, PlaceSpec, PoolSize, Sandbox as _,
     SessionKeeper as _, Signal, TerminalSize, Way,
 };
 use tokio::sync::mpsc;
@@ -332,4 +332,34 @@ async fn every_runtime_asks_for_itself() {
     }
     let mut place = keeper.place(place_spec()).await.unwrap();
     place.ready().await.unwrap();
+}
+
+/// I4: the place of a call with a way out is its own until its caller has let go of it, so that the next call of a context
+/// does not begin while the way out of this one is still served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_with_a_way_out_stays_until_its_caller_leaves() {
+    let world = World::new();
+    let keeper = world.keeper().await;
+    let way = Way {
+        authority: "certificate".into(),
+        handover: "/run/way.sock".into(),
+        decision: DecisionId::new(5, [5; 10]),
+    };
+    for (way, collected) in [(Some(way), 0), (None, 2)] {
+        let spec = PlaceSpec {
+            way,
+            ..place_spec()
+        };
+        let mut place = keeper.place(spec).await.unwrap();
+        place.ready().await.unwrap();
+        let (_caller, io) = caller();
+        place.run(command(&["say"]), io).await.unwrap();
+        // By the last of these answers the keeper has long come to what it does next.
+        for _ in 0..20 {
+            keeper.sessions().await.unwrap();
+        }
+        assert_eq!(world.seen.collected.load(SeqCst), collected);
+        place.collect(&mut Nowhere).await.unwrap();
+    }
+    assert_eq!(world.seen.collected.load(SeqCst), 2);
 }

@@ -29,7 +29,7 @@ const CORPUS_WHAT: &str = "\n\
     one thing holds, too. Ours has to do exactly what the case says, with one record and its code. Cases about ways in that a proxy does not have are not counted for it. What must pass has to pass.\n\
     \n\
     The others have the same rules: these names on these ports, at public addresses, over TLS; these methods; of WebSockets, text of at most 1000 bytes. squid has them as access lists, with `ssl_bump peek` and `bump`, mitmproxy as\n\
-    an add-on (`crates/egress/benches/peers/mitmproxy.py`), which compares CONNECT, server name and Host. The bare interceptor is what hyper and rustls do by themselves, with a list of names. The cases are\n\
+    an add-on (`crates/peers/benches/peers/mitmproxy.py`), which compares CONNECT, server name and Host. The bare interceptor is what hyper and rustls do by themselves, with a list of names. The cases are\n\
     ours, and so is their choice.\n";
 
 const SPEED_WHAT: &str = "\n\
@@ -39,7 +39,7 @@ const SPEED_WHAT: &str = "\n\
     the highest mark was than that. A start is from the fork until the port takes a connection, asked for each millisecond.\n";
 
 fn run(verb: &str) -> Result<Value> {
-    let args = ["bench", "--package", "casemate-egress", "--bench", "peers"];
+    let args = ["bench", "--package", "casemate-peers", "--bench", "peers"];
     let mut command = process::cargo();
     measured(&process::capture(command.args(args).args(["--", verb]))?)
 }

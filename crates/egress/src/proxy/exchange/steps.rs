@@ -228,7 +228,7 @@ impl Injected {
         let is_h2 = matches!(sender, Sender::Http2(_));
         let mut request = Request::new(Outgoing::new(body, &leg.inner, allowance.clone(), draft));
         *request.method_mut() = facts.method.clone();
-        *request.uri_mut() = uri(&facts, is_h2)?;
+        *request.uri_mut() = uri(&facts, injection.as_ref(), is_h2)?;
         *request.version_mut() = if is_h2 {
             Version::HTTP_2
         } else {
@@ -249,7 +249,9 @@ impl Injected {
         }
         if let Some(injection) = &injection {
             strip_credentials(fields);
-            fields.insert(injection.name(), injection.value().clone());
+            for (name, value) in injection.fields() {
+                fields.insert(name, value.clone());
+            }
             // What comes back must be readable for whoever looks for the credential in it.
             fields.insert(
                 header::ACCEPT_ENCODING,
@@ -291,11 +293,21 @@ fn value(text: &str) -> Result<HeaderValue, Code> {
     HeaderValue::from_str(text).map_err(|_| Code::HostSyntax)
 }
 
-/// Where the request goes, in the bytes that were judged.
-fn uri(facts: &Facts, whole: bool) -> Result<Uri, Code> {
+/// Where the request goes, in the bytes that were judged, and with what a credential adds to the query.
+fn uri(facts: &Facts, injection: Option<&Injection>, whole: bool) -> Result<Uri, Code> {
+    let added = injection
+        .and_then(Injection::query)
+        .map(str::from_utf8)
+        .transpose()
+        .map_err(|_| Code::CredUnavailable)?;
+    let query = match (facts.query.as_deref(), added) {
+        (Some(query), Some(added)) if !query.is_empty() => Some(format!("{query}&{added}")),
+        (_, Some(added)) => Some(added.to_owned()),
+        (query, None) => query.map(ToOwned::to_owned),
+    };
     let path = Path {
         path: facts.path.clone(),
-        query: facts.query.clone(),
+        query,
     }
     .joined();
     let parsed = PathAndQuery::try_from(path.as_str()).map_err(|_| Code::PathAmbiguous)?;

@@ -44,7 +44,7 @@ enum Step {
 pub(super) async fn run<P: Sandbox>(
     place: &mut P,
     command: Command,
-    mut inbox: Inbox<ToKeeper>,
+    inbox: &mut Inbox<ToKeeper>,
     outbox: &Outbox,
 ) -> Result<Ended, Fault> {
     let (mut streams, io) = Streams::new();
@@ -52,7 +52,7 @@ pub(super) async fn run<P: Sandbox>(
     let ended = loop {
         let step = tokio::select! {
             ended = &mut running => break ended,
-            step = streams.next(&mut inbox, outbox) => step?,
+            step = streams.next(inbox, outbox) => step?,
         };
         streams.apply(step)?;
     };

@@ -17,7 +17,7 @@
 )]
 
 mod bare;
-#[path = "../../tests/it/client.rs"]
+#[path = "../../../egress/tests/it/client.rs"]
 mod client;
 mod corpus;
 mod enclosed;
@@ -26,12 +26,12 @@ mod load;
 mod mitmproxy;
 mod names;
 mod origin;
-#[path = "../../tests/it/corpus/ours.rs"]
+#[path = "../../../egress/tests/it/corpus/ours.rs"]
 mod ours;
 mod peer;
 mod speed;
 mod squid;
-#[path = "../../tests/it/world.rs"]
+#[path = "../../../egress/tests/it/world.rs"]
 mod world;
 
 use std::{env, error::Error};

@@ -1,0 +1,173 @@
+//! The settings of a credential on the command line. None of them is secret.
+
+use std::collections::BTreeMap;
+
+use anyhow::anyhow;
+use casemate_identity::{ClientAuth, Kind};
+use clap::{Args, ValueEnum};
+
+use crate::report::Failure;
+
+/// What a credential is.
+#[derive(Debug, Args)]
+pub(crate) struct KindArgs {
+    /// `header`, `bearer`, `basic`, `query`, `oauth-client`, `oauth-refresh`, `jwt-bearer`, `github-app`, `aws-sigv4` or `hmac`
+    #[arg(long, value_name = "KIND")]
+    kind: String,
+    /// header, query: the name under which the secret is sent
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// basic: the user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// oauth-client, oauth-refresh, jwt-bearer: where tokens are fetched, over HTTPS
+    #[arg(long, value_name = "URL")]
+    token_url: Option<String>,
+    /// oauth-client, oauth-refresh: the client
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// oauth-client, oauth-refresh: how the client proves who it is
+    #[arg(long, value_enum, default_value = "basic")]
+    client_auth: Auth,
+    /// oauth-client, oauth-refresh, jwt-bearer: what is asked for; can be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// oauth-client, jwt-bearer: for whom
+    #[arg(long, value_name = "NAME")]
+    audience: Option<String>,
+    /// jwt-bearer: who asserts
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+    /// jwt-bearer: about whom
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// jwt-bearer: the name of the key
+    #[arg(long, value_name = "ID")]
+    key_id: Option<String>,
+    /// github-app: the API
+    #[arg(long, value_name = "URL", default_value = "https://api.github.com")]
+    api_url: String,
+    /// github-app: the app
+    #[arg(long, value_name = "ID")]
+    app_id: Option<String>,
+    /// github-app: the installation
+    #[arg(long, value_name = "N")]
+    installation: Option<u64>,
+    /// github-app: a repository, by its name alone; can be repeated [default: all of the installation]
+    #[arg(long = "repository", value_name = "NAME")]
+    repositories: Vec<String>,
+    /// github-app: what may be done, such as contents=read; can be repeated [default: all that the installation may]
+    #[arg(long = "permission", value_name = "NAME=LEVEL", value_parser = pair)]
+    permissions: Vec<(String, String)>,
+    /// aws-sigv4: the public half of the key
+    #[arg(long, value_name = "ID")]
+    access_key_id: Option<String>,
+    /// aws-sigv4: the region
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// aws-sigv4: the service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// hmac: the header of the signature
+    #[arg(long, value_name = "NAME")]
+    header: Option<String>,
+    /// hmac: the header of the time
+    #[arg(long, value_name = "NAME")]
+    time_header: Option<String>,
+}
+
+/// How a client proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Auth {
+    /// In a header (`client_secret_basic`)
+    Basic,
+    /// In the form (`client_secret_post`)
+    Post,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, level) = text
+        .split_once('=')
+        .ok_or("say NAME=LEVEL, such as contents=read")?;
+    Ok((name.to_owned(), level.to_owned()))
+}
+
+impl KindArgs {
+    /// The kind with all that it needs.
+    pub(super) fn kind(mut self) -> Result<Kind, Failure> {
+        let auth = match self.client_auth {
+            Auth::Basic => ClientAuth::Basic,
+            Auth::Post => ClientAuth::Post,
+        };
+        let permissions: BTreeMap<_, _> = self.permissions.drain(..).collect();
+        let kind = self.kind.clone();
+        let need = |value: Option<String>, option: &str| {
+            value.ok_or_else(|| {
+                Failure::usage(anyhow!(
+                    "a credential of the kind `{kind}` needs `--{option}`"
+                ))
+            })
+        };
+        Ok(match kind.as_str() {
+            "bearer" => Kind::Bearer {},
+            "header" => Kind::Header {
+                name: need(self.name, "name")?,
+            },
+            "query" => Kind::Query {
+                name: need(self.name, "name")?,
+            },
+            "basic" => Kind::Basic {
+                user: need(self.user, "user")?,
+            },
+            "oauth-client" => Kind::OauthClient {
+                token_url: need(self.token_url, "token-url")?,
+                client_id: need(self.client_id, "client-id")?,
+                scopes: self.scopes,
+                audience: self.audience,
+                auth,
+            },
+            "oauth-refresh" => Kind::OauthRefresh {
+                token_url: need(self.token_url, "token-url")?,
+                client_id: need(self.client_id, "client-id")?,
+                scopes: self.scopes,
+                auth,
+            },
+            "jwt-bearer" => Kind::JwtBearer {
+                token_url: need(self.token_url, "token-url")?,
+                issuer: need(self.issuer, "issuer")?,
+                subject: need(self.subject, "subject")?,
+                audience: self.audience,
+                key_id: self.key_id,
+                scopes: self.scopes,
+            },
+            "github-app" => Kind::GithubApp {
+                api_url: self.api_url,
+                app_id: need(self.app_id, "app-id")?,
+                installation: need(self.installation.map(|id| id.to_string()), "installation")?
+                    .parse()
+                    .map_err(Failure::usage)?,
+                repositories: self.repositories,
+                permissions,
+            },
+            "aws-sigv4" => Kind::AwsSigv4 {
+                access_key_id: need(self.access_key_id, "access-key-id")?,
+                region: need(self.region, "region")?,
+                service: need(self.service, "service")?,
+            },
+            "hmac" => Kind::Hmac {
+                header: need(self.header, "header")?,
+                time_header: need(self.time_header, "time-header")?,
+            },
+            other => return Err(unknown(other)),
+        })
+    }
+}
+
+fn unknown(kind: &str) -> Failure {
+    let absent = Kind::ABSENT.contains(&kind);
+    let what = match absent {
+        true => anyhow!("credentials of the kind `{kind}` are not supported"),
+        false => anyhow!("there is no kind `{}` of credentials", kind.escape_debug()),
+    };
+    Failure::usage(what).hint(format!("there are {}", Kind::WORDS.join(", ")))
+}

@@ -1,0 +1,80 @@
+//! Finding identity, and starting it where there is none.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use casemate_identity::RemoteIdentity;
+use casemate_transport::{OursError, connect_ours};
+use tokio::time::sleep;
+
+/// How often it is looked whether identity listens.
+const START_POLL: Duration = Duration::from_millis(5);
+/// How often at most: ten seconds.
+const START_POLLS: usize = 2_000;
+
+fn socket_in(state: &Path) -> anyhow::Result<PathBuf> {
+    let state = std::path::absolute(state).context("cannot find the state directory")?;
+    Ok(state.join("run").join("identity.sock"))
+}
+
+/// A connection to the identity of the state directory at `state`; where nobody listens, one is started.
+///
+/// # Errors
+/// When none can be started, none listens in time, or somebody listens who is not this user.
+pub(crate) async fn connect_or_start(state: &Path) -> anyhow::Result<RemoteIdentity> {
+    let socket = socket_in(state)?;
+    let run = socket.parent().unwrap_or(state);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(run);
+    made.with_context(|| format!("cannot make `{}`", run.display()))?;
+    let mut polls = 0;
+    loop {
+        match connect_ours(&socket).await {
+            Ok(stream) => return Ok(RemoteIdentity::over(stream).await?),
+            Err(error @ OursError::Socket(_)) if polls < START_POLLS => {
+                if polls == 0 {
+                    start(state, &socket).context("cannot start identity")?;
+                }
+                polls += 1;
+                drop(error);
+                sleep(START_POLL).await;
+            }
+            Err(error @ OursError::Socket(_)) => {
+                return Err(error).context(
+                    "identity was started and does not listen; `run/identity.log` says why",
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Starts one, and does not wait for it. When several are started, one of them lives.
+fn start(state: &Path, socket: &Path) -> anyhow::Result<()> {
+    let state = std::path::absolute(state)?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(socket.with_extension("log"))?;
+    Command::new("/proc/self/exe")
+        .arg0("casemate")
+        .args(["identity", "--socket"])
+        .arg(socket)
+        .arg("--state")
+        .arg(state)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The credentials of a call: lent by identity, one request at a time.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
+use casemate_identity::{
+    Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Usage,
+};
+use casemate_model::{Digest, one_line};
+use casemate_policy::EgressPolicy;
+use casemate_ports::NewWay;
+use http::{HeaderName, HeaderValue};
+use tokio::{task::JoinHandle, time::sleep};
+
+use crate::{identity, report};
+
+/// How often it is looked whether a lease stands.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A lease of one call, or why there is none: then nothing is lent.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    lease: Result<(RemoteIdentity, LeaseId), String>,
+    /// What people were told of why there is no credential.
+    told: Mutex<BTreeSet<String>>,
+    /// What is being noted.
+    notes: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Lent {
+    /// Nothing, for this reason.
+    pub(crate) fn nothing(why: &str) -> Arc<Self> {
+        Arc::new(Self {
+            lease: Err(why.to_owned()),
+            told: Mutex::default(),
+            notes: Mutex::default(),
+        })
+    }
+
+    /// What the call of `way` may use under `policy`, of the credentials of the state directory at `root`: the gateway's side asks for
+    /// a token, and this side redeems it. Needs a tokio runtime, which has to go on until it is ended.
+    pub(super) async fn of(root: &Path, way: &NewWay, policy: &EgressPolicy) -> Arc<Self> {
+        let usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
+        if usages.is_empty() {
+            return Self::nothing("no rule of the profile has a credential that can be one");
+        }
+        let lease = lease(root, way, usages).await;
+        Arc::new(Self {
+            lease: lease.map_err(|error| one_line(error.as_ref())),
+            told: Mutex::default(),
+            notes: Mutex::default(),
+        })
+    }
+
+    /// Ends the lease, once what was seen is noted. It ends with its connection, too.
+    pub(super) async fn end(&self) {
+        let notes = std::mem::take(&mut *lock(&self.notes));
+        for note in notes {
+            let _ = note.await;
+        }
+        if let Ok((identity, lease)) = &self.lease {
+            let _ = identity.end(lease.clone()).await;
+        }
+    }
+
+    /// Looks what of it is taken back, until nothing is left, and says so each time that it is more: nothing but `None` stands for
+    /// all of it, because the call has no lease any more or identity has gone.
+    pub(super) async fn watch(&self, mut lost: impl FnMut(Option<&[Handle]>)) {
+        let Ok((identity, lease)) = &self.lease else {
+            return;
+        };
+        let mut known = 0;
+        while let Ok(Some(now)) = identity.lost(lease.clone()).await {
+            if now.len() > known {
+                known = now.len();
+                lost(Some(&now));
+            }
+            sleep(LOOK).await;
+        }
+        lost(None);
+    }
+
+    /// Notes that the secret of a credential was in an answer, without waiting. Needs a tokio runtime.
+    pub(super) fn note(self: &Arc<Self>, handle: &str) {
+        let Ok(handle) = handle.parse::<Handle>() else {
+            return;
+        };
+        let what = format!("the secret of {handle} was in an answer, and was taken out: rotate it");
+        if !self.tell(&what) {
+            return;
+        }
+        let lent = Arc::clone(self);
+        let noted = tokio::spawn(async move {
+            let Ok((identity, _)) = &lent.lease else {
+                return;
+            };
+            if let Err(error) = identity.reflected(handle.clone()).await {
+                let why = one_line(&error);
+                lent.tell(&format!(
+                    "it cannot be noted that {handle} has to be rotated: {why}"
+                ));
+            }
+        });
+        lock(&self.notes).push(noted);
+    }
+
+    async fn grant(&self, handle: &str, facts: &Facts) -> Result<Injection, InjectError> {
+        let unavailable = |why: String| {
+            self.tell(&format!("no credential `{}`: {why}", handle.escape_debug()));
+            InjectError::Unavailable
+        };
+        let (identity, lease) = self
+            .lease
+            .as_ref()
+            .map_err(|why| unavailable(why.clone()))?;
+        let handle: Handle = handle
+            .parse()
+            .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
+        let granted = identity
+            .grant(lease.clone(), request(handle.clone(), facts))
+            .await;
+        match granted {
+            Ok(rendered) => injection(&handle, &rendered)
+                .ok_or_else(|| unavailable("it cannot be put into a request".to_owned())),
+            Err(RemoteError::Scope(_)) => Err(InjectError::Scope),
+            Err(error) => Err(unavailable(one_line(&error))),
+        }
+    }
+
+    /// Tells people, once; says whether it was new.
+    fn tell(&self, what: &str) -> bool {
+        let new = lock(&self.told).insert(what.to_owned());
+        if new {
+            report::line(what);
+        }
+        new
+    }
+}
+
+impl Injector for Lent {
+    fn render<'a>(
+        &'a self,
+        handle: &'a str,
+        facts: &'a Facts,
+    ) -> Pending<'a, Result<Injection, InjectError>> {
+        Box::pin(self.grant(handle, facts))
+    }
+}
+
+async fn lease(
+    root: &Path,
+    way: &NewWay,
+    usages: Vec<Usage>,
+) -> anyhow::Result<(RemoteIdentity, LeaseId)> {
+    let undecided = || anyhow::anyhow!("nothing was decided about the call");
+    let bound = way.bound.as_ref().ok_or_else(undecided)?;
+    let binding = Binding {
+        call: way.decision,
+        tenant: bound.tenant.clone(),
+        agent: bound.agent.clone(),
+        thread: bound.session.map(|session| session.to_string()),
+        route: bound.route.clone(),
+        tool: way.tool.clone(),
+        policy: bound.policy,
+        arguments: bound.action,
+    };
+    let order = Order {
+        binding: binding.clone(),
+        usages,
+        lease_ms: bound.wall_ms,
+    };
+    // Two connections, as if this were two processes: a token is good for the connection that redeems it.
+    let token = identity::connect_or_start(root).await?.issue(order).await?;
+    let identity = identity::connect_or_start(root).await?;
+    let lease = identity.redeem(token, binding).await?;
+    Ok((identity, lease))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn request(handle: Handle, facts: &Facts) -> Request {
+    let target = facts.destination.target();
+    Request {
+        handle,
+        method: facts.method.to_string(),
+        host: target.host.to_string(),
+        port: target.port,
+        path: facts.path.clone(),
+        query: facts.query.clone(),
+        body: match (&facts.body, facts.length) {
+            (Some(whole), _) => Some(whole.digest),
+            (None, BodyLength::Empty) => Some(Digest::of(b"")),
+            (None, BodyLength::Bytes(_) | BodyLength::Unknown) => None,
+        },
+    }
+}
+
+fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
+    let mut injection = Injection::empty();
+    for (name, value) in &rendered.fields {
+        let name = HeaderName::try_from(name.as_str()).ok()?;
+        injection = injection.with_field(name, HeaderValue::try_from(value.expose()).ok()?);
+    }
+    if let Some(pair) = &rendered.query {
+        injection = injection.with_query(Bytes::copy_from_slice(pair.expose().as_bytes()));
+    }
+    for hidden in &rendered.hidden {
+        let hidden = Bytes::copy_from_slice(hidden.expose().as_bytes());
+        injection = injection.hiding(&handle.to_string(), hidden);
+    }
+    Some(if rendered.lasting {
+        injection
+    } else {
+        injection.once()
+    })
+}

@@ -1,0 +1,105 @@
+//! Asking token endpoints.
+
+use std::{fmt, path::Path, time::Duration};
+
+use casemate_https::{AuthoritiesError, Plain, client};
+use zeroize::Zeroizing;
+
+use crate::{
+    Secret,
+    limits::{ENDPOINT_TIMEOUT, MAX_ANSWER_BYTES},
+};
+
+/// A request for a token.
+pub struct TokenRequest {
+    /// Where: an `https://` URL of a credential's settings.
+    pub url: String,
+    /// Who asks, if that is said in the header.
+    pub authorization: Option<Secret>,
+    /// What its body is.
+    pub content_type: &'static str,
+    /// Its body.
+    pub body: Zeroizing<String>,
+}
+
+impl fmt::Debug for TokenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenRequest({})", self.url)
+    }
+}
+
+/// What an endpoint answered.
+pub struct TokenAnswer {
+    /// The status.
+    pub status: u16,
+    /// How long it asks to wait, in milliseconds.
+    pub retry_after_ms: Option<u64>,
+    /// The body.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for TokenAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenAnswer({})", self.status)
+    }
+}
+
+/// Nobody answered, or not as HTTP.
+#[derive(Debug, thiserror::Error)]
+#[error("the token endpoint cannot be reached: {0}")]
+pub struct EndpointError(pub String);
+
+/// Asks token endpoints: the only network that identity has.
+pub trait Endpoint: fmt::Debug + Send + Sync {
+    /// Asks one; blocks.
+    ///
+    /// # Errors
+    /// When there is no answer. What the endpoint does not like is an answer.
+    fn ask(&self, request: &TokenRequest) -> Result<TokenAnswer, EndpointError>;
+}
+
+/// Token endpoints over HTTPS: certificates verified, no redirect followed, no connection reused.
+#[derive(Debug)]
+pub struct HttpsEndpoint(ureq::Agent);
+
+impl HttpsEndpoint {
+    /// Believes the authorities in a file, or else those of this host.
+    ///
+    /// # Errors
+    /// When no authorities are found.
+    pub fn new(authorities: Option<&Path>) -> Result<Self, AuthoritiesError> {
+        client(authorities, ENDPOINT_TIMEOUT, Plain::Refused).map(Self)
+    }
+}
+
+impl Endpoint for HttpsEndpoint {
+    fn ask(&self, request: &TokenRequest) -> Result<TokenAnswer, EndpointError> {
+        let failed = |error: ureq::Error| EndpointError(error.to_string());
+        let mut post = self
+            .0
+            .post(&request.url)
+            .header("accept", "application/json")
+            .header("user-agent", "casemate")
+            .header("content-type", request.content_type);
+        if let Some(authorization) = &request.authorization {
+            post = post.header("authorization", authorization.expose());
+        }
+        let mut response = post.send(request.body.as_bytes()).map_err(failed)?;
+        let retry_after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| text.trim().parse().ok());
+        let retry_after = retry_after.map(|seconds| Duration::from_secs(seconds).as_millis());
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_vec();
+        Ok(TokenAnswer {
+            status: response.status().as_u16(),
+            retry_after_ms: retry_after.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+            body: Zeroizing::new(body.map_err(failed)?),
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! Identity: issues, redeems, grants.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use casemate_authority::{Board, Epoch, Stopped, Subject};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ActionToken, Binding, Clock, Endpoint, Entropy, Handle, Holder, LeaseId, Order, RefreshError,
+    Rendered, Request, State, Store, StoreError, TokenError,
+    lease::{Desk, NoGrant},
+    refresh::{Means, Tokens},
+    render::{RenderError, render},
+};
+
+/// Everything that may be asked of identity. Threads share it.
+#[derive(Debug)]
+pub struct Identity {
+    store: Store,
+    board: Board,
+    endpoint: Box<dyn Endpoint>,
+    clock: Box<dyn Clock>,
+    entropy: Box<dyn Entropy>,
+    desk: Mutex<Desk>,
+    tokens: Tokens,
+}
+
+/// Why no token is issued.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// A switch of the call is off, or they cannot be read.
+    #[error("the call is switched off")]
+    Stopped(#[source] Stopped),
+    /// It cannot be issued.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// Why a request gets no credential.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantError {
+    /// It is not for this request.
+    #[error("the credential is not for this request: {0}")]
+    Scope(String),
+    /// The right to it was taken back.
+    #[error("the credential is switched off")]
+    Stopped(#[source] Stopped),
+    /// The credential cannot be read, or is revoked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No token can be had with it.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+    /// It cannot be rendered for this request.
+    #[error("{0}")]
+    Render(String),
+}
+
+/// That a credential can be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tested {
+    /// Its version.
+    pub version: u64,
+    /// When the token expires that was fetched with it.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl From<NoGrant> for GrantError {
+    fn from(why: NoGrant) -> Self {
+        Self::Scope(why.to_string())
+    }
+}
+
+impl From<RenderError> for GrantError {
+    fn from(why: RenderError) -> Self {
+        Self::Render(why.to_string())
+    }
+}
+
+impl Identity {
+    /// Over these credentials and switches.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        board: Board,
+        endpoint: Box<dyn Endpoint>,
+        clock: Box<dyn Clock>,
+        entropy: Box<dyn Entropy>,
+    ) -> Self {
+        Self {
+            store,
+            board,
+            endpoint,
+            clock,
+            entropy,
+            desk: Mutex::default(),
+            tokens: Tokens::default(),
+        }
+    }
+
+    /// Issues a token for one call.
+    ///
+    /// # Errors
+    /// When the call is switched off or there is too much at once.
+    pub fn issue(&self, order: Order) -> Result<ActionToken, OrderError> {
+        let epoch = self
+            .board
+            .check(&subject(&order.binding, None))
+            .map_err(OrderError::Stopped)?;
+        let issued = self
+            .desk()
+            .issue(order, epoch, self.entropy.as_ref(), self.clock.now_ms());
+        Ok(issued?)
+    }
+
+    /// Redeems a token for a lease that only `holder` can use. A token is gone with the first attempt, whatever comes of it.
+    ///
+    /// # Errors
+    /// When it is not known (any more), or bound to another call.
+    pub fn redeem(
+        &self,
+        token: &ActionToken,
+        binding: &Binding,
+        holder: Holder,
+    ) -> Result<LeaseId, TokenError> {
+        self.desk().redeem(
+            token,
+            binding,
+            holder,
+            self.entropy.as_ref(),
+            self.clock.now_ms(),
+        )
+    }
+
+    /// Whether [`Identity::grant`] can answer without asking anybody.
+    #[must_use]
+    pub fn is_ready(&self, handle: &Handle) -> bool {
+        let header = self.store.header(handle);
+        header.is_ok_and(|header| {
+            header.is_none_or(|header| {
+                !header.kind.is_fetched()
+                    || header.state != State::Active
+                    || self.tokens.is_ready(&header, self.clock.now_ms())
+            })
+        })
+    }
+
+    /// What goes into one request of a lease. It may block for as long as a token endpoint takes.
+    ///
+    /// # Errors
+    /// When the lease does not have the credential for this request, or it cannot be had.
+    pub fn grant(
+        &self,
+        lease: &LeaseId,
+        holder: Holder,
+        request: &Request,
+    ) -> Result<Rendered, GrantError> {
+        let (binding, since) = self
+            .desk()
+            .take(lease, holder, request, self.clock.now_ms())?;
+        let rendered = self.rendered(&binding, since, request);
+        let mut desk = self.desk();
+        if rendered.is_err() {
+            desk.give_back(lease, request);
+        }
+        // It may have taken long.
+        if desk.has(lease, holder, self.clock.now_ms()).is_none() {
+            return Err(NoGrant::Lease.into());
+        }
+        rendered
+    }
+
+    fn rendered(
+        &self,
+        binding: &Binding,
+        since: Epoch,
+        request: &Request,
+    ) -> Result<Rendered, GrantError> {
+        let handle = &request.handle;
+        self.stands(binding, since, handle)?;
+        let credential = self.store.read(handle)?;
+        if credential.header.state == State::Quarantined {
+            return Err(RefreshError::Quarantined(handle.clone()).into());
+        }
+        if !credential.header.kind.is_fetched() {
+            return Ok(render(
+                &credential.header.kind,
+                &credential.secrets,
+                request,
+                self.clock.now_ms(),
+            )?);
+        }
+        drop(credential);
+        let (token, _) = self.tokens.get(&self.means(), handle)?;
+        // While it was fetched, the right to it may have been taken back.
+        self.stands(binding, since, handle)?;
+        Ok(Rendered::bearer(&token))
+    }
+
+    fn stands(&self, binding: &Binding, since: Epoch, handle: &Handle) -> Result<(), GrantError> {
+        let name = handle.to_string();
+        let checked = self.board.check_held(&subject(binding, Some(&name)), since);
+        checked.map(drop).map_err(GrantError::Stopped)
+    }
+
+    /// The credentials of a lease that were revoked or switched off since it was given; nothing if the lease itself is over.
+    #[must_use]
+    pub fn lost(&self, lease: &LeaseId, holder: Holder) -> Option<Vec<Handle>> {
+        let (binding, epoch, mut handles) = {
+            let desk = self.desk();
+            let lease = desk.has(lease, holder, self.clock.now_ms())?;
+            let handles: Vec<_> = lease.handles().cloned().collect();
+            (lease.binding.clone(), lease.epoch, handles)
+        };
+        handles.sort();
+        handles.dedup();
+        let is_revoked = |handle: &Handle| match self.store.header(handle) {
+            Ok(header) => header.is_some_and(|header| header.state == State::Revoked),
+            // What cannot be read is not lent either.
+            Err(_) => true,
+        };
+        handles
+            .retain(|handle| is_revoked(handle) || self.stands(&binding, epoch, handle).is_err());
+        Some(handles)
+    }
+
+    /// Ends a lease.
+    pub fn end(&self, lease: &LeaseId, holder: Holder) {
+        self.desk().end(lease, holder);
+    }
+
+    /// Ends everything that `holder` has.
+    pub fn leave(&self, holder: Holder) {
+        self.desk().leave(holder);
+    }
+
+    /// Whether a credential can be used: it is read, and if it is fetched, a token is. May block.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn test(&self, handle: &Handle) -> Result<Tested, RefreshError> {
+        let credential = self.store.read(handle)?;
+        let header = credential.header;
+        if header.state == State::Quarantined {
+            return Err(RefreshError::Quarantined(handle.clone()));
+        }
+        let expires_at_ms = match header.kind.is_fetched() {
+            false => None,
+            true => Some(self.tokens.get(&self.means(), handle)?.1),
+        };
+        // A refresh may have changed it.
+        let version = self
+            .store
+            .header(handle)?
+            .map_or(header.version, |header| header.version);
+        Ok(Tested {
+            version,
+            expires_at_ms,
+        })
+    }
+
+    /// Notes that the secret of a credential was seen in an answer.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn reflected(&self, handle: &Handle) -> Result<(), StoreError> {
+        self.store.reflect(handle).map(drop)
+    }
+
+    /// Fetches each token anew that is due and that some lease may use. May block.
+    pub fn refresh_due(&self) -> Vec<(Handle, Result<(), RefreshError>)> {
+        let now_ms = self.clock.now_ms();
+        let wanted = self.desk().wanted(now_ms);
+        let due = self
+            .tokens
+            .due(now_ms)
+            .into_iter()
+            .filter(|handle| wanted.binary_search(handle).is_ok());
+        due.map(|handle| {
+            let fetched = self.tokens.get(&self.means(), &handle).map(drop);
+            (handle, fetched)
+        })
+        .collect()
+    }
+
+    fn means(&self) -> Means<'_> {
+        Means {
+            store: &self.store,
+            endpoint: self.endpoint.as_ref(),
+            clock: self.clock.as_ref(),
+            entropy: self.entropy.as_ref(),
+        }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn subject<'a>(binding: &'a Binding, credential: Option<&'a str>) -> Subject<'a> {
+    Subject {
+        tenant: Some(&binding.tenant),
+        agent: Some(&binding.agent),
+        route: Some(&binding.route),
+        tool: Some(&binding.tool),
+        credential,
+        ..Subject::default()
+    }
+}

@@ -1,0 +1,277 @@
+//! What token endpoints are asked, and what their answers mean.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use casemate_model::{JsonBounds, strict_json};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use crate::{
+    ClientAuth, Form, Kind, Secret, Secrets, TokenAnswer, TokenRequest,
+    jws::{self, SignError},
+    limits::{ASSERTION_SKEW_S, ASSERTION_TTL_S, DEFAULT_TOKEN_LIFE_MS, MAX_TOKEN_LIFE_MS},
+    render::hex,
+};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+/// Room for what is not secret in a form; if it takes more, only that moves.
+const SETTINGS_BYTES: usize = 4_096;
+const BOUNDS: JsonBounds = JsonBounds {
+    depth: 16,
+    members: 4_096,
+};
+
+/// A fresh token.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) access: Secret,
+    pub(crate) life_ms: u64,
+    /// What takes the place of the refresh token.
+    pub(crate) refresh: Option<Secret>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    /// What was presented is not taken any more, and never will be again.
+    #[error("the token endpoint does not take the credential any more (`{0}`)")]
+    Invalid(&'static str),
+    /// Not now.
+    #[error("the token endpoint answered with the status {status}")]
+    Status {
+        status: u16,
+        retry_after_ms: Option<u64>,
+    },
+    /// No token in it that could be used.
+    #[error("the token endpoint answered with something that is no token")]
+    Garbage,
+}
+
+/// Words by which an issuer says that the credential itself is not taken.
+const INVALID: &[&str] = &["invalid_grant", "invalid_client", "unauthorized_client"];
+
+/// What the endpoint of `kind` is asked; nothing for a kind that is not fetched.
+pub(crate) fn question(
+    kind: &Kind,
+    secrets: &Secrets,
+    now_ms: u64,
+    nonce: &[u8],
+) -> Result<Option<TokenRequest>, SignError> {
+    let now = now_ms / 1_000;
+    Ok(Some(match kind {
+        Kind::OauthClient {
+            token_url,
+            client_id,
+            scopes,
+            audience,
+            auth,
+        } => {
+            let mut form = Fields::new("client_credentials", secrets.room());
+            form.scopes(scopes);
+            form.add_some("audience", audience.as_deref());
+            form.of_client(token_url, client_id, Some(&secrets.main), *auth)
+        }
+        Kind::OauthRefresh {
+            token_url,
+            client_id,
+            scopes,
+            auth,
+        } => {
+            let mut form = Fields::new("refresh_token", secrets.room());
+            form.add("refresh_token", secrets.main.expose());
+            form.scopes(scopes);
+            form.of_client(token_url, client_id, secrets.second.as_ref(), *auth)
+        }
+        Kind::JwtBearer {
+            token_url,
+            issuer,
+            subject,
+            audience,
+            key_id,
+            scopes,
+        } => {
+            let claims = json!({
+                "iss": issuer,
+                "sub": subject,
+                "aud": audience.as_deref().unwrap_or(token_url),
+                "iat": now,
+                "exp": now.saturating_add(ASSERTION_TTL_S),
+                "jti": hex(nonce),
+                "scope": scopes.join(" "),
+            });
+            let assertion = jws::assertion(&secrets.main, key_id.as_deref(), &claims)?;
+            let mut form = Fields::new(
+                "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                assertion.room(),
+            );
+            form.add("assertion", assertion.expose());
+            form.scopes(scopes);
+            form.request(token_url, None)
+        }
+        Kind::GithubApp {
+            api_url,
+            app_id,
+            installation,
+            repositories,
+            permissions,
+        } => {
+            let claims = json!({
+                "iss": app_id,
+                "iat": now.saturating_sub(ASSERTION_SKEW_S),
+                "exp": now.saturating_add(ASSERTION_TTL_S),
+            });
+            let assertion = jws::assertion(&secrets.main, None, &claims)?;
+            let mut body = Map::new();
+            if !repositories.is_empty() {
+                body.insert("repositories".to_owned(), json!(repositories));
+            }
+            if !permissions.is_empty() {
+                body.insert("permissions".to_owned(), json!(permissions));
+            }
+            let api = api_url.trim_end_matches('/');
+            TokenRequest {
+                url: format!("{api}/app/installations/{installation}/access_tokens"),
+                authorization: Some(Secret::made(format!("Bearer {}", assertion.expose()))),
+                content_type: "application/json",
+                body: Zeroizing::new(Value::Object(body).to_string()),
+            }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// A form that grows in a buffer which leaves no copies.
+struct Fields(Zeroizing<String>);
+
+impl Fields {
+    /// With room for `secret` bytes and the settings.
+    fn new(grant: &str, secret: usize) -> Self {
+        let mut form = Self(Zeroizing::new(String::with_capacity(
+            secret + SETTINGS_BYTES,
+        )));
+        form.add("grant_type", grant);
+        form
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push('&');
+        }
+        self.0.push_str(name);
+        self.0.push('=');
+        self.0
+            .extend(form_urlencoded::byte_serialize(value.as_bytes()));
+    }
+
+    fn add_some(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+
+    fn scopes(&mut self, scopes: &[String]) {
+        if !scopes.is_empty() {
+            self.add("scope", &scopes.join(" "));
+        }
+    }
+
+    /// As the request of a client (RFC 6749, 2.3.1).
+    fn of_client(
+        mut self,
+        url: &str,
+        id: &str,
+        secret: Option<&Secret>,
+        auth: ClientAuth,
+    ) -> TokenRequest {
+        let authorization = match (secret, auth) {
+            (Some(secret), ClientAuth::Basic) => {
+                let part = |text: &str| {
+                    Zeroizing::new(
+                        form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>(),
+                    )
+                };
+                let pair = Zeroizing::new(format!("{}:{}", *part(id), *part(secret.expose())));
+                Some(Secret::made(format!(
+                    "Basic {}",
+                    STANDARD.encode(pair.as_bytes())
+                )))
+            }
+            (Some(secret), ClientAuth::Post) => {
+                self.add("client_id", id);
+                self.add("client_secret", secret.expose());
+                None
+            }
+            (None, _) => {
+                self.add("client_id", id);
+                None
+            }
+        };
+        self.request(url, authorization)
+    }
+
+    fn request(self, url: &str, authorization: Option<Secret>) -> TokenRequest {
+        TokenRequest {
+            url: url.to_owned(),
+            authorization,
+            content_type: FORM,
+            body: self.0,
+        }
+    }
+}
+
+/// What an answer means.
+pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<Token, AnswerError> {
+    let parsed = strict_json(&answer.body, BOUNDS).ok();
+    if !(200..300).contains(&answer.status) {
+        let error = parsed
+            .as_ref()
+            .and_then(|value| value.get("error"))
+            .and_then(Value::as_str);
+        let known = error.and_then(|error| INVALID.iter().find(|known| **known == error));
+        return Err(match known {
+            // A server that is ill may say anything.
+            Some(word) if matches!(answer.status, 400 | 401) => AnswerError::Invalid(word),
+            _ => AnswerError::Status {
+                status: answer.status,
+                retry_after_ms: answer.retry_after_ms,
+            },
+        });
+    }
+    let parsed = parsed.ok_or(AnswerError::Garbage)?;
+    let text = |name: &str| parsed.get(name).and_then(Value::as_str);
+    let secret =
+        |text: &str| Secret::read(text.as_bytes(), Form::Line).map_err(|_| AnswerError::Garbage);
+    if let Kind::GithubApp { .. } = kind {
+        let expires: Timestamp = text("expires_at")
+            .and_then(|at| at.parse().ok())
+            .ok_or(AnswerError::Garbage)?;
+        let expires = u64::try_from(expires.as_millisecond()).map_err(|_| AnswerError::Garbage)?;
+        return Ok(Token {
+            access: secret(text("token").ok_or(AnswerError::Garbage)?)?,
+            life_ms: expires.saturating_sub(now_ms).min(MAX_TOKEN_LIFE_MS),
+            refresh: None,
+        });
+    }
+    // What is no bearer token cannot be used as one.
+    if !text("token_type").is_some_and(|word| word.eq_ignore_ascii_case("bearer")) {
+        return Err(AnswerError::Garbage);
+    }
+    let life_ms = match parsed.get("expires_in") {
+        None => DEFAULT_TOKEN_LIFE_MS,
+        // Some write the number as a text.
+        Some(Value::String(seconds)) => seconds
+            .parse::<u64>()
+            .map_err(|_| AnswerError::Garbage)?
+            .saturating_mul(1_000),
+        Some(seconds) => seconds
+            .as_u64()
+            .ok_or(AnswerError::Garbage)?
+            .saturating_mul(1_000),
+    };
+    Ok(Token {
+        access: secret(text("access_token").ok_or(AnswerError::Garbage)?)?,
+        life_ms: life_ms.min(MAX_TOKEN_LIFE_MS),
+        refresh: text("refresh_token").map(secret).transpose()?,
+    })
+}

@@ -1,0 +1,279 @@
+//! What goes into one request.
+
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use casemate_model::Digest;
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use crate::{Handle, Kind, Secret, Secrets, sigv4};
+
+/// One request that is about to be sent, as far as a grant is bound to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The credential that it is to have.
+    pub handle: Handle,
+    /// Its method.
+    pub method: String,
+    /// Its host, which proved its name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Its path.
+    pub path: String,
+    /// What follows the question mark.
+    pub query: Option<String>,
+    /// The digest of its body, or of no bytes; none if the body streams.
+    pub body: Option<Digest>,
+}
+
+/// What goes into one request, and by what it is known again in the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rendered {
+    /// Header fields.
+    pub fields: Vec<(String, Secret)>,
+    /// Something at the end of the query.
+    pub query: Option<Secret>,
+    /// What must not come back.
+    pub hidden: Vec<Secret>,
+    /// Whether the same will go into the next request too.
+    pub lasting: bool,
+}
+
+/// Why a request cannot have a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RenderError {
+    /// A signature is over the whole body, and nobody has seen it.
+    #[error(
+        "a body that streams cannot be signed: send it with its length, within what may be judged"
+    )]
+    Body,
+    /// The query cannot be signed, since it can be read in two ways.
+    #[error("the query cannot be signed")]
+    Query,
+}
+
+impl Rendered {
+    fn lasting(fields: Vec<(String, Secret)>, hidden: Vec<Secret>) -> Self {
+        Self {
+            fields,
+            query: None,
+            hidden,
+            lasting: true,
+        }
+    }
+
+    /// Bytes that it takes at most in JSON.
+    pub(crate) fn room(&self) -> usize {
+        let fields = self
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.room());
+        let hidden = self.hidden.iter().chain(&self.query).map(Secret::room);
+        256 + fields.chain(hidden).sum::<usize>()
+    }
+
+    /// A bearer token.
+    pub(crate) fn bearer(token: &Secret) -> Self {
+        let value = Secret::made(format!("Bearer {}", token.expose()));
+        Self::lasting(vec![("authorization".into(), value)], vec![token.clone()])
+    }
+}
+
+/// What a credential that is not fetched comes to in `request`.
+pub(crate) fn render(
+    kind: &Kind,
+    secrets: &Secrets,
+    request: &Request,
+    now_ms: u64,
+) -> Result<Rendered, RenderError> {
+    let main = &secrets.main;
+    Ok(match kind {
+        Kind::Header { name } => Rendered::lasting(
+            vec![(name.to_ascii_lowercase(), main.clone())],
+            vec![main.clone()],
+        ),
+        Kind::Basic { user } => {
+            let pair = Zeroizing::new(format!("{user}:{}", main.expose()));
+            let value = Secret::made(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+            Rendered::lasting(vec![("authorization".into(), value)], vec![main.clone()])
+        }
+        Kind::Query { name } => {
+            let encoded =
+                |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let value = Zeroizing::new(encoded(main.expose()));
+            let pair = Secret::made(format!("{}={}", encoded(name), *value));
+            Rendered {
+                query: Some(pair),
+                ..Rendered::lasting(Vec::new(), vec![main.clone()])
+            }
+        }
+        Kind::AwsSigv4 { .. } => sigv4::sign(kind, secrets, request, now_ms)?,
+        Kind::Hmac {
+            header,
+            time_header,
+        } => sign(header, time_header, main, request, now_ms)?,
+        // A token that was fetched is one.
+        Kind::Bearer {}
+        | Kind::OauthClient { .. }
+        | Kind::OauthRefresh { .. }
+        | Kind::JwtBearer { .. }
+        | Kind::GithubApp { .. } => Rendered::bearer(main),
+    })
+}
+
+/// Signs the method, the target, the time and the digest of the body, one in each line.
+fn sign(
+    header: &str,
+    time_header: &str,
+    key: &Secret,
+    request: &Request,
+    now_ms: u64,
+) -> Result<Rendered, RenderError> {
+    let body = request.body.ok_or(RenderError::Body)?;
+    let time = (now_ms / 1_000).to_string();
+    let target = match &request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.clone(),
+    };
+    let text = format!(
+        "{}\n{}:{}\n{target}\n{time}\n{}",
+        request.method,
+        request.host,
+        request.port,
+        hex(body.as_bytes())
+    );
+    let signature = Secret::made(hex(
+        hmac_sha256(key.expose().as_bytes(), text.as_bytes()).as_ref()
+    ));
+    Ok(Rendered {
+        fields: vec![
+            (header.to_ascii_lowercase(), signature.clone()),
+            (time_header.to_ascii_lowercase(), Secret::made(time)),
+        ],
+        query: None,
+        hidden: vec![signature],
+        lasting: false,
+    })
+}
+
+pub(crate) fn hmac_sha256(key: &[u8], text: &[u8]) -> hmac::Tag {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Form;
+
+    fn secrets(text: &str) -> Secrets {
+        Secrets::of(Secret::read(text.as_bytes(), Form::Line).unwrap())
+    }
+
+    fn request(body: Option<&[u8]>) -> Request {
+        Request {
+            handle: "cred:a".parse().unwrap(),
+            method: "POST".into(),
+            host: "api.example.com".into(),
+            port: 443,
+            path: "/v1/a".into(),
+            query: Some("x=1".into()),
+            body: body.map(Digest::of),
+        }
+    }
+
+    /// R75: each kind is put where its protocol has it.
+    #[test]
+    fn secrets_go_where_protocols_have_them() {
+        let of =
+            |kind: &Kind, secret: &str| render(kind, &secrets(secret), &request(None), 0).unwrap();
+        let field = |rendered: &Rendered| {
+            (
+                rendered.fields[0].0.clone(),
+                rendered.fields[0].1.expose().to_owned(),
+            )
+        };
+        assert_eq!(
+            field(&of(&Kind::Bearer {}, "tok-12345")),
+            ("authorization".into(), "Bearer tok-12345".into())
+        );
+        assert_eq!(
+            field(&of(
+                &Kind::Header {
+                    name: "X-Api-Key".into()
+                },
+                "tok-12345"
+            )),
+            ("x-api-key".into(), "tok-12345".into())
+        );
+        // RFC 7617, 2.
+        let basic = of(
+            &Kind::Basic {
+                user: "Aladdin".into(),
+            },
+            "open sesame",
+        );
+        assert_eq!(
+            field(&basic),
+            (
+                "authorization".into(),
+                "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".into()
+            )
+        );
+        let query = of(&Kind::Query { name: "key".into() }, "a&b=c d+e");
+        assert_eq!(query.query.unwrap().expose(), "key=a%26b%3Dc+d%2Be");
+        assert!(query.fields.is_empty());
+    }
+
+    /// A signature is for one request: everything of it that a server acts on changes it, and a body that nobody saw has none.
+    #[test]
+    fn a_signature_is_of_one_request() {
+        let kind = Kind::Hmac {
+            header: "x-sig".into(),
+            time_header: "x-time".into(),
+        };
+        let sign = |request: &Request, now| {
+            render(&kind, &secrets("key-of-test"), request, now)
+                .map(|rendered| rendered.fields[0].1.clone())
+        };
+        let good = request(Some(b"body"));
+        let first = sign(&good, 1_000).unwrap();
+        assert_eq!(sign(&good, 1_999).unwrap(), first);
+        let mut others = vec![request(Some(b"bodY"))];
+        for change in [
+            |r: &mut Request| r.method = "PUT".into(),
+            |r: &mut Request| r.host = "api.example.org".into(),
+            |r: &mut Request| r.port = 444,
+            |r: &mut Request| r.path = "/v1/b".into(),
+            |r: &mut Request| r.query = None,
+        ] {
+            let mut other = good.clone();
+            change(&mut other);
+            others.push(other);
+        }
+        for other in &others {
+            assert_ne!(sign(other, 1_000).unwrap(), first, "{other:?}");
+        }
+        assert_ne!(sign(&good, 2_000).unwrap(), first);
+        assert_eq!(sign(&request(None), 1_000), Err(RenderError::Body));
+        assert!(
+            !render(&kind, &secrets("key-of-test"), &good, 0)
+                .unwrap()
+                .lasting
+        );
+    }
+}

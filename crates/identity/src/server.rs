@@ -1,0 +1,193 @@
+//! Identity's end of a connection.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use casemate_model::one_line;
+use http::{Method, Request as HttpRequest, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::spawn_blocking,
+    time::timeout,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    GrantError, Holder, Identity,
+    limits::{MAX_FIELD_BYTES, MAX_QUESTION_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
+    wire::{Code, PATH, Question, Reply},
+};
+
+/// Serves identity over streams of bytes, whose other ends were proven before. A clone is the same server.
+#[derive(Clone)]
+pub struct Server {
+    identity: Arc<Identity>,
+    connections: Arc<AtomicUsize>,
+    next: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection. What it holds ends with it, however it ends.
+struct Held {
+    server: Server,
+    holder: Holder,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.server.identity.leave(self.holder);
+        self.server.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Server {
+    /// A server of `identity`.
+    #[must_use]
+    pub fn new(identity: Arc<Identity>) -> Self {
+        Self {
+            identity,
+            connections: Arc::default(),
+            next: Arc::default(),
+        }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Fetches the tokens that are due.
+    pub async fn refresh_due(&self) {
+        let identity = Arc::clone(&self.identity);
+        // What cannot be fetched is said to whoever asks for it.
+        let _ = spawn_blocking(move || identity.refresh_due()).await;
+    }
+
+    /// Serves one connection until it ends.
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        let held = Held {
+            server: self.clone(),
+            holder: Holder(self.next.fetch_add(1, Ordering::SeqCst)),
+        };
+        let holder = held.holder;
+        let service = service_fn(|request: HttpRequest<Incoming>| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(holder, request).await) }
+        });
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_FIELD_BYTES)
+            .auto_date_header(false);
+        // Why it broke is its other end's to say.
+        let _ = builder
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        drop(held);
+    }
+
+    async fn answer(
+        &self,
+        holder: Holder,
+        request: HttpRequest<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let reply = match question(request).await {
+            Ok(question) => self.reply(holder, question).await,
+            Err(why) => refused(Code::Question, why),
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(reply.room()));
+        match serde_json::to_writer(&mut *bytes, &reply) {
+            Ok(()) => Response::new(Full::new(Bytes::copy_from_slice(&bytes))),
+            Err(_) => {
+                let mut response = Response::default();
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        }
+    }
+
+    async fn reply(&self, holder: Holder, question: Question) -> Reply {
+        let identity = Arc::clone(&self.identity);
+        match question {
+            Question::Issue { order } => match identity.issue(order) {
+                Ok(token) => Reply::Issued { token },
+                Err(error) => refused(Code::Unavailable, one_line(&error)),
+            },
+            Question::Redeem { token, binding } => {
+                match identity.redeem(&token, &binding, holder) {
+                    Ok(lease) => Reply::Redeemed { lease },
+                    Err(error) => refused(Code::Token, one_line(&error)),
+                }
+            }
+            Question::Grant { lease, request } => {
+                let granted = if identity.is_ready(&request.handle) {
+                    Ok(identity.grant(&lease, holder, &request))
+                } else {
+                    spawn_blocking(move || identity.grant(&lease, holder, &request)).await
+                };
+                match granted {
+                    Ok(Ok(rendered)) => Reply::Granted { rendered },
+                    Ok(Err(error @ GrantError::Scope(_))) => refused(Code::Scope, one_line(&error)),
+                    Ok(Err(error)) => refused(Code::Unavailable, one_line(&error)),
+                    Err(_) => refused(Code::Unavailable, "identity failed".into()),
+                }
+            }
+            Question::Standing { lease } => Reply::Standing {
+                lost: identity.lost(&lease, holder),
+            },
+            Question::End { lease } => {
+                identity.end(&lease, holder);
+                Reply::Done {}
+            }
+            Question::Reflected { handle } => match identity.reflected(&handle) {
+                Ok(()) => Reply::Done {},
+                Err(error) => refused(Code::Unavailable, one_line(&error)),
+            },
+            Question::Test { handle } => match spawn_blocking(move || identity.test(&handle)).await
+            {
+                Ok(Ok(tested)) => Reply::Tested { tested },
+                Ok(Err(error)) => refused(Code::Unavailable, one_line(&error)),
+                Err(_) => refused(Code::Unavailable, "identity failed".into()),
+            },
+        }
+    }
+}
+
+fn refused(code: Code, why: String) -> Reply {
+    Reply::Refused { code, why }
+}
+
+async fn question(request: HttpRequest<Incoming>) -> Result<Question, String> {
+    if request.method() != Method::POST || request.uri().path() != PATH {
+        return Err(format!("identity is asked by POST {PATH} only"));
+    }
+    let body = Limited::new(request.into_body(), MAX_QUESTION_BYTES);
+    let body = timeout(QUESTION_TIMEOUT, body.collect())
+        .await
+        .map_err(|_| "the question did not come in time".to_owned())?;
+    let body = body.map_err(|_| {
+        format!("the question has more than {MAX_QUESTION_BYTES} bytes, or was cut off")
+    })?;
+    // What is wrong with it is not repeated: it may hold a token.
+    serde_json::from_slice(&body.to_bytes()).map_err(|_| "the question cannot be read".to_owned())
+}

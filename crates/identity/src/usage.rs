@@ -1,0 +1,82 @@
+//! For which requests a lease has a credential: what a rule of the profile that names it says.
+
+use casemate_model::SideEffect;
+use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleApproval, RuleEffect};
+use serde::{Deserialize, Serialize};
+
+use crate::{Handle, Request};
+
+/// The only port of a rule that names none.
+const HTTPS: u16 = 443;
+/// The methods of a rule that names none.
+const READING: &[&str] = &["GET", "HEAD"];
+
+/// What a rule of a profile lets a credential be used for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// The credential.
+    pub handle: Handle,
+    /// The rule.
+    pub rule: String,
+    /// The host, or `*.` and a host.
+    pub host: String,
+    /// The ports.
+    pub ports: Vec<u16>,
+    /// The methods.
+    pub methods: Vec<String>,
+    /// The paths; any if there is no list.
+    pub paths: Option<Vec<String>>,
+    /// The tools; all if there is no list.
+    pub tools: Option<Vec<String>>,
+    /// How many requests of one call: one, where a person approves or something is written.
+    pub most: u64,
+}
+
+impl Usage {
+    /// What `rule` says, if it names a credential and lets anything through.
+    #[must_use]
+    pub fn of(rule: &EgressRule) -> Option<Self> {
+        let handle = rule.credential.as_deref()?.parse().ok()?;
+        if rule.effect != RuleEffect::Allow {
+            return None;
+        }
+        let strict = rule.approval != RuleApproval::Never || rule.side_effect >= SideEffect::Write;
+        let paths = rule.paths.as_ref();
+        Some(Self {
+            handle,
+            rule: rule.name.clone(),
+            host: rule.host.as_str().to_owned(),
+            ports: rule.ports.clone().unwrap_or_else(|| vec![HTTPS]),
+            methods: rule
+                .methods
+                .clone()
+                .unwrap_or_else(|| READING.iter().map(|method| (*method).to_owned()).collect()),
+            paths: paths.map(|paths| paths.iter().map(|path| path.as_str().to_owned()).collect()),
+            tools: rule.tools.clone(),
+            most: if strict { 1 } else { rule.max_requests },
+        })
+    }
+
+    /// Whether `tool` may make such requests.
+    pub(crate) fn has_tool(&self, tool: &str) -> bool {
+        self.tools
+            .as_ref()
+            .is_none_or(|tools| tools.iter().any(|known| known == tool))
+    }
+
+    /// Whether `request` is one of those. What cannot be read is none.
+    pub(crate) fn covers(&self, request: &Request) -> bool {
+        let path = |pattern: &String| {
+            PathPattern::read(pattern).is_some_and(|pattern| pattern.matches(&request.path))
+        };
+        self.handle == request.handle
+            && DomainRule::read(&self.host).is_some_and(|host| host.allows(&request.host))
+            && self.ports.contains(&request.port)
+            && self.methods.contains(&request.method)
+            && self
+                .paths
+                .as_ref()
+                .is_none_or(|paths| paths.iter().any(path))
+    }
+}

@@ -1,0 +1,377 @@
+//! Tokens, leases and grants.
+
+use std::{sync::Barrier, thread};
+
+use casemate_authority::{Position, SwitchKind};
+use casemate_identity::{
+    Binding, GrantError, Holder, Identity, Kind, LeaseId, Order, Request, TokenError, Usage,
+};
+use casemate_model::Digest;
+
+use crate::world::{MINUTE_MS, START_MS, World, binding, handle, order, request, usage};
+
+const TEXT: &str = "canary-of-the-grants-22";
+const ME: Holder = Holder(1);
+
+fn stands(identity: &Identity, lease: &LeaseId, holder: Holder) -> bool {
+    identity
+        .lost(lease, holder)
+        .is_some_and(|lost| lost.is_empty())
+}
+
+/// R77: of a hundred who redeem one token at once, one has a lease; and nobody has one later.
+#[test]
+fn a_token_is_redeemed_once() {
+    const MANY: u64 = 100;
+    let world = World::new();
+    let identity = world.identity();
+    let token = identity.issue(order("cred:orders")).unwrap();
+    let start = Barrier::new(usize::try_from(MANY).unwrap());
+    let redeemed: Vec<_> = thread::scope(|scope| {
+        let racing: Vec<_> = (0..MANY)
+            .map(|nth| {
+                let (identity, token, start) = (&identity, &token, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    identity.redeem(token, &binding(), Holder(nth))
+                })
+            })
+            .collect();
+        racing
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(redeemed.iter().flatten().count(), 1);
+    assert!(
+        redeemed
+            .iter()
+            .filter_map(|one| one.as_ref().err())
+            .all(|error| matches!(error, TokenError::Unknown))
+    );
+    assert!(matches!(
+        identity.redeem(&token, &binding(), ME),
+        Err(TokenError::Unknown)
+    ));
+}
+
+/// R77: after a restart no token is known, used or not; nor is one that was never issued.
+#[test]
+fn a_restart_forgets_every_token() {
+    let world = World::new();
+    let (unused, lease) = {
+        let before = world.identity();
+        let token = before.issue(order("cred:orders")).unwrap();
+        let lease = before.redeem(&token, &binding(), ME).unwrap();
+        (before.issue(order("cred:orders")).unwrap(), lease)
+    };
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let after = world.identity();
+    assert!(matches!(
+        after.redeem(&unused, &binding(), ME),
+        Err(TokenError::Unknown)
+    ));
+    assert!(matches!(
+        after.grant(&lease, ME, &request("cred:orders")),
+        Err(GrantError::Scope(_))
+    ));
+}
+
+/// R74, R84: a token is of one call: whoever says that they are another loses it, whatever it is in which they differ.
+#[test]
+fn a_token_of_another_call_is_burnt() {
+    type Change = fn(&mut Binding);
+    let changes: [Change; 7] = [
+        |binding| binding.agent = "other".into(),
+        |binding| binding.tenant = "other".into(),
+        |binding| binding.thread = None,
+        |binding| binding.route = "other".into(),
+        |binding| binding.tool = "other".into(),
+        |binding| binding.policy = Digest::of(b"other"),
+        |binding| binding.arguments = Digest::of(b"other"),
+    ];
+    let world = World::new();
+    let identity = world.identity();
+    for change in changes {
+        let token = identity.issue(order("cred:orders")).unwrap();
+        let mut other = binding();
+        change(&mut other);
+        assert!(matches!(
+            identity.redeem(&token, &other, ME),
+            Err(TokenError::Binding)
+        ));
+        assert!(matches!(
+            identity.redeem(&token, &binding(), ME),
+            Err(TokenError::Unknown)
+        ));
+    }
+}
+
+/// Tokens expire, and a clock that jumps does not make one live longer.
+#[test]
+fn a_token_does_not_wait_for_ever() {
+    let world = World::new();
+    let identity = world.identity();
+    for now in [
+        START_MS + MINUTE_MS,
+        START_MS + 60 * MINUTE_MS,
+        START_MS - 1,
+    ] {
+        world.hands.set(START_MS);
+        let token = identity.issue(order("cred:orders")).unwrap();
+        world.hands.set(now);
+        assert!(
+            matches!(
+                identity.redeem(&token, &binding(), ME),
+                Err(TokenError::Unknown)
+            ),
+            "{now}"
+        );
+    }
+    world.hands.set(START_MS);
+    let token = identity.issue(order("cred:orders")).unwrap();
+    world.hands.go(MINUTE_MS - 1);
+    identity.redeem(&token, &binding(), ME).unwrap();
+}
+
+/// R87, R89, R90, R99: a lease has the credential for the requests of the rule, and for no other host, port, method, path,
+/// tool or credential; nor does somebody else have it.
+#[test]
+fn a_grant_is_for_what_the_rule_says() {
+    type Change = fn(&mut Request);
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    world.add("cred:other", Kind::Bearer {}, "another-secret");
+    let identity = world.identity();
+    let token = identity.issue(order("cred:orders")).unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let good = request("cred:orders");
+    let changes: [Change; 9] = [
+        |request| request.host = "other.example.com".into(),
+        |request| request.host = "orders.example.com.evil.example".into(),
+        |request| request.host = "ORDERS.example.com".into(),
+        |request| request.port = 8443,
+        |request| request.method = "DELETE".into(),
+        |request| request.method = "get".into(),
+        |request| request.path = "/v2/orders/7".into(),
+        |request| request.path = "/v1".into(),
+        |request| request.handle = "cred:other".parse().unwrap(),
+    ];
+    for change in changes {
+        let mut other = good.clone();
+        change(&mut other);
+        if other.path == "/v1" {
+            other.path = "/v11/orders".into();
+        }
+        let granted = identity.grant(&lease, ME, &other);
+        assert!(matches!(granted, Err(GrantError::Scope(_))), "{other:?}");
+    }
+    assert!(matches!(
+        identity.grant(&lease, Holder(2), &good),
+        Err(GrantError::Scope(_))
+    ));
+    let rendered = identity.grant(&lease, ME, &good).unwrap();
+    assert_eq!(rendered.fields[0].1.expose(), format!("Bearer {TEXT}"));
+    // A rule that is for other tools gives this one nothing.
+    let usages = vec![Usage {
+        tools: Some(vec!["other".into()]),
+        ..usage("cred:orders")
+    }];
+    let token = identity
+        .issue(Order {
+            usages,
+            ..order("cred:orders")
+        })
+        .unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    assert!(matches!(
+        identity.grant(&lease, ME, &good),
+        Err(GrantError::Scope(_))
+    ));
+}
+
+/// R76: a lease ends with its call, with its connection, and with its time.
+#[test]
+fn a_lease_ends() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let identity = world.identity();
+    let ask = request("cred:orders");
+    let lease = |holder| {
+        let token = identity.issue(order("cred:orders")).unwrap();
+        identity.redeem(&token, &binding(), holder).unwrap()
+    };
+    let ended = |lease, holder| {
+        matches!(
+            identity.grant(lease, holder, &ask),
+            Err(GrantError::Scope(_))
+        )
+    };
+    let (first, second, third) = (lease(ME), lease(ME), lease(Holder(2)));
+    // Somebody else cannot end it.
+    identity.end(&first, Holder(2));
+    assert!(!ended(&first, ME));
+    identity.end(&first, ME);
+    assert!(ended(&first, ME) && !stands(&identity, &first, ME));
+    assert!(!ended(&second, ME));
+    identity.leave(ME);
+    assert!(ended(&second, ME));
+    assert!(!ended(&third, Holder(2)) && stands(&identity, &third, Holder(2)));
+    world.hands.go(10 * MINUTE_MS);
+    assert!(ended(&third, Holder(2)));
+}
+
+/// Strict mode: one request, and of many that come at once one.
+#[test]
+fn a_strict_rule_gives_one_grant() {
+    const MANY: usize = 32;
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let identity = world.identity();
+    let usages = vec![Usage {
+        most: 1,
+        ..usage("cred:orders")
+    }];
+    let token = identity
+        .issue(Order {
+            usages,
+            ..order("cred:orders")
+        })
+        .unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let ask = request("cred:orders");
+    let start = Barrier::new(MANY);
+    let granted = thread::scope(|scope| {
+        let racing: Vec<_> = (0..MANY)
+            .map(|_| {
+                scope.spawn(|| {
+                    start.wait();
+                    identity.grant(&lease, ME, &ask).is_ok()
+                })
+            })
+            .collect();
+        racing
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .filter(|won| *won)
+            .count()
+    });
+    assert_eq!(granted, 1);
+}
+
+/// R95: whatever is taken back, the credential or the agent, tenant, tool or route that has it, is taken from leases that there
+/// are; and giving it back does not give it to them again.
+#[test]
+fn what_is_taken_back_ends_leases_that_there_are() {
+    let switches = [
+        (SwitchKind::Credential, "cred:orders"),
+        (SwitchKind::Agent, "support"),
+        (SwitchKind::Tenant, "local"),
+        (SwitchKind::Tool, "run_command"),
+        (SwitchKind::Route, "default"),
+    ];
+    for (kind, name) in switches {
+        let world = World::new();
+        world.add("cred:orders", Kind::Bearer {}, TEXT);
+        let identity = world.identity();
+        let token = identity.issue(order("cred:orders")).unwrap();
+        let lease = identity.redeem(&token, &binding(), ME).unwrap();
+        let ask = request("cred:orders");
+        identity.grant(&lease, ME, &ask).unwrap();
+        world.throw(kind, name, Position::Off);
+        assert!(
+            matches!(
+                identity.grant(&lease, ME, &ask),
+                Err(GrantError::Stopped(_))
+            ),
+            "{kind}"
+        );
+        assert!(!stands(&identity, &lease, ME));
+        world.throw(kind, name, Position::On);
+        assert!(
+            matches!(
+                identity.grant(&lease, ME, &ask),
+                Err(GrantError::Stopped(_))
+            ),
+            "{kind}"
+        );
+        let token = identity.issue(order("cred:orders")).unwrap();
+        let lease = identity.redeem(&token, &binding(), ME).unwrap();
+        identity.grant(&lease, ME, &ask).unwrap();
+    }
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let identity = world.identity();
+    let token = identity.issue(order("cred:orders")).unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    assert!(stands(&identity, &lease, ME));
+    world.store().revoke(&handle("orders")).unwrap();
+    assert!(matches!(
+        identity.grant(&lease, ME, &request("cred:orders")),
+        Err(GrantError::Store(_))
+    ));
+    assert!(!stands(&identity, &lease, ME));
+}
+
+/// I1: switches that cannot be read stop everything.
+#[test]
+fn without_switches_nothing_is_granted() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let identity = world.identity();
+    let token = identity.issue(order("cred:orders")).unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    std::fs::write(world.dir.path().join("switches/board"), "nothing").unwrap();
+    assert!(matches!(
+        identity.grant(&lease, ME, &request("cred:orders")),
+        Err(GrantError::Stopped(_))
+    ));
+    assert!(identity.issue(order("cred:orders")).is_err());
+}
+
+/// I15: tokens that nobody redeems do not pile up.
+#[test]
+fn tokens_are_bounded() {
+    let world = World::new();
+    let identity = world.identity();
+    for _ in 0..casemate_identity::limits::MAX_TOKENS {
+        identity.issue(order("cred:orders")).unwrap();
+    }
+    assert!(identity.issue(order("cred:orders")).is_err());
+    world.hands.go(MINUTE_MS);
+    identity.issue(order("cred:orders")).unwrap();
+}
+
+/// One credential that is taken back does not take the others of the call along.
+#[test]
+fn what_is_taken_back_is_one_credential() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    world.add("cred:other", Kind::Bearer {}, "another-secret");
+    let identity = world.identity();
+    let usages = vec![
+        usage("cred:orders"),
+        usage("cred:other"),
+        usage("cred:absent"),
+    ];
+    let token = identity
+        .issue(Order {
+            usages,
+            ..order("cred:orders")
+        })
+        .unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    assert_eq!(identity.lost(&lease, ME), Some(vec![]));
+    world.store().revoke(&handle("orders")).unwrap();
+    assert_eq!(identity.lost(&lease, ME), Some(vec![handle("orders")]));
+    identity.grant(&lease, ME, &request("cred:other")).unwrap();
+    world.throw(SwitchKind::Credential, "cred:other", Position::Off);
+    assert_eq!(
+        identity.lost(&lease, ME),
+        Some(vec![handle("orders"), handle("other")])
+    );
+    world.throw(SwitchKind::Agent, "support", Position::Off);
+    assert_eq!(identity.lost(&lease, ME).unwrap().len(), 3);
+    identity.end(&lease, ME);
+    assert_eq!(identity.lost(&lease, ME), None);
+}

@@ -1,0 +1,146 @@
+//! Identity in another process, as far as a stream of bytes can tell.
+
+use std::sync::Arc;
+
+use casemate_identity::{Kind, RemoteError, RemoteIdentity, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+use crate::world::{World, binding, handle, order, request};
+
+const TEXT: &str = "canary-of-the-wire-31c";
+
+async fn connect(server: &Server) -> RemoteIdentity {
+    let (here, there) = duplex(64 * 1024);
+    let server = server.clone();
+    tokio::spawn(async move { server.serve(there).await });
+    RemoteIdentity::over(here).await.unwrap()
+}
+
+/// R101: from the order to what goes into one request; and what a connection held is nobody's when it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_of_one_connection() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let server = Server::new(Arc::new(world.identity()));
+    let (mine, other) = (connect(&server).await, connect(&server).await);
+    let token = mine.issue(order("cred:orders")).await.unwrap();
+    let lease = mine.redeem(token.clone(), binding()).await.unwrap();
+    assert!(matches!(
+        other.redeem(token, binding()).await,
+        Err(RemoteError::Token(_))
+    ));
+    let ask = request("cred:orders");
+    let stolen = other.grant(lease.clone(), ask.clone()).await;
+    assert!(matches!(stolen, Err(RemoteError::Scope(_))), "{stolen:?}");
+    let rendered = mine.grant(lease.clone(), ask.clone()).await.unwrap();
+    assert_eq!(rendered.fields[0].1.expose(), format!("Bearer {TEXT}"));
+    assert!(
+        mine.lost(lease.clone())
+            .await
+            .unwrap()
+            .is_some_and(|lost| lost.is_empty())
+    );
+    other.reflected(handle("orders")).await.unwrap();
+    assert!(
+        world
+            .store()
+            .header(&handle("orders"))
+            .unwrap()
+            .unwrap()
+            .reflected
+    );
+    drop(mine);
+    while server.connections() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(other.lost(lease).await.unwrap().is_none());
+}
+
+/// R73, R79: whatever is asked in whatever form, but for one granted request, no answer holds a secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_question_is_answered_with_a_secret() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let server = Server::new(Arc::new(world.identity()));
+    let remote = connect(&server).await;
+    remote.test(handle("orders")).await.unwrap();
+    let token = remote.issue(order("cred:orders")).await.unwrap();
+    let lease = remote.redeem(token, binding()).await.unwrap();
+    let mut elsewhere = request("cred:orders");
+    elsewhere.host = "evil.example.com".into();
+    let refused = remote.grant(lease, elsewhere).await.unwrap_err();
+    assert!(!format!("{refused:?} {refused}").contains(TEXT));
+    let questions = [
+        r#"{"ask":"read","handle":"cred:orders"}"#,
+        r#"{"ask":"test","handle":"cred:orders"}"#,
+        r#"{"ask":"reflected","handle":"cred:orders"}"#,
+        r#"{"ask":"fetch","url":"https://example.com/"}"#,
+        r#"{"ask":"test","handle":"../../etc/passwd"}"#,
+        "[]",
+        "",
+    ];
+    for question in questions {
+        for (method, path) in [
+            ("POST", "/v1/ask"),
+            ("GET", "/v1/ask"),
+            ("POST", "/v1/credentials/orders"),
+        ] {
+            let answer = raw(&server, method, path, question).await;
+            assert!(
+                !answer
+                    .windows(TEXT.len())
+                    .any(|part| part == TEXT.as_bytes()),
+                "{question}"
+            );
+            assert!(
+                String::from_utf8_lossy(&answer).contains("reply"),
+                "{method} {path} {question}"
+            );
+        }
+    }
+}
+
+async fn raw(server: &Server, method: &str, path: &str, body: &str) -> Vec<u8> {
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::client::conn::http2;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let (here, there) = duplex(64 * 1024);
+    let server = server.clone();
+    tokio::spawn(async move { server.serve(there).await });
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(here))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("http://identity{path}"))
+        .body(Full::new(bytes::Bytes::copy_from_slice(body.as_bytes())))
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    response
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes()
+        .to_vec()
+}
+
+/// Bytes that are no HTTP/2, and a connection that is cut: nobody else notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_question_ends_its_own_connection_only() {
+    let world = World::new();
+    let server = Server::new(Arc::new(world.identity()));
+    let good = connect(&server).await;
+    let (mut here, there) = duplex(64 * 1024);
+    let serving = tokio::spawn({
+        let server = server.clone();
+        async move { server.serve(there).await }
+    });
+    here.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = here.read_to_end(&mut answer).await;
+    serving.await.unwrap();
+    assert_eq!(server.connections(), 1);
+    good.issue(order("cred:orders")).await.unwrap();
+}
