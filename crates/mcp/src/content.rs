@@ -88,7 +88,10 @@ fn ended(call: &Ended) -> CallToolResult {
     let (stdout, cut_out) = stream(&call.stdout);
     let (stderr, cut_err) = stream(&call.stderr);
     let shown = Shown::of(&call.results);
-    let truncated = call.output_truncated || cut_out || cut_err || shown.cut;
+    // Whoever asks after a call that somebody else waited for finds nothing of what it wrote.
+    let lost = (stdout.is_empty() && call.stdout_bytes > 0)
+        || (stderr.is_empty() && call.stderr_bytes > 0);
+    let truncated = call.output_truncated || lost || cut_out || cut_err || shown.cut;
     let status = call.status.as_deref().unwrap_or("unknown");
     let mut text = String::new();
     for (name, content) in [("", &stdout), ("[stderr]\n", &stderr), ("", &shown.text)] {

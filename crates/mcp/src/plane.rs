@@ -142,6 +142,12 @@ pub struct Ended {
     /// As `stdout`.
     #[serde(default)]
     pub stderr: Value,
+    /// How much it wrote.
+    #[serde(default)]
+    pub stdout_bytes: u64,
+    /// As `stdout_bytes`.
+    #[serde(default)]
+    pub stderr_bytes: u64,
     /// Whether there was more output than it may have.
     #[serde(default)]
     pub output_truncated: bool,

@@ -91,6 +91,15 @@ fn how_a_call_ended_is_told() {
     assert_eq!(silent["isError"], false);
 }
 
+/// Output that is not kept is not said never to have been.
+#[test]
+fn output_that_is_lost_is_told() {
+    let result = call(|ended| ended.stdout_bytes = 5);
+    valid(&result);
+    assert_eq!(result["structuredContent"]["truncated"], true);
+    assert_ne!(result["content"][0]["text"], "[no output]");
+}
+
 #[test]
 fn a_refusal_says_what_can_be_done() {
     let refusal = Refusal {
