@@ -196,7 +196,8 @@ async fn attend(
 ) -> Result<Result<(), EgressError>, Broken> {
     let mut way = Some(way);
     let mut closing: Option<Pending<'static, Result<(), EgressError>>> = None;
-    let mut is_lost = false;
+    // Lost, or revoked: whoever wanted its end need not be told of it.
+    let mut is_over = false;
     let mut waiting = HashMap::new();
     let mut number = 0_u64;
     loop {
@@ -212,7 +213,10 @@ async fn attend(
                     // Whoever asked may not wait for it any more.
                     let _ = answer.ok_or_else(unexpected)?.send(given.yes);
                 }
-                Some(ToEgress::Revoke) => way.iter().for_each(|way| way.revoke()),
+                Some(ToEgress::Revoke) => {
+                    is_over = true;
+                    way.iter().for_each(|way| way.revoke());
+                }
                 Some(ToEgress::Close) => {
                     if let Some(way) = way.take() {
                         closing = Some(way.close());
@@ -221,8 +225,8 @@ async fn attend(
                 Some(ToEgress::Head(_)) => return Err(unexpected()),
                 None => return Err(Broken("the other end went away".to_owned())),
             },
-            error = lost(&mut way), if !is_lost => {
-                is_lost = true;
+            error = lost(&mut way), if !is_over => {
+                is_over = true;
                 outbox.send(&FromEgress::Lost(error)).await?;
             }
             closed = closed(&mut closing) => return Ok(closed),
