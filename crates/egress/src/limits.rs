@@ -51,6 +51,8 @@ pub const BACKDATE: Duration = Duration::from_secs(300);
 
 /// Connections of one agent at once.
 pub const MAX_CONNECTIONS: usize = 512;
+/// Requests of one agent at once, those that are held too: each that is sent is an open decision of whoever keeps the records.
+pub const MAX_REQUESTS: usize = 256;
 /// Connections to destinations that one client connection may have at once.
 pub const MAX_LINKS: usize = 32;
 /// How long a connection that is used again may take to see the end of its last answer.

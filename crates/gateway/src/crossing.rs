@@ -25,6 +25,9 @@ use crate::{Facts, Journal, RecordError, entry, journal::content_aad};
 
 /// The most records of one call, beside how its requests ended: a program that wants more has no way out any more.
 const MAX_RECORDS: u64 = 20_000;
+/// The most requests of one call that are sent and have not ended: as many as egress lets an agent have. Each is an open decision
+/// in the log, whose table of them is everybody's.
+pub const MAX_OPEN_REQUESTS: usize = 256;
 /// The most different refusals that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
 /// How long the log may take to write the last records: longer than it waits for its lock.
@@ -55,7 +58,7 @@ impl Journal {
         let agent = &call.ask.agent;
         let aad = content_aad(crossing.decision, kind);
         let sealed = self.keys.seal(agent, &aad, &content);
-        self.write(Entry {
+        self.write_request(Entry {
             at_ms: crossing.at_ms,
             decision: crossing.decision,
             kind,
@@ -229,7 +232,8 @@ impl Crossings {
             is_written,
         };
         let mut state = self.state();
-        if state.closed || state.open.contains_key(&crossing.decision) {
+        let is_full = state.open.len() >= MAX_OPEN_REQUESTS;
+        if state.closed || is_full || state.open.contains_key(&crossing.decision) {
             return Err(NotRecorded);
         }
         state.open.insert(crossing.decision, open);

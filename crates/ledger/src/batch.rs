@@ -52,7 +52,7 @@ impl Draft {
             return Err(LedgerError::NotOpen);
         }
         let effect = body.effect(index);
-        if !self.state.open.has_room_for(&effect) {
+        if !self.state.open.has_room_for(&effect, body.kept()) {
             return Err(LedgerError::TooManyOpen);
         }
         if index >= MAX_LOG_RECORDS || self.state.end >= MAX_LOG_BYTES {

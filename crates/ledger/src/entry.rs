@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     LedgerError, Owner,
-    limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_SUMMARY_DEPTH},
+    limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_SUMMARY_DEPTH, OPEN_DECISIONS_OF_CALLS},
     open_set::OpenSet,
 };
 
@@ -173,6 +173,8 @@ enum Demand {
     None,
     /// The decision that it closes is still open.
     StillOpen,
+    /// What is kept for calls stays free.
+    SpareCalls,
 }
 
 const INDEX_KEY: &[u8] = b"{\"index\":";
@@ -222,6 +224,23 @@ impl Body {
             demand: Demand::StillOpen,
             ..body
         })
+    }
+
+    /// An entry of a request of a call.
+    pub(crate) fn of_request(entry: Entry, owner: Option<Owner>) -> Result<Self, LedgerError> {
+        let body = Self::new(entry, owner)?;
+        Ok(Self {
+            demand: Demand::SpareCalls,
+            ..body
+        })
+    }
+
+    /// How many places for open decisions it leaves free.
+    pub(crate) const fn kept(&self) -> usize {
+        match self.demand {
+            Demand::SpareCalls => OPEN_DECISIONS_OF_CALLS,
+            Demand::None | Demand::StillOpen => 0,
+        }
     }
 
     /// The bytes of the record at `index`.

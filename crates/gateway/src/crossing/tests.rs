@@ -134,6 +134,26 @@ async fn what_was_sent_and_lost_is_ended() {
     assert_eq!(attempt.what, "https://a.example:443 egress_denied");
 }
 
+/// One call has so many requests in the log's table of what is open, whoever serves it says; the end of one makes room.
+#[tokio::test]
+async fn requests_in_flight_are_bounded() {
+    let (kept, crossings) = world();
+    let named = |number: usize, stage| Crossing {
+        decision: DecisionId::new(1, [u8::try_from(number % 256).unwrap(); 10]),
+        ..crossing(0, stage)
+    };
+    for number in 0..MAX_OPEN_REQUESTS {
+        crossings.record(named(number, Stage::Sent)).await.unwrap();
+    }
+    let more = crossings.record(crossing(1, Stage::Sent)).await;
+    assert_eq!(more, Err(NotRecorded));
+    assert_eq!(kept.says().len(), MAX_OPEN_REQUESTS);
+    let end = Stage::Ended(None);
+    crossings.record(named(0, end)).await.unwrap();
+    crossings.record(crossing(1, Stage::Sent)).await.unwrap();
+    assert_eq!(kept.says().len(), MAX_OPEN_REQUESTS + 2);
+}
+
 /// It is not said that all is written when it is not; and nothing that the log does not take may be sent.
 #[tokio::test]
 async fn what_is_not_written_is_said() {
