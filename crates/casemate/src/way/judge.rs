@@ -315,8 +315,11 @@ impl Judge for Rules {
     }
 }
 
-/// The request as a person is shown it: whole, or not at all.
+/// The request as a person is shown it: whole, or not at all. What would go through a WebSocket nobody can be shown before.
 fn held(facts: &Facts, rule: &EgressRule, code: EgressCode) -> Option<HeldRequest> {
+    if facts.websocket {
+        return None;
+    }
     let body = match (&facts.body, facts.length) {
         (_, BodyLength::Empty) => None,
         (Some(whole), _) => Some(whole.bytes.to_vec().into()),
