@@ -110,7 +110,7 @@ pub struct Crossings {
     log: Arc<dyn Log>,
     taken: AtomicU64,
     state: Mutex<State>,
-    /// Whether the log did not take something.
+    /// Whether something was not recorded.
     failed: Arc<AtomicBool>,
     /// How many records are on their way to the disk.
     writing: watch::Sender<u64>,
@@ -240,6 +240,23 @@ impl Crossings {
         Ok(guard)
     }
 
+    /// Takes one, if it is of this call, and can be.
+    async fn take(&self, crossing: Crossing) -> Result<(), NotRecorded> {
+        if crossing.decision == self.log.call() || !crossing.is_plain() {
+            return Err(NotRecorded);
+        }
+        // What was sent has an end, and there are not more ends than requests.
+        let is_end = matches!(crossing.stage, Stage::Ended(_));
+        if !is_end && self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
+            return Err(NotRecorded);
+        }
+        match crossing.stage.clone() {
+            Stage::Sent => self.sent(crossing).await,
+            Stage::Ended(_) => self.ended(crossing).await,
+            Stage::Denied(code) => self.refused(crossing, &code).await,
+        }
+    }
+
     async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
         let decision = crossing.decision;
         let mut is_written = self.begin(&crossing)?;
@@ -330,19 +347,12 @@ impl Crossings {
 impl Witness for Crossings {
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
         Box::pin(async move {
-            if crossing.decision == self.log.call() || !crossing.is_plain() {
-                return Err(NotRecorded);
+            let taken = self.take(crossing).await;
+            if taken.is_err() && !self.state().closed {
+                // Whatever the reason: something happened that is not on record.
+                self.failed.store(true, Ordering::SeqCst);
             }
-            // What was sent has an end, and there are not more ends than requests.
-            let is_end = matches!(crossing.stage, Stage::Ended(_));
-            if !is_end && self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
-                return Err(NotRecorded);
-            }
-            match crossing.stage.clone() {
-                Stage::Sent => self.sent(crossing).await,
-                Stage::Ended(_) => self.ended(crossing).await,
-                Stage::Denied(code) => self.refused(crossing, &code).await,
-            }
+            taken
         })
     }
 

@@ -86,7 +86,8 @@ async fn the_last_requests_have_an_end() {
     let end = Stage::Ended(Some("revoked".into()));
     crossings.record(crossing(1, end.clone())).await.unwrap();
     assert_eq!(kept.says(), [(id(1), Stage::Sent), (id(1), end)]);
-    assert_eq!(crossings.close().await, Ok(()));
+    // Those that were refused are not on record.
+    assert_eq!(crossings.close().await, Err(NotRecorded));
 }
 
 /// Whoever serves the way out cannot end what it did not send, send what has a name already, or speak for the call.
@@ -111,7 +112,8 @@ async fn records_are_of_this_call_only_and_once() {
     let mut moved = crossing(2, Stage::Sent);
     moved.host = Some("a\u{1b}[2Jb".to_owned());
     assert_eq!(crossings.record(moved).await, Err(NotRecorded));
-    crossings.close().await.unwrap();
+    // What it said that nobody believes is not on record.
+    assert_eq!(crossings.close().await, Err(NotRecorded));
     refused(3, Stage::Sent).await;
     refused(3, denied()).await;
     assert_eq!(kept.says().len(), 2);
@@ -168,6 +170,25 @@ async fn what_is_not_written_is_said() {
     let end = crossings.record(crossing(1, Stage::Ended(None))).await;
     assert_eq!(end, Err(NotRecorded));
     assert_eq!(crossings.close().await, Err(NotRecorded));
+}
+
+/// I1: whatever was not recorded, for whatever reason, is said; what comes when it is closed is nobody's any more.
+#[tokio::test]
+async fn what_is_not_taken_is_said() {
+    let (_, full) = world();
+    full.taken.store(MAX_RECORDS, Ordering::Relaxed);
+    let (_, odd) = world();
+    let mut two_lines = crossing(1, denied());
+    two_lines.host = Some("a\nb".to_owned());
+    for (crossings, crossing) in [(full, crossing(1, denied())), (odd, two_lines)] {
+        assert_eq!(crossings.record(crossing).await, Err(NotRecorded));
+        assert_eq!(crossings.close().await, Err(NotRecorded));
+    }
+    let (_, closed) = world();
+    assert_eq!(closed.close().await, Ok(()));
+    let late = closed.record(crossing(1, denied())).await;
+    assert_eq!(late, Err(NotRecorded));
+    assert_eq!(closed.close().await, Ok(()));
 }
 
 /// A record for which nobody waits any more is written before it is said that all is.
