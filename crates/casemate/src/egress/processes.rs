@@ -1,5 +1,8 @@
 //! The processes of egress of a gateway: one for each agent, started when it is first needed, and again when it has died.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder},
@@ -17,7 +20,10 @@ use casemate_ports::{
     Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority, WayRules, WaySockets,
     Witness,
 };
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use super::process::Process;
 use crate::way::roots_in;
@@ -26,6 +32,8 @@ use crate::way::roots_in;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// But never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a process has to say who vouches for destinations: with the time to start, less than whoever asks waits.
+const TOLD_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The processes. They die with this.
 #[derive(Clone, Debug)]
@@ -39,6 +47,8 @@ struct Inner {
     runtime: Handle,
     agents: Mutex<HashMap<Owner, Arc<tokio::sync::Mutex<Agent>>>>,
     started: AtomicU64,
+    /// [`TOLD_TIMEOUT`].
+    patience: Duration,
 }
 
 /// The process of one agent.
@@ -74,6 +84,7 @@ impl Processes {
             runtime: Handle::current(),
             agents: Mutex::default(),
             started: AtomicU64::new(0),
+            patience: TOLD_TIMEOUT,
         })))
     }
 
@@ -88,7 +99,13 @@ impl Processes {
         let mut agent = agent.lock().await;
         let process = agent.process(&self.0).await?;
         let (remote, handover) = (process.remote.clone(), process.handover.clone());
-        let told = remote.authority(&owner, &rules).await;
+        // Others of the agent wait for this, and would for ever.
+        let Ok(told) = timeout(self.0.patience, remote.authority(&owner, &rules)).await else {
+            agent.process = None;
+            agent.failed();
+            let what = "say who vouches for destinations";
+            return Err(EgressError::Late(what.to_owned()));
+        };
         if told.is_ok() {
             agent.failures = 0;
         }
