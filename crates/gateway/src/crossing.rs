@@ -34,6 +34,8 @@ const MAX_LISTED: usize = 256;
 const LAST_WRITES: Duration = Duration::from_secs(12);
 /// The most requests of one call that are about to be asked about.
 const MAX_ASKED: usize = 4;
+/// The most requests of one call about which people are asked in its life: more are refused.
+const MAX_ASKS: u64 = 64;
 /// The word for the end of a request of which nobody said how it ended.
 const LOST: &str = "egress_lost";
 
@@ -124,6 +126,8 @@ struct State {
     /// Those that were sent and have not ended.
     open: HashMap<DecisionId, Open>,
     denied: BTreeMap<String, u64>,
+    /// How often people were asked.
+    asks: u64,
     /// Those that wait for a person, and how it is said that they wait no more.
     held: HashMap<DecisionId, Arc<Notify>>,
     /// Those whose refusal is on record already, as a person's or for want of one.
@@ -366,9 +370,11 @@ impl Witness for Crossings {
                 let is_new = decision != self.log.call()
                     && !state.open.contains_key(&decision)
                     && !state.held.contains_key(&decision);
-                if state.closed || !is_new || !request.is_plain() {
+                let is_over = state.closed || state.asks >= MAX_ASKS;
+                if is_over || !is_new || !request.is_plain() {
                     return Err(NotConsented);
                 }
+                state.asks += 1;
                 state.held.insert(decision, Arc::clone(&gone));
             }
             let (answer, answered) = oneshot::channel();

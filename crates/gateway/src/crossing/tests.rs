@@ -191,6 +191,34 @@ async fn what_is_not_taken_is_said() {
     assert_eq!(closed.close().await, Ok(()));
 }
 
+/// Of one call people are asked so often and no more, whoever serves it says.
+#[tokio::test]
+async fn people_are_asked_so_often() {
+    let (_, crossings) = world();
+    let (crossings, mut asked) = crossings.asking();
+    let request = |number: u8| HeldRequest {
+        decision: id(number),
+        rule: "rule".to_owned(),
+        because: "approval_required".to_owned(),
+        side_effect: casemate_model::SideEffect::Read,
+        method: "GET".to_owned(),
+        target: "https://a.example:443".to_owned(),
+        path: "/".to_owned(),
+        body: None,
+    };
+    let most = u8::try_from(MAX_ASKS).unwrap();
+    for number in 1..=most {
+        let (consent, ()) = tokio::join!(crossings.consent(request(number)), async {
+            let asked: Asked = asked.recv().await.unwrap();
+            asked.answer.send(Consent::Refused).unwrap();
+        });
+        assert_eq!(consent, Err(NotConsented));
+    }
+    let more = crossings.consent(request(most + 1)).await;
+    assert_eq!(more, Err(NotConsented));
+    assert!(asked.try_recv().is_err(), "somebody was asked");
+}
+
 /// A record for which nobody waits any more is written before it is said that all is.
 #[tokio::test]
 async fn a_record_that_nobody_waits_for_is_waited_for() {

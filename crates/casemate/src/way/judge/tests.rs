@@ -95,6 +95,20 @@ fn a_websocket_is_shown_to_nobody() {
     assert_eq!(held(&facts, one, EgressCode::ApprovalRequired), None);
 }
 
+/// Nobody is asked more often than the rule lets requests be made, and one that was consented to is one request.
+#[tokio::test]
+async fn asking_uses_the_rule_up() {
+    let often = "class = \"partner\"\napproval = \"always\"\nmax_requests = 2";
+    let (person, rules) = world(policy(often));
+    let facts = get(&rules);
+    for _ in 0..2 {
+        assert!(rules.judge(&facts).await.is_ok());
+    }
+    let refused = rules.judge(&facts).await.unwrap_err();
+    assert_eq!(refused.code, Code::BudgetExhausted);
+    assert_eq!(person.0.load(Ordering::SeqCst), 2);
+}
+
 /// What a body may not have, a message may not have.
 #[test]
 fn messages_are_bounded_like_bodies() {
