@@ -90,9 +90,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a message of a WebSocket.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// Names that one sandbox may have resolved in its life.
+/// Names that one way out may have resolved in its life.
 pub const MAX_PINS: usize = 4096;
 /// Bytes of a DNS message.
 pub const MAX_DNS_BYTES: usize = 512;
-/// How long clients may keep an answer, in seconds. Addresses are never given to another name.
+/// How long clients may keep an answer, in seconds. Addresses are one name's for the way out of one call.
 pub const DNS_TTL_S: u32 = 60;
