@@ -123,6 +123,8 @@ pub struct Crossings {
 #[derive(Debug, Default)]
 struct State {
     closed: bool,
+    /// The names that were recorded, at most [`MAX_RECORDS`]: none is another request's, and none is taken again after its end.
+    used: HashSet<DecisionId>,
     /// Those that were sent and have not ended.
     open: HashMap<DecisionId, Open>,
     denied: BTreeMap<String, u64>,
@@ -237,7 +239,7 @@ impl Crossings {
         };
         let mut state = self.state();
         let is_full = state.open.len() >= MAX_OPEN_REQUESTS;
-        if state.closed || is_full || state.open.contains_key(&crossing.decision) {
+        if state.closed || is_full || !state.used.insert(crossing.decision) {
             return Err(NotRecorded);
         }
         state.open.insert(crossing.decision, open);
@@ -296,7 +298,7 @@ impl Crossings {
             if let Some(gone) = state.held.remove(&crossing.decision) {
                 gone.notify_one();
             }
-            if state.closed || state.open.contains_key(&crossing.decision) {
+            if state.closed || !state.used.insert(crossing.decision) {
                 return Err(NotRecorded);
             }
             let because = crossing.because.as_deref().unwrap_or(code);
@@ -368,7 +370,7 @@ impl Witness for Crossings {
             {
                 let mut state = self.state();
                 let is_new = decision != self.log.call()
-                    && !state.open.contains_key(&decision)
+                    && !state.used.contains(&decision)
                     && !state.held.contains_key(&decision);
                 let is_over = state.closed || state.asks >= MAX_ASKS;
                 if is_over || !is_new || !request.is_plain() {

@@ -51,6 +51,9 @@ impl Draft {
         if !body.is_wanted(&self.state.open) {
             return Err(LedgerError::NotOpen);
         }
+        if body.is_taken(&self.state.open) {
+            return Err(LedgerError::NameTaken);
+        }
         let effect = body.effect(index);
         if !self.state.open.has_room_for(&effect, body.kept()) {
             return Err(LedgerError::TooManyOpen);

@@ -173,8 +173,8 @@ enum Demand {
     None,
     /// The decision that it closes is still open.
     StillOpen,
-    /// What is kept for calls stays free.
-    SpareCalls,
+    /// What is kept for calls stays free, and this is the name of no decision that is open, unless it is closed by it.
+    OfRequest(DecisionId),
 }
 
 const INDEX_KEY: &[u8] = b"{\"index\":";
@@ -228,9 +228,10 @@ impl Body {
 
     /// An entry of a request of a call.
     pub(crate) fn of_request(entry: Entry, owner: Option<Owner>) -> Result<Self, LedgerError> {
+        let decision = entry.decision;
         let body = Self::new(entry, owner)?;
         Ok(Self {
-            demand: Demand::SpareCalls,
+            demand: Demand::OfRequest(decision),
             ..body
         })
     }
@@ -238,8 +239,17 @@ impl Body {
     /// How many places for open decisions it leaves free.
     pub(crate) const fn kept(&self) -> usize {
         match self.demand {
-            Demand::SpareCalls => OPEN_DECISIONS_OF_CALLS,
+            Demand::OfRequest(_) => OPEN_DECISIONS_OF_CALLS,
             Demand::None | Demand::StillOpen => 0,
+        }
+    }
+
+    /// Whether its name is that of a decision which is open, and not its own.
+    pub(crate) fn is_taken(&self, open: &OpenSet) -> bool {
+        match (self.demand, &self.effect) {
+            (_, Effect::Closes(_)) => false,
+            (Demand::OfRequest(decision), _) => open.contains(decision),
+            _ => false,
         }
     }
 

@@ -109,6 +109,9 @@ async fn records_are_of_this_call_only_and_once() {
         .await
         .unwrap();
     refused(1, Stage::Ended(None)).await;
+    // Its name is used, for ever.
+    refused(1, Stage::Sent).await;
+    refused(1, denied()).await;
     let mut moved = crossing(2, Stage::Sent);
     moved.host = Some("a\u{1b}[2Jb".to_owned());
     assert_eq!(crossings.record(moved).await, Err(NotRecorded));

@@ -337,6 +337,25 @@ fn requests_leave_room_for_calls() {
     assert_eq!(open.len(), MAX_OPEN_DECISIONS - 1);
 }
 
+/// A request is not recorded under the name of a call that is open, as allowed or as refused.
+#[test]
+fn a_request_has_no_name_of_a_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = ledger_on_disk(dir.path());
+    ledger.append(entry(0)).unwrap();
+    let denied = Entry {
+        kind: Kind::Denied,
+        ..entry(0)
+    };
+    for request in [entry(0), denied] {
+        let taken = ledger.append_request(request);
+        assert!(matches!(taken, Err(LedgerError::NameTaken)), "{taken:?}");
+    }
+    assert_eq!(check(dir.path()).size, 1);
+    ledger.append_request(entry(2)).unwrap();
+    assert_eq!(check(dir.path()).size, 2);
+}
+
 /// Opening reads the end of the log, however long it is.
 #[test]
 fn opening_a_log_of_a_hundred_thousand_records_reads_a_few_kilobytes() {
