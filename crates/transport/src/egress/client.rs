@@ -270,11 +270,13 @@ async fn attend(
                         outbox.send(&ToEgress::Answer(refused)).await?;
                         continue;
                     }
+                    let number = asked.number;
+                    let request = asked.request().ok_or_else(unexpected)?;
                     let witness = Arc::clone(witness);
                     asking.spawn(async move {
-                        let consented = witness.consent(asked.request).await;
+                        let consented = witness.consent(request).await;
                         Answer {
-                            number: asked.number,
+                            number,
                             yes: consented.is_ok(),
                         }
                     });

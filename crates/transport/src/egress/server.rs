@@ -23,7 +23,7 @@ use super::{
     frames::{Asked, FromEgress, Head, Numbered, ToEgress},
 };
 use crate::{
-    body::{OutBody, Outbox},
+    body::{OutBody, Outbox, OutboxError},
     inbox::Inbox,
     limits::{
         CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES, MAX_STREAMS,
@@ -204,8 +204,17 @@ async fn attend(
         tokio::select! {
             Some((question, answer)) = asked.recv(), if waiting.len() < MAX_PENDING => {
                 number += 1;
-                waiting.insert(number, answer);
-                outbox.send(&numbered(number, question)).await?;
+                let can_be_refused = matches!(question, Question::Consent(_));
+                match outbox.send(&numbered(number, question)).await {
+                    Ok(()) => {
+                        waiting.insert(number, answer);
+                    }
+                    // Nobody can be shown it.
+                    Err(OutboxError::Frame(_)) if can_be_refused => {
+                        let _ = answer.send(false);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             frame = inbox.next() => match frame? {
                 Some(ToEgress::Answer(given)) => {
@@ -240,10 +249,7 @@ fn numbered(number: u64, question: Question) -> FromEgress {
             number,
             crossing: *crossing,
         })),
-        Question::Consent(request) => FromEgress::Ask(Box::new(Asked {
-            number,
-            request: *request,
-        })),
+        Question::Consent(request) => FromEgress::Ask(Box::new(Asked::new(number, *request))),
     }
 }
 
