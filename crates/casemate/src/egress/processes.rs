@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use casemate_model::Hasher;
 use casemate_ports::{
     Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority, WayRules, WaySockets,
     Witness,
@@ -97,7 +98,7 @@ impl Processes {
     async fn authority(&self, owner: Owner, rules: WayRules) -> Result<WayAuthority, EgressError> {
         let agent = self.agent(&owner);
         let mut agent = agent.lock().await;
-        let process = agent.process(&self.0).await?;
+        let process = agent.process(&self.0, &owner).await?;
         let (remote, handover) = (process.remote.clone(), process.handover.clone());
         // Others of the agent wait for this, and would for ever.
         let Ok(told) = timeout(self.0.patience, remote.authority(&owner, &rules)).await else {
@@ -135,9 +136,22 @@ impl Processes {
     }
 }
 
+impl Inner {
+    /// Where the process of an agent writes its errors, one after the other: no other's does.
+    fn log(&self, owner: &Owner) -> PathBuf {
+        let mut hash = Hasher::default();
+        // A length tells where the one name ends.
+        hash.update(&owner.tenant.len().to_be_bytes());
+        hash.update(owner.tenant.as_bytes());
+        hash.update(owner.agent.as_bytes());
+        let digest = hash.finish().to_string().replace(':', "-");
+        self.run.join(format!("egress-{digest}.log"))
+    }
+}
+
 impl Agent {
     /// The process that lives, or a new one.
-    async fn process(&mut self, of: &Inner) -> Result<&Process, EgressError> {
+    async fn process(&mut self, of: &Inner, owner: &Owner) -> Result<&Process, EgressError> {
         if let Some(ended) = self.process.as_mut().and_then(Process::ended) {
             self.process = None;
             if !ended {
@@ -151,8 +165,7 @@ impl Agent {
             }
             let number = of.started.fetch_add(1, Ordering::Relaxed);
             let handover = of.run.join(format!("egress-{number}.sock"));
-            let log = of.run.join("egress.log");
-            match Process::start(handover, &of.roots, &log).await {
+            match Process::start(handover, &of.roots, &of.log(owner)).await {
                 Ok(started) => self.process = Some(started),
                 Err(error) => {
                     self.failed();

@@ -7,6 +7,26 @@ use tokio::net::UnixStream;
 
 use super::*;
 
+/// What one agent's process writes is in nobody else's log.
+#[tokio::test]
+async fn each_agent_has_a_log() {
+    let state = tempfile::tempdir().unwrap();
+    let processes = Processes::new(state.path()).unwrap();
+    let log = |tenant: &str, agent: &str| {
+        processes.0.log(&Owner {
+            tenant: tenant.to_owned(),
+            agent: agent.to_owned(),
+        })
+    };
+    assert_eq!(log("t", "a"), log("t", "a"));
+    let owners = [("t", "a"), ("t", "b"), ("ta", ""), ("", "ta"), ("..", "/x")];
+    let logs: std::collections::BTreeSet<_> =
+        owners.map(|(tenant, agent)| log(tenant, agent)).into();
+    assert_eq!(logs.len(), owners.len());
+    let run = state.path().join("run");
+    assert!(logs.iter().all(|log| log.parent() == Some(&run)));
+}
+
 /// A process that lives and says nothing is given up and killed, and whoever of its agent comes after does not wait for it.
 #[tokio::test]
 async fn a_silent_process_is_given_up() {
