@@ -34,7 +34,12 @@ impl Witness for Nobody {
 fn open(service: &Service, number: u8) -> Box<dyn ServedWay> {
     let rules = WayRules {
         form: RulesForm::Toml,
-        text: String::from_utf8(Profile::builtin().unwrap().source().to_vec()).unwrap(),
+        text: String::from_utf8(Profile::builtin().unwrap().source().to_vec())
+            .unwrap()
+            .replace(
+                "allowed_domains = []",
+                "allowed_domains = [\"a.example.com\"]",
+            ),
     };
     let authority = service.authority(&rules).unwrap();
     let way = NewWay {
