@@ -51,6 +51,8 @@ pub const BACKDATE: Duration = Duration::from_secs(300);
 
 /// Connections of one agent at once.
 pub const MAX_CONNECTIONS: usize = 512;
+/// Requests of one agent at once, those that are held too: each that is sent is an open decision of whoever keeps the records.
+pub const MAX_REQUESTS: usize = 256;
 /// Connections to destinations that one client connection may have at once.
 pub const MAX_LINKS: usize = 32;
 /// How long a connection that is used again may take to see the end of its last answer.
@@ -88,9 +90,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a message of a WebSocket.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-/// Names that one sandbox may have resolved in its life.
+/// Names that one way out may have resolved in its life.
 pub const MAX_PINS: usize = 4096;
 /// Bytes of a DNS message.
 pub const MAX_DNS_BYTES: usize = 512;
-/// How long clients may keep an answer, in seconds. Addresses are never given to another name.
+/// How long clients may keep an answer, in seconds. Addresses are one name's for the way out of one call.
 pub const DNS_TTL_S: u32 = 60;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Cidr, Name, limits::MAX_PINS};
 
-/// The addresses of one sandbox. An address belongs to one name for the sandbox's whole life.
+/// The addresses of one way out. An address belongs to one name for the way out of one call; the next call of a session makes up its own.
 #[derive(Debug)]
 pub struct Pins {
     first: u32,

@@ -26,7 +26,7 @@ use crate::{
     Recorder, Resolver, Route, Trust, TrustError, Vetting,
     authority::Leaves,
     dns::{Answer, Question},
-    limits::{MAX_CONNECTIONS, MAX_HELD_BODY_BYTES},
+    limits::{MAX_CONNECTIONS, MAX_HELD_BODY_BYTES, MAX_REQUESTS},
     trust::Dial,
 };
 
@@ -61,11 +61,12 @@ pub struct Parts {
     pub room: Room,
 }
 
-/// Room for connections, and for bodies that are held to be judged, in bytes: what the proxies of one agent have together. A
-/// clone is the same room.
+/// Room for connections, for requests, and for bodies that are held to be judged, in bytes: what the proxies of one agent have
+/// together. A clone is the same room.
 #[derive(Clone, Debug)]
 pub struct Room {
     connections: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
     held: Arc<Semaphore>,
 }
 
@@ -73,6 +74,7 @@ impl Default for Room {
     fn default() -> Self {
         Self {
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             held: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),
         }
     }

@@ -25,12 +25,17 @@ use crate::{Facts, Journal, RecordError, entry, journal::content_aad};
 
 /// The most records of one call, beside how its requests ended: a program that wants more has no way out any more.
 const MAX_RECORDS: u64 = 20_000;
+/// The most requests of one call that are sent and have not ended: as many as egress lets an agent have. Each is an open decision
+/// in the log, whose table of them is everybody's.
+pub const MAX_OPEN_REQUESTS: usize = 256;
 /// The most different refusals that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
 /// How long the log may take to write the last records: longer than it waits for its lock.
 const LAST_WRITES: Duration = Duration::from_secs(12);
 /// The most requests of one call that are about to be asked about.
 const MAX_ASKED: usize = 4;
+/// The most requests of one call about which people are asked in its life: more are refused.
+const MAX_ASKS: u64 = 64;
 /// The word for the end of a request of which nobody said how it ended.
 const LOST: &str = "egress_lost";
 
@@ -55,7 +60,7 @@ impl Journal {
         let agent = &call.ask.agent;
         let aad = content_aad(crossing.decision, kind);
         let sealed = self.keys.seal(agent, &aad, &content);
-        self.write(Entry {
+        self.write_request(Entry {
             at_ms: crossing.at_ms,
             decision: crossing.decision,
             kind,
@@ -107,7 +112,7 @@ pub struct Crossings {
     log: Arc<dyn Log>,
     taken: AtomicU64,
     state: Mutex<State>,
-    /// Whether the log did not take something.
+    /// Whether something was not recorded.
     failed: Arc<AtomicBool>,
     /// How many records are on their way to the disk.
     writing: watch::Sender<u64>,
@@ -118,9 +123,13 @@ pub struct Crossings {
 #[derive(Debug, Default)]
 struct State {
     closed: bool,
+    /// The names that were recorded, at most [`MAX_RECORDS`]: none is another request's, and none is taken again after its end.
+    used: HashSet<DecisionId>,
     /// Those that were sent and have not ended.
     open: HashMap<DecisionId, Open>,
     denied: BTreeMap<String, u64>,
+    /// How often people were asked.
+    asks: u64,
     /// Those that wait for a person, and how it is said that they wait no more.
     held: HashMap<DecisionId, Arc<Notify>>,
     /// Those whose refusal is on record already, as a person's or for want of one.
@@ -229,11 +238,29 @@ impl Crossings {
             is_written,
         };
         let mut state = self.state();
-        if state.closed || state.open.contains_key(&crossing.decision) {
+        let is_full = state.open.len() >= MAX_OPEN_REQUESTS;
+        if state.closed || is_full || !state.used.insert(crossing.decision) {
             return Err(NotRecorded);
         }
         state.open.insert(crossing.decision, open);
         Ok(guard)
+    }
+
+    /// Takes one, if it is of this call, and can be.
+    async fn take(&self, crossing: Crossing) -> Result<(), NotRecorded> {
+        if crossing.decision == self.log.call() || !crossing.is_plain() {
+            return Err(NotRecorded);
+        }
+        // What was sent has an end, and there are not more ends than requests.
+        let is_end = matches!(crossing.stage, Stage::Ended(_));
+        if !is_end && self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
+            return Err(NotRecorded);
+        }
+        match crossing.stage.clone() {
+            Stage::Sent => self.sent(crossing).await,
+            Stage::Ended(_) => self.ended(crossing).await,
+            Stage::Denied(code) => self.refused(crossing, &code).await,
+        }
     }
 
     async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
@@ -271,7 +298,7 @@ impl Crossings {
             if let Some(gone) = state.held.remove(&crossing.decision) {
                 gone.notify_one();
             }
-            if state.closed || state.open.contains_key(&crossing.decision) {
+            if state.closed || !state.used.insert(crossing.decision) {
                 return Err(NotRecorded);
             }
             let because = crossing.because.as_deref().unwrap_or(code);
@@ -326,19 +353,12 @@ impl Crossings {
 impl Witness for Crossings {
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
         Box::pin(async move {
-            if crossing.decision == self.log.call() || !crossing.is_plain() {
-                return Err(NotRecorded);
+            let taken = self.take(crossing).await;
+            if taken.is_err() && !self.state().closed {
+                // Whatever the reason: something happened that is not on record.
+                self.failed.store(true, Ordering::SeqCst);
             }
-            // What was sent has an end, and there are not more ends than requests.
-            let is_end = matches!(crossing.stage, Stage::Ended(_));
-            if !is_end && self.taken.fetch_add(1, Ordering::Relaxed) >= MAX_RECORDS {
-                return Err(NotRecorded);
-            }
-            match crossing.stage.clone() {
-                Stage::Sent => self.sent(crossing).await,
-                Stage::Ended(_) => self.ended(crossing).await,
-                Stage::Denied(code) => self.refused(crossing, &code).await,
-            }
+            taken
         })
     }
 
@@ -350,11 +370,13 @@ impl Witness for Crossings {
             {
                 let mut state = self.state();
                 let is_new = decision != self.log.call()
-                    && !state.open.contains_key(&decision)
+                    && !state.used.contains(&decision)
                     && !state.held.contains_key(&decision);
-                if state.closed || !is_new || !request.is_plain() {
+                let is_over = state.closed || state.asks >= MAX_ASKS;
+                if is_over || !is_new || !request.is_plain() {
                     return Err(NotConsented);
                 }
+                state.asks += 1;
                 state.held.insert(decision, Arc::clone(&gone));
             }
             let (answer, answered) = oneshot::channel();

@@ -182,6 +182,13 @@ impl Journal {
         self.write(entry)
     }
 
+    /// Puts an entry of a request of a call on disk.
+    pub(crate) fn write_request(&self, entry: Entry) -> Result<Receipt, RecordError> {
+        self.ledger
+            .append_request(entry)
+            .map_err(RecordError::Append)
+    }
+
     /// Puts an entry on disk.
     pub(crate) fn write(&self, entry: Entry) -> Result<Receipt, RecordError> {
         self.ledger.append(entry).map_err(RecordError::Append)

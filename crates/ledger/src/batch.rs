@@ -51,8 +51,11 @@ impl Draft {
         if !body.is_wanted(&self.state.open) {
             return Err(LedgerError::NotOpen);
         }
+        if body.is_taken(&self.state.open) {
+            return Err(LedgerError::NameTaken);
+        }
         let effect = body.effect(index);
-        if !self.state.open.has_room_for(&effect) {
+        if !self.state.open.has_room_for(&effect, body.kept()) {
             return Err(LedgerError::TooManyOpen);
         }
         if index >= MAX_LOG_RECORDS || self.state.end >= MAX_LOG_BYTES {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     LedgerError, Owner,
-    limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_SUMMARY_DEPTH},
+    limits::{MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_SUMMARY_DEPTH, OPEN_DECISIONS_OF_CALLS},
     open_set::OpenSet,
 };
 
@@ -173,6 +173,8 @@ enum Demand {
     None,
     /// The decision that it closes is still open.
     StillOpen,
+    /// What is kept for calls stays free, and this is the name of no decision that is open, unless it is closed by it.
+    OfRequest(DecisionId),
 }
 
 const INDEX_KEY: &[u8] = b"{\"index\":";
@@ -222,6 +224,33 @@ impl Body {
             demand: Demand::StillOpen,
             ..body
         })
+    }
+
+    /// An entry of a request of a call.
+    pub(crate) fn of_request(entry: Entry, owner: Option<Owner>) -> Result<Self, LedgerError> {
+        let decision = entry.decision;
+        let body = Self::new(entry, owner)?;
+        Ok(Self {
+            demand: Demand::OfRequest(decision),
+            ..body
+        })
+    }
+
+    /// How many places for open decisions it leaves free.
+    pub(crate) const fn kept(&self) -> usize {
+        match self.demand {
+            Demand::OfRequest(_) => OPEN_DECISIONS_OF_CALLS,
+            Demand::None | Demand::StillOpen => 0,
+        }
+    }
+
+    /// Whether its name is that of a decision which is open, and not its own.
+    pub(crate) fn is_taken(&self, open: &OpenSet) -> bool {
+        match (self.demand, &self.effect) {
+            (_, Effect::Closes(_)) => false,
+            (Demand::OfRequest(decision), _) => open.contains(decision),
+            _ => false,
+        }
     }
 
     /// The bytes of the record at `index`.

@@ -129,6 +129,9 @@ pub enum LedgerError {
         "{MAX_OPEN_DECISIONS} decisions are open, which is the limit: record the outcomes of some"
     )]
     TooManyOpen,
+    /// The name of a request is that of a decision which is open.
+    #[error("another decision of this name is open: give the request its own")]
+    NameTaken,
     /// The decision to close is not open: it was closed already, or never allowed.
     #[error("the decision is not open any more")]
     NotOpen,

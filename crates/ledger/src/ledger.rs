@@ -100,11 +100,17 @@ impl Ledger {
     /// When the entry exceeds a limit, or the log cannot be written or was damaged. No entry, no
     /// action.
     pub fn append(&self, entry: Entry) -> Result<Receipt, LedgerError> {
-        let owner = match entry.kind {
-            Kind::Allowed => Some(self.owner()?),
-            _ => None,
-        };
+        let owner = self.owner_of(&entry)?;
         self.commit(Body::new(entry, owner)?)
+    }
+
+    /// Appends an entry of a request of a call, which does not open what is kept for calls.
+    ///
+    /// # Errors
+    /// As [`Ledger::append`].
+    pub fn append_request(&self, entry: Entry) -> Result<Receipt, LedgerError> {
+        let owner = self.owner_of(&entry)?;
+        self.commit(Body::of_request(entry, owner)?)
     }
 
     /// Appends an outcome in place of a process that died, if its decision is still open when its turn
@@ -183,6 +189,14 @@ impl Ledger {
             root: Digest::from_bytes(root.0),
             checkpoint: state.note.clone(),
         }))
+    }
+
+    /// In whose name an entry opens its decision, if it does.
+    fn owner_of(&self, entry: &Entry) -> Result<Option<Owner>, LedgerError> {
+        match entry.kind {
+            Kind::Allowed => self.owner().map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn owner(&self) -> Result<Owner, LedgerError> {

@@ -12,6 +12,10 @@ pub const MAX_BATCH_BYTES: u32 = 16 << 20;
 /// Decisions that may be open at once: one more is refused until some are closed.
 pub const MAX_OPEN_DECISIONS: usize = 4_096;
 
+/// Of those, how many are calls' alone: their requests, which are decisions too, leave so many free, so that no call keeps the
+/// others of all tenants from being decided.
+pub const OPEN_DECISIONS_OF_CALLS: usize = 1_024;
+
 /// Bytes of the name of an agent or a tenant.
 pub const MAX_NAME_BYTES: usize = 1_024;
 

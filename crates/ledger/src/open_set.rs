@@ -30,11 +30,11 @@ impl OpenSet {
         self.0.contains_key(&decision)
     }
 
-    /// Whether `effect` would exceed [`MAX_OPEN_DECISIONS`].
-    pub(crate) fn has_room_for(&self, effect: &Effect) -> bool {
+    /// Whether `effect` would exceed [`MAX_OPEN_DECISIONS`], less those that are `kept` for others.
+    pub(crate) fn has_room_for(&self, effect: &Effect, kept: usize) -> bool {
         match effect {
             Effect::Opens(open) => {
-                self.0.len() < MAX_OPEN_DECISIONS || self.0.contains_key(&open.decision)
+                self.0.len() + kept < MAX_OPEN_DECISIONS || self.0.contains_key(&open.decision)
             }
             _ => true,
         }

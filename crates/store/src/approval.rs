@@ -59,6 +59,16 @@ pub trait ApprovalStore {
         next: &ApprovalRecord,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Puts `request` in the place of what is kept of a call that waits no more. Says whether it did.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn replace_request(
+        &self,
+        decision: DecisionId,
+        request: &Sealed,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// The record of a call, whole.
     ///
     /// # Errors
@@ -124,6 +134,14 @@ impl<T: ApprovalStore + Send + Sync> ApprovalStore for Arc<T> {
 
     async fn change_approval(&self, next: &ApprovalRecord) -> Result<bool, StoreError> {
         T::change_approval(self, next).await
+    }
+
+    async fn replace_request(
+        &self,
+        decision: DecisionId,
+        request: &Sealed,
+    ) -> Result<bool, StoreError> {
+        T::replace_request(self, decision, request).await
     }
 
     async fn approval(&self, decision: DecisionId) -> Result<Option<ApprovalRecord>, StoreError> {

@@ -68,6 +68,10 @@ pub(crate) const CHANGE_APPROVAL: &str = "\
     version = $6, votes = $7 \
     WHERE decision = $1 AND version = $6 - 1";
 
+/// Puts less in the place of a call that waits no more.
+pub(crate) const REPLACE_REQUEST: &str = "\
+    UPDATE approvals SET request = $2 WHERE decision = $1 AND state NOT IN ('pending', 'approved')";
+
 pub(crate) const APPROVAL: &str = "SELECT * FROM approvals WHERE decision = $1";
 
 pub(crate) const APPROVAL_OF_KEY: &str = "\

@@ -19,6 +19,9 @@ const EGRESS_ID: u32 = 0x6fff_0001;
 /// Where the empty root is put together; any directory that every host has.
 const STAGE: &std::ffi::CStr = c"/tmp";
 
+/// The most bytes of a file that it writes, which is its log: a process that writes more is ended by the kernel.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {0}")]
@@ -39,6 +42,11 @@ pub(super) fn settle() -> Result<(), EnterError> {
         maximum: Some(0),
     };
     setrlimit(Resource::Core, none).map_err(during("turn core dumps off"))?;
+    let most = Rlimit {
+        current: Some(MAX_FILE_BYTES),
+        maximum: Some(MAX_FILE_BYTES),
+    };
+    setrlimit(Resource::Fsize, most).map_err(during("bound its log"))?;
     // Each connection takes two descriptors.
     let files = getrlimit(Resource::Nofile);
     let most = Rlimit {

@@ -90,6 +90,22 @@ impl Process {
         })
     }
 
+    /// One that serves at `remote`, for a test.
+    #[cfg(test)]
+    pub(super) const fn of(child: Child, remote: RemoteEgress, handover: PathBuf) -> Self {
+        let enforced = Enforced {
+            user: 0,
+            landlock: String::new(),
+            tried: Vec::new(),
+        };
+        Self {
+            child: Killed(child),
+            remote,
+            enforced,
+            handover,
+        }
+    }
+
     /// Whether it ended because nobody needed it; nothing while it lives.
     pub(super) fn ended(&mut self) -> Option<bool> {
         match self.child.0.try_wait() {

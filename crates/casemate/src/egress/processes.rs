@@ -1,5 +1,8 @@
 //! The processes of egress of a gateway: one for each agent, started when it is first needed, and again when it has died.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder},
@@ -13,11 +16,15 @@ use std::{
 };
 
 use anyhow::Context as _;
+use casemate_model::Hasher;
 use casemate_ports::{
     Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority, WayRules, WaySockets,
     Witness,
 };
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use super::process::Process;
 use crate::way::roots_in;
@@ -26,6 +33,8 @@ use crate::way::roots_in;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// But never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a process has to say who vouches for destinations: with the time to start, less than whoever asks waits.
+const TOLD_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The processes. They die with this.
 #[derive(Clone, Debug)]
@@ -39,6 +48,8 @@ struct Inner {
     runtime: Handle,
     agents: Mutex<HashMap<Owner, Arc<tokio::sync::Mutex<Agent>>>>,
     started: AtomicU64,
+    /// [`TOLD_TIMEOUT`].
+    patience: Duration,
 }
 
 /// The process of one agent.
@@ -74,6 +85,7 @@ impl Processes {
             runtime: Handle::current(),
             agents: Mutex::default(),
             started: AtomicU64::new(0),
+            patience: TOLD_TIMEOUT,
         })))
     }
 
@@ -86,9 +98,15 @@ impl Processes {
     async fn authority(&self, owner: Owner, rules: WayRules) -> Result<WayAuthority, EgressError> {
         let agent = self.agent(&owner);
         let mut agent = agent.lock().await;
-        let process = agent.process(&self.0).await?;
+        let process = agent.process(&self.0, &owner).await?;
         let (remote, handover) = (process.remote.clone(), process.handover.clone());
-        let told = remote.authority(&owner, &rules).await;
+        // Others of the agent wait for this, and would for ever.
+        let Ok(told) = timeout(self.0.patience, remote.authority(&owner, &rules)).await else {
+            agent.process = None;
+            agent.failed();
+            let what = "say who vouches for destinations";
+            return Err(EgressError::Late(what.to_owned()));
+        };
         if told.is_ok() {
             agent.failures = 0;
         }
@@ -118,9 +136,22 @@ impl Processes {
     }
 }
 
+impl Inner {
+    /// Where the process of an agent writes its errors, one after the other: no other's does.
+    fn log(&self, owner: &Owner) -> PathBuf {
+        let mut hash = Hasher::default();
+        // A length tells where the one name ends.
+        hash.update(&owner.tenant.len().to_be_bytes());
+        hash.update(owner.tenant.as_bytes());
+        hash.update(owner.agent.as_bytes());
+        let digest = hash.finish().to_string().replace(':', "-");
+        self.run.join(format!("egress-{digest}.log"))
+    }
+}
+
 impl Agent {
     /// The process that lives, or a new one.
-    async fn process(&mut self, of: &Inner) -> Result<&Process, EgressError> {
+    async fn process(&mut self, of: &Inner, owner: &Owner) -> Result<&Process, EgressError> {
         if let Some(ended) = self.process.as_mut().and_then(Process::ended) {
             self.process = None;
             if !ended {
@@ -134,8 +165,7 @@ impl Agent {
             }
             let number = of.started.fetch_add(1, Ordering::Relaxed);
             let handover = of.run.join(format!("egress-{number}.sock"));
-            let log = of.run.join("egress.log");
-            match Process::start(handover, &of.roots, &log).await {
+            match Process::start(handover, &of.roots, &of.log(owner)).await {
                 Ok(started) => self.process = Some(started),
                 Err(error) => {
                     self.failed();

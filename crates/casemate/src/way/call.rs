@@ -1,5 +1,8 @@
 //! The way out of one call, from when it is opened until its last record is written.
 
+#[cfg(test)]
+mod tests;
+
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use casemate_egress::{Origin, Proxy};
@@ -38,6 +41,8 @@ pub(super) struct Handed {
 pub(super) struct OpenWay {
     stop: watch::Sender<bool>,
     life: JoinHandle<Result<(), EgressError>>,
+    /// How it ended, once that was looked at: a task can be waited for only once.
+    ended: Option<Result<(), EgressError>>,
 }
 
 impl OpenWay {
@@ -45,18 +50,29 @@ impl OpenWay {
     pub(super) fn start(call: Call, handed: oneshot::Receiver<Handed>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let life = tokio::spawn(call.live(handed, stopped));
-        Self { stop, life }
+        Self {
+            stop,
+            life,
+            ended: None,
+        }
+    }
+
+    /// Waits until it has ended, and says how, as often as it is asked.
+    async fn end(&mut self) -> Result<(), EgressError> {
+        if let Some(ended) = &self.ended {
+            return ended.clone();
+        }
+        let ended = (&mut self.life).await;
+        let ended = ended.unwrap_or_else(|_| Err(EgressError::Unavailable("it broke".to_owned())));
+        self.ended.insert(ended).clone()
     }
 }
 
 impl ServedWay for OpenWay {
     fn lost(&mut self) -> Pending<'_, EgressError> {
         Box::pin(async move {
-            match (&mut self.life).await {
-                Ok(Err(error)) => error,
-                Ok(Ok(())) => EgressError::Refused("it was closed".to_owned()),
-                Err(_) => EgressError::Unavailable("it broke".to_owned()),
-            }
+            let closed = || EgressError::Refused("it was closed".to_owned());
+            self.end().await.err().unwrap_or_else(closed)
         })
     }
 
@@ -64,11 +80,10 @@ impl ServedWay for OpenWay {
         self.stop.send_replace(true);
     }
 
-    fn close(self: Box<Self>) -> Pending<'static, Result<(), EgressError>> {
+    fn close(mut self: Box<Self>) -> Pending<'static, Result<(), EgressError>> {
         Box::pin(async move {
             self.stop.send_replace(true);
-            let ended = self.life.await;
-            ended.unwrap_or_else(|_| Err(EgressError::Unavailable("it broke".to_owned())))
+            self.end().await
         })
     }
 }

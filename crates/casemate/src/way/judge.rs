@@ -184,8 +184,13 @@ impl Rules {
                         code: Code::ApprovalRequired,
                         ..denied(code)
                     };
-                    return match rule.and_then(|rule| held(facts, rule, code)) {
-                        Some(request) => Ok(Ruled::Held(request, unanswered)),
+                    let held = rule.and_then(|rule| Some((rule, held(facts, rule, code)?)));
+                    return match held {
+                        Some((rule, request)) => {
+                            // Whoever asks people uses the rule, whatever they say.
+                            self.count(rule)?;
+                            Ok(Ruled::Held(request, unanswered))
+                        }
                         None => Err(unanswered),
                     };
                 }
@@ -203,7 +208,9 @@ impl Rules {
                     ..Code::Revoked.into()
                 });
             }
-            self.count(rule)?;
+            if consent == Consent::NotAsked {
+                self.count(rule)?;
+            }
             Ok(Ruled::Allowed(Allowance {
                 rule: rule.name.clone(),
                 side_effect: rule.side_effect,
@@ -315,8 +322,11 @@ impl Judge for Rules {
     }
 }
 
-/// The request as a person is shown it: whole, or not at all.
+/// The request as a person is shown it: whole, or not at all. What would go through a WebSocket nobody can be shown before.
 fn held(facts: &Facts, rule: &EgressRule, code: EgressCode) -> Option<HeldRequest> {
+    if facts.websocket {
+        return None;
+    }
     let body = match (&facts.body, facts.length) {
         (_, BodyLength::Empty) => None,
         (Some(whole), _) => Some(whole.bytes.to_vec().into()),

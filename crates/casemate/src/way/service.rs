@@ -29,6 +29,9 @@ const MAX_POLICIES: usize = 64;
 /// The most ways out that are open at once.
 const MAX_WAYS: usize = 4_096;
 
+/// Whoever keeps the records takes as many requests at once as there may be.
+const _: () = assert!(casemate_egress::limits::MAX_REQUESTS <= casemate_gateway::MAX_OPEN_REQUESTS);
+
 /// Serves ways out. A clone is the same service.
 #[derive(Clone, Debug)]
 pub(crate) struct Service(Arc<Inner>);

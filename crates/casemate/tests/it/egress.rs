@@ -88,6 +88,12 @@ fn the_kernel_says_so_too() {
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             has(&format!("{set}:\t0000000000000000"));
         }
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let file = limits
+            .lines()
+            .find(|line| line.starts_with("Max file size"));
+        let file: Vec<_> = file.unwrap().split_whitespace().skip(3).collect();
+        assert_eq!(file, ["4194304", "4194304", "bytes"]);
         let ids = status
             .lines()
             .find_map(|line| line.strip_prefix("Uid:\t"))

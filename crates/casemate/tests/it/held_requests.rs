@@ -57,6 +57,13 @@ fn a_request_is_sent_once_when_a_person_consents() {
         approvals::approve(&world.home, &held, "alice")
             .exits(120)
             .says("consumed");
+        // What was asked is kept, and what was sent no longer.
+        until("its body is dropped", || {
+            let show = ["approvals", "show", &decision];
+            let shown = world.home.run(show).exits(0).stdout();
+            assert!(shown.contains("/v1/orders?x=1"), "{shown}");
+            !shown.contains("{\"amount\":7}")
+        });
         let kinds: Vec<_> = served
             .requests()
             .iter()

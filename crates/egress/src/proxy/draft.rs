@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use casemate_model::DecisionId;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Inner;
 use crate::{Code, Denial, Entry, Origin, Record, Stage};
@@ -15,6 +16,8 @@ pub(crate) struct Draft {
     inner: Arc<Inner>,
     pub(crate) record: Record,
     pub(crate) moved: Arc<Moved>,
+    /// Its place among the requests of the agent, until its end is recorded.
+    place: Option<OwnedSemaphorePermit>,
     sent: bool,
     closed: bool,
 }
@@ -58,9 +61,17 @@ impl Draft {
             inner: Arc::clone(inner),
             record,
             moved: Arc::default(),
+            place: None,
             sent: false,
             closed: false,
         })
+    }
+
+    /// Takes a place among the requests of the agent, if there is one.
+    pub(crate) fn enter(&mut self) -> Result<(), Code> {
+        let room = Arc::clone(&self.inner.room.requests);
+        self.place = Some(room.try_acquire_owned().map_err(|_| Code::TooMany)?);
+        Ok(())
     }
 
     /// Writes down that it is about to be sent. Only then may it be.
@@ -107,11 +118,13 @@ impl Draft {
             false => Stage::Denied(code.unwrap_or(Code::ClientGone)),
         };
         let recorder = Arc::clone(&self.inner.recorder);
+        let place = self.place.take();
         // Outside of a runtime nobody is left to write.
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         Some(runtime.spawn(async move {
             // That it cannot be written is the recorder's to report: what was to be refused is refused.
             let _ = recorder.record(&record).await;
+            drop(place);
         }))
     }
 }

@@ -94,6 +94,7 @@ async fn go(
     body: Body,
     draft: &mut Draft,
 ) -> Result<answer::Answer, Denial> {
+    draft.enter()?;
     let aimed = Aimed::new(leg, head?, body, draft)?;
     let allowed = Box::pin(aimed.judge(leg, draft)).await?;
     let reached = Box::pin(allowed.reach(leg, draft)).await?;

@@ -1,8 +1,14 @@
 //! Nothing is sent without a record.
 
-use std::{net::SocketAddr, sync::atomic::Ordering};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
-use casemate_egress::{Code, Entry, Stage, limits::MAX_CONNECTIONS};
+use casemate_egress::{
+    Code, Entry, Stage,
+    limits::{MAX_CONNECTIONS, MAX_REQUESTS},
+};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
@@ -67,6 +73,50 @@ async fn connections_are_bounded() {
         .status,
         403
     );
+}
+
+/// An agent has so many requests at once and no more, those that wait for a person too; each that is refused is recorded, and
+/// not even judged. When one has ended there is room again.
+#[tokio::test]
+async fn requests_are_bounded() {
+    let roots = Roots::new();
+    let upstream = Upstream::plain(Manner::Echo).await;
+    let world = World::new(&roots.pem, Vec::new());
+    let waits = Rule {
+        plaintext: true,
+        delay: Some(Arc::default()),
+        ..Rule::local(upstream.port)
+    };
+    world.allow("good.test", waits);
+    let request = format!(
+        "GET http://good.test:{0}/ HTTP/1.1\r\nHost: good.test:{0}\r\n\r\n",
+        upstream.port
+    );
+    let mut open = Vec::new();
+    for _ in 0..MAX_REQUESTS {
+        let mut stream = world.connect();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        open.push(stream);
+    }
+    let judged = || world.rules.judged.lock().unwrap().len();
+    while judged() < MAX_REQUESTS {
+        tokio::task::yield_now().await;
+    }
+    let answer = ask(&mut world.connect(), &request).await;
+    assert_eq!(
+        (answer.status, answer.code().as_deref()),
+        (429, Some("too_many"))
+    );
+    assert_eq!(world.denied().await, Code::TooMany);
+    assert_eq!((judged(), upstream.requests()), (MAX_REQUESTS, 0));
+    world.rules.change("good.test", |rule| rule.delay = None);
+    drop(open.pop());
+    // Its place is free when its end is recorded.
+    world.records(2).await;
+    while ask(&mut world.connect(), &request).await.status == 429 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((judged(), upstream.requests()), (MAX_REQUESTS + 1, 1));
 }
 
 /// Slow heads and slow hellos end. Time is the test's. (T02)

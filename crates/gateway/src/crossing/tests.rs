@@ -86,7 +86,8 @@ async fn the_last_requests_have_an_end() {
     let end = Stage::Ended(Some("revoked".into()));
     crossings.record(crossing(1, end.clone())).await.unwrap();
     assert_eq!(kept.says(), [(id(1), Stage::Sent), (id(1), end)]);
-    assert_eq!(crossings.close().await, Ok(()));
+    // Those that were refused are not on record.
+    assert_eq!(crossings.close().await, Err(NotRecorded));
 }
 
 /// Whoever serves the way out cannot end what it did not send, send what has a name already, or speak for the call.
@@ -108,10 +109,14 @@ async fn records_are_of_this_call_only_and_once() {
         .await
         .unwrap();
     refused(1, Stage::Ended(None)).await;
+    // Its name is used, for ever.
+    refused(1, Stage::Sent).await;
+    refused(1, denied()).await;
     let mut moved = crossing(2, Stage::Sent);
     moved.host = Some("a\u{1b}[2Jb".to_owned());
     assert_eq!(crossings.record(moved).await, Err(NotRecorded));
-    crossings.close().await.unwrap();
+    // What it said that nobody believes is not on record.
+    assert_eq!(crossings.close().await, Err(NotRecorded));
     refused(3, Stage::Sent).await;
     refused(3, denied()).await;
     assert_eq!(kept.says().len(), 2);
@@ -134,6 +139,26 @@ async fn what_was_sent_and_lost_is_ended() {
     assert_eq!(attempt.what, "https://a.example:443 egress_denied");
 }
 
+/// One call has so many requests in the log's table of what is open, whoever serves it says; the end of one makes room.
+#[tokio::test]
+async fn requests_in_flight_are_bounded() {
+    let (kept, crossings) = world();
+    let named = |number: usize, stage| Crossing {
+        decision: DecisionId::new(1, [u8::try_from(number % 256).unwrap(); 10]),
+        ..crossing(0, stage)
+    };
+    for number in 0..MAX_OPEN_REQUESTS {
+        crossings.record(named(number, Stage::Sent)).await.unwrap();
+    }
+    let more = crossings.record(crossing(1, Stage::Sent)).await;
+    assert_eq!(more, Err(NotRecorded));
+    assert_eq!(kept.says().len(), MAX_OPEN_REQUESTS);
+    let end = Stage::Ended(None);
+    crossings.record(named(0, end)).await.unwrap();
+    crossings.record(crossing(1, Stage::Sent)).await.unwrap();
+    assert_eq!(kept.says().len(), MAX_OPEN_REQUESTS + 2);
+}
+
 /// It is not said that all is written when it is not; and nothing that the log does not take may be sent.
 #[tokio::test]
 async fn what_is_not_written_is_said() {
@@ -148,6 +173,53 @@ async fn what_is_not_written_is_said() {
     let end = crossings.record(crossing(1, Stage::Ended(None))).await;
     assert_eq!(end, Err(NotRecorded));
     assert_eq!(crossings.close().await, Err(NotRecorded));
+}
+
+/// I1: whatever was not recorded, for whatever reason, is said; what comes when it is closed is nobody's any more.
+#[tokio::test]
+async fn what_is_not_taken_is_said() {
+    let (_, full) = world();
+    full.taken.store(MAX_RECORDS, Ordering::Relaxed);
+    let (_, odd) = world();
+    let mut two_lines = crossing(1, denied());
+    two_lines.host = Some("a\nb".to_owned());
+    for (crossings, crossing) in [(full, crossing(1, denied())), (odd, two_lines)] {
+        assert_eq!(crossings.record(crossing).await, Err(NotRecorded));
+        assert_eq!(crossings.close().await, Err(NotRecorded));
+    }
+    let (_, closed) = world();
+    assert_eq!(closed.close().await, Ok(()));
+    let late = closed.record(crossing(1, denied())).await;
+    assert_eq!(late, Err(NotRecorded));
+    assert_eq!(closed.close().await, Ok(()));
+}
+
+/// Of one call people are asked so often and no more, whoever serves it says.
+#[tokio::test]
+async fn people_are_asked_so_often() {
+    let (_, crossings) = world();
+    let (crossings, mut asked) = crossings.asking();
+    let request = |number: u8| HeldRequest {
+        decision: id(number),
+        rule: "rule".to_owned(),
+        because: "approval_required".to_owned(),
+        side_effect: casemate_model::SideEffect::Read,
+        method: "GET".to_owned(),
+        target: "https://a.example:443".to_owned(),
+        path: "/".to_owned(),
+        body: None,
+    };
+    let most = u8::try_from(MAX_ASKS).unwrap();
+    for number in 1..=most {
+        let (consent, ()) = tokio::join!(crossings.consent(request(number)), async {
+            let asked: Asked = asked.recv().await.unwrap();
+            asked.answer.send(Consent::Refused).unwrap();
+        });
+        assert_eq!(consent, Err(NotConsented));
+    }
+    let more = crossings.consent(request(most + 1)).await;
+    assert_eq!(more, Err(NotConsented));
+    assert!(asked.try_recv().is_err(), "somebody was asked");
 }
 
 /// A record for which nobody waits any more is written before it is said that all is.

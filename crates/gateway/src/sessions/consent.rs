@@ -9,9 +9,13 @@ use std::{
 use casemate_model::{ApprovalState, Call, DecisionId, InputDigest, Program, Reason, Text};
 use casemate_policy::{Decision, RoutePolicy, Verdict};
 use casemate_ports::{Command, HeldRequest, InputFile, SessionKeeper};
+use casemate_store::ApprovalStore as _;
 use tokio::sync::Notify;
 
-use super::{Demand, SessionStores, Sessions};
+use super::{
+    Demand, SessionStores, Sessions,
+    ballots::{Ballot, REQUEST as KEPT},
+};
 use crate::{
     Ask, Facts, Held, Key,
     approval::{Originals, ToKeep},
@@ -91,6 +95,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         self.requests.remove(decision);
         // Whoever went away has no need of it.
         let _ = answer.send(consent);
+        self.drop_body(decision).await;
     }
 
     /// Ends a request that waits: its call has ended, or whoever sent it went away.
@@ -99,6 +104,29 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let (to, reason) = (ApprovalState::Cancelled, Reason::ApprovalCancelled);
         self.end_waiting(decision, to, reason, why).await;
         self.requests.remove(decision);
+        self.drop_body(decision).await;
+    }
+
+    /// Keeps of a request that waits no more what was asked, and its body no longer: nobody sends it again.
+    async fn drop_body(&self, decision: DecisionId) {
+        let Ok(Ballot {
+            owner, mut kept, ..
+        }) = self.ballot(decision).await
+        else {
+            return;
+        };
+        if std::mem::take(&mut kept.files).is_empty() {
+            return;
+        }
+        let Ok(json) = serde_json::to_vec(&kept) else {
+            return;
+        };
+        if let Ok(sealed) = self.sealed(&owner, decision, KEPT, &json)
+            && let Ok(store) = self.stores.open(&owner.agent).await
+        {
+            // If that cannot be, it goes with the record.
+            drop(store.replace_request(decision, &sealed).await);
+        }
     }
 
     /// Keeps a request, and has people asked. If it cannot wait, that is recorded.

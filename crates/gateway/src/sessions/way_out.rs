@@ -125,12 +125,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 biased;
                 () = stop.stopped() => break,
                 event = way.next() => event,
-                Some(()) = asking.next() => continue,
+                Some(answered) = asking.next() => {
+                    // It is over: only those that wait still end with the call.
+                    asked.retain(|decision| *decision != answered);
+                    continue;
+                }
             };
             match event {
                 WayEvent::Asked(question) => {
                     asked.push(question.request.decision);
-                    asking.push(self.ask_people(asker, question));
+                    asking.push(async move {
+                        let decision = question.request.decision;
+                        self.ask_people(asker, question).await;
+                        decision
+                    });
                 }
                 WayEvent::Lost(error) => {
                     let _ = lost.set(format!("its way out was lost: {}", one_line(&error)));
@@ -161,6 +169,6 @@ pub(super) struct Attended<'a> {
     pub(super) program: &'a mpsc::WeakSender<Control>,
     /// Why it was lost, if it is.
     pub(super) lost: &'a OnceLock<String>,
-    /// The requests about which people were asked.
+    /// The requests about which people were asked, and have said nothing yet.
     pub(super) asked: &'a mut Vec<DecisionId>,
 }

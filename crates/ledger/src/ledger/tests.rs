@@ -1,3 +1,5 @@
+mod requests;
+
 use std::{
     collections::BTreeSet,
     fs, io,

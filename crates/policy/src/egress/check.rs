@@ -3,7 +3,7 @@
 use casemate_model::DestinationClass;
 
 use super::{
-    EgressRule, RuleEffect, RuleKind, WebSocket,
+    EgressRule, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
     rule::READING,
     tenant::{Place, is_public_suffix, places_of},
 };
@@ -267,6 +267,19 @@ impl Check<'_, '_> {
                 "conditions for bodies, and a WebSocket, which has none",
                 "make a rule for each",
             );
+        }
+        let waits = [
+            ("approval", rule.approval != RuleApproval::Never),
+            ("export", rule.export == RuleExport::Approval),
+        ];
+        for (key, waits) in waits {
+            if waits && rule.websocket != WebSocket::Off {
+                self.fault(
+                    key,
+                    "consent of a person, and a WebSocket, which nobody can be shown before",
+                    "make a rule for each",
+                );
+            }
         }
         let calls = |methods: &Vec<String>| methods.iter().any(|method| method == "tools/call");
         if body.rpc_methods.as_ref().is_some_and(calls)

@@ -8,7 +8,7 @@ use crate::{
     ApprovalRecord, ApprovalStore, StoreError,
     sql::{
         ADD_APPROVAL, APPROVAL, APPROVAL_OF_KEY, APPROVALS, CHANGE_APPROVAL, FORGET_APPROVALS,
-        OPEN_APPROVALS,
+        OPEN_APPROVALS, REPLACE_REQUEST,
     },
 };
 
@@ -94,6 +94,17 @@ impl ApprovalStore for SqliteStore {
             .bind(stored_ms(next.version))
             .bind(self.json(next.votes.as_ref())?);
         Ok(self.changed("change an approval", change).await? == 1)
+    }
+
+    async fn replace_request(
+        &self,
+        decision: DecisionId,
+        request: &Sealed,
+    ) -> Result<bool, StoreError> {
+        let replace = sqlx::query(REPLACE_REQUEST)
+            .bind(decision.to_string())
+            .bind(self.json(Some(request))?);
+        Ok(self.changed("change an approval", replace).await? == 1)
     }
 
     async fn approval(&self, decision: DecisionId) -> Result<Option<ApprovalRecord>, StoreError> {

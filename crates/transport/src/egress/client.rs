@@ -262,13 +262,21 @@ async fn attend(
                 }
                 Some(FromEgress::Ask(asked)) => {
                     if asking.len() >= MAX_HELD {
-                        return Err(Broken("it asks for more than it may".to_owned()));
+                        // Whoever gave up waiting has not been forgotten here yet: it is no more than too many at once.
+                        let refused = Answer {
+                            number: asked.number,
+                            yes: false,
+                        };
+                        outbox.send(&ToEgress::Answer(refused)).await?;
+                        continue;
                     }
+                    let number = asked.number;
+                    let request = asked.request().ok_or_else(unexpected)?;
                     let witness = Arc::clone(witness);
                     asking.spawn(async move {
-                        let consented = witness.consent(asked.request).await;
+                        let consented = witness.consent(request).await;
                         Answer {
-                            number: asked.number,
+                            number,
                             yes: consented.is_ok(),
                         }
                     });

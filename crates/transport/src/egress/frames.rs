@@ -1,5 +1,6 @@
 //! What the two ends of a way out tell each other.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use casemate_ports::{Crossing, EgressError, HeldRequest, NewWay, Owner};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,31 @@ pub(super) struct Numbered {
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     pub(super) number: u64,
-    pub(super) request: HeldRequest,
+    /// Without its body.
+    request: HeldRequest,
+    /// In base64, whatever it is: as text in JSON one byte can be six.
+    body: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn new(number: u64, mut request: HeldRequest) -> Self {
+        let body = request.body.take();
+        Self {
+            number,
+            request,
+            body: body.map(|body| BASE64_STANDARD.encode(body.as_bytes())),
+        }
+    }
+
+    /// The request, if its body can be read.
+    pub(super) fn request(self) -> Option<HeldRequest> {
+        let body = self.body.map(|body| BASE64_STANDARD.decode(body));
+        let body = body.transpose().ok()?;
+        Some(HeldRequest {
+            body: body.map(Into::into),
+            ..self.request
+        })
+    }
 }
 
 /// The answer to a record, that it is durable, or to a request, that a person consented.

@@ -23,7 +23,7 @@ use super::{
     frames::{Asked, FromEgress, Head, Numbered, ToEgress},
 };
 use crate::{
-    body::{OutBody, Outbox},
+    body::{OutBody, Outbox, OutboxError},
     inbox::Inbox,
     limits::{
         CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES, MAX_STREAMS,
@@ -196,15 +196,25 @@ async fn attend(
 ) -> Result<Result<(), EgressError>, Broken> {
     let mut way = Some(way);
     let mut closing: Option<Pending<'static, Result<(), EgressError>>> = None;
-    let mut is_lost = false;
+    // Lost, or revoked: whoever wanted its end need not be told of it.
+    let mut is_over = false;
     let mut waiting = HashMap::new();
     let mut number = 0_u64;
     loop {
         tokio::select! {
             Some((question, answer)) = asked.recv(), if waiting.len() < MAX_PENDING => {
                 number += 1;
-                waiting.insert(number, answer);
-                outbox.send(&numbered(number, question)).await?;
+                let can_be_refused = matches!(question, Question::Consent(_));
+                match outbox.send(&numbered(number, question)).await {
+                    Ok(()) => {
+                        waiting.insert(number, answer);
+                    }
+                    // Nobody can be shown it.
+                    Err(OutboxError::Frame(_)) if can_be_refused => {
+                        let _ = answer.send(false);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             frame = inbox.next() => match frame? {
                 Some(ToEgress::Answer(given)) => {
@@ -212,7 +222,10 @@ async fn attend(
                     // Whoever asked may not wait for it any more.
                     let _ = answer.ok_or_else(unexpected)?.send(given.yes);
                 }
-                Some(ToEgress::Revoke) => way.iter().for_each(|way| way.revoke()),
+                Some(ToEgress::Revoke) => {
+                    is_over = true;
+                    way.iter().for_each(|way| way.revoke());
+                }
                 Some(ToEgress::Close) => {
                     if let Some(way) = way.take() {
                         closing = Some(way.close());
@@ -221,8 +234,8 @@ async fn attend(
                 Some(ToEgress::Head(_)) => return Err(unexpected()),
                 None => return Err(Broken("the other end went away".to_owned())),
             },
-            error = lost(&mut way), if !is_lost => {
-                is_lost = true;
+            error = lost(&mut way), if !is_over => {
+                is_over = true;
                 outbox.send(&FromEgress::Lost(error)).await?;
             }
             closed = closed(&mut closing) => return Ok(closed),
@@ -236,10 +249,7 @@ fn numbered(number: u64, question: Question) -> FromEgress {
             number,
             crossing: *crossing,
         })),
-        Question::Consent(request) => FromEgress::Ask(Box::new(Asked {
-            number,
-            request: *request,
-        })),
+        Question::Consent(request) => FromEgress::Ask(Box::new(Asked::new(number, *request))),
     }
 }
 

@@ -320,16 +320,60 @@ async fn a_request_waits_for_its_own_answer() {
         let witness = Arc::clone(&witness);
         waiting.spawn(async move { witness.consent(held("WAIT")).await });
     }
+    // All of them wait before the next one asks.
+    tokio::task::yield_now().await;
     // Nobody is asked for more than there is room for.
-    while witness.consent(held("GET")).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(witness.consent(held("GET")).await, Err(NotConsented));
     assert_eq!(witness.record(crossing("/x")).await, Ok(()));
     assert_eq!(world.seen.recv().await.unwrap(), crossing("/x"));
     assert_eq!(way.close().await, Ok(()));
     while let Some(answered) = waiting.join_next().await {
         assert_eq!(answered.unwrap(), Err(NotConsented));
     }
+}
+
+/// A body is as long for its way as it is, whatever is in it; a question that is longer than any good one is refused, alone.
+#[tokio::test]
+async fn a_held_body_does_not_end_a_way() {
+    let mut world = World::new().await;
+    let way = world.open().await.unwrap();
+    let witness = world.witness();
+    let request = |byte: u8, most: usize| HeldRequest {
+        body: Some(vec![byte; most].into()),
+        ..held("GET")
+    };
+    for byte in [1, b'"', b'a', 255] {
+        let consented = witness.consent(request(byte, 4 << 20)).await;
+        assert_eq!(consented, Ok(()), "{byte}");
+    }
+    let too_long = witness.consent(request(1, 8 << 20)).await;
+    assert_eq!(too_long, Err(NotConsented));
+    assert_eq!(witness.record(crossing("/x")).await, Ok(()));
+    assert_eq!(world.seen.recv().await.unwrap(), crossing("/x"));
+    assert_eq!(way.close().await, Ok(()));
+}
+
+/// Those that gave up waiting have room here again before whoever asks people knows: more are refused, and the way out goes on.
+#[tokio::test]
+async fn requests_that_were_given_up_do_not_end_a_way() {
+    let mut world = World::new().await;
+    let way = world.open().await.unwrap();
+    let witness = world.witness();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let witness = Arc::clone(&witness);
+        waiting.spawn(async move { witness.consent(held("WAIT")).await });
+    }
+    // A record comes after the requests before it.
+    tokio::task::yield_now().await;
+    assert_eq!(witness.record(crossing("/x")).await, Ok(()));
+    waiting.shutdown().await;
+    assert_eq!(witness.consent(held("GET")).await, Err(NotConsented));
+    assert_eq!(witness.record(crossing("/y")).await, Ok(()));
+    for path in ["/x", "/y"] {
+        assert_eq!(world.seen.recv().await.unwrap(), crossing(path));
+    }
+    assert_eq!(way.close().await, Ok(()));
 }
 
 /// However many records come at once, each has its own answer.
