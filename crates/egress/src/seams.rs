@@ -134,6 +134,16 @@ impl fmt::Debug for Injection {
 
 /// Makes filters for answers.
 pub trait Filters: fmt::Debug + Send + Sync {
+    /// Learns what is about to go into a request. The destination may show it in any answer from then on, whatever becomes of this
+    /// request: it is not sent before this has come back.
+    ///
+    /// # Errors
+    /// When it could not be looked for: then it is not sent.
+    fn learn(&self, injected: &Injection) -> Result<(), FilterError>;
+
+    /// Whether answers are looked at into whose requests nothing went. Then requests ask for answers that can be looked into.
+    fn looks(&self) -> bool;
+
     /// What looks at the answer to this request, into which `injected` went. `None` where there is nothing to look for:
     /// the answer then passes as it is.
     fn filter(&self, facts: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>>;

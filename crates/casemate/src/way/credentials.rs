@@ -58,6 +58,11 @@ impl Lent {
         })
     }
 
+    /// Whether there is a lease.
+    pub(super) const fn lends(&self) -> bool {
+        self.lease.is_ok()
+    }
+
     /// Ends the lease, once what was seen is noted. It ends with its connection, too.
     pub(super) async fn end(&self) {
         let notes = std::mem::take(&mut *lock(&self.notes));

@@ -164,6 +164,31 @@ async fn without_its_credential_nothing_is_sent() {
     }
 }
 
+/// R78, I2: a secret that could not be looked for in answers is not sent.
+#[tokio::test]
+async fn what_could_not_be_looked_for_is_not_sent() {
+    let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+    world.filters.is_full.store(true, Ordering::Relaxed);
+    let answer = get(&world, &upstream, "").await;
+    assert_eq!(answer.code().as_deref(), Some("cred_unavailable"));
+    assert_eq!(
+        (world.denied().await, upstream.requests()),
+        (Code::CredUnavailable, 0)
+    );
+}
+
+/// R78, I2: a secret is looked for once it was sent, although the head of its own answer was refused: the destination has it, and may show
+/// it in another answer.
+#[tokio::test]
+async fn a_secret_is_known_before_its_answer() {
+    let raw = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: gzip\r\n\r\n";
+    let (world, upstream) = start(|_| {}, &["good.test"], Manner::Raw(raw.into())).await;
+    let answer = get(&world, &upstream, "").await;
+    assert_eq!((answer.status, upstream.requests()), (502, 1));
+    let secret = world.credentials.secret.lock().unwrap().clone();
+    assert_eq!(*world.filters.learnt.lock().unwrap(), [secret]);
+}
+
 /// What cannot be looked at does not pass. (C08)
 #[tokio::test]
 async fn an_answer_that_cannot_be_checked_is_held_back() {

@@ -235,7 +235,13 @@ impl Injector for Credentials {
 
 /// Filters that replace the secret where it is whole, hold the last bytes back, and refuse what is compressed.
 #[derive(Debug, Default)]
-pub(crate) struct Replacing;
+pub(crate) struct Replacing {
+    /// Whether there is no room for more secrets.
+    pub(crate) is_full: AtomicBool,
+    /// Whether answers are looked at to requests without a credential.
+    pub(crate) looks: AtomicBool,
+    pub(crate) learnt: Mutex<Vec<Bytes>>,
+}
 
 struct Replace {
     secret: String,
@@ -244,6 +250,19 @@ struct Replace {
 }
 
 impl Filters for Replacing {
+    fn learn(&self, injected: &Injection) -> Result<(), FilterError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(FilterError);
+        }
+        let secrets = injected.hidden().iter().map(|(_, secret)| secret.clone());
+        self.learnt.lock().unwrap().extend(secrets);
+        Ok(())
+    }
+
+    fn looks(&self) -> bool {
+        self.looks.load(Ordering::Relaxed)
+    }
+
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
         let secret = String::from_utf8(injected?.hidden()[0].1.to_vec()).unwrap();
         Some(Box::new(Replace {
@@ -354,6 +373,7 @@ pub(crate) struct World {
     pub(crate) rules: Arc<Rules>,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) credentials: Arc<Credentials>,
+    pub(crate) filters: Arc<Replacing>,
     pub(crate) records: Arc<Records>,
     pub(crate) origin: Origin,
 }
@@ -375,6 +395,7 @@ impl World {
         let addresses = Arc::new(Addresses::default());
         let credentials = Arc::new(Credentials::default());
         *credentials.secret.lock().unwrap() = (0..32).map(|_| fastrand::alphanumeric()).collect();
+        let filters = Arc::new(Replacing::default());
         let records = Arc::new(Records::default());
         let subtree = Subtree::Name(Name::parse("test").unwrap());
         let authority = Authority::new(&[subtree], &Still, Arc::new(Chance)).unwrap();
@@ -382,7 +403,7 @@ impl World {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&addresses) as _,
             injector: Arc::clone(&credentials) as _,
-            filters: Arc::new(Replacing),
+            filters: Arc::clone(&filters) as _,
             recorder: Arc::clone(&records) as _,
             clock: Arc::new(Still),
             entropy: Arc::new(Chance),
@@ -403,6 +424,7 @@ impl World {
             rules,
             addresses,
             credentials,
+            filters,
             records,
             origin,
         }

@@ -306,6 +306,14 @@ struct Scrub {
 }
 
 impl Filters for Scrubbing {
+    fn learn(&self, _: &Injection) -> Result<(), FilterError> {
+        Ok(())
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
         injected?;
         Some(Box::new(Scrub {

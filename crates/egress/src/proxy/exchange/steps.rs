@@ -263,6 +263,10 @@ impl Injected {
         if !leg.inner.judge.stands(&allowance.rule) {
             return Err(denied(Code::Revoked, &allowance));
         }
+        if let Some(injection) = &injection {
+            let learnt = leg.inner.filters.learn(injection);
+            learnt.map_err(|_| denied(Code::CredUnavailable, &allowance))?;
+        }
         let bytes = head_bytes(&facts, fields);
         leg.inner.judge.spend(&allowance, Flow::Out, bytes)?;
         draft.moved.bytes.store(bytes, Ordering::Relaxed);
