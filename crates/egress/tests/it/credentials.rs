@@ -189,6 +189,27 @@ async fn a_secret_is_known_before_its_answer() {
     assert_eq!(*world.filters.learnt.lock().unwrap(), [secret]);
 }
 
+/// R78: where credentials may be in answers, each request asks for an answer that can be looked into, whole: not only the one with a
+/// credential in it.
+#[tokio::test]
+async fn answers_without_a_credential_are_readable_too() {
+    for looks in [false, true] {
+        let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+        world.rules.change("good.test", |rule| rule.credential = None);
+        world.filters.looks.store(looks, Ordering::Relaxed);
+        let text = get(
+            &world,
+            &upstream,
+            "Range: bytes=0-0\r\nAccept-Encoding: br\r\n",
+        )
+        .await
+        .text();
+        assert_eq!(text.contains("range: bytes=0-0"), !looks, "{text}");
+        assert_eq!(text.contains("accept-encoding: br"), !looks, "{text}");
+        assert_eq!(text.contains("accept-encoding: identity"), looks, "{text}");
+    }
+}
+
 /// What cannot be looked at does not pass. (C08)
 #[tokio::test]
 async fn an_answer_that_cannot_be_checked_is_held_back() {

@@ -252,7 +252,9 @@ impl Injected {
             for (name, value) in injection.fields() {
                 fields.insert(name, value.clone());
             }
-            // What comes back must be readable for whoever looks for the credential in it.
+        }
+        if injection.is_some() || leg.inner.filters.looks() {
+            // What comes back must be readable, and whole, for whoever looks for a credential in it.
             fields.insert(
                 header::ACCEPT_ENCODING,
                 HeaderValue::from_static("identity"),
