@@ -21,10 +21,11 @@ pub struct ResolveError;
 
 /// Renders credentials: for one request, and only once the destination has proven who it is.
 pub trait Injector: fmt::Debug + Send + Sync {
-    /// What goes into the request of `facts`, from the credential that `handle` names.
+    /// What goes into the request of `facts`, which `rule` lets through, from the credential that `handle` names.
     fn render<'a>(
         &'a self,
         handle: &'a str,
+        rule: &'a str,
         facts: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>>;
 }

@@ -156,13 +156,13 @@ impl Identity {
         holder: Holder,
         request: &Request,
     ) -> Result<Rendered, GrantError> {
-        let (binding, since) = self
-            .desk()
-            .take(lease, holder, request, self.clock.now_ms())?;
+        let (binding, since, taken) =
+            self.desk()
+                .take(lease, holder, request, self.clock.now_ms())?;
         let rendered = self.rendered(&binding, since, request);
         let mut desk = self.desk();
         if rendered.is_err() {
-            desk.give_back(lease, request);
+            desk.give_back(lease, taken);
         }
         // It may have taken long.
         if desk.has(lease, holder, self.clock.now_ms()).is_none() {

@@ -15,6 +15,8 @@ use crate::{Handle, Kind, Secret, Secrets, sigv4};
 pub struct Request {
     /// The credential that it is to have.
     pub handle: Handle,
+    /// The rule that lets it through.
+    pub rule: String,
     /// Its method.
     pub method: String,
     /// Its host, which proved its name.
@@ -187,6 +189,7 @@ mod tests {
     fn request(body: Option<&[u8]>) -> Request {
         Request {
             handle: "cred:a".parse().unwrap(),
+            rule: "a".into(),
             method: "POST".into(),
             host: "api.example.com".into(),
             port: 443,

@@ -161,6 +161,7 @@ mod tests {
     fn request(method: &str, query: &str) -> Request {
         Request {
             handle: "cred:s3".parse().unwrap(),
+            rule: "s3".into(),
             method: method.into(),
             host: "examplebucket.s3.amazonaws.com".into(),
             port: 443,

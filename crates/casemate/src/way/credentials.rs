@@ -115,7 +115,12 @@ impl Lent {
         lock(&self.notes).push(noted);
     }
 
-    async fn grant(&self, handle: &str, facts: &Facts) -> Result<Injection, InjectError> {
+    async fn grant(
+        &self,
+        handle: &str,
+        rule: &str,
+        facts: &Facts,
+    ) -> Result<Injection, InjectError> {
         let unavailable = |why: String| {
             self.tell(&format!("no credential `{}`: {why}", handle.escape_debug()));
             InjectError::Unavailable
@@ -128,7 +133,7 @@ impl Lent {
             .parse()
             .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
         let granted = identity
-            .grant(lease.clone(), request(handle.clone(), facts))
+            .grant(lease.clone(), request(handle.clone(), rule, facts))
             .await;
         match granted {
             Ok(rendered) => injection(&handle, &rendered)
@@ -152,9 +157,10 @@ impl Injector for Lent {
     fn render<'a>(
         &'a self,
         handle: &'a str,
+        rule: &'a str,
         facts: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
-        Box::pin(self.grant(handle, facts))
+        Box::pin(self.grant(handle, rule, facts))
     }
 }
 
@@ -191,10 +197,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn request(handle: Handle, facts: &Facts) -> Request {
+fn request(handle: Handle, rule: &str, facts: &Facts) -> Request {
     let target = facts.destination.target();
     Request {
         handle,
+        rule: rule.to_owned(),
         method: facts.method.to_string(),
         host: target.host.to_string(),
         port: target.port,

@@ -67,6 +67,8 @@ async fn our_credential_takes_the_place_of_the_clients() {
         (2, Some("key"))
     );
     assert!(!format!("{records:?}").contains(&secret));
+    // It was asked for by the rule that let the request through.
+    assert_eq!(*world.credentials.rules.lock().unwrap(), ["good.test"]);
 }
 
 /// Some credentials are a part of the query, or more than one field: they go behind what was judged, and in the place of the client's.
@@ -195,7 +197,9 @@ async fn a_secret_is_known_before_its_answer() {
 async fn answers_without_a_credential_are_readable_too() {
     for looks in [false, true] {
         let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
-        world.rules.change("good.test", |rule| rule.credential = None);
+        world
+            .rules
+            .change("good.test", |rule| rule.credential = None);
         world.filters.looks.store(looks, Ordering::Relaxed);
         let text = get(
             &world,

@@ -196,6 +196,8 @@ impl Resolver for Addresses {
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     pub(crate) rendered: AtomicUsize,
+    /// The rules that let those requests through.
+    pub(crate) rules: Mutex<Vec<String>>,
     pub(crate) refuses: Mutex<Option<InjectError>>,
     pub(crate) secret: Mutex<String>,
     /// What goes into the query too, beside a second field.
@@ -207,10 +209,12 @@ impl Injector for Credentials {
     fn render<'a>(
         &'a self,
         _: &'a str,
+        rule: &'a str,
         _: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
         Box::pin(async move {
             self.rendered.fetch_add(1, Ordering::Relaxed);
+            self.rules.lock().unwrap().push(rule.to_owned());
             silence(&self.silent).await;
             if let Some(error) = *self.refuses.lock().unwrap() {
                 return Err(error);

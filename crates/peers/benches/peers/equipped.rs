@@ -286,6 +286,7 @@ impl Injector for Key {
     fn render<'a>(
         &'a self,
         _: &'a str,
+        _: &'a str,
         _: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
         let value = HeaderValue::try_from(format!("Bearer {}", self.0));

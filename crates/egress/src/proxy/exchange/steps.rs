@@ -198,7 +198,8 @@ impl Reached {
             return Err(denied(Code::PlaintextDenied, allowance));
         }
         draft.record.credential = Some(handle.clone());
-        let rendered = leg.inner.injector.render(handle, facts).await;
+        let injector = &leg.inner.injector;
+        let rendered = injector.render(handle, &allowance.rule, facts).await;
         let injection = rendered.map_err(|error| {
             let code = match error {
                 InjectError::Scope => Code::CredScope,
