@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use crate::{Handle, Kind, Secret, Secrets, sigv4};
+use crate::{Handle, Kind, Secret, Secrets, limits::MIN_SECRET_BYTES, sigv4};
 
 /// One request that is about to be sent, as far as a grant is bound to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub(crate) fn render(
     Ok(match kind {
         Kind::Header { name } => Rendered::lasting(
             vec![(name.to_ascii_lowercase(), main.clone())],
-            vec![main.clone()],
+            with_parts(main),
         ),
         Kind::Basic { user } => {
             let pair = Zeroizing::new(format!("{user}:{}", main.expose()));
@@ -125,6 +125,14 @@ pub(crate) fn render(
         | Kind::JwtBearer { .. }
         | Kind::GithubApp { .. } => Rendered::bearer(main),
     })
+}
+
+/// A secret as a whole, and each word of it that could be looked for: of `Token SECRET` a destination may show the second only.
+fn with_parts(secret: &Secret) -> Vec<Secret> {
+    let parts = secret.expose().split(' ');
+    let long = parts.filter(|part| part.len() >= MIN_SECRET_BYTES && *part != secret.expose());
+    let long = long.map(|part| Secret::made(part.to_owned()));
+    std::iter::once(secret.clone()).chain(long).collect()
 }
 
 /// Signs the method, the target, the time and the digest of the body, one in each line.
@@ -240,6 +248,26 @@ mod tests {
         let query = of(&Kind::Query { name: "key".into() }, "a&b=c d+e");
         assert_eq!(query.query.unwrap().expose(), "key=a%26b%3Dc+d%2Be");
         assert!(query.fields.is_empty());
+    }
+
+    /// R78: of a field with a word before the key, the key alone does not come back either.
+    #[test]
+    fn each_part_of_a_field_is_hidden() {
+        let kind = Kind::Header {
+            name: "authorization".into(),
+        };
+        let hidden = |secret: &str| -> Vec<_> {
+            let rendered = render(&kind, &secrets(secret), &request(None), 0).unwrap();
+            let hidden = rendered.hidden.iter();
+            hidden.map(|secret| secret.expose().to_owned()).collect()
+        };
+        assert_eq!(
+            hidden("Token ghp-abcdefgh  other-12"),
+            ["Token ghp-abcdefgh  other-12", "ghp-abcdefgh", "other-12"]
+        );
+        assert_eq!(hidden("ghp-abcdefgh"), ["ghp-abcdefgh"]);
+        // What is too short to be told from ordinary text is hidden in the whole only.
+        assert_eq!(hidden("Token abc"), ["Token abc"]);
     }
 
     /// A signature is for one request: everything of it that a server acts on changes it, and a body that nobody saw has none.
