@@ -98,6 +98,35 @@ async fn a_credential_may_be_in_the_query_and_in_several_fields() {
     assert!(!format!("{:?}", world.records(6).await).contains("a%26b"));
 }
 
+/// A client's own value beside ours, of the same name to some server, is not sent, and neither is ours. (C27)
+#[tokio::test]
+async fn nothing_is_sent_beside_our_credential() {
+    for (target, field) in [
+        ("/x?key=theirs", ""),
+        ("/x?a=1&%6Bey=theirs", ""),
+        ("/x?a=1;key", ""),
+        ("/x?KEY=theirs", ""),
+        ("/x", "X_Amz_Date: theirs\r\n"),
+        ("/x", "x-amz.date: theirs\r\n"),
+    ] {
+        let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+        *world.credentials.query.lock().unwrap() = Some("key=a%26b".to_owned());
+        let authority = format!("good.test:{}", upstream.port);
+        let stream = tunnel(world.connect(), &authority).await;
+        let mut stream = tls(stream, "good.test", config(&world.proxy, &[]))
+            .await
+            .unwrap();
+        let head = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\n{field}\r\n");
+        let answer = ask(&mut stream, head).await;
+        assert_eq!(
+            (answer.code().as_deref(), upstream.requests()),
+            (Some("cred_scope"), 0),
+            "{target} {field}"
+        );
+        assert_eq!(world.denied().await, Code::CredScope);
+    }
+}
+
 /// R111, I5: a certificate that proves nothing costs no credential, and no request. (T17)
 #[tokio::test]
 async fn a_bad_certificate_never_costs_a_secret() {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use casemate_model::Digest;
+use casemate_model::{Digest, is_header, query_names};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
@@ -250,6 +250,9 @@ impl Injected {
         }
         if let Some(injection) = &injection {
             strip_credentials(fields);
+            if has_beside(&facts, fields, injection) {
+                return Err(denied(Code::CredScope, &allowance));
+            }
             for (name, value) in injection.fields() {
                 fields.insert(name, value.clone());
             }
@@ -285,6 +288,23 @@ impl Injected {
             injection,
         })
     }
+}
+
+/// Whether the client says something beside what is injected: by the same name of the query, or by another spelling of the same field.
+/// Servers differ in which of two they take. What cannot be read may be the same.
+fn has_beside(facts: &Facts, fields: &HeaderMap, injection: &Injection) -> bool {
+    let ours = injection.query().map(String::from_utf8_lossy);
+    let ours = ours.and_then(|pair| query_names(&pair).next().flatten());
+    let theirs = facts.query.as_deref().unwrap_or_default();
+    let in_query = ours.is_some_and(|ours| {
+        query_names(theirs).any(|name| name.is_none_or(|name| name.eq_ignore_ascii_case(&ours)))
+    });
+    let mut injected = injection.fields().iter();
+    in_query
+        || injected.any(|(ours, _)| {
+            let mut theirs = fields.keys().filter(|name| *name != ours);
+            theirs.any(|name| is_header(name.as_str(), ours.as_str()))
+        })
 }
 
 /// Bytes of what a head says: a path, a query or a field carries as much as a body.
