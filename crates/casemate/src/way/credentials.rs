@@ -80,11 +80,10 @@ impl Lent {
         let Ok((identity, lease)) = &self.lease else {
             return;
         };
-        let mut known = 0;
+        let mut known = BTreeSet::new();
         while let Ok(Some(now)) = identity.lost(lease.clone()).await {
-            if now.len() > known {
-                known = now.len();
-                lost(Some(&now));
+            if let Some(all) = more(&mut known, now) {
+                lost(Some(&all));
             }
             sleep(LOOK).await;
         }
@@ -164,6 +163,13 @@ impl Injector for Lent {
     }
 }
 
+/// All that was ever taken back, if there is more of it `now`. What was is not given back, whatever is said later.
+fn more(known: &mut BTreeSet<Handle>, now: Vec<Handle>) -> Option<Vec<Handle>> {
+    let before = known.len();
+    known.extend(now);
+    (known.len() > before).then(|| known.iter().cloned().collect())
+}
+
 async fn lease(
     root: &Path,
     way: &NewWay,
@@ -233,4 +239,27 @@ fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
     } else {
         injection.once()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was taken back is told when it is another one, although it is not more at once; and the first one stays taken back.
+    #[test]
+    fn what_was_taken_back_stays_so() {
+        let [first, second]: [Handle; 2] = ["cred:a", "cred:b"].map(|name| name.parse().unwrap());
+        let mut known = BTreeSet::new();
+        assert_eq!(more(&mut known, Vec::new()), None);
+        assert_eq!(
+            more(&mut known, vec![first.clone()]),
+            Some(vec![first.clone()])
+        );
+        assert_eq!(more(&mut known, vec![first.clone()]), None);
+        assert_eq!(more(&mut known, Vec::new()), None);
+        assert_eq!(
+            more(&mut known, vec![second.clone()]),
+            Some(vec![first, second])
+        );
+    }
 }
