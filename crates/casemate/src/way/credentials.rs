@@ -1,7 +1,7 @@
 //! The credentials of a call: lent by identity, one request at a time.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -23,14 +23,28 @@ use crate::{identity, report};
 /// How often it is looked whether a lease stands.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The most that people are told of the credentials of one call.
+const MAX_TOLD: usize = 256;
+
 /// A lease of one call, or why there is none: then nothing is lent.
 #[derive(Debug)]
 pub(crate) struct Lent {
     lease: Result<(RemoteIdentity, LeaseId), String>,
-    /// What people were told of why there is no credential.
-    told: Mutex<BTreeSet<String>>,
-    /// What is being noted.
-    notes: Mutex<Vec<JoinHandle<()>>>,
+    told: Mutex<Told>,
+    /// What is being noted, of each credential once.
+    notes: Mutex<BTreeMap<Handle, JoinHandle<()>>>,
+}
+
+/// What people were told of credentials: of each handle, and without the numbers in it, which are how long something is waited for.
+#[derive(Debug, Default)]
+struct Told(BTreeSet<(String, String)>);
+
+impl Told {
+    /// Whether people are to be told this: it is new, and not too much.
+    fn is_new(&mut self, handle: &str, what: &str) -> bool {
+        let kind = what.chars().filter(|char| !char.is_ascii_digit()).collect();
+        self.0.len() < MAX_TOLD && self.0.insert((handle.to_owned(), kind))
+    }
 }
 
 impl Lent {
@@ -66,7 +80,7 @@ impl Lent {
     /// Ends the lease, once what was seen is noted. It ends with its connection, too.
     pub(super) async fn end(&self) {
         let notes = std::mem::take(&mut *lock(&self.notes));
-        for note in notes {
+        for note in notes.into_values() {
             let _ = note.await;
         }
         if let Ok((identity, lease)) = &self.lease {
@@ -95,23 +109,28 @@ impl Lent {
         let Ok(handle) = handle.parse::<Handle>() else {
             return;
         };
-        let what = format!("the secret of {handle} was in an answer, and was taken out: rotate it");
-        if !self.tell(&what) {
+        let mut notes = lock(&self.notes);
+        let Entry::Vacant(place) = notes.entry(handle.clone()) else {
             return;
-        }
+        };
+        let name = handle.to_string();
+        self.tell(
+            &name,
+            &format!("the secret of {name} was in an answer, and was taken out: rotate it"),
+        );
         let lent = Arc::clone(self);
-        let noted = tokio::spawn(async move {
+        place.insert(tokio::spawn(async move {
             let Ok((identity, _)) = &lent.lease else {
                 return;
             };
-            if let Err(error) = identity.reflected(handle.clone()).await {
+            if let Err(error) = identity.reflected(handle).await {
                 let why = one_line(&error);
-                lent.tell(&format!(
-                    "it cannot be noted that {handle} has to be rotated: {why}"
-                ));
+                lent.tell(
+                    &name,
+                    &format!("it cannot be noted that {name} has to be rotated: {why}"),
+                );
             }
-        });
-        lock(&self.notes).push(noted);
+        }));
     }
 
     async fn grant(
@@ -121,7 +140,8 @@ impl Lent {
         facts: &Facts,
     ) -> Result<Injection, InjectError> {
         let unavailable = |why: String| {
-            self.tell(&format!("no credential `{}`: {why}", handle.escape_debug()));
+            let what = format!("no credential `{}`: {why}", handle.escape_debug());
+            self.tell(handle, &what);
             InjectError::Unavailable
         };
         let (identity, lease) = self
@@ -142,13 +162,11 @@ impl Lent {
         }
     }
 
-    /// Tells people, once; says whether it was new.
-    fn tell(&self, what: &str) -> bool {
-        let new = lock(&self.told).insert(what.to_owned());
-        if new {
+    /// Tells people, once.
+    fn tell(&self, handle: &str, what: &str) {
+        if lock(&self.told).is_new(handle, what) {
             report::line(what);
         }
-        new
     }
 }
 
@@ -261,5 +279,20 @@ mod tests {
             more(&mut known, vec![second.clone()]),
             Some(vec![first, second])
         );
+    }
+
+    /// However often something fails, and whatever it says, people are told each kind once, and no more than they can read.
+    #[test]
+    fn people_are_told_once() {
+        let mut told = Told::default();
+        assert!(told.is_new("cred:a1", "asked again in 900 ms"));
+        assert!(!told.is_new("cred:a1", "asked again in 12 ms"));
+        assert!(told.is_new("cred:a2", "asked again in 12 ms"));
+        assert!(told.is_new("cred:a1", "it is quarantined"));
+        for length in 0..2 * MAX_TOLD {
+            told.is_new("cred:a1", &"x".repeat(length));
+        }
+        assert_eq!(told.0.len(), MAX_TOLD);
+        assert!(!told.is_new("cred:b", "something else"));
     }
 }
