@@ -47,7 +47,7 @@ pub struct Injection {
     fields: Vec<(HeaderName, HeaderValue)>,
     query: Option<Bytes>,
     hidden: Vec<(String, Bytes)>,
-    lasting: bool,
+    once: Vec<(String, Bytes)>,
 }
 
 impl Injection {
@@ -64,7 +64,7 @@ impl Injection {
             fields: Vec::new(),
             query: None,
             hidden: Vec::new(),
-            lasting: true,
+            once: Vec::new(),
         }
     }
 
@@ -92,13 +92,11 @@ impl Injection {
         self
     }
 
-    /// Good for this request only: what it hides is not worth looking for in other answers.
+    /// With something that is good for this request only: it must not come back in its answer, and is not worth looking for in others.
     #[must_use]
-    pub fn once(self) -> Self {
-        Self {
-            lasting: false,
-            ..self
-        }
+    pub fn hiding_once(mut self, handle: &str, secret: Bytes) -> Self {
+        self.once.push((handle.to_owned(), secret));
+        self
     }
 
     /// The fields, which take the place of the client's.
@@ -113,16 +111,16 @@ impl Injection {
         self.query.as_deref()
     }
 
-    /// What must not come back, and whose it is.
+    /// What must not come back in any answer, and whose it is.
     #[must_use]
     pub fn hidden(&self) -> &[(String, Bytes)] {
         &self.hidden
     }
 
-    /// Whether what it hides may be in the answers to other requests, too.
+    /// What must not come back in the answer to this request, and whose it is.
     #[must_use]
-    pub const fn is_lasting(&self) -> bool {
-        self.lasting
+    pub fn once(&self) -> &[(String, Bytes)] {
+        &self.once
     }
 }
 

@@ -39,10 +39,10 @@ pub struct Rendered {
     pub fields: Vec<(String, Secret)>,
     /// Something at the end of the query.
     pub query: Option<Secret>,
-    /// What must not come back.
+    /// What must not come back, in this answer or another.
     pub hidden: Vec<Secret>,
-    /// Whether the same will go into the next request too.
-    pub lasting: bool,
+    /// What is good for this request only, and must not come back in its answer.
+    pub once: Vec<Secret>,
 }
 
 /// Why a request cannot have a credential.
@@ -64,7 +64,7 @@ impl Rendered {
             fields,
             query: None,
             hidden,
-            lasting: true,
+            once: Vec::new(),
         }
     }
 
@@ -74,7 +74,8 @@ impl Rendered {
             .fields
             .iter()
             .map(|(name, value)| name.len() + value.room());
-        let hidden = self.hidden.iter().chain(&self.query).map(Secret::room);
+        let hidden = self.hidden.iter().chain(&self.once).chain(&self.query);
+        let hidden = hidden.map(Secret::room);
         256 + fields.chain(hidden).sum::<usize>()
     }
 
@@ -165,8 +166,8 @@ fn sign(
             (time_header.to_ascii_lowercase(), Secret::made(time)),
         ],
         query: None,
-        hidden: vec![signature],
-        lasting: false,
+        hidden: Vec::new(),
+        once: vec![signature],
     })
 }
 
@@ -301,10 +302,7 @@ mod tests {
         }
         assert_ne!(sign(&good, 2_000).unwrap(), first);
         assert_eq!(sign(&request(None), 1_000), Err(RenderError::Body));
-        assert!(
-            !render(&kind, &secrets("key-of-test"), &good, 0)
-                .unwrap()
-                .lasting
-        );
+        let rendered = render(&kind, &secrets("key-of-test"), &good, 0).unwrap();
+        assert_eq!((rendered.hidden.len(), rendered.once.len()), (0, 1));
     }
 }

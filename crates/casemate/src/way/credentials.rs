@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
 use casemate_identity::{
-    Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Usage,
+    Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Secret, Usage,
 };
 use casemate_model::{Digest, one_line};
 use casemate_policy::EgressPolicy;
@@ -248,15 +248,15 @@ fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
     if let Some(pair) = &rendered.query {
         injection = injection.with_query(Bytes::copy_from_slice(pair.expose().as_bytes()));
     }
+    let handle = handle.to_string();
+    let bytes = |secret: &Secret| Bytes::copy_from_slice(secret.expose().as_bytes());
     for hidden in &rendered.hidden {
-        let hidden = Bytes::copy_from_slice(hidden.expose().as_bytes());
-        injection = injection.hiding(&handle.to_string(), hidden);
+        injection = injection.hiding(&handle, bytes(hidden));
     }
-    Some(if rendered.lasting {
-        injection
-    } else {
-        injection.once()
-    })
+    for hidden in &rendered.once {
+        injection = injection.hiding_once(&handle, bytes(hidden));
+    }
+    Some(injection)
 }
 
 #[cfg(test)]

@@ -46,10 +46,10 @@ impl Scrubs {
     }
 
     fn look(&self, injected: Option<&Injection>) -> Look {
-        let own = injected.filter(|injection| !injection.is_lasting());
+        let own = injected.map(|injection| secrets(injection.once()));
         Look {
             known: Arc::clone(&self.known),
-            own: own.map(secrets).unwrap_or_default(),
+            own: own.unwrap_or_default(),
             current: None,
             lent: Arc::clone(&self.lent),
             body: None,
@@ -62,15 +62,16 @@ impl Filters for Scrubs {
     fn learn(&self, injected: &Injection) -> Result<(), FilterError> {
         let mut known = lock(&self.known);
         let mut all = known.secrets.clone();
-        all.extend(secrets(injected));
-        if all.len() == known.secrets.len() {
-            return Ok(());
+        all.extend(secrets(injected.hidden()));
+        let own = secrets(injected.once());
+        if !own.is_empty() {
+            // There must be room for it in its own answer.
+            together(all.values().chain(own.values()))?;
         }
-        let scrubber = together(all.values())?;
-        if injected.is_lasting() {
+        if all.len() > known.secrets.len() {
             *known = Known {
+                scrubber: Some(together(all.values())?),
                 secrets: all,
-                scrubber: Some(scrubber),
                 changes: known.changes.saturating_add(1),
             };
         }
@@ -87,9 +88,9 @@ impl Filters for Scrubs {
     }
 }
 
-/// What must not come back of an injection.
-fn secrets(injected: &Injection) -> Secrets {
-    let hidden = injected.hidden().iter();
+/// What must not come back, by digest.
+fn secrets(hidden: &[(String, Bytes)]) -> Secrets {
+    let hidden = hidden.iter();
     hidden
         .map(|(handle, secret)| {
             let kept = (handle.clone(), Zeroizing::new(secret.to_vec()));
@@ -364,18 +365,22 @@ mod tests {
         }
     }
 
-    /// A signature is good for its request: it is looked for in its own answer, and does not fill what is looked for in others.
+    /// R78: a signature is good for its request: it is looked for in its own answer, and does not fill what is looked for in others. What
+    /// lasts of the same credential is looked for in all.
     #[test]
     fn a_signature_is_looked_for_in_its_own_answer() {
-        let (scrubs, lasting, once) = (scrubs(), secret(), secret());
-        let signed = hiding(&once).once();
+        let (scrubs, lasting, once, later) = (scrubs(), secret(), secret(), secret());
+        let signed =
+            hiding(&lasting).hiding_once("cred:a", Bytes::copy_from_slice(once.as_bytes()));
         scrubs.learn(&signed).unwrap();
         let mut look = scrubs.look(Some(&signed));
-        scrubs.learn(&hiding(&lasting)).unwrap();
-        for secret in [&once, &lasting] {
+        scrubs.learn(&hiding(&later)).unwrap();
+        for secret in [&once, &lasting, &later] {
             let shown = look.message(secret.clone().into()).unwrap();
             assert!(!is_in(secret, &shown));
         }
-        assert_eq!(lock(&scrubs.known).secrets.len(), 1);
+        let shown = scrubs.look(None).message(lasting.clone().into()).unwrap();
+        assert!(!is_in(&lasting, &shown));
+        assert_eq!(lock(&scrubs.known).secrets.len(), 2);
     }
 }
