@@ -296,13 +296,14 @@ fn a_stream_goes_on_with_more_secrets() {
     let (old, new) = (fresh(24), fresh(24));
     let before = scrubber(&[("old", old.as_bytes())]);
     // Of the end of what was held back, one begins that is longer.
-    let longer = format!("{}{new}", &old[..10]);
+    let begun: String = old.chars().take(10).collect();
+    let longer = format!("{begun}{new}");
     let after = scrubber(&[
         ("old", old.as_bytes()),
         ("new", new.as_bytes()),
         ("longer", longer.as_bytes()),
     ]);
-    let first = format!("a {old} b {}", &old[..10]);
+    let first = format!("a {old} b {begun}");
     let text = Bytes::from(format!("{first}{new} c {old} d"));
     for cut in 0..=first.len() {
         let mut stream = Stream::new(Arc::clone(&before));
