@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum CredentialCommand {
     /// Keep a credential; its secret is read from standard input, or from a file
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List the credentials, without their secrets
     List {
         /// Print one JSON object per line
@@ -104,7 +104,7 @@ pub(crate) struct ExplainArgs {
 pub(crate) fn run(command: CredentialCommand) -> Result<Exit, Failure> {
     let root = state::path()?;
     match command {
-        CredentialCommand::Add(args) => add(&root, args),
+        CredentialCommand::Add(args) => add(&root, *args),
         CredentialCommand::List { json } => list(&root, json),
         CredentialCommand::Rotate { handle, secret } => rotate(&root, &handle, &secret),
         CredentialCommand::Revoke { handle, reason } => revoke(&root, &handle, &reason),

@@ -52,9 +52,8 @@ pub fn client_hello(bytes: &[u8]) {
     let mut decided = None;
     for end in 0..=bytes.len() {
         let found = hello::read(bytes.get(..end).unwrap_or_default());
-        match &decided {
-            Some(Err(code)) => assert_eq!(found, Err::<Option<hello::Hello>, Code>(*code)),
-            Some(Ok(_)) | None => {}
+        if let Some(Err(code)) = &decided {
+            assert_eq!(found, Err::<Option<hello::Hello>, Code>(*code));
         }
         if found != Ok(None) {
             decided = Some(found);
@@ -121,7 +120,10 @@ mod tests {
 
     use super::*;
 
-    const SEEDS: [(&[u8], fn(&[u8])); 6] = [
+    /// Bytes to begin with, and what reads them.
+    type Seed = (&'static [u8], fn(&[u8]));
+
+    const SEEDS: [Seed; 6] = [
         (b"POST /a?b HTTP/1.1\r\nHost: good.test:443\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", head),
         (b"GET http://good.test/ HTTP/1.1\r\nHost: good.test\r\nTransfer-Encoding: chunked\r\n\r\n", head),
         (

@@ -21,10 +21,11 @@ pub struct ResolveError;
 
 /// Renders credentials: for one request, and only once the destination has proven who it is.
 pub trait Injector: fmt::Debug + Send + Sync {
-    /// What goes into the request of `facts`, from the credential that `handle` names.
+    /// What goes into the request of `facts`, which `rule` lets through, from the credential that `handle` names.
     fn render<'a>(
         &'a self,
         handle: &'a str,
+        rule: &'a str,
         facts: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>>;
 }
@@ -46,7 +47,7 @@ pub struct Injection {
     fields: Vec<(HeaderName, HeaderValue)>,
     query: Option<Bytes>,
     hidden: Vec<(String, Bytes)>,
-    lasting: bool,
+    once: Vec<(String, Bytes)>,
 }
 
 impl Injection {
@@ -63,7 +64,7 @@ impl Injection {
             fields: Vec::new(),
             query: None,
             hidden: Vec::new(),
-            lasting: true,
+            once: Vec::new(),
         }
     }
 
@@ -91,13 +92,11 @@ impl Injection {
         self
     }
 
-    /// Good for this request only: what it hides is not worth looking for in other answers.
+    /// With something that is good for this request only: it must not come back in its answer, and is not worth looking for in others.
     #[must_use]
-    pub fn once(self) -> Self {
-        Self {
-            lasting: false,
-            ..self
-        }
+    pub fn hiding_once(mut self, handle: &str, secret: Bytes) -> Self {
+        self.once.push((handle.to_owned(), secret));
+        self
     }
 
     /// The fields, which take the place of the client's.
@@ -112,16 +111,16 @@ impl Injection {
         self.query.as_deref()
     }
 
-    /// What must not come back, and whose it is.
+    /// What must not come back in any answer, and whose it is.
     #[must_use]
     pub fn hidden(&self) -> &[(String, Bytes)] {
         &self.hidden
     }
 
-    /// Whether what it hides may be in the answers to other requests, too.
+    /// What must not come back in the answer to this request, and whose it is.
     #[must_use]
-    pub const fn is_lasting(&self) -> bool {
-        self.lasting
+    pub fn once(&self) -> &[(String, Bytes)] {
+        &self.once
     }
 }
 
@@ -134,6 +133,16 @@ impl fmt::Debug for Injection {
 
 /// Makes filters for answers.
 pub trait Filters: fmt::Debug + Send + Sync {
+    /// Learns what is about to go into a request. The destination may show it in any answer from then on, whatever becomes of this
+    /// request: it is not sent before this has come back.
+    ///
+    /// # Errors
+    /// When it could not be looked for: then it is not sent.
+    fn learn(&self, injected: &Injection) -> Result<(), FilterError>;
+
+    /// Whether answers are looked at into whose requests nothing went. Then requests ask for answers that can be looked into.
+    fn looks(&self) -> bool;
+
     /// What looks at the answer to this request, into which `injected` went. `None` where there is nothing to look for:
     /// the answer then passes as it is.
     fn filter(&self, facts: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>>;

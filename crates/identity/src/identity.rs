@@ -146,6 +146,18 @@ impl Identity {
         })
     }
 
+    /// Whether [`Identity::grant`] may wait for somebody else who asks: there is no token that can be used meanwhile.
+    pub(crate) fn waits(&self, handle: &Handle) -> bool {
+        let header = self.store.header(handle);
+        header.is_ok_and(|header| {
+            header.is_some_and(|header| {
+                header.kind.is_fetched()
+                    && header.state == State::Active
+                    && !self.tokens.is_good(&header, self.clock.now_ms())
+            })
+        })
+    }
+
     /// What goes into one request of a lease. It may block for as long as a token endpoint takes.
     ///
     /// # Errors
@@ -156,13 +168,13 @@ impl Identity {
         holder: Holder,
         request: &Request,
     ) -> Result<Rendered, GrantError> {
-        let (binding, since) = self
-            .desk()
-            .take(lease, holder, request, self.clock.now_ms())?;
+        let (binding, since, taken) =
+            self.desk()
+                .take(lease, holder, request, self.clock.now_ms())?;
         let rendered = self.rendered(&binding, since, request);
         let mut desk = self.desk();
         if rendered.is_err() {
-            desk.give_back(lease, request);
+            desk.give_back(lease, taken);
         }
         // It may have taken long.
         if desk.has(lease, holder, self.clock.now_ms()).is_none() {

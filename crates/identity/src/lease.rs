@@ -107,6 +107,10 @@ pub(crate) enum NoGrant {
     Spent,
 }
 
+/// Of which rule of a lease a request was taken.
+#[derive(Debug)]
+pub(crate) struct Taken(usize);
+
 struct Pending {
     order: Order,
     epoch: Epoch,
@@ -226,14 +230,14 @@ impl Desk {
         Ok(id)
     }
 
-    /// Takes one request from a lease; gives back what it is for.
+    /// Takes one request from a lease; gives back what it is for, and of which rule it was taken.
     pub(crate) fn take(
         &mut self,
         id: &LeaseId,
         holder: Holder,
         request: &Request,
         now_ms: u64,
-    ) -> Result<(Binding, Epoch), NoGrant> {
+    ) -> Result<(Binding, Epoch, Taken), NoGrant> {
         let lease = self
             .leases
             .get_mut(id)
@@ -242,26 +246,22 @@ impl Desk {
         let mut covering = lease
             .usages
             .iter_mut()
-            .filter(|(usage, _)| usage.covers(request))
+            .enumerate()
+            .filter(|(_, (usage, _))| usage.covers(request))
             .peekable();
         if covering.peek().is_none() {
             return Err(NoGrant::Scope);
         }
-        let left = covering.find(|(usage, used)| *used < usage.most);
-        let (_, used) = left.ok_or(NoGrant::Spent)?;
+        let left = covering.find(|(_, (usage, used))| *used < usage.most);
+        let (taken, (_, used)) = left.ok_or(NoGrant::Spent)?;
         *used = used.saturating_add(1);
-        Ok((lease.binding.clone(), lease.epoch))
+        Ok((lease.binding.clone(), lease.epoch, Taken(taken)))
     }
 
     /// Gives a request back for which nothing was rendered.
-    pub(crate) fn give_back(&mut self, id: &LeaseId, request: &Request) {
-        let usages = self.leases.get_mut(id).map(|lease| &mut lease.usages);
-        let usage = usages.and_then(|usages| {
-            usages
-                .iter_mut()
-                .find(|(usage, used)| *used > 0 && usage.covers(request))
-        });
-        if let Some((_, used)) = usage {
+    pub(crate) fn give_back(&mut self, id: &LeaseId, Taken(taken): Taken) {
+        let lease = self.leases.get_mut(id);
+        if let Some((_, used)) = lease.and_then(|lease| lease.usages.get_mut(taken)) {
             *used = used.saturating_sub(1);
         }
     }

@@ -19,7 +19,7 @@ pub struct Header {
     pub handle: Handle,
     /// What it is.
     pub kind: Kind,
-    /// Goes up by one with each change, and never down.
+    /// Goes up by one with each change but the mark that it was seen, and never down.
     pub version: u64,
     /// Whether it can be used.
     pub state: State,

@@ -162,6 +162,16 @@ impl Tokens {
             .is_some_and(|live| live.is_good(header.version, now_ms) && !live.is_due(now_ms))
     }
 
+    /// Whether there is a token of a credential that can be used, although it may be due.
+    pub(crate) fn is_good(&self, header: &Header, now_ms: u64) -> bool {
+        let slot = lock(&self.slots).get(&header.handle).cloned();
+        slot.is_some_and(|slot| {
+            let live = lock(&slot.live);
+            live.as_ref()
+                .is_some_and(|live| live.is_good(header.version, now_ms))
+        })
+    }
+
     /// The credentials whose token is due.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<Handle> {
         let slots: Vec<_> = lock(&self.slots)

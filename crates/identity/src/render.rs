@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use crate::{Handle, Kind, Secret, Secrets, sigv4};
+use crate::{Handle, Kind, Secret, Secrets, limits::MIN_SECRET_BYTES, sigv4};
 
 /// One request that is about to be sent, as far as a grant is bound to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ use crate::{Handle, Kind, Secret, Secrets, sigv4};
 pub struct Request {
     /// The credential that it is to have.
     pub handle: Handle,
+    /// The rule that lets it through.
+    pub rule: String,
     /// Its method.
     pub method: String,
     /// Its host, which proved its name.
@@ -37,10 +39,10 @@ pub struct Rendered {
     pub fields: Vec<(String, Secret)>,
     /// Something at the end of the query.
     pub query: Option<Secret>,
-    /// What must not come back.
+    /// What must not come back, in this answer or another.
     pub hidden: Vec<Secret>,
-    /// Whether the same will go into the next request too.
-    pub lasting: bool,
+    /// What is good for this request only, and must not come back in its answer.
+    pub once: Vec<Secret>,
 }
 
 /// Why a request cannot have a credential.
@@ -62,7 +64,7 @@ impl Rendered {
             fields,
             query: None,
             hidden,
-            lasting: true,
+            once: Vec::new(),
         }
     }
 
@@ -72,7 +74,8 @@ impl Rendered {
             .fields
             .iter()
             .map(|(name, value)| name.len() + value.room());
-        let hidden = self.hidden.iter().chain(&self.query).map(Secret::room);
+        let hidden = self.hidden.iter().chain(&self.once).chain(&self.query);
+        let hidden = hidden.map(Secret::room);
         256 + fields.chain(hidden).sum::<usize>()
     }
 
@@ -94,7 +97,7 @@ pub(crate) fn render(
     Ok(match kind {
         Kind::Header { name } => Rendered::lasting(
             vec![(name.to_ascii_lowercase(), main.clone())],
-            vec![main.clone()],
+            with_parts(main),
         ),
         Kind::Basic { user } => {
             let pair = Zeroizing::new(format!("{user}:{}", main.expose()));
@@ -123,6 +126,14 @@ pub(crate) fn render(
         | Kind::JwtBearer { .. }
         | Kind::GithubApp { .. } => Rendered::bearer(main),
     })
+}
+
+/// A secret as a whole, and each word of it that could be looked for: of `Token SECRET` a destination may show the second only.
+fn with_parts(secret: &Secret) -> Vec<Secret> {
+    let parts = secret.expose().split(' ');
+    let long = parts.filter(|part| part.len() >= MIN_SECRET_BYTES && *part != secret.expose());
+    let long = long.map(|part| Secret::made(part.to_owned()));
+    std::iter::once(secret.clone()).chain(long).collect()
 }
 
 /// Signs the method, the target, the time and the digest of the body, one in each line.
@@ -155,8 +166,8 @@ fn sign(
             (time_header.to_ascii_lowercase(), Secret::made(time)),
         ],
         query: None,
-        hidden: vec![signature],
-        lasting: false,
+        hidden: Vec::new(),
+        once: vec![signature],
     })
 }
 
@@ -187,6 +198,7 @@ mod tests {
     fn request(body: Option<&[u8]>) -> Request {
         Request {
             handle: "cred:a".parse().unwrap(),
+            rule: "a".into(),
             method: "POST".into(),
             host: "api.example.com".into(),
             port: 443,
@@ -239,6 +251,26 @@ mod tests {
         assert!(query.fields.is_empty());
     }
 
+    /// R78: of a field with a word before the key, the key alone does not come back either.
+    #[test]
+    fn each_part_of_a_field_is_hidden() {
+        let kind = Kind::Header {
+            name: "authorization".into(),
+        };
+        let hidden = |secret: &str| -> Vec<_> {
+            let rendered = render(&kind, &secrets(secret), &request(None), 0).unwrap();
+            let hidden = rendered.hidden.iter();
+            hidden.map(|secret| secret.expose().to_owned()).collect()
+        };
+        assert_eq!(
+            hidden("Token ghp-abcdefgh  other-12"),
+            ["Token ghp-abcdefgh  other-12", "ghp-abcdefgh", "other-12"]
+        );
+        assert_eq!(hidden("ghp-abcdefgh"), ["ghp-abcdefgh"]);
+        // What is too short to be told from ordinary text is hidden in the whole only.
+        assert_eq!(hidden("Token abc"), ["Token abc"]);
+    }
+
     /// A signature is for one request: everything of it that a server acts on changes it, and a body that nobody saw has none.
     #[test]
     fn a_signature_is_of_one_request() {
@@ -270,10 +302,7 @@ mod tests {
         }
         assert_ne!(sign(&good, 2_000).unwrap(), first);
         assert_eq!(sign(&request(None), 1_000), Err(RenderError::Body));
-        assert!(
-            !render(&kind, &secrets("key-of-test"), &good, 0)
-                .unwrap()
-                .lasting
-        );
+        let rendered = render(&kind, &secrets("key-of-test"), &good, 0).unwrap();
+        assert_eq!((rendered.hidden.len(), rendered.once.len()), (0, 1));
     }
 }

@@ -1,10 +1,11 @@
 //! Identity's end of a connection.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -17,13 +18,14 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::{Mutex as Turns, OwnedMutexGuard},
     task::spawn_blocking,
     time::timeout,
 };
 use zeroize::Zeroizing;
 
 use crate::{
-    GrantError, Holder, Identity,
+    GrantError, Handle, Holder, Identity,
     limits::{MAX_FIELD_BYTES, MAX_QUESTION_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
     wire::{Code, PATH, Question, Reply},
 };
@@ -34,6 +36,8 @@ pub struct Server {
     identity: Arc<Identity>,
     connections: Arc<AtomicUsize>,
     next: Arc<AtomicU64>,
+    /// Who waits for the token of a credential: one has a thread for that, and the others wait without one.
+    waiting: Arc<Mutex<HashMap<Handle, Arc<Turns<()>>>>>,
 }
 
 impl fmt::Debug for Server {
@@ -65,6 +69,7 @@ impl Server {
             identity,
             connections: Arc::default(),
             next: Arc::default(),
+            waiting: Arc::default(),
         }
     }
 
@@ -140,10 +145,16 @@ impl Server {
                 }
             }
             Question::Grant { lease, request } => {
+                let turn = self.turn(&request.handle).await;
+                // Whoever had the turn before may have fetched it.
                 let granted = if identity.is_ready(&request.handle) {
                     Ok(identity.grant(&lease, holder, &request))
                 } else {
-                    spawn_blocking(move || identity.grant(&lease, holder, &request)).await
+                    let grant = move || {
+                        let _turn = turn;
+                        identity.grant(&lease, holder, &request)
+                    };
+                    spawn_blocking(grant).await
                 };
                 match granted {
                     Ok(Ok(rendered)) => Reply::Granted { rendered },
@@ -159,17 +170,40 @@ impl Server {
                 identity.end(&lease, holder);
                 Reply::Done {}
             }
-            Question::Reflected { handle } => match identity.reflected(&handle) {
-                Ok(()) => Reply::Done {},
-                Err(error) => refused(Code::Unavailable, one_line(&error)),
-            },
-            Question::Test { handle } => match spawn_blocking(move || identity.test(&handle)).await
-            {
-                Ok(Ok(tested)) => Reply::Tested { tested },
-                Ok(Err(error)) => refused(Code::Unavailable, one_line(&error)),
-                Err(_) => refused(Code::Unavailable, "identity failed".into()),
-            },
+            Question::Reflected { handle } => {
+                // It waits for the lock of the store.
+                match spawn_blocking(move || identity.reflected(&handle)).await {
+                    Ok(Ok(())) => Reply::Done {},
+                    Ok(Err(error)) => refused(Code::Unavailable, one_line(&error)),
+                    Err(_) => refused(Code::Unavailable, "identity failed".into()),
+                }
+            }
+            Question::Test { handle } => {
+                let turn = self.turn(&handle).await;
+                let test = move || {
+                    let _turn = turn;
+                    identity.test(&handle)
+                };
+                match spawn_blocking(test).await {
+                    Ok(Ok(tested)) => Reply::Tested { tested },
+                    Ok(Err(error)) => refused(Code::Unavailable, one_line(&error)),
+                    Err(_) => refused(Code::Unavailable, "identity failed".into()),
+                }
+            }
         }
+    }
+
+    /// The turn to wait for the token of a credential, if there is none that can be used meanwhile.
+    async fn turn(&self, handle: &Handle) -> Option<OwnedMutexGuard<()>> {
+        if !self.identity.waits(handle) {
+            return None;
+        }
+        let turns = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.retain(|_, turns| Arc::strong_count(turns) > 1);
+            Arc::clone(waiting.entry(handle.clone()).or_default())
+        };
+        Some(turns.lock_owned().await)
     }
 }
 

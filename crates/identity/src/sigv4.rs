@@ -84,7 +84,7 @@ pub(crate) fn sign(
         ),
         ("x-amz-date".to_owned(), Secret::made(time.clone())),
     ];
-    let mut hidden = vec![Secret::made(signature)];
+    let mut hidden = Vec::new();
     if let Some(token) = &secrets.second {
         rendered.push(("x-amz-security-token".to_owned(), token.clone()));
         hidden.push(token.clone());
@@ -92,8 +92,9 @@ pub(crate) fn sign(
     Ok(Rendered {
         fields: rendered,
         query: None,
+        // The session token goes into every request until it expires; a signature into one.
         hidden,
-        lasting: false,
+        once: vec![Secret::made(signature)],
     })
 }
 
@@ -161,6 +162,7 @@ mod tests {
     fn request(method: &str, query: &str) -> Request {
         Request {
             handle: "cred:s3".parse().unwrap(),
+            rule: "s3".into(),
             method: method.into(),
             host: "examplebucket.s3.amazonaws.com".into(),
             port: 443,
@@ -226,12 +228,9 @@ mod tests {
                 .unwrap()
                 .contains("x-amz-date;x-amz-security-token,")
         );
-        assert!(
-            rendered
-                .hidden
-                .iter()
-                .any(|hidden| hidden.expose() == "session-token")
-        );
+        let hidden: Vec<_> = rendered.hidden.iter().map(Secret::expose).collect();
+        assert_eq!(hidden, ["session-token"]);
+        assert!(!rendered.once.is_empty());
     }
 
     #[test]

@@ -184,10 +184,15 @@ impl Store {
     pub fn quarantine(&self, seen: &Header) -> Result<Header, StoreError> {
         let held = self.dir.lock(LOCK_WAIT_MS)?;
         let found = self.current(seen)?;
-        self.note(&held, &found, |header| header.state = State::Quarantined)
+        let header = Header {
+            state: State::Quarantined,
+            ..found.header.clone()
+        };
+        self.note(&held, &found, next(header))
     }
 
-    /// Notes that its secret was seen in an answer. Once is enough.
+    /// Notes that its secret was seen in an answer. Once is enough. It stays at its version: a refresh that is under way is of the same
+    /// secret, and what it brings must be kept.
     ///
     /// # Errors
     /// When there is none, or it cannot be written.
@@ -199,7 +204,11 @@ impl Store {
         if found.header.reflected || found.header.state == State::Revoked {
             return Ok(found.header);
         }
-        self.note(&held, &found, |header| header.reflected = true)
+        let header = Header {
+            reflected: true,
+            ..found.header.clone()
+        };
+        self.note(&held, &found, header)
     }
 
     /// Takes a credential back and destroys its secrets.
@@ -238,12 +247,10 @@ impl Store {
         &self,
         held: &casemate_files::Held,
         found: &Record,
-        change: impl FnOnce(&mut Header),
+        header: Header,
     ) -> Result<Header, StoreError> {
         let handle = &found.header.handle;
         let secrets = found.open(self.provider.as_ref()).map_err(wrong(handle))?;
-        let mut header = next(found.header.clone());
-        change(&mut header);
         self.write(held, header, secrets.as_ref())
     }
 

@@ -65,12 +65,13 @@ impl Usage {
             .is_none_or(|tools| tools.iter().any(|known| known == tool))
     }
 
-    /// Whether `request` is one of those. What cannot be read is none.
+    /// Whether `request` is one of those, and it was this rule that let it through. What cannot be read is none.
     pub(crate) fn covers(&self, request: &Request) -> bool {
         let path = |pattern: &String| {
             PathPattern::read(pattern).is_some_and(|pattern| pattern.matches(&request.path))
         };
         self.handle == request.handle
+            && self.rule == request.rule
             && DomainRule::read(&self.host).is_some_and(|host| host.allows(&request.host))
             && self.ports.contains(&request.port)
             && self.methods.contains(&request.method)

@@ -18,6 +18,7 @@ mod isolation;
 mod limits;
 mod one_line;
 mod outcome;
+mod query;
 mod reason;
 mod sealed;
 mod strict;
@@ -35,6 +36,7 @@ pub use self::{
     limits::{Limits, MAX_LIMITS},
     one_line::one_line,
     outcome::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Stream, Usage},
+    query::query_names,
     reason::Reason,
     sealed::Sealed,
     strict::{JsonBounds, JsonFault, strict_json},

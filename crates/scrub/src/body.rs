@@ -33,6 +33,11 @@ impl Body {
             .push(piece, |decoded| stream.push(&decoded, &mut out))
     }
 
+    /// Looks with another scrubber from here on: see [`Stream::change`].
+    pub fn change(&mut self, scrubber: Arc<Scrubber>) {
+        self.stream.change(scrubber);
+    }
+
     /// Ends the body: with it, or because something went wrong, here or upstream.
     ///
     /// # Errors

@@ -82,6 +82,22 @@ impl Cover {
         self.position += bytes.len() as u64;
     }
 
+    /// Reads what was read and not taken with another scrubber. What is covered stays so; a spelling in it is counted again.
+    pub(crate) fn again(&mut self, scrubber: &Scrubber, held: &[u8], hits: &mut Hits) {
+        let mut all = std::mem::take(&mut self.covered);
+        self.state = State::ROOT;
+        self.position = self.taken;
+        self.read(scrubber, held, hits);
+        all.append(&mut self.covered);
+        all.sort_by_key(|range| range.start);
+        for range in all {
+            match self.covered.last_mut() {
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => self.covered.push(range),
+            }
+        }
+    }
+
     /// How far it is certain what is covered: the rest may be the beginning of a spelling.
     pub(crate) fn certain(&self, scrubber: &Scrubber) -> u64 {
         let begun = self.begun(scrubber);

@@ -54,6 +54,12 @@ impl Stream {
         }
     }
 
+    /// Looks with another scrubber from here on, and in what is held back. What was found stays covered; what was put out is out.
+    pub fn change(&mut self, scrubber: Arc<Scrubber>) {
+        self.scrubber = scrubber;
+        self.cover.again(&self.scrubber, &self.held, &mut self.hits);
+    }
+
     /// Ends the body: with it, or because something went wrong. Gives to `out` what was held back, without what may have been a part of a secret.
     pub fn finish(mut self, mut out: impl FnMut(Bytes)) -> Hits {
         self.cover.end(&self.scrubber, &mut self.hits);

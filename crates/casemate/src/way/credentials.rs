@@ -1,7 +1,7 @@
 //! The credentials of a call: lent by identity, one request at a time.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
 use casemate_identity::{
-    Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Usage,
+    Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Secret, Usage,
 };
 use casemate_model::{Digest, one_line};
 use casemate_policy::EgressPolicy;
@@ -23,14 +23,28 @@ use crate::{identity, report};
 /// How often it is looked whether a lease stands.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The most that people are told of the credentials of one call.
+const MAX_TOLD: usize = 256;
+
 /// A lease of one call, or why there is none: then nothing is lent.
 #[derive(Debug)]
 pub(crate) struct Lent {
     lease: Result<(RemoteIdentity, LeaseId), String>,
-    /// What people were told of why there is no credential.
-    told: Mutex<BTreeSet<String>>,
-    /// What is being noted.
-    notes: Mutex<Vec<JoinHandle<()>>>,
+    told: Mutex<Told>,
+    /// What is being noted, of each credential once.
+    notes: Mutex<BTreeMap<Handle, JoinHandle<()>>>,
+}
+
+/// What people were told of credentials: of each handle, and without the numbers in it, which are how long something is waited for.
+#[derive(Debug, Default)]
+struct Told(BTreeSet<(String, String)>);
+
+impl Told {
+    /// Whether people are to be told this: it is new, and not too much.
+    fn is_new(&mut self, handle: &str, what: &str) -> bool {
+        let kind = what.chars().filter(|char| !char.is_ascii_digit()).collect();
+        self.0.len() < MAX_TOLD && self.0.insert((handle.to_owned(), kind))
+    }
 }
 
 impl Lent {
@@ -58,10 +72,15 @@ impl Lent {
         })
     }
 
+    /// Whether there is a lease.
+    pub(super) const fn lends(&self) -> bool {
+        self.lease.is_ok()
+    }
+
     /// Ends the lease, once what was seen is noted. It ends with its connection, too.
     pub(super) async fn end(&self) {
         let notes = std::mem::take(&mut *lock(&self.notes));
-        for note in notes {
+        for note in notes.into_values() {
             let _ = note.await;
         }
         if let Ok((identity, lease)) = &self.lease {
@@ -75,11 +94,10 @@ impl Lent {
         let Ok((identity, lease)) = &self.lease else {
             return;
         };
-        let mut known = 0;
+        let mut known = BTreeSet::new();
         while let Ok(Some(now)) = identity.lost(lease.clone()).await {
-            if now.len() > known {
-                known = now.len();
-                lost(Some(&now));
+            if let Some(all) = more(&mut known, now) {
+                lost(Some(&all));
             }
             sleep(LOOK).await;
         }
@@ -91,28 +109,39 @@ impl Lent {
         let Ok(handle) = handle.parse::<Handle>() else {
             return;
         };
-        let what = format!("the secret of {handle} was in an answer, and was taken out: rotate it");
-        if !self.tell(&what) {
+        let mut notes = lock(&self.notes);
+        let Entry::Vacant(place) = notes.entry(handle.clone()) else {
             return;
-        }
+        };
+        let name = handle.to_string();
+        self.tell(
+            &name,
+            &format!("the secret of {name} was in an answer, and was taken out: rotate it"),
+        );
         let lent = Arc::clone(self);
-        let noted = tokio::spawn(async move {
+        place.insert(tokio::spawn(async move {
             let Ok((identity, _)) = &lent.lease else {
                 return;
             };
-            if let Err(error) = identity.reflected(handle.clone()).await {
+            if let Err(error) = identity.reflected(handle).await {
                 let why = one_line(&error);
-                lent.tell(&format!(
-                    "it cannot be noted that {handle} has to be rotated: {why}"
-                ));
+                lent.tell(
+                    &name,
+                    &format!("it cannot be noted that {name} has to be rotated: {why}"),
+                );
             }
-        });
-        lock(&self.notes).push(noted);
+        }));
     }
 
-    async fn grant(&self, handle: &str, facts: &Facts) -> Result<Injection, InjectError> {
+    async fn grant(
+        &self,
+        handle: &str,
+        rule: &str,
+        facts: &Facts,
+    ) -> Result<Injection, InjectError> {
         let unavailable = |why: String| {
-            self.tell(&format!("no credential `{}`: {why}", handle.escape_debug()));
+            let what = format!("no credential `{}`: {why}", handle.escape_debug());
+            self.tell(handle, &what);
             InjectError::Unavailable
         };
         let (identity, lease) = self
@@ -123,7 +152,7 @@ impl Lent {
             .parse()
             .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
         let granted = identity
-            .grant(lease.clone(), request(handle.clone(), facts))
+            .grant(lease.clone(), request(handle.clone(), rule, facts))
             .await;
         match granted {
             Ok(rendered) => injection(&handle, &rendered)
@@ -133,13 +162,11 @@ impl Lent {
         }
     }
 
-    /// Tells people, once; says whether it was new.
-    fn tell(&self, what: &str) -> bool {
-        let new = lock(&self.told).insert(what.to_owned());
-        if new {
+    /// Tells people, once.
+    fn tell(&self, handle: &str, what: &str) {
+        if lock(&self.told).is_new(handle, what) {
             report::line(what);
         }
-        new
     }
 }
 
@@ -147,10 +174,18 @@ impl Injector for Lent {
     fn render<'a>(
         &'a self,
         handle: &'a str,
+        rule: &'a str,
         facts: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
-        Box::pin(self.grant(handle, facts))
+        Box::pin(self.grant(handle, rule, facts))
     }
+}
+
+/// All that was ever taken back, if there is more of it `now`. What was is not given back, whatever is said later.
+fn more(known: &mut BTreeSet<Handle>, now: Vec<Handle>) -> Option<Vec<Handle>> {
+    let before = known.len();
+    known.extend(now);
+    (known.len() > before).then(|| known.iter().cloned().collect())
 }
 
 async fn lease(
@@ -186,10 +221,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn request(handle: Handle, facts: &Facts) -> Request {
+fn request(handle: Handle, rule: &str, facts: &Facts) -> Request {
     let target = facts.destination.target();
     Request {
         handle,
+        rule: rule.to_owned(),
         method: facts.method.to_string(),
         host: target.host.to_string(),
         port: target.port,
@@ -212,13 +248,51 @@ fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
     if let Some(pair) = &rendered.query {
         injection = injection.with_query(Bytes::copy_from_slice(pair.expose().as_bytes()));
     }
+    let handle = handle.to_string();
+    let bytes = |secret: &Secret| Bytes::copy_from_slice(secret.expose().as_bytes());
     for hidden in &rendered.hidden {
-        let hidden = Bytes::copy_from_slice(hidden.expose().as_bytes());
-        injection = injection.hiding(&handle.to_string(), hidden);
+        injection = injection.hiding(&handle, bytes(hidden));
     }
-    Some(if rendered.lasting {
-        injection
-    } else {
-        injection.once()
-    })
+    for hidden in &rendered.once {
+        injection = injection.hiding_once(&handle, bytes(hidden));
+    }
+    Some(injection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was taken back is told when it is another one, although it is not more at once; and the first one stays taken back.
+    #[test]
+    fn what_was_taken_back_stays_so() {
+        let [first, second]: [Handle; 2] = ["cred:a", "cred:b"].map(|name| name.parse().unwrap());
+        let mut known = BTreeSet::new();
+        assert_eq!(more(&mut known, Vec::new()), None);
+        assert_eq!(
+            more(&mut known, vec![first.clone()]),
+            Some(vec![first.clone()])
+        );
+        assert_eq!(more(&mut known, vec![first.clone()]), None);
+        assert_eq!(more(&mut known, Vec::new()), None);
+        assert_eq!(
+            more(&mut known, vec![second.clone()]),
+            Some(vec![first, second])
+        );
+    }
+
+    /// However often something fails, and whatever it says, people are told each kind once, and no more than they can read.
+    #[test]
+    fn people_are_told_once() {
+        let mut told = Told::default();
+        assert!(told.is_new("cred:a1", "asked again in 900 ms"));
+        assert!(!told.is_new("cred:a1", "asked again in 12 ms"));
+        assert!(told.is_new("cred:a2", "asked again in 12 ms"));
+        assert!(told.is_new("cred:a1", "it is quarantined"));
+        for length in 0..2 * MAX_TOLD {
+            told.is_new("cred:a1", &"x".repeat(length));
+        }
+        assert_eq!(told.0.len(), MAX_TOLD);
+        assert!(!told.is_new("cred:b", "something else"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -20,15 +20,20 @@ use super::credentials::Lent;
 /// answered: a destination may keep a secret and show it later, elsewhere.
 pub(super) struct Scrubs {
     lent: Arc<Lent>,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
 }
+
+/// By digest, with the credential that it belongs to.
+type Secrets = BTreeMap<Digest, (String, Zeroizing<Vec<u8>>)>;
 
 /// What was put into requests of the call.
 #[derive(Default)]
 struct Known {
-    /// By digest, with the credential that it belongs to.
-    secrets: BTreeMap<Digest, (String, Zeroizing<Vec<u8>>)>,
+    secrets: Secrets,
+    /// What looks for them, if there are any.
     scrubber: Option<Arc<Scrubber>>,
+    /// How often there were more.
+    changes: u64,
 }
 
 impl Scrubs {
@@ -36,50 +41,76 @@ impl Scrubs {
     pub(super) fn of(lent: Arc<Lent>) -> Self {
         Self {
             lent,
-            known: Mutex::default(),
+            known: Arc::default(),
         }
     }
 
-    /// What looks for everything that was injected; nothing if nothing was.
-    fn scrubber(&self, injected: Option<&Injection>) -> Result<Option<Arc<Scrubber>>, FilterError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let injected = injected.filter(|injection| !injection.hidden().is_empty());
-        let Some(injected) = injected else {
-            return Ok(known.scrubber.clone());
-        };
-        let mut all = known.secrets.clone();
-        let before = all.len();
-        for (handle, secret) in injected.hidden() {
-            all.entry(Digest::of(secret))
-                .or_insert_with(|| (handle.clone(), Zeroizing::new(secret.to_vec())));
+    fn look(&self, injected: Option<&Injection>) -> Look {
+        let own = injected.map(|injection| secrets(injection.once()));
+        Look {
+            known: Arc::clone(&self.known),
+            own: own.unwrap_or_default(),
+            current: None,
+            lent: Arc::clone(&self.lent),
+            body: None,
+            found: Hits::default(),
         }
-        if let (true, Some(scrubber)) = (all.len() == before, &known.scrubber) {
-            return Ok(Some(Arc::clone(scrubber)));
-        }
-        let secrets = all
-            .values()
-            .map(|(handle, secret)| Secret::new(handle.clone(), secret.clone()));
-        let secrets = secrets.collect::<Result<_, _>>().map_err(|_| FilterError)?;
-        let scrubber = Arc::new(Scrubber::new(secrets).map_err(|_| FilterError)?);
-        if injected.is_lasting() {
-            *known = Known {
-                secrets: all,
-                scrubber: Some(Arc::clone(&scrubber)),
-            };
-        }
-        Ok(Some(scrubber))
     }
 }
 
 impl Filters for Scrubs {
-    fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
-        match self.scrubber(injected) {
-            Ok(None) => None,
-            Ok(Some(scrubber)) => Some(Box::new(Look::new(scrubber, Arc::clone(&self.lent)))),
-            // What cannot be looked for does not come back.
-            Err(_) => Some(Box::new(Shut)),
+    fn learn(&self, injected: &Injection) -> Result<(), FilterError> {
+        let mut known = lock(&self.known);
+        let mut all = known.secrets.clone();
+        all.extend(secrets(injected.hidden()));
+        let own = secrets(injected.once());
+        if !own.is_empty() {
+            // There must be room for it in its own answer.
+            together(all.values().chain(own.values()))?;
         }
+        if all.len() > known.secrets.len() {
+            *known = Known {
+                scrubber: Some(together(all.values())?),
+                secrets: all,
+                changes: known.changes.saturating_add(1),
+            };
+        }
+        Ok(())
     }
+
+    fn looks(&self) -> bool {
+        self.lent.lends()
+    }
+
+    fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
+        // What comes later into another request may be in this answer too.
+        (self.looks() || injected.is_some()).then(|| Box::new(self.look(injected)) as _)
+    }
+}
+
+/// What must not come back, by digest.
+fn secrets(hidden: &[(String, Bytes)]) -> Secrets {
+    let hidden = hidden.iter();
+    hidden
+        .map(|(handle, secret)| {
+            let kept = (handle.clone(), Zeroizing::new(secret.to_vec()));
+            (Digest::of(secret), kept)
+        })
+        .collect()
+}
+
+/// What looks for all of these.
+fn together<'a>(
+    secrets: impl Iterator<Item = &'a (String, Zeroizing<Vec<u8>>)>,
+) -> Result<Arc<Scrubber>, FilterError> {
+    let secrets = secrets.map(|(handle, secret)| Secret::new(handle.clone(), secret.clone()));
+    let secrets = secrets.collect::<Result<_, _>>().map_err(|_| FilterError)?;
+    let scrubber = Scrubber::new(secrets).map_err(|_| FilterError)?;
+    Ok(Arc::new(scrubber))
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Scrubs {
@@ -88,38 +119,13 @@ impl fmt::Debug for Scrubs {
     }
 }
 
-/// Lets nothing through.
-struct Shut;
-
-impl Filter for Shut {
-    fn head(&mut self, _: StatusCode, _: &mut HeaderMap) -> Result<(), FilterError> {
-        Err(FilterError)
-    }
-
-    fn data(&mut self, _: Bytes) -> Result<Bytes, FilterError> {
-        Err(FilterError)
-    }
-
-    fn finish(&mut self) -> Result<Bytes, FilterError> {
-        Err(FilterError)
-    }
-
-    fn trailers(&mut self, _: &mut HeaderMap) -> Result<(), FilterError> {
-        Err(FilterError)
-    }
-
-    fn message(&mut self, _: Bytes) -> Result<Bytes, FilterError> {
-        Err(FilterError)
-    }
-
-    fn hits(&self) -> u64 {
-        0
-    }
-}
-
 /// Looks at one answer.
 struct Look {
-    scrubber: Arc<Scrubber>,
+    known: Arc<Mutex<Known>>,
+    /// Of the request that is answered, and looked for in no other answer.
+    own: Secrets,
+    /// What looks, and after how many changes it was made.
+    current: Option<(u64, Arc<Scrubber>)>,
     lent: Arc<Lent>,
     body: Option<Body>,
     /// In fields and messages, and in a body that ended.
@@ -127,27 +133,36 @@ struct Look {
 }
 
 impl Look {
-    fn new(scrubber: Arc<Scrubber>, lent: Arc<Lent>) -> Self {
-        Self {
-            scrubber,
-            lent,
-            body: None,
-            found: Hits::default(),
+    /// What looks for everything that was sent until now: what came after the head of this answer may be in the rest of it.
+    fn scrubber(&mut self) -> Result<Arc<Scrubber>, FilterError> {
+        let known = lock(&self.known);
+        if let Some((changes, scrubber)) = &self.current
+            && *changes == known.changes
+        {
+            return Ok(Arc::clone(scrubber));
         }
+        let scrubber = match &known.scrubber {
+            Some(scrubber) if self.own.is_empty() => Arc::clone(scrubber),
+            _ => together(known.secrets.values().chain(self.own.values()))?,
+        };
+        if let Some(body) = &mut self.body {
+            body.change(Arc::clone(&scrubber));
+        }
+        self.current = Some((known.changes, Arc::clone(&scrubber)));
+        Ok(scrubber)
     }
 
     /// Takes secrets out of fields. One whose name has a secret in it goes.
     fn fields(&mut self, fields: &mut HeaderMap) -> Result<(), FilterError> {
+        let scrubber = self.scrubber()?;
         let mut scrubbed = HeaderMap::with_capacity(fields.len());
         for (name, value) in fields.iter() {
             let hits = self.found.iter().map(|hit| hit.count).sum::<u64>() + self.found.cut_off();
-            let named = self
-                .scrubber
-                .value(name.as_str().as_bytes(), &mut self.found);
+            let named = scrubber.value(name.as_str().as_bytes(), &mut self.found);
             if named.as_ref() != name.as_str().as_bytes() {
                 continue;
             }
-            let clean = self.scrubber.value(value.as_bytes(), &mut self.found);
+            let clean = scrubber.value(value.as_bytes(), &mut self.found);
             let now = self.found.iter().map(|hit| hit.count).sum::<u64>() + self.found.cut_off();
             let value = match now == hits {
                 true => value.clone(),
@@ -167,15 +182,13 @@ impl Filter for Look {
             Coding::of(codings.iter().map(HeaderValue::as_bytes)).map_err(|_| FilterError)?;
         fields.remove(header::CONTENT_ENCODING);
         self.fields(fields)?;
-        self.body = Some(Body::new(
-            Arc::clone(&self.scrubber),
-            coding,
-            DecodeLimits::default(),
-        ));
+        let scrubber = self.scrubber()?;
+        self.body = Some(Body::new(scrubber, coding, DecodeLimits::default()));
         Ok(())
     }
 
     fn data(&mut self, bytes: Bytes) -> Result<Bytes, FilterError> {
+        self.scrubber()?;
         let body = self.body.as_mut().ok_or(FilterError)?;
         let mut out = Pieces::default();
         body.push(&bytes, |piece| out.push(piece))
@@ -184,6 +197,7 @@ impl Filter for Look {
     }
 
     fn finish(&mut self) -> Result<Bytes, FilterError> {
+        self.scrubber()?;
         let Some(body) = self.body.take() else {
             return Ok(Bytes::new());
         };
@@ -199,7 +213,7 @@ impl Filter for Look {
     }
 
     fn message(&mut self, bytes: Bytes) -> Result<Bytes, FilterError> {
-        Ok(match self.scrubber.value(&bytes, &mut self.found) {
+        Ok(match self.scrubber()?.value(&bytes, &mut self.found) {
             std::borrow::Cow::Borrowed(_) => bytes,
             std::borrow::Cow::Owned(clean) => clean.into(),
         })
@@ -253,5 +267,121 @@ impl Pieces {
         } else {
             self.more.freeze()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret() -> String {
+        (0..32).map(|_| fastrand::alphanumeric()).collect()
+    }
+
+    fn hiding(secret: &str) -> Injection {
+        Injection::empty().hiding("cred:a", Bytes::copy_from_slice(secret.as_bytes()))
+    }
+
+    fn scrubs() -> Scrubs {
+        Scrubs::of(Lent::nothing("a test"))
+    }
+
+    fn is_in(secret: &str, bytes: &[u8]) -> bool {
+        bytes
+            .windows(secret.len())
+            .any(|part| part == secret.as_bytes())
+    }
+
+    /// R78, I2: a destination may show what it was sent in the answer to another request, without any of its own.
+    #[test]
+    fn what_was_sent_is_taken_out_of_other_answers() {
+        let (scrubs, secret) = (scrubs(), secret());
+        scrubs.learn(&hiding(&secret)).unwrap();
+        let mut look = scrubs.look(None);
+        let mut fields = HeaderMap::new();
+        fields.insert("x-shown", HeaderValue::from_str(&secret).unwrap());
+        look.head(StatusCode::OK, &mut fields).unwrap();
+        assert!(!is_in(&secret, fields["x-shown"].as_bytes()));
+        let mut out = look.data(secret.clone().into()).unwrap().to_vec();
+        out.extend(look.finish().unwrap());
+        assert!(!is_in(&secret, &out));
+        assert!(look.hits() >= 2);
+    }
+
+    /// R78, I2: an answer that is open does not show what was sent after its head: not in its body, wherever it is cut, not behind it,
+    /// and not in a message.
+    #[test]
+    fn an_open_answer_learns_what_is_sent_later() {
+        let (scrubs, first, later) = (scrubs(), secret(), secret());
+        scrubs.learn(&hiding(&first)).unwrap();
+        for cut in [1, 8, 31] {
+            for held in ["", first.get(..10).unwrap()] {
+                let (mut body, mut behind, mut socket) =
+                    (scrubs.look(None), scrubs.look(None), scrubs.look(None));
+                for look in [&mut body, &mut behind, &mut socket] {
+                    look.head(StatusCode::OK, &mut HeaderMap::new()).unwrap();
+                }
+                let mut out = body.data(format!("begin {held}").into()).unwrap().to_vec();
+                let later = format!("{later}{cut}{held}");
+                scrubs.learn(&hiding(&later)).unwrap();
+                let (begin, rest) = later.split_at(cut);
+                for piece in [begin, rest, " end"] {
+                    out.extend(body.data(piece.to_owned().into()).unwrap());
+                }
+                out.extend(body.finish().unwrap());
+                assert!(!is_in(&later, &out));
+                assert_eq!(
+                    String::from_utf8(out).unwrap(),
+                    format!("begin {held}[redacted] end")
+                );
+                let mut fields = HeaderMap::new();
+                fields.insert("x-shown", HeaderValue::from_str(&later).unwrap());
+                behind.trailers(&mut fields).unwrap();
+                assert!(!is_in(&later, fields["x-shown"].as_bytes()));
+                assert!(!is_in(
+                    &later,
+                    &socket.message(later.clone().into()).unwrap()
+                ));
+            }
+        }
+    }
+
+    /// R78, I2: when no more can be looked for, no more is sent; what is known is looked for as before.
+    #[test]
+    fn more_than_can_be_looked_for_is_not_sent() {
+        let scrubs = scrubs();
+        let mut known = Vec::new();
+        loop {
+            let long = secret().repeat(128);
+            if scrubs.learn(&hiding(&long)).is_err() {
+                break;
+            }
+            known.push(long);
+            assert!(known.len() < 256);
+        }
+        assert!(!known.is_empty());
+        for known in known {
+            let shown = scrubs.look(None).message(known.clone().into()).unwrap();
+            assert!(!is_in(&known, &shown));
+        }
+    }
+
+    /// R78: a signature is good for its request: it is looked for in its own answer, and does not fill what is looked for in others. What
+    /// lasts of the same credential is looked for in all.
+    #[test]
+    fn a_signature_is_looked_for_in_its_own_answer() {
+        let (scrubs, lasting, once, later) = (scrubs(), secret(), secret(), secret());
+        let signed =
+            hiding(&lasting).hiding_once("cred:a", Bytes::copy_from_slice(once.as_bytes()));
+        scrubs.learn(&signed).unwrap();
+        let mut look = scrubs.look(Some(&signed));
+        scrubs.learn(&hiding(&later)).unwrap();
+        for secret in [&once, &lasting, &later] {
+            let shown = look.message(secret.clone().into()).unwrap();
+            assert!(!is_in(secret, &shown));
+        }
+        let shown = scrubs.look(None).message(lasting.clone().into()).unwrap();
+        assert!(!is_in(&lasting, &shown));
+        assert_eq!(lock(&scrubs.known).secrets.len(), 2);
     }
 }

@@ -68,7 +68,12 @@ impl Safe {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let reversed: String = self.secret.chars().rev().collect();
-        for form in [&self.secret, &base64[..40].to_owned(), &hex, &reversed] {
+        for form in [
+            &self.secret,
+            &base64.chars().take(40).collect(),
+            &hex,
+            &reversed,
+        ] {
             let found = bytes
                 .windows(form.len())
                 .any(|part| part == form.as_bytes());

@@ -67,6 +67,8 @@ async fn our_credential_takes_the_place_of_the_clients() {
         (2, Some("key"))
     );
     assert!(!format!("{records:?}").contains(&secret));
+    // It was asked for by the rule that let the request through.
+    assert_eq!(*world.credentials.rules.lock().unwrap(), ["good.test"]);
 }
 
 /// Some credentials are a part of the query, or more than one field: they go behind what was judged, and in the place of the client's.
@@ -94,6 +96,35 @@ async fn a_credential_may_be_in_the_query_and_in_several_fields() {
         );
     }
     assert!(!format!("{:?}", world.records(6).await).contains("a%26b"));
+}
+
+/// A client's own value beside ours, of the same name to some server, is not sent, and neither is ours. (C27)
+#[tokio::test]
+async fn nothing_is_sent_beside_our_credential() {
+    for (target, field) in [
+        ("/x?key=theirs", ""),
+        ("/x?a=1&%6Bey=theirs", ""),
+        ("/x?a=1;key", ""),
+        ("/x?KEY=theirs", ""),
+        ("/x", "X_Amz_Date: theirs\r\n"),
+        ("/x", "x-amz.date: theirs\r\n"),
+    ] {
+        let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+        *world.credentials.query.lock().unwrap() = Some("key=a%26b".to_owned());
+        let authority = format!("good.test:{}", upstream.port);
+        let stream = tunnel(world.connect(), &authority).await;
+        let mut stream = tls(stream, "good.test", config(&world.proxy, &[]))
+            .await
+            .unwrap();
+        let head = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\n{field}\r\n");
+        let answer = ask(&mut stream, head).await;
+        assert_eq!(
+            (answer.code().as_deref(), upstream.requests()),
+            (Some("cred_scope"), 0),
+            "{target} {field}"
+        );
+        assert_eq!(world.denied().await, Code::CredScope);
+    }
 }
 
 /// R111, I5: a certificate that proves nothing costs no credential, and no request. (T17)
@@ -161,6 +192,54 @@ async fn without_its_credential_nothing_is_sent() {
             Some(code.as_str())
         );
         assert_eq!((world.denied().await, upstream.requests()), (code, 0));
+    }
+}
+
+/// R78, I2: a secret that could not be looked for in answers is not sent.
+#[tokio::test]
+async fn what_could_not_be_looked_for_is_not_sent() {
+    let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+    world.filters.is_full.store(true, Ordering::Relaxed);
+    let answer = get(&world, &upstream, "").await;
+    assert_eq!(answer.code().as_deref(), Some("cred_unavailable"));
+    assert_eq!(
+        (world.denied().await, upstream.requests()),
+        (Code::CredUnavailable, 0)
+    );
+}
+
+/// R78, I2: a secret is looked for once it was sent, although the head of its own answer was refused: the destination has it, and may show
+/// it in another answer.
+#[tokio::test]
+async fn a_secret_is_known_before_its_answer() {
+    let raw = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: gzip\r\n\r\n";
+    let (world, upstream) = start(|_| {}, &["good.test"], Manner::Raw(raw.into())).await;
+    let answer = get(&world, &upstream, "").await;
+    assert_eq!((answer.status, upstream.requests()), (502, 1));
+    let secret = world.credentials.secret.lock().unwrap().clone();
+    assert_eq!(*world.filters.learnt.lock().unwrap(), [secret]);
+}
+
+/// R78: where credentials may be in answers, each request asks for an answer that can be looked into, whole: not only the one with a
+/// credential in it.
+#[tokio::test]
+async fn answers_without_a_credential_are_readable_too() {
+    for looks in [false, true] {
+        let (world, upstream) = start(|_| {}, &["good.test"], Manner::Echo).await;
+        world
+            .rules
+            .change("good.test", |rule| rule.credential = None);
+        world.filters.looks.store(looks, Ordering::Relaxed);
+        let text = get(
+            &world,
+            &upstream,
+            "Range: bytes=0-0\r\nAccept-Encoding: br\r\n",
+        )
+        .await
+        .text();
+        assert_eq!(text.contains("range: bytes=0-0"), !looks, "{text}");
+        assert_eq!(text.contains("accept-encoding: br"), !looks, "{text}");
+        assert_eq!(text.contains("accept-encoding: identity"), looks, "{text}");
     }
 }
 

@@ -196,6 +196,8 @@ impl Resolver for Addresses {
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     pub(crate) rendered: AtomicUsize,
+    /// The rules that let those requests through.
+    pub(crate) rules: Mutex<Vec<String>>,
     pub(crate) refuses: Mutex<Option<InjectError>>,
     pub(crate) secret: Mutex<String>,
     /// What goes into the query too, beside a second field.
@@ -207,10 +209,12 @@ impl Injector for Credentials {
     fn render<'a>(
         &'a self,
         _: &'a str,
+        rule: &'a str,
         _: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
         Box::pin(async move {
             self.rendered.fetch_add(1, Ordering::Relaxed);
+            self.rules.lock().unwrap().push(rule.to_owned());
             silence(&self.silent).await;
             if let Some(error) = *self.refuses.lock().unwrap() {
                 return Err(error);
@@ -235,7 +239,13 @@ impl Injector for Credentials {
 
 /// Filters that replace the secret where it is whole, hold the last bytes back, and refuse what is compressed.
 #[derive(Debug, Default)]
-pub(crate) struct Replacing;
+pub(crate) struct Replacing {
+    /// Whether there is no room for more secrets.
+    pub(crate) is_full: AtomicBool,
+    /// Whether answers are looked at to requests without a credential.
+    pub(crate) looks: AtomicBool,
+    pub(crate) learnt: Mutex<Vec<Bytes>>,
+}
 
 struct Replace {
     secret: String,
@@ -244,6 +254,19 @@ struct Replace {
 }
 
 impl Filters for Replacing {
+    fn learn(&self, injected: &Injection) -> Result<(), FilterError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(FilterError);
+        }
+        let secrets = injected.hidden().iter().map(|(_, secret)| secret.clone());
+        self.learnt.lock().unwrap().extend(secrets);
+        Ok(())
+    }
+
+    fn looks(&self) -> bool {
+        self.looks.load(Ordering::Relaxed)
+    }
+
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
         let secret = String::from_utf8(injected?.hidden()[0].1.to_vec()).unwrap();
         Some(Box::new(Replace {
@@ -354,6 +377,7 @@ pub(crate) struct World {
     pub(crate) rules: Arc<Rules>,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) credentials: Arc<Credentials>,
+    pub(crate) filters: Arc<Replacing>,
     pub(crate) records: Arc<Records>,
     pub(crate) origin: Origin,
 }
@@ -375,6 +399,7 @@ impl World {
         let addresses = Arc::new(Addresses::default());
         let credentials = Arc::new(Credentials::default());
         *credentials.secret.lock().unwrap() = (0..32).map(|_| fastrand::alphanumeric()).collect();
+        let filters = Arc::new(Replacing::default());
         let records = Arc::new(Records::default());
         let subtree = Subtree::Name(Name::parse("test").unwrap());
         let authority = Authority::new(&[subtree], &Still, Arc::new(Chance)).unwrap();
@@ -382,7 +407,7 @@ impl World {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&addresses) as _,
             injector: Arc::clone(&credentials) as _,
-            filters: Arc::new(Replacing),
+            filters: Arc::clone(&filters) as _,
             recorder: Arc::clone(&records) as _,
             clock: Arc::new(Still),
             entropy: Arc::new(Chance),
@@ -403,6 +428,7 @@ impl World {
             rules,
             addresses,
             credentials,
+            filters,
             records,
             origin,
         }

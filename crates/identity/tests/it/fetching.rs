@@ -219,6 +219,35 @@ fn a_late_answer_does_not_overwrite() {
     }
 }
 
+/// A destination that shows the secret while a refresh is under way does not cost the credential: what the issuer gave is kept,
+/// marked, and presented at the next refresh.
+#[test]
+fn a_mark_does_not_lose_the_next_refresh_token() {
+    let world = World::new();
+    world.add("cred:orders", oauth_refresh(), "refresh-token-1");
+    let identity = world.identity();
+    let lease = lease(&identity);
+    let next = rotated("access-token-1", "refresh-token-2", 60);
+    world.desk.will_say(200, &next);
+    world.desk.will_say(400, REFUSED);
+    world.desk.close();
+    let used = thread::scope(|scope| {
+        let asking = scope.spawn(|| bearer(&identity, &lease));
+        while world.desk.count() == 0 {
+            thread::yield_now();
+        }
+        world.store().reflect(&handle("orders")).unwrap();
+        world.desk.open();
+        asking.join().unwrap()
+    });
+    assert_eq!(used.unwrap(), "access-token-1");
+    let kept = world.store().read(&handle("orders")).unwrap();
+    assert_eq!(kept.secrets.main.expose(), "refresh-token-2");
+    assert_eq!(kept.header.state, State::Active);
+    assert!(kept.header.reflected);
+    assert_eq!(world.desk.count(), 1);
+}
+
 /// `invalid_grant` is for good: the credential is put aside, on disk, and nobody asks again until a person gives a new one.
 #[test]
 fn what_its_issuer_does_not_take_is_quarantined() {
@@ -343,9 +372,14 @@ fn a_clock_that_jumps_is_not_believed() {
     world.hands.set(START_MS + 600 * MINUTE_MS);
     identity.test(&handle("orders")).unwrap_err();
     world.hands.set(START_MS - 30 * MINUTE_MS);
-    world.store().reflect(&handle("orders")).unwrap();
+    let seen = world.store().header(&handle("orders")).unwrap().unwrap();
+    world
+        .store()
+        .renew(&seen, &secrets("client-secret-2"), By::Person, START_MS)
+        .unwrap();
     world.desk.will_say(200, &token("third-token", 60));
     identity.test(&handle("orders")).unwrap();
+    assert_eq!(world.desk.count(), 4);
 }
 
 /// An endpoint that gives each client tokens of a life of its own.

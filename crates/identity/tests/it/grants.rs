@@ -146,7 +146,8 @@ fn a_grant_is_for_what_the_rule_says() {
     let token = identity.issue(order("cred:orders")).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     let good = request("cred:orders");
-    let changes: [Change; 9] = [
+    let changes: [Change; 10] = [
+        |request| request.rule = "another".into(),
         |request| request.host = "other.example.com".into(),
         |request| request.host = "orders.example.com.evil.example".into(),
         |request| request.host = "ORDERS.example.com".into(),
@@ -219,6 +220,43 @@ fn a_lease_ends() {
     assert!(!ended(&third, Holder(2)) && stands(&identity, &third, Holder(2)));
     world.hands.go(10 * MINUTE_MS);
     assert!(ended(&third, Holder(2)));
+}
+
+/// Strict mode: a request is taken of the rule that let it through, and of no other that would cover it; what came to nothing is given back
+/// to that rule.
+#[test]
+fn a_request_is_taken_of_its_own_rule() {
+    let world = World::new();
+    let identity = world.identity();
+    let named = |rule: &str| Usage {
+        rule: rule.into(),
+        most: 1,
+        ..usage("cred:orders")
+    };
+    let usages = vec![named("first"), named("second")];
+    let token = identity
+        .issue(Order {
+            usages,
+            ..order("cred:orders")
+        })
+        .unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let ask = |rule: &str| {
+        let mut ask = request("cred:orders");
+        ask.rule = rule.into();
+        identity.grant(&lease, ME, &ask)
+    };
+    // There is no such credential yet: that takes nothing of either.
+    assert!(ask("first").is_err() && ask("second").is_err());
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    assert!(ask("first").is_ok());
+    assert!(matches!(ask("first"), Err(GrantError::Scope(_))));
+    world.store().revoke(&handle("orders")).unwrap();
+    assert!(ask("second").is_err());
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    assert!(matches!(ask("first"), Err(GrantError::Scope(_))));
+    assert!(ask("second").is_ok());
+    assert!(matches!(ask("second"), Err(GrantError::Scope(_))));
 }
 
 /// Strict mode: one request, and of many that come at once one.

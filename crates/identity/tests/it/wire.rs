@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use casemate_identity::{Kind, RemoteError, RemoteIdentity, Server};
+use casemate_identity::{
+    Endpoint, EndpointError, Kind, Order, RemoteError, RemoteIdentity, Server, TokenAnswer,
+    TokenRequest,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-use crate::world::{World, binding, handle, order, request};
+use crate::world::{
+    AtDesk, Desk, World, binding, handle, oauth_client, order, request, token, usage,
+};
 
 const TEXT: &str = "canary-of-the-wire-31c";
 
@@ -143,4 +148,87 @@ async fn what_is_no_question_ends_its_own_connection_only() {
     serving.await.unwrap();
     assert_eq!(server.connections(), 1);
     good.issue(order("cred:orders")).await.unwrap();
+}
+
+/// Two endpoints: one of them is slow.
+#[derive(Debug)]
+struct Two {
+    slow: AtDesk,
+    fast: AtDesk,
+}
+
+impl Endpoint for Two {
+    fn ask(&self, request: &TokenRequest) -> Result<TokenAnswer, EndpointError> {
+        let is_slow = request.url.contains("slow");
+        if is_slow { &self.slow } else { &self.fast }.ask(request)
+    }
+}
+
+/// Many who wait for the token of one credential have one thread between them: another credential is lent meanwhile.
+#[test]
+fn a_slow_endpoint_is_waited_for_by_one() {
+    const THREADS: usize = 3;
+    let (slow, fast) = (Arc::new(Desk::default()), Arc::new(Desk::default()));
+    slow.will_say(200, &token("slow-token", 60));
+    fast.will_say(200, &token("fast-token", 60));
+    slow.close();
+    let world = World::new();
+    let Kind::OauthClient {
+        client_id,
+        scopes,
+        audience,
+        auth,
+        ..
+    } = oauth_client()
+    else {
+        panic!("it is one");
+    };
+    let token_url = "https://slow.example.com/token".into();
+    let kind = Kind::OauthClient {
+        token_url,
+        client_id,
+        scopes,
+        audience,
+        auth,
+    };
+    world.add("cred:slow", kind, "client-secret-1");
+    world.add("cred:fast", oauth_client(), "client-secret-2");
+    let endpoint = Two {
+        slow: AtDesk(Arc::clone(&slow)),
+        fast: AtDesk(fast),
+    };
+    let server = Server::new(Arc::new(world.identity_with(Box::new(endpoint))));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let remote = connect(&server).await;
+        let both = Order {
+            usages: vec![usage("cred:slow"), usage("cred:fast")],
+            ..order("cred:slow")
+        };
+        let action = remote.issue(both).await.unwrap();
+        let lease = remote.redeem(action, binding()).await.unwrap();
+        let waiting: Vec<_> = (0..4 * THREADS)
+            .map(|_| {
+                let (remote, lease) = (remote.clone(), lease.clone());
+                tokio::spawn(async move { remote.grant(lease, request("cred:slow")).await })
+            })
+            .collect();
+        while slow.count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let lent = remote.grant(lease, request("cred:fast")).await.unwrap();
+        assert_eq!(lent.fields[0].1.expose(), "Bearer fast-token");
+        remote.reflected(handle("cred:fast")).await.unwrap();
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+        slow.open();
+        for waiting in waiting {
+            let lent = waiting.await.unwrap().unwrap();
+            assert_eq!(lent.fields[0].1.expose(), "Bearer slow-token");
+        }
+        assert_eq!(slow.count(), 1);
+    });
 }

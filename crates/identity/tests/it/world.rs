@@ -273,6 +273,7 @@ pub(crate) fn order(handle: &str) -> Order {
 pub(crate) fn request(handle: &str) -> Request {
     Request {
         handle: self::handle(handle),
+        rule: "orders".into(),
         method: "GET".into(),
         host: "orders.example.com".into(),
         port: 443,

@@ -286,6 +286,7 @@ impl Injector for Key {
     fn render<'a>(
         &'a self,
         _: &'a str,
+        _: &'a str,
         _: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
         let value = HeaderValue::try_from(format!("Bearer {}", self.0));
@@ -306,6 +307,14 @@ struct Scrub {
 }
 
 impl Filters for Scrubbing {
+    fn learn(&self, _: &Injection) -> Result<(), FilterError> {
+        Ok(())
+    }
+
+    fn looks(&self) -> bool {
+        false
+    }
+
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
         injected?;
         Some(Box::new(Scrub {

@@ -1,5 +1,7 @@
 //! Queries of requests.
 
+use casemate_model::query_names;
+
 /// Names under which APIs take a credential in a query, without `_`, `-` and `.`.
 const CREDENTIALS: &[&str] = &[
     "accesstoken",
@@ -25,15 +27,6 @@ const CREDENTIALS: &[&str] = &[
 /// Names under which servers take another method than the request has.
 pub(super) const METHOD_NAMES: &[&str] = &["_method", "x-http-method-override"];
 
-/// The name of each pair, decoded as far as that is certain.
-fn names(query: &str) -> impl Iterator<Item = Option<String>> {
-    // Some servers cut at `;` too.
-    query
-        .split(['&', ';'])
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| decoded(pair.split('=').next().unwrap_or_default()))
-}
-
 /// Whether only names of `known` are in it, spelled as they are there.
 pub(super) fn has_only(query: &str, known: &[String]) -> bool {
     !query.contains(';')
@@ -49,7 +42,7 @@ pub(super) fn has_only(query: &str, known: &[String]) -> bool {
 
 /// Whether it may have a credential in it. What cannot be read may.
 pub(super) fn has_credential(query: &str) -> bool {
-    names(query).any(|name| {
+    query_names(query).any(|name| {
         let Some(name) = name else { return true };
         let plain: String = name
             .chars()
@@ -62,30 +55,9 @@ pub(super) fn has_credential(query: &str) -> bool {
 
 /// Whether it may say another method than the request has.
 pub(super) fn overrides_method(query: &str) -> bool {
-    names(query).any(|name| {
+    query_names(query).any(|name| {
         name.is_none_or(|name| METHOD_NAMES.contains(&name.to_ascii_lowercase().as_str()))
     })
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || {
-                    char::from(bytes.next()?)
-                        .to_digit(16)
-                        .and_then(|digit| u8::try_from(digit).ok())
-                };
-                let (high, low) = (digit(), digit());
-                high? << 4 | low?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(out).ok()
 }
 
 #[cfg(test)]

@@ -288,3 +288,36 @@ fn what_is_read_again_is_not_found_twice() {
         .collect();
     assert_eq!(found, [("within".to_owned(), 1)]);
 }
+
+/// R78: a stream that goes on with more secrets than it began with takes out those of before, wherever it was when they came, and all that
+/// are new and not out yet; what is clean is left alone.
+#[test]
+fn a_stream_goes_on_with_more_secrets() {
+    let (old, new) = (fresh(24), fresh(24));
+    let before = scrubber(&[("old", old.as_bytes())]);
+    // Of the end of what was held back, one begins that is longer.
+    let begun: String = old.chars().take(10).collect();
+    let longer = format!("{begun}{new}");
+    let after = scrubber(&[
+        ("old", old.as_bytes()),
+        ("new", new.as_bytes()),
+        ("longer", longer.as_bytes()),
+    ]);
+    let first = format!("a {old} b {begun}");
+    let text = Bytes::from(format!("{first}{new} c {old} d"));
+    for cut in 0..=first.len() {
+        let mut stream = Stream::new(Arc::clone(&before));
+        let mut out = Vec::new();
+        stream.push(&text.slice(..cut), |piece| out.extend_from_slice(&piece));
+        stream.change(Arc::clone(&after));
+        for byte in cut..text.len() {
+            stream.push(&text.slice(byte..=byte), |piece| {
+                out.extend_from_slice(&piece)
+            });
+        }
+        let hits = stream.finish(|piece| out.extend_from_slice(&piece));
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out, format!("a {MARK} b {MARK} c {MARK} d"), "{cut}");
+        assert!(hits.iter().map(|hit| hit.count).sum::<u64>() >= 3, "{cut}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use casemate_model::Digest;
+use casemate_model::{Digest, is_header, query_names};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
@@ -198,7 +198,8 @@ impl Reached {
             return Err(denied(Code::PlaintextDenied, allowance));
         }
         draft.record.credential = Some(handle.clone());
-        let rendered = leg.inner.injector.render(handle, facts).await;
+        let injector = &leg.inner.injector;
+        let rendered = injector.render(handle, &allowance.rule, facts).await;
         let injection = rendered.map_err(|error| {
             let code = match error {
                 InjectError::Scope => Code::CredScope,
@@ -249,10 +250,15 @@ impl Injected {
         }
         if let Some(injection) = &injection {
             strip_credentials(fields);
+            if has_beside(&facts, fields, injection) {
+                return Err(denied(Code::CredScope, &allowance));
+            }
             for (name, value) in injection.fields() {
                 fields.insert(name, value.clone());
             }
-            // What comes back must be readable for whoever looks for the credential in it.
+        }
+        if injection.is_some() || leg.inner.filters.looks() {
+            // What comes back must be readable, and whole, for whoever looks for a credential in it.
             fields.insert(
                 header::ACCEPT_ENCODING,
                 HeaderValue::from_static("identity"),
@@ -262,6 +268,10 @@ impl Injected {
         // Connecting took time, and so did the credential.
         if !leg.inner.judge.stands(&allowance.rule) {
             return Err(denied(Code::Revoked, &allowance));
+        }
+        if let Some(injection) = &injection {
+            let learnt = leg.inner.filters.learn(injection);
+            learnt.map_err(|_| denied(Code::CredUnavailable, &allowance))?;
         }
         let bytes = head_bytes(&facts, fields);
         leg.inner.judge.spend(&allowance, Flow::Out, bytes)?;
@@ -278,6 +288,23 @@ impl Injected {
             injection,
         })
     }
+}
+
+/// Whether the client says something beside what is injected: by the same name of the query, or by another spelling of the same field.
+/// Servers differ in which of two they take. What cannot be read may be the same.
+fn has_beside(facts: &Facts, fields: &HeaderMap, injection: &Injection) -> bool {
+    let ours = injection.query().map(String::from_utf8_lossy);
+    let ours = ours.and_then(|pair| query_names(&pair).next().flatten());
+    let theirs = facts.query.as_deref().unwrap_or_default();
+    let in_query = ours.is_some_and(|ours| {
+        query_names(theirs).any(|name| name.is_none_or(|name| name.eq_ignore_ascii_case(&ours)))
+    });
+    let mut injected = injection.fields().iter();
+    in_query
+        || injected.any(|(ours, _)| {
+            let mut theirs = fields.keys().filter(|name| *name != ours);
+            theirs.any(|name| is_header(name.as_str(), ours.as_str()))
+        })
 }
 
 /// Bytes of what a head says: a path, a query or a field carries as much as a body.
