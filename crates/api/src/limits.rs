@@ -74,6 +74,3 @@ pub const CONVERSATION_IDLE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Requests of one conversation that have no answer yet.
 pub const MAX_CONVERSATION_REQUESTS: usize = 32;
-
-/// Sessions whose interpreter for conversations is known: the one that was noted first is forgotten for another.
-pub const MAX_PLACES: usize = 4_096;

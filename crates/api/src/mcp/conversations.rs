@@ -1,28 +1,26 @@
 //! What clients of the Model Context Protocol are in the middle of: nothing that is decided or recorded.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use casemate_gateway::Entropy;
-use casemate_model::{ContextId, SessionId};
 use tokio::sync::Notify;
 
 use crate::{
     limits::{
         CONVERSATION_IDLE_MS, MAX_CALLER_CONVERSATIONS, MAX_CONVERSATION_REQUESTS,
-        MAX_CONVERSATIONS, MAX_PLACES,
+        MAX_CONVERSATIONS,
     },
     who::Who,
 };
 
-/// Conversations that were begun, and where the calls of all kinds of clients take place.
+/// Conversations that were begun.
 #[derive(Debug, Default)]
 pub(crate) struct Conversations {
     rows: Mutex<HashMap<String, Row>>,
-    places: Mutex<Places>,
 }
 
 /// Whose a conversation is.
@@ -160,23 +158,6 @@ impl Conversations {
         Some(row.thread)
     }
 
-    /// Where calls of this kind take place: one at a time finds out.
-    pub(crate) fn place(&self, key: PlaceKey) -> Arc<tokio::sync::Mutex<Place>> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.all.get(&key) {
-            return Arc::clone(place);
-        }
-        while places.all.len() >= MAX_PLACES
-            && let Some(first) = places.order.pop_front()
-        {
-            places.all.remove(&first);
-        }
-        let place = Arc::default();
-        places.order.push_back(key.clone());
-        places.all.insert(key, Arc::clone(&place));
-        place
-    }
-
     fn rows(&self) -> MutexGuard<'_, HashMap<String, Row>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,30 +186,6 @@ impl Drop for Request {
             row.requests.remove(&self.name);
         }
     }
-}
-
-/// What has a session of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PlaceKey {
-    pub(crate) tenant: String,
-    pub(crate) agent: String,
-    pub(crate) route: Option<String>,
-    /// The thread, or the id of a session.
-    pub(crate) within: String,
-}
-
-/// The session of a conversation, and its interpreter.
-#[derive(Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) session: Option<SessionId>,
-    pub(crate) context: Option<ContextId>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    all: HashMap<PlaceKey, Arc<tokio::sync::Mutex<Place>>>,
-    /// The one that was noted first in front.
-    order: VecDeque<PlaceKey>,
 }
 
 /// A word that nobody could guess.

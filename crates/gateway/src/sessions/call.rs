@@ -306,7 +306,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let lane = match context {
             Some(context) if own != Some(context) => Some(context.to_string()),
             Some(_) => Some("own context".to_owned()),
-            None if mode == SessionMode::Context
+            None if (mode == SessionMode::Context
+                || within.is_some_and(|within| within.interpreter))
                 && is_cell
                 && (thread.is_some() || named.is_some()) =>
             {
