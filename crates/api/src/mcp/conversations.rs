@@ -1,6 +1,7 @@
 //! What clients of the Model Context Protocol are in the middle of: nothing that is decided or recorded.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,7 +25,7 @@ pub(crate) struct Conversations {
 }
 
 /// Whose a conversation is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Whose {
     tenant: String,
     issuer: String,
@@ -40,11 +41,23 @@ impl Whose {
             subject: caller.subject().to_owned(),
         }
     }
+
+    /// Whose authority it is in the end, in this tenant: whoever gives some on chooses the names that it goes by.
+    fn principal(who: &Who) -> Self {
+        let (issuer, subject) = who.get().principal();
+        Self {
+            tenant: who.tenant().to_owned(),
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Row {
     whose: Whose,
+    /// For whom it counts.
+    principal: Whose,
     /// The thread of the gateway: a name that nobody could guess, and another one than the client sends.
     thread: String,
     used_at_ms: u64,
@@ -80,23 +93,15 @@ impl Conversations {
     ) -> Result<String, NotBegun> {
         let id = word(entropy).map_err(NotBegun::Nameless)?;
         let thread = format!("mcp-{}", word(entropy).map_err(NotBegun::Nameless)?);
-        let whose = Whose::of(who);
         let mut rows = self.rows();
         rows.retain(|_, row| {
             !row.requests.is_empty() || row.used_at_ms + CONVERSATION_IDLE_MS > now_ms
         });
-        let own = rows.iter().filter(|(_, row)| row.whose == whose);
-        if own.clone().count() >= MAX_CALLER_CONVERSATIONS {
-            let idle = own.filter(|(_, row)| row.requests.is_empty());
-            let oldest = idle.min_by_key(|(_, row)| row.used_at_ms);
-            let oldest = oldest.map(|(id, _)| id.clone()).ok_or(NotBegun::Full)?;
-            rows.remove(&oldest);
-        }
-        if rows.len() >= MAX_CONVERSATIONS {
-            return Err(NotBegun::Full);
-        }
+        let principal = Whose::principal(who);
+        make_room(&mut rows, &principal)?;
         let row = Row {
-            whose,
+            whose: Whose::of(who),
+            principal,
             thread,
             used_at_ms: now_ms,
             requests: HashMap::new(),
@@ -163,6 +168,28 @@ impl Conversations {
     }
 }
 
+/// Forgets conversations that are idle, so that there is one more for this principal: its own oldest if it has as many as one
+/// may have, and if there is no room at all, the oldest of whoever has most.
+fn make_room(rows: &mut HashMap<String, Row>, principal: &Whose) -> Result<(), NotBegun> {
+    let mut counts: HashMap<&Whose, usize> = HashMap::new();
+    for row in rows.values() {
+        *counts.entry(&row.principal).or_default() += 1;
+    }
+    let own_are_full =
+        counts.get(principal).copied().unwrap_or_default() >= MAX_CALLER_CONVERSATIONS;
+    if !own_are_full && rows.len() < MAX_CONVERSATIONS {
+        return Ok(());
+    }
+    let goes = rows
+        .iter()
+        .filter(|(_, row)| row.requests.is_empty())
+        .filter(|(_, row)| !own_are_full || row.principal == *principal)
+        .max_by_key(|(_, row)| (counts.get(&row.principal).copied(), Reverse(row.used_at_ms)));
+    let goes = goes.map(|(id, _)| id.clone()).ok_or(NotBegun::Full)?;
+    rows.remove(&goes);
+    Ok(())
+}
+
 /// A request that has no answer yet.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -193,4 +220,64 @@ fn word(entropy: &dyn Entropy) -> io::Result<String> {
     let mut bytes = [0; 16];
     entropy.fill(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whose(tenant: &str, subject: &str) -> Whose {
+        Whose {
+            tenant: tenant.to_owned(),
+            issuer: "i".to_owned(),
+            subject: subject.to_owned(),
+        }
+    }
+
+    fn row(principal: &Whose, used_at_ms: u64) -> Row {
+        Row {
+            whose: principal.clone(),
+            principal: principal.clone(),
+            thread: String::new(),
+            used_at_ms,
+            requests: HashMap::new(),
+        }
+    }
+
+    /// Whoever fills the table makes room for the others, however old what those have is, and nobody is shut out.
+    #[test]
+    fn whoever_has_most_makes_room() {
+        let mut rows = HashMap::new();
+        let few = whose("acme", "few");
+        rows.insert("few".to_owned(), row(&few, 0));
+        // As many of as many names as it takes, and one of them has one more than the others.
+        let (mut at, mut number) = (1_000, 0);
+        while rows.len() < MAX_CONVERSATIONS {
+            let many = whose("other", &(number % 100).to_string());
+            rows.insert(at.to_string(), row(&many, at));
+            (at, number) = (at + 1, number + 1);
+        }
+        let most = whose("other", "most");
+        for _ in 0..MAX_CALLER_CONVERSATIONS - 1 {
+            rows.remove(&(at - 1).to_string());
+            at -= 1;
+        }
+        for index in 0..MAX_CALLER_CONVERSATIONS - 1 {
+            rows.insert(format!("most {index}"), row(&most, 10 + index as u64));
+        }
+        assert_eq!(rows.len(), MAX_CONVERSATIONS);
+        make_room(&mut rows, &whose("acme", "new")).unwrap();
+        assert_eq!(rows.len(), MAX_CONVERSATIONS - 1);
+        assert!(rows.contains_key("few") && !rows.contains_key("most 0"));
+        // What has a request is not idle.
+        for row in rows.values_mut() {
+            row.requests.insert(String::new(), Arc::default());
+        }
+        make_room(&mut rows, &whose("acme", "new")).unwrap();
+        rows.insert("last".to_owned(), row(&most, 0));
+        let busy = rows.get_mut("last").unwrap();
+        busy.requests.insert(String::new(), Arc::default());
+        assert!(make_room(&mut rows, &whose("acme", "new")).is_err());
+        assert_eq!(rows.len(), MAX_CONVERSATIONS);
+    }
 }

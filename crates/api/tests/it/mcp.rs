@@ -469,3 +469,29 @@ async fn a_caller_has_so_many_conversations() {
         assert_eq!(post(&remote, by, &list, Some(id)).await.status, status);
     }
 }
+
+/// Whoever gives authority on gets no more conversations by it, under however many names.
+#[tokio::test]
+async fn delegates_have_the_conversations_of_their_principal() {
+    let remote = Remote::new().await;
+    let token = |subject| remote.token(&remote.claims(subject, "acme", &["operator"]));
+    let (alice, bob) = (token("alice"), token("bob"));
+    let begin = async |by: &Headers| {
+        let begun = post(&remote, by, &initialize("2025-11-25"), None).await;
+        assert_eq!(begun.status, 200, "{}", begun.json());
+        begun.headers["mcp-session-id"].to_str().unwrap().to_owned()
+    };
+    let (bobs, own) = (begin(&bob).await, begin(&alice).await);
+    *remote.house.world.clock.0.lock().unwrap() += 1;
+    for subject in ["agent:one", "agent:two"] {
+        let change = |wanted: &mut Value| wanted["subject"] = json!(subject);
+        let held = remote.delegate(&alice, change).await;
+        let held = held.map_err(|answer| answer.json()).unwrap();
+        for _ in 0..MAX_CALLER_CONVERSATIONS / 2 {
+            begin(&held.headers("POST", "/mcp", remote.now_ms())).await;
+        }
+    }
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    assert_eq!(post(&remote, &alice, &list, Some(&own)).await.status, 404);
+    assert_eq!(post(&remote, &bob, &list, Some(&bobs)).await.status, 200);
+}
