@@ -92,7 +92,8 @@ async fn respond<K: Keeps, P: Remembers>(
             api.conversations.cancel(&who, id, request);
         }
     }
-    let begins = message.kind == Kind::Initialize && thread.is_none();
+    // With a thread of its own too: its calls are taken back by their ids.
+    let begins = message.kind == Kind::Initialize && named.is_none();
     head.extensions.clear();
     let tools = Tools {
         api: Arc::clone(api),

@@ -305,6 +305,27 @@ async fn a_call_dies_with_whoever_wants_it() {
     until(|| cancelled() == 2).await;
 }
 
+/// A client whose address names a thread takes its calls back as any other; its end is not that of the thread.
+#[tokio::test]
+async fn a_call_in_a_named_thread_is_taken_back() {
+    let served = Served::new(House::new("thread")).await;
+    let client = Client::at(&served, "/mcp?thread=mine").await;
+    let wait = call(1, "python", json!({"code": "wait", "fresh": true}));
+    let unwanted = client.send(&wait, &[]).await;
+    until(|| served.house.keeper.running() == 1).await;
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(client.send(&cancel, &[]).await.status(), 202);
+    until(|| served.house.keeper.running() == 0).await;
+    let (_, answer) = messages(unwanted).await;
+    let last = &answer.last().unwrap()["result"];
+    assert_eq!(last["structuredContent"]["status"], "cancelled", "{last}");
+    let mut end = client.request(Vec::new(), &[]);
+    *end.method_mut() = hyper::Method::DELETE;
+    assert_eq!(served.send(end).await.status(), 204);
+    assert_eq!(served.house.keeper.alive().len(), 1);
+}
+
 /// Whoever asked for progress is told that a long call goes on.
 #[tokio::test]
 async fn progress_is_told_to_whoever_asks_for_it() {
@@ -525,7 +546,6 @@ async fn a_client_without_a_conversation_names_a_session() {
     assert_eq!(unknown["structuredContent"]["reason"], "session_unknown");
     // A thread can be named in the address.
     let threaded = Client::at(&served, "/mcp?thread=mine").await;
-    assert_eq!(threaded.conversation, None);
     let ran = threaded.tool("shell", json!({"code": "true"})).await;
     let session = ran["structuredContent"]["session"].as_str().unwrap();
     let shown = served.get(&format!("/v1/sessions/{session}")).await.json();
