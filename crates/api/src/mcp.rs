@@ -191,6 +191,7 @@ fn unknown() -> Fault {
 fn not_taken(why: &NotTaken, message: &Message) -> Fault {
     let fault = match why {
         NotTaken::Unknown => unknown(),
+        NotTaken::InUse => bad("a request of this `id` has no answer yet: choose another"),
         NotTaken::Busy => {
             let message = "the conversation has too many calls that have not ended";
             Fault::new(StatusCode::TOO_MANY_REQUESTS, -32_000, message)

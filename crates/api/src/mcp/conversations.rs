@@ -79,6 +79,8 @@ pub(crate) enum NotBegun {
 pub(crate) enum NotTaken {
     /// The caller has no such conversation.
     Unknown,
+    /// It has a request of this id without an answer: nobody could say which one is meant.
+    InUse,
     /// It has too many requests without an answer.
     Busy,
 }
@@ -125,12 +127,11 @@ impl Conversations {
         let Some(name) = request else {
             return Ok((row.thread.clone(), None));
         };
+        if row.requests.contains_key(&name) {
+            return Err(NotTaken::InUse);
+        }
         if row.requests.len() >= MAX_CONVERSATION_REQUESTS {
             return Err(NotTaken::Busy);
-        }
-        if row.requests.contains_key(&name) {
-            // The first of this id is the one that can be taken back.
-            return Ok((row.thread.clone(), None));
         }
         let unwanted = Arc::new(Notify::new());
         row.requests.insert(name.clone(), Arc::clone(&unwanted));
