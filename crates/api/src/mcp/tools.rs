@@ -213,7 +213,7 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
             }
         };
         let told = call.ended().await;
-        ended(&told, output)
+        ended(&told, output, false)
     }
 
     fn found(&self, decision: &str) -> Result<Arc<RunningCall>, Refusal> {
@@ -245,19 +245,24 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
     }
 }
 
-/// The end of a call, with its output.
-fn ended(told: &Told, output: casemate_gateway::Output) -> Result<Done, Refusal> {
+/// The end of a call, with its output; or with what is left of it, if some was missed.
+fn ended(told: &Told, output: casemate_gateway::Output, missed: bool) -> Result<Done, Refusal> {
     if let Some(problem) = Problem::of_call(told) {
         return Err(problem.into());
     }
     let Told::Released(released) = told else {
         return Err(refusal("failed", "the call has no answer".to_owned()));
     };
+    // What is replayed is whole.
+    let missed = missed && released.replayed().is_none();
     let output = released.replayed().cloned().unwrap_or(output);
     let answer = serde_json::to_value(Answer::released(released, output));
     let ended: Result<Ended, _> = answer.and_then(serde_json::from_value);
     match ended {
-        Ok(ended) => Ok(Done::Ended(Box::new(ended))),
+        Ok(mut ended) => {
+            ended.output_truncated |= missed;
+            Ok(Done::Ended(Box::new(ended)))
+        }
         Err(error) => Err(refusal(
             "failed",
             format!("the answer cannot be told: {error}"),
@@ -299,7 +304,10 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
         let call = self.found(&decision)?;
         let waited = timeout(Duration::from_millis(wait_ms), call.ended()).await;
         match waited.ok().or_else(|| call.told()) {
-            Some(told) => ended(&told, kept(&call.pieces(0))),
+            Some(told) => {
+                let seen = call.pieces(0);
+                ended(&told, kept(&seen), seen.missed > 0)
+            }
             None if call.phase() == casemate_gateway::Phase::Held => Ok(Done::Held { decision }),
             None => Ok(Done::Runs { decision }),
         }

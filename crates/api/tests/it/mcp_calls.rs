@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use casemate_gateway::{Approver, Member, Statement, Vote};
+use casemate_gateway::{Approver, MAX_KEPT_OUTPUT_BYTES, Member, Statement, Vote};
 use casemate_ledger::Kind;
 use casemate_policy::{Profile, Syntax};
 use casemate_ports::Gone;
@@ -404,6 +404,26 @@ async fn what_waited_runs_when_its_session_has_ended() {
     // Its cell has an interpreter there as well.
     assert_eq!(steps.iter().filter(place).count(), 1, "{steps:?}");
     assert_eq!(served.house.keeper.runs(), 1);
+}
+
+/// Of a long output only the end is kept for whoever asks later, and it does not look whole.
+#[tokio::test]
+async fn what_is_left_of_an_output_is_not_told_as_all_of_it() {
+    let change = ("approval_required = []", "approval_required = [\"python\"]");
+    for (bytes, missed) in [(5, false), (MAX_KEPT_OUTPUT_BYTES + 1, true)] {
+        let served = Served::new(house_with("thread", change)).await;
+        let client = Client::begin(&served).await;
+        let write = json!({"code": format!("write {bytes}")});
+        let held = client.tool("python", write).await;
+        let decision = held["structuredContent"]["decision"].as_str().unwrap();
+        approve(&served, decision).await;
+        let asked = json!({"decision": decision, "wait_ms": 60_000});
+        let done = client.tool("call_result", asked).await;
+        let data = &done["structuredContent"];
+        assert_eq!(data["status"], "succeeded", "{done}");
+        assert_eq!(data["truncated"], missed);
+        assert_eq!(data["stdout"].as_str().unwrap().len() < bytes, missed);
+    }
 }
 
 /// Whoever goes away while its interpreter starts leaves none behind that nobody has: the next call finds it.
