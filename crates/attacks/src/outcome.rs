@@ -135,7 +135,7 @@ mod tests {
         }
 
         fn trust(&self, _: &[&[u8]], _: bool) -> ClientConfig {
-            unreachable!("nothing comes so far")
+            panic!("nothing comes so far")
         }
 
         fn denials(&self) -> Later<'_, Option<Vec<String>>> {

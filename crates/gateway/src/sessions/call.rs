@@ -182,9 +182,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let mut lodged = match self.lodge(&wish).await {
             Ok(lodged) => lodged,
             Err(error) => {
-                let lost = is_by_thread(ask.within.as_ref()) && error.is_loss();
-                let passes = passes(error.reason()) || lost;
-                let answer = match approved.is_some() && passes {
+                let answer = match approved.is_some() && is_passing(&error, ask.within.as_ref()) {
                     true => Told::Later(decision),
                     false => self.refuse(turned_away(identified, &error)),
                 };
@@ -489,6 +487,11 @@ const fn passes(reason: Reason) -> bool {
             | Reason::RecordUnavailable
             | Reason::PolicyError
     )
+}
+
+/// Whether it is about the moment that a call has no session, or about one that its thread has lost.
+fn is_passing(error: &SessionError, within: Option<&Within>) -> bool {
+    passes(error.reason()) || is_by_thread(within) && error.is_loss()
 }
 
 /// Whether a call runs wherever its thread has a place for it.
