@@ -66,7 +66,7 @@ pub const MAX_REFUSED_TENANTS: usize = 1_024;
 /// Conversations of clients of the Model Context Protocol that are known at one time.
 pub const MAX_CONVERSATIONS: usize = 4_096;
 
-/// Those of one caller: the one that was not used for longest is forgotten for another.
+/// Those of one principal, by whatever delegates: the one that was not used for longest is forgotten for another.
 pub const MAX_CALLER_CONVERSATIONS: usize = 128;
 
 /// After so long without use, in milliseconds, a conversation is forgotten.
@@ -74,6 +74,3 @@ pub const CONVERSATION_IDLE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Requests of one conversation that have no answer yet.
 pub const MAX_CONVERSATION_REQUESTS: usize = 32;
-
-/// Sessions whose interpreter for conversations is known: the one that was noted first is forgotten for another.
-pub const MAX_PLACES: usize = 4_096;

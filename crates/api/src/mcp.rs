@@ -92,7 +92,8 @@ async fn respond<K: Keeps, P: Remembers>(
             api.conversations.cancel(&who, id, request);
         }
     }
-    let begins = message.kind == Kind::Initialize && thread.is_none();
+    // With a thread of its own too: its calls are taken back by their ids.
+    let begins = message.kind == Kind::Initialize && named.is_none();
     head.extensions.clear();
     let tools = Tools {
         api: Arc::clone(api),
@@ -190,6 +191,7 @@ fn unknown() -> Fault {
 fn not_taken(why: &NotTaken, message: &Message) -> Fault {
     let fault = match why {
         NotTaken::Unknown => unknown(),
+        NotTaken::InUse => bad("a request of this `id` has no answer yet: choose another"),
         NotTaken::Busy => {
             let message = "the conversation has too many calls that have not ended";
             Fault::new(StatusCode::TOO_MANY_REQUESTS, -32_000, message)

@@ -23,6 +23,9 @@ pub(crate) struct CallRequest {
     thread: Option<String>,
     session: Option<SessionId>,
     context: Option<ContextId>,
+    /// Whether a cell runs in the interpreter of its thread or session, whatever the profile's mode is.
+    #[serde(skip)]
+    pub(crate) interpreter: bool,
     tool: Tool,
     code: Option<Text>,
     argv: Option<Vec<Text>>,
@@ -206,6 +209,7 @@ impl CallRequest {
             thread: self.thread.clone(),
             session: self.session,
             context: self.context,
+            interpreter: self.interpreter,
         }
     }
 

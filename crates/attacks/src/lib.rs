@@ -35,6 +35,6 @@ pub use self::{
     destination::{Destination, Destinations, Seen},
     outcome::{Outcome, judge},
     roots::{Roots, pem},
-    run::{Report, run},
+    run::{Manner, Report, run},
     subject::{Later, Subject},
 };

@@ -63,6 +63,10 @@ pub fn judge(case: &Case, report: &Report) -> Outcome {
     if report.missing {
         return Outcome::NotAsked;
     }
+    // Nothing was attacked: what did not arrive says nothing.
+    if report.stalled {
+        return Outcome::Failed("it fell silent before the attack".to_owned());
+    }
     if *strays > 0 {
         return Outcome::Failed(format!("{strays} connections where none may be"));
     }
@@ -98,4 +102,63 @@ pub fn judge(case: &Case, report: &Report) -> Outcome {
         return Outcome::Failed(why.clone());
     }
     Outcome::Held
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, time::Duration};
+
+    use rustls::ClientConfig;
+
+    use super::*;
+    use crate::{Destinations, Duplex, Later, Manner, Subject, Within, cases, run};
+
+    /// A proxy that takes connections and says nothing.
+    struct Silent;
+
+    impl Subject for Silent {
+        fn connect(&self) -> Later<'_, Box<dyn Duplex>> {
+            Box::pin(async {
+                let (near, far) = tokio::io::duplex(1 << 16);
+                // It stays open.
+                std::mem::forget(far);
+                Box::new(near) as Box<dyn Duplex>
+            })
+        }
+
+        fn dial(&self, _: SocketAddr) -> Option<Later<'_, Box<dyn Duplex>>> {
+            None
+        }
+
+        fn ask<'a>(&'a self, _: &'a [u8]) -> Option<Later<'a, Vec<u8>>> {
+            None
+        }
+
+        fn trust(&self, _: &[&[u8]], _: bool) -> ClientConfig {
+            panic!("nothing comes so far")
+        }
+
+        fn denials(&self) -> Later<'_, Option<Vec<String>>> {
+            Box::pin(async { None })
+        }
+    }
+
+    /// Whoever never let the client make its tunnel has withstood nothing that was to happen in it.
+    #[tokio::test]
+    async fn silence_before_the_attack_holds_nothing() {
+        let tunnelled = |case: &Case| case.place == Some(Within::Tunnel) && !case.codes.is_empty();
+        let mut all = cases().into_iter().flat_map(|case: Case| case.variants());
+        let variant = all.find(tunnelled).unwrap();
+        let destinations = Destinations::new().await.unwrap();
+        let manner = Manner {
+            persists: true,
+            patience: Duration::from_millis(10),
+        };
+        let mut report = run(&variant, &Silent, &destinations, manner).await;
+        assert!(report.stalled);
+        assert!(matches!(judge(&variant, &report), Outcome::Failed(_)));
+        // The same silence as an answer to the attack is a refusal.
+        report.stalled = false;
+        assert_eq!(judge(&variant, &report), Outcome::Held);
+    }
 }

@@ -19,8 +19,24 @@ const SETTLE: Duration = Duration::from_millis(30);
 
 /// How often is looked for what must arrive.
 const PATIENCE: usize = 10;
-/// When a step has failed that nobody answers.
-const SILENCE: Duration = Duration::from_secs(20);
+
+/// How a case is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Whether the proxy may refuse in ways of its own: where the case sees a refusal and the proxy none, the client goes on as an
+    /// attacker would.
+    pub persists: bool,
+    /// No step waits longer for an answer.
+    pub patience: Duration,
+}
+
+impl Manner {
+    /// As a proxy is tested that does exactly what the cases say.
+    pub const EXACT: Self = Self {
+        persists: false,
+        patience: Duration::from_secs(20),
+    };
+}
 
 /// What became of a case.
 #[derive(Debug)]
@@ -29,6 +45,8 @@ pub struct Report {
     pub failure: Option<String>,
     /// Whether the proxy has no such entry.
     pub missing: bool,
+    /// Whether the proxy fell silent before the client was where the attack begins.
+    pub stalled: bool,
     /// The code of the last answer.
     pub code: Option<String>,
     /// What arrived at `good.test`.
@@ -42,6 +60,7 @@ pub struct Report {
 enum Stop {
     Failed(String),
     Missing,
+    Stalled,
 }
 
 impl<T: Into<String>> From<T> for Stop {
@@ -50,14 +69,8 @@ impl<T: Into<String>> From<T> for Stop {
     }
 }
 
-/// Runs a case. With `patience`, for proxies that refuse in ways of their own: no step waits longer for an answer, and where the case sees
-/// a refusal and the proxy none, the client goes on as an attacker would.
-pub async fn run(
-    case: &Case,
-    subject: &dyn Subject,
-    to: &Destinations,
-    patience: Option<Duration>,
-) -> Report {
+/// Runs a case.
+pub async fn run(case: &Case, subject: &dyn Subject, to: &Destinations, manner: Manner) -> Report {
     let is_plain = case.place == Some(Within::Plain) || case.plaintext;
     let good = if is_plain { &to.plain } else { &to.good };
     let mut client = Client {
@@ -66,7 +79,7 @@ pub async fn run(
         base: String::new(),
         code: None,
         ports: (good.port, to.evil()),
-        persists: patience.is_some(),
+        persists: manner.persists,
         asked: None,
         seen: Vec::new(),
         streams: 0,
@@ -75,8 +88,8 @@ pub async fn run(
     let reply = case.reply.as_ref().map(|reply| client.fill(reply));
     good.reply(reply);
     let before = (to.good.seen(), to.plain.seen(), to.strays());
-    let stop = client.all(case, patience).await;
-    if patience.is_some() {
+    let stop = client.all(case, manner.patience).await;
+    if manner.persists {
         sleep(SETTLE).await;
     }
     let (code, persists) = (client.code.take(), client.persists);
@@ -98,8 +111,10 @@ pub async fn run(
     good.reply(None);
     Report {
         missing: matches!(stop, Err(Stop::Missing)),
+        stalled: matches!(stop, Err(Stop::Stalled)),
         failure: match stop {
             Err(Stop::Failed(why)) => Some(why),
+            Err(Stop::Stalled) => Some("silence before the attack".to_owned()),
             _ => None,
         },
         code,
@@ -124,7 +139,7 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    async fn all(&mut self, case: &Case, patience: Option<Duration>) -> Result<(), Stop> {
+    async fn all(&mut self, case: &Case, patience: Duration) -> Result<(), Stop> {
         let mut steps = Vec::new();
         match case.place {
             Some(place @ (Within::Tunnel | Within::Http2)) => {
@@ -138,13 +153,18 @@ impl Client<'_> {
             Some(Within::Plain) => self.base = "http://{good}".to_owned(),
             _ => {}
         }
+        let preliminary = steps.len();
         steps.extend(case.steps.iter().cloned());
         for (at, step) in steps.iter().enumerate() {
-            let done = timeout(patience.unwrap_or(SILENCE), self.step(step)).await;
-            let done = done.unwrap_or_else(|_| Err("silence".into()));
+            let done = timeout(patience, self.step(step)).await;
+            let silence = || match at < preliminary {
+                true => Stop::Stalled,
+                false => "silence".into(),
+            };
+            let done = done.unwrap_or_else(|_| Err(silence()));
             done.map_err(|stop| match stop {
                 Stop::Failed(why) => Stop::Failed(format!("step {at}: {why}")),
-                Stop::Missing => Stop::Missing,
+                other => other,
             })?;
         }
         Ok(())

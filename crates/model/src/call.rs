@@ -29,6 +29,9 @@ pub struct Within {
     /// In this stateful interpreter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextId>,
+    /// In the stateful interpreter that the thread or session has as its own; it is started if there is none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub interpreter: bool,
 }
 
 /// What will run.
@@ -157,7 +160,7 @@ mod tests {
     fn the_action_hash_binds_every_field() {
         let base = call().action_hash().unwrap();
         assert_eq!(call().action_hash().unwrap(), base, "deterministic");
-        let changes: [fn(&mut Call); 17] = [
+        let changes: [fn(&mut Call); 18] = [
             |call| call.tenant.push('x'),
             |call| call.user.push('x'),
             |call| call.agent.push('x'),
@@ -173,6 +176,7 @@ mod tests {
             |call| within(call).thread = Some("t".into()),
             |call| within(call).session = Some(SessionId::new(1, [0; 10])),
             |call| within(call).context = Some(ContextId::new(1, [0; 10])),
+            |call| within(call).interpreter = true,
             |call| call.program.cell = Some(CellForm::Notebook),
             |call| call.program.terminal = true,
         ];

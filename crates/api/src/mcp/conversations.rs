@@ -1,32 +1,31 @@
 //! What clients of the Model Context Protocol are in the middle of: nothing that is decided or recorded.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    cmp::Reverse,
+    collections::HashMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use casemate_gateway::Entropy;
-use casemate_model::{ContextId, SessionId};
 use tokio::sync::Notify;
 
 use crate::{
     limits::{
         CONVERSATION_IDLE_MS, MAX_CALLER_CONVERSATIONS, MAX_CONVERSATION_REQUESTS,
-        MAX_CONVERSATIONS, MAX_PLACES,
+        MAX_CONVERSATIONS,
     },
     who::Who,
 };
 
-/// Conversations that were begun, and where the calls of all kinds of clients take place.
+/// Conversations that were begun.
 #[derive(Debug, Default)]
 pub(crate) struct Conversations {
     rows: Mutex<HashMap<String, Row>>,
-    places: Mutex<Places>,
 }
 
 /// Whose a conversation is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Whose {
     tenant: String,
     issuer: String,
@@ -42,11 +41,23 @@ impl Whose {
             subject: caller.subject().to_owned(),
         }
     }
+
+    /// Whose authority it is in the end, in this tenant: whoever gives some on chooses the names that it goes by.
+    fn principal(who: &Who) -> Self {
+        let (issuer, subject) = who.get().principal();
+        Self {
+            tenant: who.tenant().to_owned(),
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Row {
     whose: Whose,
+    /// For whom it counts.
+    principal: Whose,
     /// The thread of the gateway: a name that nobody could guess, and another one than the client sends.
     thread: String,
     used_at_ms: u64,
@@ -68,6 +79,8 @@ pub(crate) enum NotBegun {
 pub(crate) enum NotTaken {
     /// The caller has no such conversation.
     Unknown,
+    /// It has a request of this id without an answer: nobody could say which one is meant.
+    InUse,
     /// It has too many requests without an answer.
     Busy,
 }
@@ -82,23 +95,15 @@ impl Conversations {
     ) -> Result<String, NotBegun> {
         let id = word(entropy).map_err(NotBegun::Nameless)?;
         let thread = format!("mcp-{}", word(entropy).map_err(NotBegun::Nameless)?);
-        let whose = Whose::of(who);
         let mut rows = self.rows();
         rows.retain(|_, row| {
             !row.requests.is_empty() || row.used_at_ms + CONVERSATION_IDLE_MS > now_ms
         });
-        let own = rows.iter().filter(|(_, row)| row.whose == whose);
-        if own.clone().count() >= MAX_CALLER_CONVERSATIONS {
-            let idle = own.filter(|(_, row)| row.requests.is_empty());
-            let oldest = idle.min_by_key(|(_, row)| row.used_at_ms);
-            let oldest = oldest.map(|(id, _)| id.clone()).ok_or(NotBegun::Full)?;
-            rows.remove(&oldest);
-        }
-        if rows.len() >= MAX_CONVERSATIONS {
-            return Err(NotBegun::Full);
-        }
+        let principal = Whose::principal(who);
+        make_room(&mut rows, &principal)?;
         let row = Row {
-            whose,
+            whose: Whose::of(who),
+            principal,
             thread,
             used_at_ms: now_ms,
             requests: HashMap::new(),
@@ -122,12 +127,11 @@ impl Conversations {
         let Some(name) = request else {
             return Ok((row.thread.clone(), None));
         };
+        if row.requests.contains_key(&name) {
+            return Err(NotTaken::InUse);
+        }
         if row.requests.len() >= MAX_CONVERSATION_REQUESTS {
             return Err(NotTaken::Busy);
-        }
-        if row.requests.contains_key(&name) {
-            // The first of this id is the one that can be taken back.
-            return Ok((row.thread.clone(), None));
         }
         let unwanted = Arc::new(Notify::new());
         row.requests.insert(name.clone(), Arc::clone(&unwanted));
@@ -160,26 +164,31 @@ impl Conversations {
         Some(row.thread)
     }
 
-    /// Where calls of this kind take place: one at a time finds out.
-    pub(crate) fn place(&self, key: PlaceKey) -> Arc<tokio::sync::Mutex<Place>> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.all.get(&key) {
-            return Arc::clone(place);
-        }
-        while places.all.len() >= MAX_PLACES
-            && let Some(first) = places.order.pop_front()
-        {
-            places.all.remove(&first);
-        }
-        let place = Arc::default();
-        places.order.push_back(key.clone());
-        places.all.insert(key, Arc::clone(&place));
-        place
-    }
-
     fn rows(&self) -> MutexGuard<'_, HashMap<String, Row>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Forgets conversations that are idle, so that there is one more for this principal: its own oldest if it has as many as one
+/// may have, and if there is no room at all, the oldest of whoever has most.
+fn make_room(rows: &mut HashMap<String, Row>, principal: &Whose) -> Result<(), NotBegun> {
+    let mut counts: HashMap<&Whose, usize> = HashMap::new();
+    for row in rows.values() {
+        *counts.entry(&row.principal).or_default() += 1;
+    }
+    let own_are_full =
+        counts.get(principal).copied().unwrap_or_default() >= MAX_CALLER_CONVERSATIONS;
+    if !own_are_full && rows.len() < MAX_CONVERSATIONS {
+        return Ok(());
+    }
+    let goes = rows
+        .iter()
+        .filter(|(_, row)| row.requests.is_empty())
+        .filter(|(_, row)| !own_are_full || row.principal == *principal)
+        .max_by_key(|(_, row)| (counts.get(&row.principal).copied(), Reverse(row.used_at_ms)));
+    let goes = goes.map(|(id, _)| id.clone()).ok_or(NotBegun::Full)?;
+    rows.remove(&goes);
+    Ok(())
 }
 
 /// A request that has no answer yet.
@@ -207,33 +216,69 @@ impl Drop for Request {
     }
 }
 
-/// What has a session of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PlaceKey {
-    pub(crate) tenant: String,
-    pub(crate) agent: String,
-    pub(crate) route: Option<String>,
-    /// The thread, or the id of a session.
-    pub(crate) within: String,
-}
-
-/// The session of a conversation, and its interpreter.
-#[derive(Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) session: Option<SessionId>,
-    pub(crate) context: Option<ContextId>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    all: HashMap<PlaceKey, Arc<tokio::sync::Mutex<Place>>>,
-    /// The one that was noted first in front.
-    order: VecDeque<PlaceKey>,
-}
-
 /// A word that nobody could guess.
 fn word(entropy: &dyn Entropy) -> io::Result<String> {
     let mut bytes = [0; 16];
     entropy.fill(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whose(tenant: &str, subject: &str) -> Whose {
+        Whose {
+            tenant: tenant.to_owned(),
+            issuer: "i".to_owned(),
+            subject: subject.to_owned(),
+        }
+    }
+
+    fn row(principal: &Whose, used_at_ms: u64) -> Row {
+        Row {
+            whose: principal.clone(),
+            principal: principal.clone(),
+            thread: String::new(),
+            used_at_ms,
+            requests: HashMap::new(),
+        }
+    }
+
+    /// Whoever fills the table makes room for the others, however old what those have is, and nobody is shut out.
+    #[test]
+    fn whoever_has_most_makes_room() {
+        let mut rows = HashMap::new();
+        let few = whose("acme", "few");
+        rows.insert("few".to_owned(), row(&few, 0));
+        // As many of as many names as it takes, and one of them has one more than the others.
+        let (mut at, mut number) = (1_000, 0);
+        while rows.len() < MAX_CONVERSATIONS {
+            let many = whose("other", &(number % 100).to_string());
+            rows.insert(at.to_string(), row(&many, at));
+            (at, number) = (at + 1, number + 1);
+        }
+        let most = whose("other", "most");
+        for _ in 0..MAX_CALLER_CONVERSATIONS - 1 {
+            rows.remove(&(at - 1).to_string());
+            at -= 1;
+        }
+        for index in 0..MAX_CALLER_CONVERSATIONS - 1 {
+            rows.insert(format!("most {index}"), row(&most, 10 + index as u64));
+        }
+        assert_eq!(rows.len(), MAX_CONVERSATIONS);
+        make_room(&mut rows, &whose("acme", "new")).unwrap();
+        assert_eq!(rows.len(), MAX_CONVERSATIONS - 1);
+        assert!(rows.contains_key("few") && !rows.contains_key("most 0"));
+        // What has a request is not idle.
+        for row in rows.values_mut() {
+            row.requests.insert(String::new(), Arc::default());
+        }
+        make_room(&mut rows, &whose("acme", "new")).unwrap();
+        rows.insert("last".to_owned(), row(&most, 0));
+        let busy = rows.get_mut("last").unwrap();
+        busy.requests.insert(String::new(), Arc::default());
+        assert!(make_room(&mut rows, &whose("acme", "new")).is_err());
+        assert_eq!(rows.len(), MAX_CONVERSATIONS);
+    }
 }

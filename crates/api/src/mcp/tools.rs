@@ -7,13 +7,13 @@ use casemate_gateway::{Answer, Done as Accessed, RunningCall, Told};
 use casemate_mcp::{
     Conversation, Done, Effects, Ended, File, Listed, Offers, Plane, Refusal, Run, Runs, Written,
 };
-use casemate_model::{ContextId, SessionId, SideEffect, Text};
+use casemate_model::{SessionId, SideEffect, Text};
 use casemate_policy::{RoutePolicy, SessionMode, Shown};
 use casemate_ports::Chunk;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::timeout};
 
-use super::conversations::{Place, PlaceKey, Request};
+use super::conversations::Request;
 use crate::{
     calls::{find, kept, start},
     limits::{ANSWER_QUEUE, UPLOAD_PIECE_BYTES},
@@ -101,20 +101,6 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
         }
     }
 
-    fn known(&self, at: &Where) -> Option<Arc<tokio::sync::Mutex<Place>>> {
-        let within = match at {
-            Where::Fresh => return None,
-            Where::Thread(thread) => format!("thread/{thread}"),
-            Where::Session(session) => session.to_string(),
-        };
-        Some(self.api.conversations.place(PlaceKey {
-            tenant: self.who.tenant().to_owned(),
-            agent: self.agent.clone(),
-            route: self.route.clone(),
-            within,
-        }))
-    }
-
     /// The session of a thread, opened if it has none.
     async fn opened(&self, thread: Option<String>) -> Result<SessionId, Refusal> {
         let (caller, route) = (self.who.caller(self.agent.clone()), self.route.clone());
@@ -130,72 +116,31 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
         Ok(value.0)
     }
 
-    async fn session_in(&self, at: &Where, place: &mut Place) -> Result<SessionId, Refusal> {
-        let session = match (at, place.session) {
-            (Where::Session(session), _) => *session,
-            (_, Some(session)) => session,
-            (Where::Thread(thread), None) => self.opened(Some(thread.clone())).await?,
-            (Where::Fresh, None) => {
-                return Err(invalid(
-                    "name the `session`: files are those of a session, which open_session opens",
-                ));
-            }
-        };
-        place.session = Some(session);
-        Ok(session)
-    }
-
     /// The session in which files are.
     async fn session(&self, session: Option<&str>) -> Result<SessionId, Refusal> {
-        let at = self.place(session)?;
-        match self.known(&at) {
-            Some(known) => self.session_in(&at, &mut *known.lock().await).await,
-            None => self.session_in(&at, &mut Place::default()).await,
+        match self.place(session)? {
+            Where::Session(session) => Ok(session),
+            Where::Thread(thread) => match self.known(thread.clone(), self.policy()).await {
+                Some(session) => Ok(session),
+                None => self.opened(Some(thread)).await,
+            },
+            Where::Fresh => Err(invalid(
+                "name the `session`: files are those of a session, which open_session opens",
+            )),
         }
     }
 
-    /// The interpreter whose variables last, started if there is none.
-    async fn context(&self, at: &Where) -> Result<Option<ContextId>, Refusal> {
-        let Some(known) = self.known(at) else {
-            return Ok(None);
-        };
-        // Two calls at once do not start two.
-        let mut place = known.lock().await;
-        if place.context.is_some() {
-            return Ok(place.context);
-        }
-        let session = self.session_in(at, &mut place).await?;
+    /// The session that a thread has, if it has one; of this policy, if one is named.
+    async fn known(&self, thread: String, policy: Option<RoutePolicy>) -> Option<SessionId> {
         let caller = self.who.caller(self.agent.clone());
-        let started = self
-            .api
-            .with(move |sessions| async move { sessions.open_context(&caller, session).await });
-        match started.await?.map_err(Problem::from) {
-            Ok(Accessed { value, .. }) => {
-                place.context = Some(value);
-                Ok(place.context)
-            }
-            Err(problem) => {
-                let refusal = Refusal::from(problem);
-                if is_gone(&refusal) {
-                    *place = Place::default();
-                }
-                Err(refusal)
-            }
-        }
+        let found = self.api.with(move |sessions| async move {
+            let profile = policy.as_deref();
+            sessions.thread_session(&caller, &thread, profile).await
+        });
+        found.await.ok().flatten()
     }
 
-    /// Forgets where calls took place, if that is gone.
-    async fn noted<T>(&self, at: &Where, done: Result<T, Refusal>) -> Result<T, Refusal> {
-        if let Err(refusal) = &done
-            && is_gone(refusal)
-            && let Some(known) = self.known(at)
-        {
-            *known.lock().await = Place::default();
-        }
-        done
-    }
-
-    fn wanted(&self, run: &Run, at: &Where, context: Option<ContextId>) -> Value {
+    fn wanted(&self, run: &Run, at: &Where) -> Value {
         let mode = self.policy().map(|policy| policy.sandbox.session);
         let (tool, form) = match run.runs {
             Runs::Shell => ("shell", "script"),
@@ -213,11 +158,10 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
             "timeout_ms": run.timeout_ms,
             "idempotency_key": run.key,
         });
-        let within = match (context, at) {
-            (Some(context), _) => Some(("context", context.to_string())),
-            (None, Where::Thread(thread)) => Some(("thread", thread.clone())),
-            (None, Where::Session(session)) => Some(("session", session.to_string())),
-            (None, Where::Fresh) => None,
+        let within = match at {
+            Where::Thread(thread) => Some(("thread", thread.clone())),
+            Where::Session(session) => Some(("session", session.to_string())),
+            Where::Fresh => None,
         };
         if let (Some((key, name)), Some(call)) = (within, call.as_object_mut()) {
             call.insert(key.to_owned(), name.into());
@@ -233,12 +177,10 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
                 // Whoever may not call it is refused as for any call.
                 && self.shows(policy, "python").is_some()
         });
-        let context = match lasts {
-            true => self.context(at).await?,
-            false => None,
-        };
-        let request = serde_json::from_value::<CallRequest>(self.wanted(run, at, context));
-        let request = request.map_err(|error| invalid(&error.to_string()))?;
+        let request = serde_json::from_value::<CallRequest>(self.wanted(run, at));
+        let mut request = request.map_err(|error| invalid(&error.to_string()))?;
+        // Named by what has it, and not by itself: a call that waits finds the one that is there when it runs.
+        request.interpreter = lasts && !matches!(at, Where::Fresh);
         let begun = start(&self.api, &self.who, request)?;
         self.attend(begun).await
     }
@@ -271,7 +213,7 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
             }
         };
         let told = call.ended().await;
-        ended(&told, output)
+        ended(&told, output, false)
     }
 
     fn found(&self, decision: &str) -> Result<Arc<RunningCall>, Refusal> {
@@ -286,15 +228,12 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
         }
     }
 
-    /// Destroys the session of a conversation that is over, if it has one that anybody heard of.
+    /// Destroys the session of a conversation that is over, if it has one.
     pub(super) async fn close(&self) {
         let Some(thread) = self.thread.clone() else {
             return;
         };
-        let Some(known) = self.known(&Where::Thread(thread)) else {
-            return;
-        };
-        let Some(session) = std::mem::take(&mut *known.lock().await).session else {
+        let Some(session) = self.known(thread, None).await else {
             return;
         };
         let caller = self.who.caller(self.agent.clone());
@@ -306,26 +245,24 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
     }
 }
 
-fn is_gone(refusal: &Refusal) -> bool {
-    matches!(
-        refusal.code.as_str(),
-        "session_gone" | "session_unknown" | "context_unknown"
-    )
-}
-
-/// The end of a call, with its output.
-fn ended(told: &Told, output: casemate_gateway::Output) -> Result<Done, Refusal> {
+/// The end of a call, with its output; or with what is left of it, if some was missed.
+fn ended(told: &Told, output: casemate_gateway::Output, missed: bool) -> Result<Done, Refusal> {
     if let Some(problem) = Problem::of_call(told) {
         return Err(problem.into());
     }
     let Told::Released(released) = told else {
         return Err(refusal("failed", "the call has no answer".to_owned()));
     };
+    // What is replayed is whole.
+    let missed = missed && released.replayed().is_none();
     let output = released.replayed().cloned().unwrap_or(output);
     let answer = serde_json::to_value(Answer::released(released, output));
     let ended: Result<Ended, _> = answer.and_then(serde_json::from_value);
     match ended {
-        Ok(ended) => Ok(Done::Ended(Box::new(ended))),
+        Ok(mut ended) => {
+            ended.output_truncated |= missed;
+            Ok(Done::Ended(Box::new(ended)))
+        }
         Err(error) => Err(refusal(
             "failed",
             format!("the answer cannot be told: {error}"),
@@ -360,20 +297,17 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
 
     async fn run(&self, run: Run) -> Result<Done, Refusal> {
         let at = self.place(run.session.as_deref())?;
-        let done = Box::pin(self.call(&run, &at)).await;
-        if let (Ok(Done::Ended(ended)), Some(known)) = (&done, self.known(&at))
-            && let Some(Ok(session)) = ended.session.as_deref().map(str::parse)
-        {
-            known.lock().await.session = Some(session);
-        }
-        self.noted(&at, done).await
+        Box::pin(self.call(&run, &at)).await
     }
 
     async fn result(&self, decision: String, wait_ms: u64) -> Result<Done, Refusal> {
         let call = self.found(&decision)?;
         let waited = timeout(Duration::from_millis(wait_ms), call.ended()).await;
         match waited.ok().or_else(|| call.told()) {
-            Some(told) => ended(&told, kept(&call.pieces(0))),
+            Some(told) => {
+                let seen = call.pieces(0);
+                ended(&told, kept(&seen), seen.missed > 0)
+            }
             None if call.phase() == casemate_gateway::Phase::Held => Ok(Done::Held { decision }),
             None => Ok(Done::Runs { decision }),
         }
@@ -392,7 +326,6 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
         path: String,
         most: u64,
     ) -> Result<File, Refusal> {
-        let at = self.place(session.as_deref())?;
         let session = self.session(session.as_deref()).await?;
         let (caller, named) = (
             self.who.caller(self.agent.clone()),
@@ -401,8 +334,7 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
         let read = self
             .api
             .with(move |sessions| async move { sessions.read_file(&caller, session, named).await });
-        let read = read.await?.map_err(|error| Problem::from(error).into());
-        let Accessed { decision, value } = self.noted(&at, read).await?;
+        let Accessed { decision, value } = read.await?.map_err(Problem::from)?;
         let (bytes, mut pieces) = value;
         if bytes > most {
             return Err(Refusal {
@@ -435,7 +367,6 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
         path: String,
         content: Vec<u8>,
     ) -> Result<Written, Refusal> {
-        let at = self.place(session.as_deref())?;
         let session = self.session(session.as_deref()).await?;
         let (caller, path) = (self.who.caller(self.agent.clone()), Text::from(path));
         let (sender, pieces) = mpsc::channel(ANSWER_QUEUE);
@@ -452,8 +383,7 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
             drop(sender.send(Chunk::End).await);
         };
         let ((), written) = tokio::join!(pass_on, written);
-        let written = written?.map_err(|error| Problem::from(error).into());
-        let Accessed { decision, value } = self.noted(&at, written).await?;
+        let Accessed { decision, value } = written?.map_err(Problem::from)?;
         Ok(Written {
             decision: decision.to_string(),
             bytes: value.bytes,
@@ -462,14 +392,12 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
     }
 
     async fn list(&self, session: Option<String>, path: String) -> Result<Listed, Refusal> {
-        let at = self.place(session.as_deref())?;
         let session = self.session(session.as_deref()).await?;
         let (caller, path) = (self.who.caller(self.agent.clone()), Text::from(path));
         let listed = self
             .api
             .with(move |sessions| async move { sessions.list_files(&caller, session, path).await });
-        let listed = listed.await?.map_err(|error| Problem::from(error).into());
-        let Accessed { decision, value } = self.noted(&at, listed).await?;
+        let Accessed { decision, value } = listed.await?.map_err(Problem::from)?;
         let entries = value.iter().map(|entry| json!(entry)).collect();
         Ok(Listed {
             decision: decision.to_string(),

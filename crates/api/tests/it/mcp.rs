@@ -1,5 +1,7 @@
 //! The Model Context Protocol: messages, revisions, conversations, and who may have them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use casemate_api::limits::{MAX_CALLER_CONVERSATIONS, MAX_CONVERSATION_REQUESTS};
 use casemate_mcp::limits::MAX_MESSAGE_BYTES;
 use http_body_util::{BodyExt as _, Full};
@@ -11,6 +13,9 @@ use crate::{
     house::House,
     remote::{Headers, Remote},
 };
+
+/// Calls of [`Client::tool`] have ids of their own.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1_000);
 
 /// A client of the revision 2025-11-25, or one that begins no conversation.
 pub(crate) struct Client<'a> {
@@ -94,9 +99,10 @@ impl<'a> Client<'a> {
 
     /// What a tool answers.
     pub(crate) async fn tool(&self, name: &str, arguments: Value) -> Value {
-        let answer = self.ask(&call(7, name, arguments)).await;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let answer = self.ask(&call(id, name, arguments)).await;
         let last = answer.last().unwrap();
-        assert_eq!(last["id"], 7, "{last}");
+        assert_eq!(last["id"], id, "{last}");
         last["result"].clone()
     }
 
@@ -442,6 +448,33 @@ async fn a_conversation_has_so_many_calls_at_once() {
     assert_eq!(done["structuredContent"]["status"], "succeeded");
 }
 
+/// The id of a call that has no answer is refused to another, which does not run; the first can still be taken back.
+#[tokio::test]
+async fn an_id_is_that_of_one_call() {
+    let served = Served::new(House::new("thread")).await;
+    let client = Client::begin(&served).await;
+    let wait = call(1, "python", json!({"code": "wait", "fresh": true}));
+    let first = client.send(&wait, &[]).await;
+    until(|| served.house.keeper.running() == 1).await;
+    let again = call(1, "python", json!({"code": "true", "fresh": true}));
+    let (status, answer) = messages(client.send(&again, &[]).await).await;
+    assert_eq!(
+        (status, &answer[0]["id"], &answer[0]["error"]["code"]),
+        (400, &json!(1), &json!(-32_600))
+    );
+    assert_eq!(served.house.keeper.runs(), 1);
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(client.send(&cancel, &[]).await.status(), 202);
+    until(|| served.house.keeper.running() == 0).await;
+    let (_, answer) = messages(first).await;
+    let last = &answer.last().unwrap()["result"];
+    assert_eq!(last["structuredContent"]["status"], "cancelled", "{last}");
+    // It is free again.
+    assert_eq!(messages(client.send(&again, &[]).await).await.0, 200);
+    assert_eq!(served.house.keeper.runs(), 2);
+}
+
 /// A caller has so many conversations: for one more, the one that was idle for longest is forgotten, and nobody else's.
 #[tokio::test]
 async fn a_caller_has_so_many_conversations() {
@@ -468,4 +501,30 @@ async fn a_caller_has_so_many_conversations() {
     ] {
         assert_eq!(post(&remote, by, &list, Some(id)).await.status, status);
     }
+}
+
+/// Whoever gives authority on gets no more conversations by it, under however many names.
+#[tokio::test]
+async fn delegates_have_the_conversations_of_their_principal() {
+    let remote = Remote::new().await;
+    let token = |subject| remote.token(&remote.claims(subject, "acme", &["operator"]));
+    let (alice, bob) = (token("alice"), token("bob"));
+    let begin = async |by: &Headers| {
+        let begun = post(&remote, by, &initialize("2025-11-25"), None).await;
+        assert_eq!(begun.status, 200, "{}", begun.json());
+        begun.headers["mcp-session-id"].to_str().unwrap().to_owned()
+    };
+    let (bobs, own) = (begin(&bob).await, begin(&alice).await);
+    *remote.house.world.clock.0.lock().unwrap() += 1;
+    for subject in ["agent:one", "agent:two"] {
+        let change = |wanted: &mut Value| wanted["subject"] = json!(subject);
+        let held = remote.delegate(&alice, change).await;
+        let held = held.map_err(|answer| answer.json()).unwrap();
+        for _ in 0..MAX_CALLER_CONVERSATIONS / 2 {
+            begin(&held.headers("POST", "/mcp", remote.now_ms())).await;
+        }
+    }
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    assert_eq!(post(&remote, &alice, &list, Some(&own)).await.status, 404);
+    assert_eq!(post(&remote, &bob, &list, Some(&bobs)).await.status, 200);
 }

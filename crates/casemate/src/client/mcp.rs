@@ -139,6 +139,10 @@ impl Bridge {
                     Kind::Notification | Kind::Response => {}
                     Kind::Initialize | Kind::Call | Kind::Request => {
                         let id = message.id.clone().unwrap_or_default();
+                        if pending.contains_key(&id.to_string()) {
+                            drop(answers.send(in_use(id)).await);
+                            continue;
+                        }
                         if pending.len() >= MAX_REQUESTS {
                             let fault = failed(id, "there are too many requests without an answer");
                             drop(answers.send(fault).await);
@@ -266,6 +270,16 @@ fn failed(id: Value, why: &str) -> Value {
     let fault = Fault {
         id,
         ..Fault::new(StatusCode::INTERNAL_SERVER_ERROR, -32_603, why)
+    };
+    fault.json()
+}
+
+/// An answer to a request whose id another one has that has no answer yet: nobody could say which one is meant.
+fn in_use(id: Value) -> Value {
+    let why = "a request of this `id` has no answer yet: choose another";
+    let fault = Fault {
+        id,
+        ..Fault::new(StatusCode::BAD_REQUEST, -32_600, why)
     };
     fault.json()
 }

@@ -147,6 +147,35 @@ fn a_host_has_files_and_variables_of_its_own() {
     });
 }
 
+/// The id of a request that has no answer is refused to another, which does not run; the first can still be taken back.
+#[test]
+fn an_id_is_that_of_one_request() {
+    for_everybody(|home| {
+        let _keepers = Keepers(home);
+        let _gateway = Gateway::start(home);
+        let mut host = Host::begun(home);
+        host.call("shell", json!({"code": "touch began; sleep 600"}));
+        let began = |host: &mut Host| {
+            let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+                "params": {"name": "list_files", "arguments": {}}});
+            host.ask(&list).to_string()
+        };
+        until(|| began(&mut host).contains("began"));
+        host.call("shell", json!({"code": "touch twice"}));
+        let refused = host.hear();
+        assert_eq!(
+            (&refused["id"], &refused["error"]["code"]),
+            (&json!(1), &json!(-32_600)),
+            "{refused}"
+        );
+        assert!(!began(&mut host).contains("twice"));
+        host.say(r#"{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}"#);
+        // Its id is free again.
+        let after = host.tool("shell", json!({"code": "echo after"}));
+        assert_eq!(data(&after)["stdout"], "after\n", "{after}");
+    });
+}
+
 /// A host that goes away, or takes a call back, leaves nothing running.
 #[test]
 fn a_call_ends_with_its_host() {

@@ -4,7 +4,7 @@ mod ours;
 
 use std::collections::BTreeSet;
 
-use casemate_attacks::{cases, run};
+use casemate_attacks::{Manner, cases, run};
 
 use self::ours::Ours;
 
@@ -19,7 +19,7 @@ async fn hold(group: char) {
         for variant in case.variants() {
             count += 1;
             let (subject, destinations) = Ours::new(&variant).await;
-            let report = run(&variant, &subject, &destinations, None).await;
+            let report = run(&variant, &subject, &destinations, Manner::EXACT).await;
             if let Err(why) = report.exact(&variant) {
                 failures.push(format!("{} {}: {why}", variant.id, variant.what));
             }

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use casemate_authority::Epoch;
-use casemate_model::{DecisionId, Reason, Text, one_line};
+use casemate_model::{DecisionId, Reason, Text, Within, one_line};
 use casemate_policy::{
     Authenticator, Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified,
 };
@@ -182,7 +182,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let mut lodged = match self.lodge(&wish).await {
             Ok(lodged) => lodged,
             Err(error) => {
-                let answer = match approved.is_some() && passes(error.reason()) {
+                let answer = match approved.is_some() && is_passing(&error, ask.within.as_ref()) {
                     true => Told::Later(decision),
                     false => self.refuse(turned_away(identified, &error)),
                 };
@@ -306,7 +306,8 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let lane = match context {
             Some(context) if own != Some(context) => Some(context.to_string()),
             Some(_) => Some("own context".to_owned()),
-            None if mode == SessionMode::Context
+            None if (mode == SessionMode::Context
+                || within.is_some_and(|within| within.interpreter))
                 && is_cell
                 && (thread.is_some() || named.is_some()) =>
             {
@@ -371,6 +372,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let approved = caller.approved.take();
         let was_approved = approved.is_some();
         identified.lodge(lodged.lodging);
+        let by_thread = is_by_thread(identified.facts().ask.within.as_ref());
+        // What a thread has lost is told of once: the next place is in another session.
+        let passes = |reason| {
+            let is_lost = matches!(reason, Reason::SessionGone | Reason::ContextUnknown);
+            passes(reason) || by_thread && is_lost
+        };
         let live = &lodged.live;
         let session = (&live.output, Self::called(live));
         let meter = self
@@ -480,6 +487,18 @@ const fn passes(reason: Reason) -> bool {
             | Reason::RecordUnavailable
             | Reason::PolicyError
     )
+}
+
+/// Whether it is about the moment that a call has no session, or about one that its thread has lost.
+fn is_passing(error: &SessionError, within: Option<&Within>) -> bool {
+    passes(error.reason()) || is_by_thread(within) && error.is_loss()
+}
+
+/// Whether a call runs wherever its thread has a place for it.
+fn is_by_thread(within: Option<&Within>) -> bool {
+    within.is_some_and(|within| {
+        within.thread.is_some() && within.session.is_none() && within.context.is_none()
+    })
 }
 
 /// Waits until the caller takes the call back or goes away.

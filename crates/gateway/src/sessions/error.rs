@@ -228,6 +228,17 @@ impl SessionError {
         }
     }
 
+    /// Whether something that was there is gone, by nothing that anybody decided about it.
+    pub(super) const fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Gone {
+                why: Ending::Kept(_),
+                ..
+            } | Self::Keeper(KeeperError::SessionGone { .. } | KeeperError::NoContext { .. })
+        )
+    }
+
     /// The session that was meant, if one was.
     #[must_use]
     pub const fn session(&self) -> Option<SessionId> {

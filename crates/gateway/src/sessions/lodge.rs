@@ -8,10 +8,10 @@ use casemate_ports::{Gone, Owner, SessionKeeper};
 use casemate_store::SessionStore as _;
 
 use super::{
-    Ending, Live, SessionError, SessionStores, Sessions,
+    Ending, Live, SessionError, SessionStores, Sessions, bounds,
     opening::{Noted, OfThread, Opened},
 };
-use crate::{Lodging, beside::Beside};
+use crate::{Caller, Lodging, beside::Beside};
 
 /// A call's session.
 pub(super) struct Lodged<'s> {
@@ -92,7 +92,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return Err(SessionError::OtherLanguage { context, tool });
             }
             lodging.context = Some(context);
-        } else if mode == SessionMode::Context && stay != Stay::Once && wish.executes.is_none() {
+        } else if (mode == SessionMode::Context || within.interpreter)
+            && stay != Stay::Once
+            && wish.executes.is_none()
+        {
             let started = noted.during(self.own_context(&live, stay)).await;
             if started.is_err() {
                 // Not left half known.
@@ -137,6 +140,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }),
             _ => Err(SessionError::Unknown(session)),
         }
+    }
+
+    /// The session that a thread of the caller's has, if it has one; of this profile, if one is named.
+    pub async fn thread_session(
+        &self,
+        caller: &Caller,
+        thread: &str,
+        profile: Option<&Profile>,
+    ) -> Option<SessionId> {
+        let slot = self.table.slot((caller.owner(), thread.to_owned()));
+        // Whoever is about to open it is waited for.
+        let slot = slot.lock().await;
+        let live = slot.as_ref().filter(|live| !live.is_over())?;
+        let fits = profile.is_none_or(|profile| live.profile == profile.digest());
+        (fits && bounds::reaches(caller.claims.get(), live)).then_some(live.id)
     }
 
     /// The session that a thread has, and whether it was opened just now. If the thread had one and lost

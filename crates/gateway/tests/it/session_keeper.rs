@@ -55,6 +55,8 @@ struct State {
     takes_names: Option<Arc<SqliteStore>>,
     running: usize,
     most_running: usize,
+    /// Whether interpreters start only when they are released.
+    starts_slowly: bool,
 }
 
 /// The keeper. Clones are the same one.
@@ -131,6 +133,11 @@ impl FakeSessions {
     /// Lets so many waiting programs end.
     pub(crate) fn release(&self, programs: usize) {
         self.held.add_permits(programs);
+    }
+
+    /// From now on interpreters start when they are released, as `wait` ends.
+    pub(crate) fn start_slowly(&self) {
+        self.state.lock().unwrap().starts_slowly = true;
     }
 
     /// Another keeper takes this one's place.
@@ -275,6 +282,9 @@ impl SessionKeeper for FakeSessions {
     ) -> Result<(), KeeperError> {
         self.with(session, &owner, |kept| kept.contexts.insert(context))?;
         self.note(Step::OpenContext(session, context));
+        if self.state.lock().unwrap().starts_slowly {
+            self.held.acquire().await.unwrap().forget();
+        }
         Ok(())
     }
 

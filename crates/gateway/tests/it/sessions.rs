@@ -359,6 +359,37 @@ async fn a_threads_cells_share_an_interpreter() {
     assert_eq!(later, (first, false));
 }
 
+/// A call can name its thread's own interpreter in any mode in which a thread has a place: there is one, which another
+/// process finds again, and another thread's calls have nothing to do with it.
+#[tokio::test]
+async fn a_thread_has_one_interpreter_of_its_own() {
+    let own = |name: &str| Within {
+        interpreter: true,
+        ..thread(name)
+    };
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let call = |name: &str| house.call(&rooms, cell(own(name), TRUE));
+    // At once: they do not start two.
+    house.keeper.start_slowly();
+    let (a, b, ()) = tokio::join!(call("t"), call("t"), async { house.keeper.release(8) });
+    let (a, b) = (context_of(&a), context_of(&b));
+    assert!(a.0.is_some() && a.0 == b.0 && a.1 != b.1, "{a:?} {b:?}");
+    let without = context_of(&house.call(&rooms, cell(thread("t"), TRUE)).await);
+    assert_eq!(without, (None, false));
+    assert_ne!(context_of(&call("u").await).0, a.0);
+    let rooms = house.rooms();
+    rooms.reconcile().await.unwrap();
+    let later = context_of(&house.call(&rooms, cell(own("t"), TRUE)).await);
+    assert_eq!(later, (a.0, false));
+    // Where nothing lasts there is none, and nothing that is no cell gets one.
+    let shell = context_of(&house.call(&rooms, shell(Some(own("t")), TRUE)).await);
+    assert_eq!(shell, (None, false));
+    let house = House::new("call");
+    let alone = context_of(&house.call(&house.rooms(), cell(own("t"), TRUE)).await);
+    assert_eq!(alone, (None, false));
+}
+
 /// A context that died is reported once; the next cell gets a new one.
 #[tokio::test]
 async fn a_dead_context_is_reported_once() {

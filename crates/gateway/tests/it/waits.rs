@@ -13,12 +13,13 @@ use casemate_gateway::{
 use casemate_ledger::Kind;
 use casemate_model::{ApprovalState, DecisionId, Digest, Reason};
 use casemate_policy::{Authenticator, Claims, Profile, Syntax, Verified};
+use casemate_ports::Gone;
 use casemate_store::ApprovalStore as _;
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
 use crate::{
-    house::{Ends, House, Rooms, ends, in_thread, refused},
+    house::{Ends, House, Rooms, ends, in_session, in_thread, ran, refused},
     session_keeper::Step,
 };
 
@@ -449,6 +450,30 @@ async fn a_passing_failure_does_not_end_an_approved_call() {
     house.unsure.store(false, Ordering::Relaxed);
     let told = resume(&rooms, call.0).await;
     assert!(matches!(told, Told::Released(_)), "{told:?}");
+    assert_eq!(runs(&house), 1);
+}
+
+/// A thread's session that ended while a call waited does not end the call: it runs once, in the next session. One that
+/// is named by its id stays gone.
+#[tokio::test]
+async fn an_approved_call_outlives_the_session_of_its_thread() {
+    let house = house("", &[("alice", &[])]);
+    let rooms = house.rooms();
+    let call = held(&house, &rooms, in_thread("t", TRUE)).await;
+    let session = house.keeper.alive()[0];
+    let named = held(&house, &rooms, in_session(session, TRUE)).await;
+    approve(&house, &rooms, "alice", call).await.unwrap();
+    approve(&house, &rooms, "alice", named).await.unwrap();
+    house.keeper.end(session, Gone::Idle);
+    assert!(matches!(resume(&rooms, call.0).await, Told::Later(_)));
+    assert_eq!(state(&house, &rooms, call.0).await, ApprovalState::Approved);
+    let told = resume(&rooms, call.0).await;
+    let (next, new) = ran(&told);
+    assert!(new && next != session);
+    assert_eq!(runs(&house), 1);
+    assert_eq!(state(&house, &rooms, call.0).await, ApprovalState::Consumed);
+    let (reason, _) = refused(&resume(&rooms, named.0).await);
+    assert_eq!(reason, Reason::SessionGone);
     assert_eq!(runs(&house), 1);
 }
 

@@ -4,7 +4,9 @@ use std::{
     collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration,
 };
 
-use casemate_attacks::{Case, Destination, Destinations, Outcome, Within, cases, judge, run};
+use casemate_attacks::{
+    Case, Destination, Destinations, Manner, Outcome, Within, cases, judge, run,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,8 +16,8 @@ use crate::{
     squid,
 };
 
-/// How long an answer of a proxy is waited for.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// How long an answer of any proxy is waited for, ours too.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Where attacks lead that name a port.
 const PORTS: [u16; 9] = [22, 25, 53, 80, 443, 853, 1, 8_080, 32_526];
 
@@ -44,17 +46,19 @@ async fn measure() -> Result<Value, Failure> {
         .into_iter()
         .filter(|case| case.id.starts_with(&wanted))
         .collect();
-    let mut report = BTreeMap::from([("casemate", ours(&cases).await)]);
-    let _names = names::serve(names::names(&cases)).await?;
-    let mut destinations = Destinations::new().await?;
+    let mut traps = Vec::new();
     for port in PORTS {
         for address in [format!("0.0.0.0:{port}"), format!("[::]:{port}")] {
             // IPv6 may be the same socket.
             if let Ok(trap) = Destination::trap(&address).await {
-                destinations.elsewhere.push(trap);
+                traps.push(trap);
             }
         }
     }
+    let mut report = BTreeMap::from([("casemate", ours(&cases, &mut traps).await)]);
+    let _names = names::serve(names::names(&cases)).await?;
+    let mut destinations = Destinations::new().await?;
+    destinations.elsewhere.extend(traps);
     let mut allowed = vec![("good.test".to_owned(), destinations.good.port)];
     let more = cases.iter().flat_map(|case| case.names.keys());
     allowed.extend(more.map(|name| (name.clone(), 443)));
@@ -91,13 +95,21 @@ async fn measure() -> Result<Value, Failure> {
     Ok(json!(report))
 }
 
-async fn ours(cases: &[Case]) -> Value {
+/// What came of attacks on ours, whose destinations are new for each, with these traps beside them.
+async fn ours(cases: &[Case], traps: &mut Vec<Destination>) -> Value {
+    let manner = Manner {
+        patience: PATIENCE,
+        ..Manner::EXACT
+    };
     let (mut groups, mut failed) = (BTreeMap::new(), Vec::new());
     for case in cases {
         let mut outcomes = Vec::new();
         for variant in case.variants() {
-            let (subject, destinations) = Ours::new(&variant).await;
-            let report = run(&variant, &subject, &destinations, None).await;
+            let (subject, mut destinations) = Ours::new(&variant).await;
+            let own = destinations.elsewhere.len();
+            destinations.elsewhere.append(traps);
+            let report = run(&variant, &subject, &destinations, manner).await;
+            *traps = destinations.elsewhere.split_off(own);
             outcomes.push(match report.exact(&variant) {
                 Ok(()) => Outcome::Held,
                 Err(why) => Outcome::Failed(format!("{}: {why}", variant.what)),
@@ -115,10 +127,14 @@ async fn attack(
     start: &dyn Fn() -> Result<Peer, Failure>,
 ) -> Result<Value, Failure> {
     let (mut groups, mut failed) = (BTreeMap::new(), Vec::new());
+    let manner = Manner {
+        persists: true,
+        patience: PATIENCE,
+    };
     for case in cases {
         let mut outcomes = Vec::new();
         for variant in case.variants() {
-            let report = run(&variant, peer, to, Some(PATIENCE)).await;
+            let report = run(&variant, peer, to, manner).await;
             let mut outcome = judge(&variant, &report);
             if let Outcome::Failed(why) = &mut outcome {
                 *why = format!("{}: {why}", variant.what);

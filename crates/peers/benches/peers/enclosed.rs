@@ -14,7 +14,9 @@ pub(crate) fn run(verb: &str, what: fn() -> Result<(), Failure>) -> Result<(), F
         return what();
     }
     let error = Command::new("unshare")
-        .args(["--net", "--mount", "--"])
+        // In processes of its own: what a proxy leaves behind ends with this.
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
+        .args(["--mount-proc", "--"])
         .arg(env::current_exe()?)
         .arg(verb)
         .env(INSIDE, "1")
