@@ -249,8 +249,8 @@ async fn cut(peer: &mut Peer, route: &Route, count: usize) -> Result<Value, Fail
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     all.sort_by(f64::total_cmp);
-    let at = |share: f64| all[((all.len() - 1) as f64 * share) as usize];
-    Ok(json!({ "count": all.len(), "p50": at(0.5), "p99": at(0.99), "most": at(1.0) }))
+    let at = |percent: usize| all[(all.len() - 1) * percent / 100];
+    Ok(json!({ "count": all.len(), "p50": at(50), "p99": at(99), "most": at(100) }))
 }
 
 /// A number of a process and of those that it started, in KiB.
