@@ -160,7 +160,7 @@ fn an_id_is_that_of_one_request() {
                 "params": {"name": "list_files", "arguments": {}}});
             host.ask(&list).to_string()
         };
-        until(|| began(&mut host).contains("began"));
+        until("the call runs", || began(&mut host).contains("began"));
         host.call("shell", json!({"code": "touch twice"}));
         let refused = host.hear();
         assert_eq!(
