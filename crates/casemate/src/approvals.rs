@@ -217,7 +217,7 @@ fn show(gateway: &GatewayArgs, decision: &str, full: bool, json: bool) -> Result
         if json {
             return print(&answer);
         }
-        let case = Case::check(answer)?;
+        let case = Case::look(answer)?;
         let (text, _) = view::whole(&case, full);
         report::print(format_args!("{text}"))?;
         Ok(Exit::Success)

@@ -238,7 +238,7 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
     ),
     section(
         "sandbox.network",
-        "Where calls may send something. No program has a network: under `casemate run` it has a proxy, which sends what the rules of `egress` let through; in sessions nothing leaves.",
+        "Where calls may send something. No program has a network: it has a proxy, which sends what the rules of `egress` let through.",
     ),
     list(
         "sandbox.network.allowed_domains",

@@ -16,6 +16,8 @@ pub(super) struct Case {
     pub(super) call: Call,
     pub(super) code: Option<Text>,
     pub(super) files: Vec<(Text, Text)>,
+    /// Files of the call that the gateway does not show: it keeps those of a request no longer than somebody may send it.
+    pub(super) missing: Vec<Text>,
     /// What the gateway says beside the call.
     pub(super) said: Said,
 }
@@ -58,12 +60,22 @@ pub(super) async fn fetch(gateway: &GatewayArgs, decision: &str) -> Result<Value
 }
 
 impl Case {
-    /// Takes nothing that does not belong to the hash.
+    /// To be answered: takes nothing that does not belong to the hash, and all that does.
     pub(super) fn check(answer: Value) -> Result<Self, Failure> {
-        Self::read(answer).map_err(|error| {
-            Failure::failed(error)
-                .hint("do not approve it: what the gateway shows is not what would run")
-        })
+        Self::read(answer)
+            .and_then(|case| match case.missing.first() {
+                None => Ok(case),
+                Some(name) => Err(anyhow!(
+                    "the file `{name}` is not shown; the gateway says that the call is {}",
+                    case.said.state
+                )),
+            })
+            .map_err(distrusted)
+    }
+
+    /// To be looked at: takes nothing that does not belong to the hash.
+    pub(super) fn look(answer: Value) -> Result<Self, Failure> {
+        Self::read(answer).map_err(distrusted)
     }
 
     fn read(answer: Value) -> anyhow::Result<Self> {
@@ -86,16 +98,19 @@ impl Case {
             digest == call.program.code,
             "the source that is shown is not the one that would run"
         );
+        let mut missing = Vec::new();
         for input in &call.program.inputs {
-            let shown = files.iter().find(|(name, _)| *name == input.name);
-            ensure!(
-                shown.is_some_and(|(_, content)| Digest::of(content.as_bytes()) == input.sha256),
-                "the file `{}` that is shown is not the one that would be there",
-                input.name
-            );
+            match files.iter().find(|(name, _)| *name == input.name) {
+                None => missing.push(input.name.clone()),
+                Some((_, content)) => ensure!(
+                    Digest::of(content.as_bytes()) == input.sha256,
+                    "the file `{}` that is shown is not the one that would be there",
+                    input.name
+                ),
+            }
         }
         ensure!(
-            files.len() == call.program.inputs.len(),
+            files.len() + missing.len() == call.program.inputs.len(),
             "a file is shown that would not be there"
         );
         Ok(Self {
@@ -104,7 +119,12 @@ impl Case {
             call,
             code,
             files,
+            missing,
             said,
         })
     }
+}
+
+fn distrusted(error: anyhow::Error) -> Failure {
+    Failure::failed(error).hint("do not approve it: what the gateway shows is not what would run")
 }

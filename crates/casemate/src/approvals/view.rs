@@ -137,6 +137,12 @@ impl Page {
                 self.part(&format!("file {}", shown(name)), content.as_bytes());
             }
         }
+        for name in &case.missing {
+            self.line(&format!(
+                "{UNTRUSTED}file {}: not kept any more",
+                shown(name)
+            ));
+        }
         // Its own name is nothing that the agent chose.
         let own = case.decision.to_string();
         let key = case.call.idempotency_key.as_ref();

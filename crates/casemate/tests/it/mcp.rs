@@ -18,6 +18,7 @@ struct Host {
     process: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
+    asked: u64,
 }
 
 impl Host {
@@ -32,6 +33,7 @@ impl Host {
         Self {
             to: process.stdin.take(),
             from: BufReader::new(process.stdout.take().unwrap()),
+            asked: 0,
             process,
         }
     }
@@ -72,9 +74,11 @@ impl Host {
     }
 
     fn tool(&mut self, tool: &str, arguments: Value) -> Value {
-        self.call(tool, arguments);
-        let answer = self.hear();
-        assert_eq!(answer["id"], 1, "{answer}");
+        self.asked += 1;
+        let id = format!("tool-{}", self.asked);
+        let answer = self.ask(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+            "params": {"name": tool, "arguments": arguments}}));
+        assert_eq!(answer["id"], id, "{answer}");
         answer["result"].clone()
     }
 }
