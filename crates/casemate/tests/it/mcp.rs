@@ -76,8 +76,10 @@ impl Host {
     fn tool(&mut self, tool: &str, arguments: Value) -> Value {
         self.asked += 1;
         let id = format!("tool-{}", self.asked);
+        let mut params = json!({"name": tool});
+        params["arguments"] = arguments;
         let answer = self.ask(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
-            "params": {"name": tool, "arguments": arguments}}));
+            "params": params}));
         assert_eq!(answer["id"], id, "{answer}");
         answer["result"].clone()
     }
