@@ -28,6 +28,7 @@ mod peer;
 mod route;
 mod server;
 mod socket;
+mod speak;
 mod to_keeper;
 
 pub use self::{

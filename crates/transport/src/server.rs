@@ -11,8 +11,8 @@ use std::{cell::Cell, convert::Infallible, fmt, io, pin::pin, rc::Rc, time::Dura
 
 use casemate_ports::SessionKeeper;
 use http::Request;
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::{JoinSet, spawn_local},
@@ -20,12 +20,10 @@ use tokio::{
 
 use crate::{
     fault::Fault,
-    limits::{
-        CONNECTION_WINDOW_BYTES, MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_HELD_INPUT_BYTES,
-        MAX_HTTP_FRAME_BYTES, MAX_REQUESTS, MAX_STREAMS, STREAM_WINDOW_BYTES,
-    },
+    limits::{MAX_CONNECTIONS, MAX_HELD_INPUT_BYTES, MAX_REQUESTS},
     peer::check_peer,
     socket::Listener,
+    speak::answering,
 };
 
 /// How long to wait when the system has no descriptor or memory for another connection.
@@ -114,7 +112,7 @@ impl<K: SessionKeeper + 'static> Server<K> {
             let server = server.clone();
             async move { Ok::<_, Infallible>(request::answer(server, request).await) }
         });
-        let connection = builder().serve_connection(TokioIo::new(stream), service);
+        let connection = answering(Local).serve_connection(TokioIo::new(stream), service);
         // Why a connection broke is its other end's to say.
         let _ = pin!(connection).await;
     }
@@ -126,23 +124,6 @@ impl<K: SessionKeeper + 'static> Server<K> {
         }
         Ok(Counted::new(&self.state, |state| &state.requests))
     }
-}
-
-fn builder() -> http2::Builder<Local> {
-    let mut builder = http2::Builder::new(Local);
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_HTTP_FRAME_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
-        // A gateway may drop all of its calls at once.
-        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
-        .max_local_error_reset_streams(MAX_STREAMS as usize)
-        .auto_date_header(false);
-    builder
 }
 
 async fn pause(error: &io::Error) {

@@ -68,6 +68,13 @@ impl World {
 
     /// Lets calls be decided by a profile with one rule, which says this too.
     pub(crate) fn rule(&self, more: &str) {
+        let builtin = self.home.run(["profile", "show"]).exits(0).stdout();
+        let profile = self.with_rule(&builtin, more);
+        self.home.write("p.toml", profile);
+    }
+
+    /// A profile that allows no destination, with one rule that says this too.
+    pub(crate) fn with_rule(&self, profile: &str, more: &str) -> String {
         let port = self.upstream.port;
         let rule = format!(
             r#"
@@ -83,11 +90,10 @@ side_effect = "read"
 {more}
 "#
         );
-        let builtin = self.home.run(["profile", "show"]).exits(0).stdout();
         let with = "allowed_domains = [\"orders.way.example\", \"meta.way.example\"]";
-        assert!(builtin.contains("allowed_domains = []"), "{builtin}");
-        let profile = builtin.replace("allowed_domains = []", with);
-        self.home.write("p.toml", format!("{profile}\n{rule}"));
+        assert!(profile.contains("allowed_domains = []"), "{profile}");
+        let profile = profile.replace("allowed_domains = []", with);
+        format!("{profile}\n{rule}")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

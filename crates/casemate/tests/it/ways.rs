@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     home::{Ran, User},
     keeper::{Keepers, until},
-    way::{HOST, World, for_everybody},
+    way::{World, for_everybody},
 };
 
 /// A gateway whose calls have ways out.
@@ -26,28 +26,11 @@ pub(crate) struct Served<'a> {
 impl<'a> Served<'a> {
     /// Under the rules of the world, in sessions of this mode.
     pub(crate) fn start(world: &'a World, mode: &str, more: &str) -> Self {
-        let port = world.upstream.port;
-        let rule = format!(
-            r#"
-[[egress.rules]]
-name = "orders"
-host = "{HOST}"
-class = "internal"
-cidr = ["127.0.0.0/8"]
-ports = [{port}]
-methods = ["GET", "POST"]
-paths = ["/v1/**"]
-side_effect = "read"
-{more}
-"#
-        );
         let profile = include_str!("../../../policy/profiles/serve.toml")
-            .replace("session = \"thread\"", &format!("session = {mode:?}"))
-            .replace(
-                "allowed_domains = []",
-                "allowed_domains = [\"orders.way.example\", \"meta.way.example\"]",
-            );
-        world.home.write("serve.toml", format!("{profile}\n{rule}"));
+            .replace("session = \"thread\"", &format!("session = {mode:?}"));
+        world
+            .home
+            .write("serve.toml", world.with_rule(&profile, more));
         let log = fs::File::create(world.home.path("gateway.log")).unwrap();
         let gateway = world
             .casemate(&["serve", "--profile", "serve.toml"])

@@ -471,12 +471,8 @@ fn a_thousand_credentials_are_fresh_all_day() {
 /// The kinds that sign do so with keys of both sorts, and their assertions say what they must.
 #[test]
 fn assertions_are_signed_by_the_key() {
-    use base64::Engine as _;
-    let pem = |pkcs8: &[u8]| {
-        let text = base64::engine::general_purpose::STANDARD.encode(pkcs8);
-        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
-    };
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+    use base64::Engine as _;
     let random = aws_lc_rs::rand::SystemRandom::new();
     let p256 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
     let rsa = {
@@ -487,9 +483,6 @@ fn assertions_are_signed_by_the_key() {
     };
     for (algorithm, key) in [("ES256", p256.as_ref()), ("RS256", rsa.as_slice())] {
         let world = World::new();
-        let secret =
-            casemate_identity::Secret::read(pem(key).as_bytes(), casemate_identity::Form::Pem)
-                .unwrap();
         let kind = Kind::JwtBearer {
             token_url: "https://id.example.com/token".into(),
             issuer: "me".into(),
@@ -498,15 +491,7 @@ fn assertions_are_signed_by_the_key() {
             key_id: Some("k1".into()),
             scopes: Vec::new(),
         };
-        world
-            .store()
-            .add(
-                handle("orders"),
-                kind,
-                &casemate_identity::Secrets::of(secret),
-                START_MS,
-            )
-            .unwrap();
+        world.add_key("cred:orders", kind, key);
         let identity = world.identity();
         world.desk.will_say(200, &token("an-access-token", 60));
         identity.test(&handle("orders")).unwrap();
@@ -535,14 +520,9 @@ fn assertions_are_signed_by_the_key() {
 #[test]
 fn a_github_app_asks_for_what_was_written_down() {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-    use base64::Engine as _;
     let random = aws_lc_rs::rand::SystemRandom::new();
     let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-    let text = base64::engine::general_purpose::STANDARD.encode(key.as_ref());
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
     let world = World::new();
-    let secret =
-        casemate_identity::Secret::read(pem.as_bytes(), casemate_identity::Form::Pem).unwrap();
     let kind = Kind::GithubApp {
         api_url: "https://api.github.com/".into(),
         app_id: "12".into(),
@@ -551,15 +531,7 @@ fn a_github_app_asks_for_what_was_written_down() {
         permissions: [("contents".to_owned(), "read".to_owned())].into(),
     };
     assert_eq!(kind.scopes(), ["contents:read", "repository:site"]);
-    world
-        .store()
-        .add(
-            handle("orders"),
-            kind,
-            &casemate_identity::Secrets::of(secret),
-            START_MS,
-        )
-        .unwrap();
+    world.add_key("cred:orders", kind, key.as_ref());
     let identity = world.identity();
     let expires = "2027-01-15T09:00:00Z";
     world.desk.will_say(

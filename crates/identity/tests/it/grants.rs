@@ -4,7 +4,8 @@ use std::{sync::Barrier, thread};
 
 use casemate_authority::{Position, SwitchKind};
 use casemate_identity::{
-    Binding, GrantError, Holder, Identity, Kind, LeaseId, Order, Request, TokenError, Usage,
+    ActionToken, Binding, GrantError, Holder, Identity, Kind, LeaseId, Order, Request, TokenError,
+    Usage,
 };
 use casemate_model::Digest;
 
@@ -17,6 +18,12 @@ fn stands(identity: &Identity, lease: &LeaseId, holder: Holder) -> bool {
     identity
         .lost(lease, holder)
         .is_some_and(|lost| lost.is_empty())
+}
+
+#[track_caller]
+fn assert_unknown(identity: &Identity, token: &ActionToken) {
+    let redeemed = identity.redeem(token, &binding(), ME);
+    assert!(matches!(redeemed, Err(TokenError::Unknown)), "{redeemed:?}");
 }
 
 /// R77: of a hundred who redeem one token at once, one has a lease; and nobody has one later.
@@ -49,10 +56,7 @@ fn a_token_is_redeemed_once() {
             .filter_map(|one| one.as_ref().err())
             .all(|error| matches!(error, TokenError::Unknown))
     );
-    assert!(matches!(
-        identity.redeem(&token, &binding(), ME),
-        Err(TokenError::Unknown)
-    ));
+    assert_unknown(&identity, &token);
 }
 
 /// R77: after a restart no token is known, used or not; nor is one that was never issued.
@@ -67,10 +71,7 @@ fn a_restart_forgets_every_token() {
     };
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let after = world.identity();
-    assert!(matches!(
-        after.redeem(&unused, &binding(), ME),
-        Err(TokenError::Unknown)
-    ));
+    assert_unknown(&after, &unused);
     assert!(matches!(
         after.grant(&lease, ME, &request("cred:orders")),
         Err(GrantError::Scope(_))
@@ -100,10 +101,7 @@ fn a_token_of_another_call_is_burnt() {
             identity.redeem(&token, &other, ME),
             Err(TokenError::Binding)
         ));
-        assert!(matches!(
-            identity.redeem(&token, &binding(), ME),
-            Err(TokenError::Unknown)
-        ));
+        assert_unknown(&identity, &token);
     }
 }
 
@@ -112,21 +110,15 @@ fn a_token_of_another_call_is_burnt() {
 fn a_token_does_not_wait_for_ever() {
     let world = World::new();
     let identity = world.identity();
-    for now in [
+    for at_ms in [
         START_MS + MINUTE_MS,
         START_MS + 60 * MINUTE_MS,
         START_MS - 1,
     ] {
         world.hands.set(START_MS);
         let token = identity.issue(order("cred:orders")).unwrap();
-        world.hands.set(now);
-        assert!(
-            matches!(
-                identity.redeem(&token, &binding(), ME),
-                Err(TokenError::Unknown)
-            ),
-            "{now}"
-        );
+        world.hands.set(at_ms);
+        assert_unknown(&identity, &token);
     }
     world.hands.set(START_MS);
     let token = identity.issue(order("cred:orders")).unwrap();

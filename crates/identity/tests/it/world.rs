@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use base64::Engine as _;
 use casemate_authority::{Board, Position, SwitchKind, Switchboard, Throw};
 use casemate_identity::{
     Binding, ClientAuth, Clock, Endpoint, EndpointError, Entropy, Form, Handle, Header, Identity,
@@ -183,6 +184,21 @@ impl World {
         self.store()
             .add(self::handle(handle), kind, &secrets(text), self.hands.now())
             .unwrap()
+    }
+
+    /// Adds a credential whose secret is this private key, in PKCS #8.
+    pub(crate) fn add_key(&self, handle: &str, kind: Kind, key: &[u8]) {
+        let text = base64::engine::general_purpose::STANDARD.encode(key);
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+        let secret = Secret::read(pem.as_bytes(), Form::Pem).unwrap();
+        self.store()
+            .add(
+                self::handle(handle),
+                kind,
+                &Secrets::of(secret),
+                self.hands.now(),
+            )
+            .unwrap();
     }
 
     pub(crate) fn throw(&self, kind: SwitchKind, name: &str, to: Position) {

@@ -7,10 +7,7 @@ use std::{
 };
 
 use casemate_ports::KeeperError;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::UnixStream,
     runtime::Handle,
     sync::Mutex,
@@ -19,16 +16,10 @@ use tokio::{
 
 use super::{Remote, RemoteKeeper, unavailable};
 use crate::{
-    body::OutBody,
-    limits::{
-        CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES,
-        MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, START_POLL, START_TIMEOUT, STREAM_WINDOW_BYTES,
-    },
+    limits::{CONNECT_TIMEOUT, START_POLL, START_TIMEOUT},
     peer::{PeerError, check_directory, check_peer},
+    speak::{Sender, ask_over},
 };
-
-/// Takes requests for a connection.
-type Sender = http2::SendRequest<OutBody>;
 
 /// Starts a keeper where nobody listens.
 pub trait Start: fmt::Debug + Send + Sync {
@@ -155,31 +146,5 @@ async fn connect(socket: &Path) -> Result<Sender, ConnectError> {
         .await
         .map_err(ConnectError::Socket)?;
     check_peer(&stream)?;
-    handshake(stream).await
-}
-
-/// Speaks HTTP/2 over any stream of bytes, as long as somebody holds a sender.
-async fn handshake(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<Sender, ConnectError> {
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_HTTP_FRAME_BYTES)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
-        .initial_max_send_streams(MAX_STREAMS as usize)
-        // Every call may be dropped at once, with answers to it still on their way.
-        .max_concurrent_reset_streams(MAX_STREAMS as usize)
-        .max_local_error_reset_streams(None)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(ConnectError::Http)?;
-    // Why it broke is told to every request that was on it.
-    tokio::spawn(connection);
-    Ok(sender)
+    ask_over(stream).await.map_err(ConnectError::Http)
 }

@@ -8,8 +8,7 @@ use casemate_ports::{
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::body::Incoming;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
@@ -26,10 +25,7 @@ use crate::{
     body::{OutBody, Outbox},
     client::chain,
     inbox::Inbox,
-    limits::{
-        CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES, MAX_STREAMS,
-        PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES,
-    },
+    speak::{Sender, ask_over},
 };
 
 /// Orders that wait until the stream takes them: there are two.
@@ -39,7 +35,7 @@ const ORDERS: usize = 4;
 /// everything in it.
 #[derive(Clone, Debug)]
 pub struct RemoteEgress {
-    sender: http2::SendRequest<OutBody>,
+    sender: Sender,
     /// Where ways out are attended to.
     runtime: Handle,
 }
@@ -67,24 +63,9 @@ impl RemoteEgress {
     pub async fn connect(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> Result<Self, EgressError> {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(MAX_HTTP_FRAME_BYTES)
-            .max_header_list_size(MAX_HEADER_BYTES)
-            .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
-            .initial_max_send_streams(MAX_STREAMS as usize)
-            .max_concurrent_reset_streams(MAX_STREAMS as usize)
-            .max_local_error_reset_streams(None)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream))
+        let sender = ask_over(stream)
             .await
             .map_err(|error| unavailable(&error))?;
-        // Why it broke is told to every request that was on it.
-        tokio::spawn(connection);
         Ok(Self {
             sender,
             runtime: Handle::current(),

@@ -9,8 +9,8 @@ use casemate_ports::{
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,10 +25,8 @@ use super::{
 use crate::{
     body::{OutBody, Outbox, OutboxError},
     inbox::Inbox,
-    limits::{
-        CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_HTTP_FRAME_BYTES, MAX_STREAMS,
-        PING_INTERVAL, PING_TIMEOUT, STREAM_WINDOW_BYTES,
-    },
+    limits::{PING_INTERVAL, PING_TIMEOUT},
+    speak::answering,
 };
 
 /// The question for an authority.
@@ -48,19 +46,9 @@ pub async fn serve_egress(
         let egress = Arc::clone(&egress);
         async move { Ok::<_, Infallible>(answer(egress, request).await) }
     });
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_HTTP_FRAME_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
-        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
-        .max_local_error_reset_streams(MAX_STREAMS as usize)
+    let connection = answering(TokioExecutor::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
     // Why it broke is its other end's to say.
     let _ = connection.await;
