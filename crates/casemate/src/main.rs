@@ -16,6 +16,7 @@ mod gate;
 mod identity;
 mod image;
 mod keeper;
+mod log_file;
 mod policy;
 mod profile;
 mod report;

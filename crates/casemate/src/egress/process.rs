@@ -1,13 +1,10 @@
 //! One process of egress, for who started it.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
+    fs, io,
     os::{
         fd::OwnedFd,
-        unix::{
-            fs::OpenOptionsExt as _, net::UnixStream as StdUnixStream, process::CommandExt as _,
-        },
+        unix::{net::UnixStream as StdUnixStream, process::CommandExt as _},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -20,13 +17,12 @@ use casemate_transport::RemoteEgress;
 use tokio::{io::AsyncReadExt as _, net::UnixStream, time::timeout};
 
 use super::Enforced;
+use crate::log_file::open_log;
 
 /// How long a process has from its start until it says what is in force.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of what it says.
 const MAX_SAID_BYTES: usize = 16 * 1024;
-/// The most bytes of a log when a process starts; what is more is put aside, in place of what was before.
-const MAX_LOG_BYTES: u64 = 1024 * 1024;
 
 /// A process of egress that lives, and is kept from what it must be. Dropped, it dies.
 #[derive(Debug)]
@@ -148,16 +144,4 @@ async fn begin(ours: StdUnixStream) -> io::Result<(UnixStream, Enforced)> {
     let mut json = vec![0; length];
     stream.read_exact(&mut json).await?;
     Ok((stream, serde_json::from_slice(&json)?))
-}
-
-fn open_log(log: &Path) -> io::Result<File> {
-    if fs::symlink_metadata(log).is_ok_and(|facts| facts.len() > MAX_LOG_BYTES) {
-        fs::rename(log, log.with_added_extension("old"))?;
-    }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(log)
 }

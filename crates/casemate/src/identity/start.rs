@@ -1,8 +1,8 @@
 //! Finding identity, and starting it where there is none.
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -13,6 +13,8 @@ use anyhow::Context as _;
 use casemate_identity::RemoteIdentity;
 use casemate_transport::{OursError, connect_ours};
 use tokio::time::sleep;
+
+use crate::log_file::open_log;
 
 /// How often it is looked whether identity listens.
 const START_POLL: Duration = Duration::from_millis(5);
@@ -58,12 +60,7 @@ pub(crate) async fn connect_or_start(state: &Path) -> anyhow::Result<RemoteIdent
 /// Starts one, and does not wait for it. When several are started, one of them lives.
 fn start(state: &Path, socket: &Path) -> anyhow::Result<()> {
     let state = std::path::absolute(state)?;
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-        .open(socket.with_extension("log"))?;
+    let log = open_log(&socket.with_extension("log"))?;
     Command::new("/proc/self/exe")
         .arg0("casemate")
         .args(["identity", "--socket"])

@@ -1,9 +1,9 @@
 //! The gateway's side: finds the keeper of this user, and starts it when there is none.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::DirBuilder,
     io,
-    os::unix::{fs::DirBuilderExt as _, fs::OpenOptionsExt as _, process::CommandExt as _},
+    os::unix::{fs::DirBuilderExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -12,8 +12,7 @@ use std::{
 use anyhow::Context as _;
 use casemate_transport::{RemoteKeeper, Start};
 
-/// The most bytes of a keeper's log when it starts; what is more is put aside, in place of what was before.
-const MAX_LOG_BYTES: u64 = 1024 * 1024;
+use crate::log_file::open_log;
 
 /// The keeper of the state directory `state`: the one that is alive, or a new one. When it dies, the next request
 /// starts another.
@@ -52,7 +51,7 @@ impl Start for Starter {
         if let Some(child) = last.as_mut() {
             child.try_wait()?;
         }
-        let log = self.open_log()?;
+        let log = open_log(&self.log)?;
         let child = Command::new("/proc/self/exe")
             .arg0("casemate")
             .args(["keeper", "--socket"])
@@ -67,19 +66,5 @@ impl Start for Starter {
             .spawn()?;
         *last = Some(child);
         Ok(())
-    }
-}
-
-impl Starter {
-    fn open_log(&self) -> io::Result<File> {
-        if fs::symlink_metadata(&self.log).is_ok_and(|facts| facts.len() > MAX_LOG_BYTES) {
-            fs::rename(&self.log, self.log.with_added_extension("old"))?;
-        }
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&self.log)
     }
 }
