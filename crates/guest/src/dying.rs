@@ -64,19 +64,28 @@ pub(crate) fn cannot_act(pid: Pid) -> bool {
 pub(crate) fn freeze(pid: Pid) -> bool {
     // Whoever is gone needs neither.
     let _ = kill_process(pid, Signal::STOP);
-    (0..LOOKS + NAPS).any(|look| {
+    soon(|| {
         // First: who is stopped starts nobody.
         let stopped = is_stopped(pid);
         let alone = kill_others(pid);
-        if stopped && alone {
-            return true;
-        }
-        if look < LOOKS {
+        stopped && alone
+    })
+}
+
+/// Waits until `pid`, which was killed, can do nothing any more; false if that takes too long.
+pub(crate) fn wait(pid: Pid) -> bool {
+    soon(|| is_exiting(pid.as_raw_nonzero().get()))
+}
+
+fn soon(mut holds: impl FnMut() -> bool) -> bool {
+    (0..LOOKS + NAPS).any(|look| {
+        let held = holds();
+        if !held && look < LOOKS {
             std::thread::yield_now();
-        } else {
+        } else if !held {
             std::thread::sleep(NAP);
         }
-        false
+        held
     })
 }
 

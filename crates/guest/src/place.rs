@@ -156,7 +156,7 @@ fn serve(mut keeper: Keeper, interpreter: Option<Interpreter>) -> io::Result<()>
             }
             other => {
                 if let Some(interpreter) = &interpreter {
-                    relay::dismiss(interpreter);
+                    relay::dismiss(interpreter)?;
                 }
                 drop(interpreter);
                 return match other {

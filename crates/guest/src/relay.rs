@@ -16,6 +16,7 @@ use rustix::{
 };
 
 use crate::{
+    dying,
     interpreter::Interpreter,
     keeper::{self, Keeper},
     program::{self, Program, Streams},
@@ -349,12 +350,17 @@ impl Relay {
     }
 }
 
-/// Kills the interpreter that is not needed after all.
-pub(crate) fn dismiss(interpreter: &Interpreter) {
+/// Kills the interpreter that is not needed after all. When this comes back, it can do nothing any more: whatever runs in the
+/// place then is alone.
+pub(crate) fn dismiss(interpreter: &Interpreter) -> io::Result<()> {
     signal_group(
         interpreter.pid(),
         u8::try_from(Signal::KILL.as_raw()).unwrap_or(9),
     );
+    match dying::wait(interpreter.pid()) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// Relays everything that is in a pipe now.
