@@ -40,7 +40,7 @@ fn nothing_is_left_of_a_call_that_was_killed() {
                 .spawn()
                 .unwrap();
             thread::sleep(Duration::from_micros(random.u64(..MOMENTS_US)));
-            keepers.push(child.id());
+            keepers.push(keeper(&child));
             let inside = children(&child);
             match inside.get(random.usize(..=inside.len())) {
                 Some(first_inside) => kill(*first_inside),
@@ -152,17 +152,24 @@ fn is_alive(word: &str) -> bool {
     })
 }
 
+/// How the cgroups of this keeper are called. A pid alone would find those that another had, in a run before.
+fn keeper(child: &Child) -> String {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let started_ticks = stat
+        .rsplit_once(") ")
+        .and_then(|(_, fields)| fields.split(' ').nth(19))
+        .unwrap();
+    format!("casemate-{}-{started_ticks}-", child.id())
+}
+
 /// Cgroups of sandboxes of these keepers, in any hierarchy.
-fn cgroups_of(keepers: &[u32]) -> Vec<String> {
+fn cgroups_of(keepers: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = rest.pop() {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name
-                .strip_prefix("casemate-")
-                .and_then(|rest| rest.split('-').next()?.parse().ok());
-            if owner.is_some_and(|pid: u32| keepers.contains(&pid)) {
+            if keepers.iter().any(|keeper| name.starts_with(keeper)) {
                 found.push(name);
             } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 rest.push(entry.path());
