@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    Clock, Credential, Endpoint, EndpointError, Entropy, Handle, Header, Secret, Secrets, State,
-    Store, StoreError,
+    AssertionError, Assertions, Clock, Credential, Endpoint, EndpointError, Entropy, Form, Handle,
+    Header, Kind, Secret, Secrets, State, Store, StoreError,
     jws::SignError,
     limits::{EXPIRY_MARGIN_MS, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, REFRESH_BEFORE_MS},
     oauth::{self, AnswerError, Token},
@@ -20,6 +20,7 @@ pub(crate) struct Means<'a> {
     pub(crate) endpoint: &'a dyn Endpoint,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) entropy: &'a dyn Entropy,
+    pub(crate) assertions: &'a dyn Assertions,
 }
 
 /// Why there is no token.
@@ -33,6 +34,15 @@ pub enum RefreshError {
         "the credential `{0}` is quarantined: its issuer does not take it any more; `casemate credential rotate` gives it a new secret"
     )]
     Quarantined(Handle),
+    /// The platform's assertion cannot be read now.
+    #[error("no token for `{handle}`: its assertion cannot be read")]
+    Assertion {
+        /// Which.
+        handle: Handle,
+        /// Why.
+        #[source]
+        source: AssertionError,
+    },
     /// No assertion can be signed.
     #[error("the credential `{handle}` cannot be used: {why}")]
     Sign {
@@ -272,12 +282,19 @@ fn fetch(
         .entropy
         .fill(&mut nonce)
         .map_err(RefreshError::Random)?;
+    let mut secrets = credential.secrets.clone();
+    if let Kind::OidcFederation { assertion, .. } = &header.kind {
+        let read = means.assertions.read(assertion);
+        secrets.main = read.map_err(|source| RefreshError::Assertion {
+            handle: handle.clone(),
+            source,
+        })?;
+    }
     let unsigned = |error: SignError| RefreshError::Sign {
         handle: handle.clone(),
         why: error.to_string(),
     };
-    let question =
-        oauth::question(&header.kind, &credential.secrets, now_ms, &nonce).map_err(unsigned)?;
+    let question = oauth::question(&header.kind, &secrets, now_ms, &nonce).map_err(unsigned)?;
     let question = question.ok_or_else(|| unsigned(SignError::Key))?;
     let answer = means.endpoint.ask(&question).map_err(|source| {
         turn.failed(now_ms, None);
@@ -302,12 +319,15 @@ fn fetch(
             };
             keep(means, turn, unkept)
         }
-        Err(AnswerError::Invalid(_)) => match means.store.quarantine(header) {
-            Ok(_) => Err(RefreshError::Quarantined(handle.clone())),
-            // Another one is there already, and is not blamed for it.
-            Err(StoreError::Stale { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        },
+        // Where nobody gave a secret, nobody can give another: the platform does.
+        Err(AnswerError::Invalid(_)) if header.kind.form() != Form::Nothing => {
+            match means.store.quarantine(header) {
+                Ok(_) => Err(RefreshError::Quarantined(handle.clone())),
+                // Another one is there already, and is not blamed for it.
+                Err(StoreError::Stale { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
         Err(error) => {
             let asked = match error {
                 AnswerError::Status { retry_after_ms, .. } => retry_after_ms,

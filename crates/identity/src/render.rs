@@ -41,6 +41,9 @@ pub struct Rendered {
     pub query: Option<Secret>,
     /// What must not come back, in this answer or another.
     pub hidden: Vec<Secret>,
+    /// When that expires, in milliseconds since 1970, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
     /// What is good for this request only, and must not come back in its answer.
     pub once: Vec<Secret>,
 }
@@ -64,6 +67,7 @@ impl Rendered {
             fields,
             query: None,
             hidden,
+            expires_at_ms: None,
             once: Vec::new(),
         }
     }
@@ -77,6 +81,14 @@ impl Rendered {
         let hidden = self.hidden.iter().chain(&self.once).chain(&self.query);
         let hidden = hidden.map(Secret::room);
         256 + fields.chain(hidden).sum::<usize>()
+    }
+
+    /// The same, which expires.
+    pub(crate) fn until(self, at_ms: u64) -> Self {
+        Self {
+            expires_at_ms: Some(at_ms),
+            ..self
+        }
     }
 
     /// A bearer token.
@@ -124,6 +136,9 @@ pub(crate) fn render(
         | Kind::OauthClient { .. }
         | Kind::OauthRefresh { .. }
         | Kind::JwtBearer { .. }
+        | Kind::TokenExchange { .. }
+        | Kind::OidcFederation { .. }
+        | Kind::AzureManagedIdentity { .. }
         | Kind::GithubApp { .. } => Rendered::bearer(main),
     })
 }
@@ -167,6 +182,7 @@ fn sign(
         ],
         query: None,
         hidden: Vec::new(),
+        expires_at_ms: None,
         once: vec![signature],
     })
 }

@@ -3,13 +3,15 @@
 use std::{
     fs,
     os::unix::net::UnixStream,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
+use base64::Engine as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
+    approvals,
     credentials::{Safe, for_everybody, fresh},
     home::users,
     keeper::until,
@@ -185,8 +187,13 @@ fn credentials_of_two_agents_do_not_mix() {
     assert_eq!((world.upstream.requests(), other.requests()), (6, 6));
     // Each is marked by its own answers, and used by its own agent.
     let uses = world.home.run(["audit", "uses", "--json"]).stdout();
+    let mut used = 0;
     for line in uses.lines() {
         let one: Value = serde_json::from_str(line).unwrap();
+        if one["credentials"] == serde_json::json!([]) {
+            continue;
+        }
+        used += 1;
         let handle = &one["credentials"][0]["credential"];
         let expected = match one["agent"].as_str() {
             Some("one") => "cred:orders-api",
@@ -194,6 +201,7 @@ fn credentials_of_two_agents_do_not_mix() {
         };
         assert_eq!(handle, expected, "{one}");
     }
+    assert_eq!(used, 12);
     assert_unseen(&safe, &[]);
 }
 
@@ -392,4 +400,95 @@ fn a_new_policy_ends_leases() {
     assert_eq!(outcome.unwrap()["summary"]["code"], "revoked");
     let again = served.ran(&["--thread", "u", "--", "curl", "-sS", &url]);
     assert_eq!(stdout(&again), "good");
+}
+
+/// R9, R101, R163: what a person approved has the credential once, and as it was shown; identity knows what that was from the gateway, not
+/// from whoever sends it.
+#[test]
+fn what_a_person_approved_has_it_once() {
+    for_everybody(|safe| {
+        let waits = format!("{CREDENTIAL}\napproval = \"always\"");
+        let served = Served::start(&safe.world, "thread", &waits);
+        let (home, upstream) = (&safe.world.home, &safe.world.upstream);
+        approvals::enlist(home, "alice", &[]);
+        let url = safe.world.url("/v1/raw?x=1");
+        let curl = format!("curl -sS -X POST -d amount=7 '{url}'");
+        let running = begin(safe, &format!("{curl}; echo; {curl}"));
+        for sent in [0, 1] {
+            let held = approvals::waits(home, 1).remove(0);
+            assert_eq!(upstream.requests(), sent);
+            approvals::approve(home, &held, "alice").exits(0);
+            until("it is sent", || upstream.requests() == sent + 1);
+        }
+        let answer = end(running);
+        let shown = "you sent [redacted] and it is good";
+        assert_eq!(stdout(&answer), format!("{shown}\n{shown}"), "{answer}");
+        assert_eq!((upstream.requests(), upstream.proven()), (2, 2));
+        drop(served);
+        assert_unseen(safe, &[answer]);
+    });
+}
+
+/// R75, R79, I2: unmodified Git clones, fetches and pushes over HTTPS with a password that it does not know; nothing is pushed by a rule that
+/// only lets it fetch.
+#[test]
+fn git_uses_a_password_that_it_does_not_know() {
+    for user in users() {
+        let secret = fresh();
+        let repositories = tempfile::tempdir().unwrap();
+        let git = |words: &[&str]| {
+            let mut git = Command::new("git");
+            let git = git.arg("-C").arg(repositories.path()).args(words);
+            let output = git.output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        git(&["init", "-q", "--bare", "-b", "main", "orders.git"]);
+        git(&["-C", "orders.git", "config", "http.receivepack", "true"]);
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("bot:{secret}"));
+        let shows = format!("authorization: Basic {pair}\r\n");
+        let safe = Safe::with(user, secret, |roots| {
+            Upstream::git(roots, HOST, &shows, repositories.path())
+        });
+        safe.add(&["--kind", "basic", "--user", "bot"]);
+        let world = &safe.world;
+        let profile = include_str!("../../../policy/profiles/serve.toml");
+        let with = world.with_rule(profile, CREDENTIAL);
+        let reads = "\"/v1/orders.git/info/refs\", \"/v1/orders.git/git-upload-pack\"";
+        let fetches = with.replace("\"/v1/**\"", reads);
+        assert_ne!(fetches, with);
+        let from = with.find("[[egress.rules]]").unwrap();
+        let pushes = with[from..]
+            .replace("name = \"orders\"", "name = \"push\"")
+            .replace("\"/v1/**\"", "\"/v1/orders.git/git-receive-pack\"")
+            .replace("side_effect = \"read\"", "side_effect = \"draft\"");
+        let url = world.url("/v1/orders.git");
+        let work = format!(
+            "set -e; export GIT_TERMINAL_PROMPT=0; cd /workspace; rm -rf clone; git clone -q {url} clone; cd clone; \
+             git checkout -qB main; echo one >> file; git add file; git -c user.name=n -c user.email=e commit -qm first; \
+             git push -q origin main && git fetch -q && git rev-parse origin/main"
+        );
+        let call = ["--thread", "t", "--", "sh", "-c", &work];
+        world.home.write("fetch.toml", &fetches);
+        let served = Served::under(world, &["fetch.toml"]);
+        let answer = served.ran(&call);
+        assert_ne!(answer["outcome"]["exit_code"], 0, "{answer}");
+        assert!(answer.to_string().contains("git-receive-pack"), "{answer}");
+        drop(served);
+        assert_eq!(git(&["-C", "orders.git", "branch"]), "");
+        world
+            .home
+            .write("push.toml", format!("{fetches}\n{pushes}"));
+        let served = Served::under(world, &["push.toml"]);
+        let answer = served.ran(&call);
+        let head = git(&["-C", "orders.git", "rev-parse", "main"]);
+        assert_eq!(stdout(&answer), head, "{answer}");
+        // Again, with something to fetch.
+        let answer = served.ran(&call);
+        let head = git(&["-C", "orders.git", "rev-parse", "main"]);
+        assert_eq!(stdout(&answer), head, "{answer}");
+        assert_eq!(world.upstream.requests(), world.upstream.proven());
+        drop(served);
+        assert_unseen(&safe, &[answer]);
+    }
 }

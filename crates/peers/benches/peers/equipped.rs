@@ -93,6 +93,7 @@ pub(crate) fn serve(directory: &str, port: &str, log: &str) -> Result<(), Failur
         judge: Arc::clone(&rules) as _,
         resolver: Arc::new(Here),
         injector: Arc::new(Key(key)),
+        placeholders: None,
         filters: Arc::new(Scrubbing(Arc::new(Scrubber::new(vec![secret])?))),
         recorder: Arc::new(Log(Arc::new(Ledger::open(Path::new(log), key_of_log)?))),
         clock: Arc::new(Here),

@@ -111,6 +111,10 @@ impl Aimed {
             Length::Bytes(bytes) => BodyLength::Bytes(bytes),
             Length::Chunked | Length::Stream => BodyLength::Unknown,
         };
+        let mut fields = head.fields;
+        if let Some(placeholders) = &leg.inner.placeholders {
+            placeholders.take(&mut fields);
+        }
         let facts = Facts {
             decision: draft.record.decision,
             origin: leg.origin.clone(),
@@ -120,7 +124,7 @@ impl Aimed {
             method: head.method,
             path,
             query,
-            fields: head.fields,
+            fields,
             length,
             body: None,
             websocket: head.websocket,
