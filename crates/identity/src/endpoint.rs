@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// Whom a request for a token is for.
+#[derive(Debug)]
 pub enum Issuer {
     /// One that is asked over TLS.
     Remote,

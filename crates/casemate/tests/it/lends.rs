@@ -376,7 +376,8 @@ fn a_new_policy_ends_leases() {
         ])
         .exits(0);
     };
-    let with = safe.world.with_rule(profile, CREDENTIAL);
+    let profile = profile.replace("risk_class", "tier = \"code\"\nrisk_class");
+    let with = safe.world.with_rule(&profile, CREDENTIAL);
     activate(1, &with);
     let served = Served::under(&safe.world, &[]);
     let (upstream, url) = (&safe.world.upstream, safe.world.url("/v1/a"));
@@ -488,6 +489,104 @@ fn git_uses_a_password_that_it_does_not_know() {
         let head = git(&["-C", "orders.git", "rev-parse", "main"]);
         assert_eq!(stdout(&answer), head, "{answer}");
         assert_eq!(world.upstream.requests(), world.upstream.proven());
+        drop(served);
+        assert_unseen(&safe, &[answer]);
+    }
+}
+
+/// R82, I2: programs that ask their platform for a token, as the SDKs of Azure do, get one that is worth nothing: in its place the rule's
+/// credential goes into their requests; in another place, and in another call, it is what it says.
+#[test]
+fn a_placeholder_stands_for_the_credential_of_its_call() {
+    for_everybody(|safe| {
+        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let upstream = &safe.world.upstream;
+        let script = format!(
+            r#"
+import json, os, urllib.error, urllib.request as r
+def get(url, **fields):
+    try:
+        return r.urlopen(r.Request(url, headers=fields)).read().decode()
+    except urllib.error.HTTPError as error:
+        return str(error.code) + str(error.headers.get("Casemate-Denied", ""))
+place = os.environ["IDENTITY_ENDPOINT"] + "?api-version=2019-08-01&resource=https://orders"
+print(get(place), get(place, Metadata="true"))
+given = json.loads(get(place, **{{"X-IDENTITY-HEADER": os.environ["IDENTITY_HEADER"]}}))
+token = given["access_token"]
+print(given["token_type"], given["resource"])
+url = "{}"
+print(get(url, Authorization="Bearer " + token))
+print(get(url, Authorization="Bearer " + token, **{{"X-Note": token}}))
+print(get(url, Authorization="Basic " + token), get(url, Authorization="Bearer x" + token))
+if os.path.exists("/workspace/token"):
+    print(get(url, Authorization="Bearer " + open("/workspace/token").read()))
+open("/workspace/token", "w").write(token)
+"#,
+            safe.world.url("/v1/a")
+        );
+        let call = ["--thread", "t", "--", "/usr/bin/python3", "-c", &script];
+        let first = "401 401\nBearer https://orders\ngood\ngood\n403cred_scope 403cred_scope\n";
+        let answer = served.ran(&call);
+        assert_eq!(stdout(&answer), first, "{answer}");
+        assert_eq!((upstream.requests(), upstream.proven()), (2, 2));
+        // The placeholder of the call before is nothing to this one.
+        let answer = served.ran(&call);
+        let second = format!("{first}403cred_scope\n");
+        assert_eq!(stdout(&answer), second, "{answer}");
+        assert_eq!((upstream.requests(), upstream.proven()), (4, 4));
+        drop(served);
+        // Where nothing is lent, nothing is given.
+        let served = Served::start(&safe.world, "thread", "");
+        let ask = "curl -sS -H 'X-IDENTITY-HEADER: casemate' \"$IDENTITY_ENDPOINT?resource=x\"; curl -sS \"$AWS_CONTAINER_CREDENTIALS_FULL_URI\"";
+        let answer = served.ran(&["--thread", "t", "--", "sh", "-c", ask]);
+        let told = stdout(&answer);
+        assert!(
+            !told.contains("placeholder") && told.contains("no credential is lent"),
+            "{told}"
+        );
+        drop(served);
+        assert_unseen(safe, &[answer]);
+    });
+}
+
+/// R82, C29: a request that is signed with a placeholder, as the SDKs of AWS do, is signed again with the key of the rule, for its region
+/// and service; one with a signature of something else is not sent.
+#[test]
+fn a_signature_by_a_placeholder_is_made_again() {
+    for user in users() {
+        let secret = fresh();
+        let shows = "authorization: AWS4-HMAC-SHA256 Credential=AKIDOFTHERULE/";
+        let safe = Safe::before(user, secret, shows);
+        safe.add(&[
+            "--kind",
+            "aws-sigv4",
+            "--access-key-id",
+            "AKIDOFTHERULE",
+            "--region",
+            "eu-west-1",
+            "--service",
+            "s3",
+        ]);
+        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let url = safe.world.url("/v1/a");
+        let script = format!(
+            r#"
+set -e
+curl -sS "$AWS_CONTAINER_CREDENTIALS_FULL_URI" > given
+part() {{ python3 -c "import json; print(json.load(open('given'))['$1'], end='')"; }}
+id=$(part AccessKeyId); key=$(part SecretAccessKey); session=$(part Token)
+sign() {{ curl -sS --aws-sigv4 aws:amz:us-east-2:s3 "$@" {url}; echo; }}
+sign --user "$id:$key" -H "x-amz-security-token: $session"
+sign --user "$id:$key" -H "x-amz-security-token: $session" -X POST -d some-content
+sign --user "AKIDOFTHERULE:$key"
+"#
+        );
+        let answer = served.ran(&["--thread", "t", "--", "sh", "-c", &script]);
+        let said = stdout(&answer);
+        assert!(said.starts_with("good\ngood\n"), "{answer}");
+        assert!(said.contains("cred_scope"), "{answer}");
+        let upstream = &safe.world.upstream;
+        assert_eq!((upstream.requests(), upstream.proven()), (2, 2));
         drop(served);
         assert_unseen(&safe, &[answer]);
     }
