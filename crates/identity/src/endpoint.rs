@@ -27,6 +27,8 @@ pub struct TokenRequest {
     pub url: String,
     /// Who asks, if that is said in the header.
     pub authorization: Option<Secret>,
+    /// The version of the service that is asked, if it wants to be told (`x-ms-version`).
+    pub version: Option<&'static str>,
     /// What its body is.
     pub content_type: &'static str,
     /// Its body.
@@ -106,6 +108,9 @@ impl Endpoint for HttpsEndpoint {
                     .header("accept", "application/json")
                     .header("user-agent", "casemate")
                     .header("content-type", request.content_type);
+                if let Some(version) = request.version {
+                    post = post.header("x-ms-version", version);
+                }
                 if let Some(authorization) = &request.authorization {
                     post = post.header("authorization", authorization.expose());
                 }

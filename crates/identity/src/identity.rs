@@ -6,12 +6,13 @@ use casemate_authority::{Board, Epoch, Stopped, Subject};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, LeaseId, Order,
-    RefreshError, Rendered, Request, State, Store, StoreError, TokenError,
+    ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, Kind, LeaseId,
+    Order, RefreshError, Rendered, Request, State, Store, StoreError, TokenError,
     assertions::Nowhere,
     lease::{Desk, NoGrant},
     refresh::{Means, Tokens},
     render::{RenderError, render},
+    sas,
 };
 
 /// Everything that may be asked of identity. Threads share it.
@@ -225,11 +226,16 @@ impl Identity {
                 self.clock.now_ms(),
             )?);
         }
-        drop(credential);
+        let kind = credential.header.kind;
+        drop(credential.secrets);
         let (token, expires_at_ms) = self.tokens.get(&self.means(), handle)?;
         // While it was fetched, the right to it may have been taken back.
         self.stands(binding, since, handle)?;
-        Ok(Rendered::bearer(&token).until(expires_at_ms))
+        let rendered = match &kind {
+            Kind::AzureSas { blob_url, .. } => sas::rendered(blob_url, &token, request)?,
+            _ => Rendered::bearer(&token),
+        };
+        Ok(rendered.until(expires_at_ms))
     }
 
     fn stands(&self, binding: &Binding, since: Epoch, handle: &Handle) -> Result<(), GrantError> {

@@ -50,6 +50,24 @@ pub enum Kind {
         #[serde(default)]
         auth: ClientAuth,
     },
+    /// The secret is that of a client of Entra, by whose rights requests to a container of Azure Storage are signed (user delegation SAS).
+    AzureSas {
+        /// Where its tokens are fetched.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// How the client proves who it is.
+        #[serde(default)]
+        auth: ClientAuth,
+        /// The account's blob service, such as `https://ACCOUNT.blob.core.windows.net`.
+        blob_url: String,
+        /// The account.
+        account: String,
+        /// The container.
+        container: String,
+        /// What may be done: letters of `racwdl`, in that order.
+        permissions: String,
+    },
     /// The secret is a refresh token (RFC 6749, 6); each answer may bring the next one.
     OauthRefresh {
         /// Where.
@@ -204,6 +222,9 @@ pub enum KindError {
         "`{0}` must be an `http://` URL of this host (127.0.0.1, ::1 or localhost), without user, query and fragment"
     )]
     Here(&'static str),
+    /// More than is said, or nothing.
+    #[error("`{0}` must be some of the letters `racwdl`, in that order, such as `rl`")]
+    Permissions(&'static str),
     /// It would lead elsewhere.
     #[error(
         "`{0}` must be the name of a file in `identity/assertions` of the state directory: letters, digits, `_`, `-` and `.`"
@@ -227,6 +248,7 @@ impl Kind {
         "token-exchange",
         "oidc-federation",
         "azure-managed-identity",
+        "azure-sas",
         "github-app",
         "aws-sigv4",
         "hmac",
@@ -234,7 +256,6 @@ impl Kind {
     /// Kinds that people ask for and that there are not.
     pub const ABSENT: &'static [&'static str] = &[
         "aws-sigv4a",
-        "azure-sas",
         "body",
         "cookie",
         "mtls",
@@ -253,6 +274,7 @@ impl Kind {
             Self::Basic { .. } => "basic",
             Self::Query { .. } => "query",
             Self::OauthClient { .. } => "oauth-client",
+            Self::AzureSas { .. } => "azure-sas",
             Self::OauthRefresh { .. } => "oauth-refresh",
             Self::JwtBearer { .. } => "jwt-bearer",
             Self::TokenExchange { .. } => "token-exchange",
@@ -291,6 +313,7 @@ impl Kind {
         matches!(
             self,
             Self::OauthClient { .. }
+                | Self::AzureSas { .. }
                 | Self::OauthRefresh { .. }
                 | Self::JwtBearer { .. }
                 | Self::TokenExchange { .. }
@@ -316,6 +339,12 @@ impl Kind {
             | Self::TokenExchange { scopes, .. }
             | Self::OidcFederation { scopes, .. } => scopes.clone(),
             Self::AzureManagedIdentity { resource, .. } => vec![resource.clone()],
+            Self::AzureSas {
+                account,
+                container,
+                permissions,
+                ..
+            } => vec![format!("{account}/{container}:{permissions}")],
             Self::GithubApp {
                 repositories,
                 permissions,

@@ -37,6 +37,7 @@ mod record;
 mod refresh;
 mod remote;
 mod render;
+mod sas;
 mod secret;
 mod server;
 mod side;

@@ -36,6 +36,12 @@ pub const MAX_BOUND_NAME_BYTES: usize = 1_024;
 
 /// OAuth tokens are fetched anew so long before they expire, if that is less than half of their life.
 pub const REFRESH_BEFORE_MS: u64 = 20 * 60 * 1_000;
+/// Shared access signatures are made anew so long before they expire, if that is less than half of their life.
+pub const SAS_REFRESH_BEFORE_MS: u64 = 15 * 60 * 1_000;
+/// How long one counts.
+pub const SAS_LIFE_MS: u64 = 60 * 60 * 1_000;
+/// How far back it counts: clocks differ.
+pub const SAS_SKEW_MS: u64 = 15 * 60 * 1_000;
 /// A token that says nothing of its life has this one.
 pub const DEFAULT_TOKEN_LIFE_MS: u64 = 10 * 60 * 1_000;
 /// No token is taken to live longer, whatever its issuer says.

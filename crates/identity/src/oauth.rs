@@ -12,6 +12,7 @@ use crate::{
     jws::{self, SignError},
     limits::{ASSERTION_SKEW_S, ASSERTION_TTL_S, DEFAULT_TOKEN_LIFE_MS, MAX_TOKEN_LIFE_MS},
     render::hex,
+    sas,
 };
 
 /// Where virtual machines of Azure get tokens.
@@ -74,6 +75,16 @@ pub(crate) fn question(
             let mut form = Fields::new("client_credentials", secrets.room());
             form.scopes(scopes);
             form.add_some("audience", audience.as_deref());
+            form.of_client(token_url, client_id, Some(&secrets.main), *auth)
+        }
+        Kind::AzureSas {
+            token_url,
+            client_id,
+            auth,
+            ..
+        } => {
+            let mut form = Fields::new("client_credentials", secrets.room());
+            form.add("scope", sas::SCOPE);
             form.of_client(token_url, client_id, Some(&secrets.main), *auth)
         }
         Kind::OauthRefresh {
@@ -184,6 +195,7 @@ pub(crate) fn question(
                 issuer,
                 url: format!("{at}?{}", query.finish()),
                 authorization: None,
+                version: None,
                 content_type: "",
                 body: Zeroizing::default(),
             }
@@ -213,6 +225,7 @@ pub(crate) fn question(
                 issuer: Issuer::Remote,
                 url: format!("{api}/app/installations/{installation}/access_tokens"),
                 authorization: Some(Secret::made(format!("Bearer {}", assertion.expose()))),
+                version: None,
                 content_type: "application/json",
                 body: Zeroizing::new(Value::Object(body).to_string()),
             }
@@ -295,9 +308,28 @@ impl Fields {
             issuer: Issuer::Remote,
             url: url.to_owned(),
             authorization,
+            version: None,
             content_type: FORM,
             body: self.0,
         }
+    }
+}
+
+/// What an answer means that is none.
+pub(crate) fn failed(answer: &TokenAnswer) -> AnswerError {
+    let parsed = strict_json(&answer.body, BOUNDS).ok();
+    let error = parsed
+        .as_ref()
+        .and_then(|value| value.get("error"))
+        .and_then(Value::as_str);
+    let known = error.and_then(|error| INVALID.iter().find(|known| **known == error));
+    match known {
+        // A server that is ill may say anything.
+        Some(word) if matches!(answer.status, 400 | 401) => AnswerError::Invalid(word),
+        _ => AnswerError::Status {
+            status: answer.status,
+            retry_after_ms: answer.retry_after_ms,
+        },
     }
 }
 
@@ -305,19 +337,7 @@ impl Fields {
 pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<Token, AnswerError> {
     let parsed = strict_json(&answer.body, BOUNDS).ok();
     if !(200..300).contains(&answer.status) {
-        let error = parsed
-            .as_ref()
-            .and_then(|value| value.get("error"))
-            .and_then(Value::as_str);
-        let known = error.and_then(|error| INVALID.iter().find(|known| **known == error));
-        return Err(match known {
-            // A server that is ill may say anything.
-            Some(word) if matches!(answer.status, 400 | 401) => AnswerError::Invalid(word),
-            _ => AnswerError::Status {
-                status: answer.status,
-                retry_after_ms: answer.retry_after_ms,
-            },
-        });
+        return Err(failed(answer));
     }
     let parsed = parsed.ok_or(AnswerError::Garbage)?;
     let text = |name: &str| parsed.get(name).and_then(Value::as_str);

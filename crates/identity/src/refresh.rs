@@ -7,10 +7,14 @@ use std::{
 
 use crate::{
     AssertionError, Assertions, Clock, Credential, Endpoint, EndpointError, Entropy, Form, Handle,
-    Header, Kind, Secret, Secrets, State, Store, StoreError,
+    Header, Kind, Secret, Secrets, State, Store, StoreError, TokenRequest,
     jws::SignError,
-    limits::{EXPIRY_MARGIN_MS, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, REFRESH_BEFORE_MS},
+    limits::{
+        EXPIRY_MARGIN_MS, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, REFRESH_BEFORE_MS,
+        SAS_REFRESH_BEFORE_MS,
+    },
     oauth::{self, AnswerError, Token},
+    sas,
     store::By,
 };
 
@@ -122,13 +126,17 @@ struct Unkept {
 }
 
 impl Live {
-    fn new(token: Token, version: u64, fetched_at_ms: u64) -> Self {
+    fn new(token: Token, header: &Header, fetched_at_ms: u64) -> Self {
+        let before_ms = match header.kind {
+            Kind::AzureSas { .. } => SAS_REFRESH_BEFORE_MS,
+            _ => REFRESH_BEFORE_MS,
+        };
         let expires_at_ms = fetched_at_ms.saturating_add(token.life_ms);
         Self {
             access: token.access,
-            version,
+            version: header.version,
             fetched_at_ms,
-            deadline_ms: deadline_ms(expires_at_ms, token.life_ms),
+            deadline_ms: deadline_ms(expires_at_ms, token.life_ms, before_ms),
             expires_at_ms,
         }
     }
@@ -145,14 +153,10 @@ impl Live {
     }
 }
 
-/// When a token is fetched anew: 20 minutes before it expires, or half of its life if that is shorter.
-pub(crate) const fn deadline_ms(expires_at_ms: u64, life_ms: u64) -> u64 {
+/// When a token is fetched anew: so long before it expires, or half of its life if that is shorter.
+pub(crate) const fn deadline_ms(expires_at_ms: u64, life_ms: u64, before_ms: u64) -> u64 {
     let half = life_ms / 2;
-    let before = if half < REFRESH_BEFORE_MS {
-        half
-    } else {
-        REFRESH_BEFORE_MS
-    };
+    let before = if half < before_ms { half } else { before_ms };
     expires_at_ms.saturating_sub(before)
 }
 
@@ -296,20 +300,30 @@ fn fetch(
     };
     let question = oauth::question(&header.kind, &secrets, now_ms, &nonce).map_err(unsigned)?;
     let question = question.ok_or_else(|| unsigned(SignError::Key))?;
-    let answer = means.endpoint.ask(&question).map_err(|source| {
-        turn.failed(now_ms, None);
-        RefreshError::Endpoint {
-            handle: handle.clone(),
-            source,
-        }
-    })?;
-    match oauth::token(&header.kind, &answer, now_ms) {
+    let ask = |turn: &mut Turn, question: &TokenRequest| {
+        means.endpoint.ask(question).map_err(|source| {
+            turn.failed(now_ms, None);
+            RefreshError::Endpoint {
+                handle: handle.clone(),
+                source,
+            }
+        })
+    };
+    let answer = ask(turn, &question)?;
+    let mut got = oauth::token(&header.kind, &answer, now_ms);
+    if let Ok(token) = &got
+        && let Some(question) = sas::question(&header.kind, &token.access, now_ms)
+    {
+        // That token is for this, and gone after it.
+        got = sas::token(&header.kind, &ask(turn, &question)?, now_ms);
+    }
+    match got {
         Ok(token) => {
             turn.failures = 0;
             let mut next = credential.secrets.clone();
             match &token.refresh {
                 Some(refresh) if *refresh != next.main => next.main = refresh.clone(),
-                _ => return Ok(Some(Live::new(token, header.version, now_ms))),
+                _ => return Ok(Some(Live::new(token, header, now_ms))),
             }
             let unkept = Unkept {
                 seen: header.clone(),
@@ -350,11 +364,7 @@ fn keep(means: &Means<'_>, turn: &mut Turn, unkept: Unkept) -> Result<Option<Liv
         By::Issuer,
         means.clock.now_ms(),
     ) {
-        Ok(header) => Ok(Some(Live::new(
-            unkept.token,
-            header.version,
-            unkept.fetched_at_ms,
-        ))),
+        Ok(header) => Ok(Some(Live::new(unkept.token, &header, unkept.fetched_at_ms))),
         Err(StoreError::Stale { .. } | StoreError::Revoked(_) | StoreError::Absent(_)) => Ok(None),
         Err(error) => {
             turn.unkept = Some(unkept);
@@ -388,7 +398,7 @@ mod tests {
             (0, 0),
         ] {
             assert_eq!(
-                deadline_ms(minutes(100) + life, life),
+                deadline_ms(minutes(100) + life, life, REFRESH_BEFORE_MS),
                 minutes(100) + life - before,
                 "{life}"
             );

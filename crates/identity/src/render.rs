@@ -56,6 +56,9 @@ pub(crate) enum RenderError {
         "a body that streams cannot be signed: send it with its length, within what may be judged"
     )]
     Body,
+    /// A signature is for one account.
+    #[error("the signature is for another host")]
+    Host,
     /// The query cannot be signed, since it can be read in two ways.
     #[error("the query cannot be signed")]
     Query,
@@ -91,6 +94,14 @@ impl Rendered {
         }
     }
 
+    /// Pairs at the end of a query.
+    pub(crate) fn in_query(pairs: Secret, hidden: Vec<Secret>) -> Self {
+        Self {
+            query: Some(pairs),
+            ..Self::lasting(Vec::new(), hidden)
+        }
+    }
+
     /// A bearer token.
     pub(crate) fn bearer(token: &Secret) -> Self {
         let value = Secret::made(format!("Bearer {}", token.expose()));
@@ -121,10 +132,7 @@ pub(crate) fn render(
                 |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let value = Zeroizing::new(encoded(main.expose()));
             let pair = Secret::made(format!("{}={}", encoded(name), *value));
-            Rendered {
-                query: Some(pair),
-                ..Rendered::lasting(Vec::new(), vec![main.clone()])
-            }
+            Rendered::in_query(pair, vec![main.clone()])
         }
         Kind::AwsSigv4 { .. } => sigv4::sign(kind, secrets, request, now_ms)?,
         Kind::Hmac {
@@ -134,6 +142,7 @@ pub(crate) fn render(
         // A token that was fetched is one.
         Kind::Bearer {}
         | Kind::OauthClient { .. }
+        | Kind::AzureSas { .. }
         | Kind::OauthRefresh { .. }
         | Kind::JwtBearer { .. }
         | Kind::TokenExchange { .. }

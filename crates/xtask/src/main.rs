@@ -104,6 +104,8 @@ enum Bench {
     Ledger,
     /// The way out, beside squid, mitmproxy and a bare interceptor
     Egress,
+    /// What it costs to lend a credential to a request
+    Identity,
     /// Decisions, beside bare Cedar; switches, approvals and budgets, beside what they come to without
     Policy,
     /// The worker of `bench run` that times crun
@@ -207,6 +209,7 @@ fn measure(bench: Bench) -> Result<()> {
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),
         Bench::Egress => bench::egress(&Tree::current()?),
+        Bench::Identity => bench::identity(&Tree::current()?),
         Bench::Policy => bench::policy(&Tree::current()?),
         Bench::ServeCrun { directory } => bench::serve_crun(&directory),
     }

@@ -12,7 +12,7 @@ use crate::report::Failure;
 #[derive(Debug, Args)]
 pub(crate) struct KindArgs {
     /// `header`, `bearer`, `basic`, `query`, `oauth-client`, `oauth-refresh`, `jwt-bearer`, `token-exchange`, `oidc-federation`,
-    /// `azure-managed-identity`, `github-app`, `aws-sigv4` or `hmac`
+    /// `azure-managed-identity`, `azure-sas`, `github-app`, `aws-sigv4` or `hmac`
     #[arg(long, value_name = "KIND")]
     kind: String,
     /// header, query: the name under which the secret is sent
@@ -21,14 +21,14 @@ pub(crate) struct KindArgs {
     /// basic: the user
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// oauth-client, oauth-refresh, jwt-bearer, token-exchange, oidc-federation: where tokens are fetched, over HTTPS
+    /// oauth-client, oauth-refresh, jwt-bearer, token-exchange, oidc-federation, azure-sas: where tokens are fetched, over HTTPS
     #[arg(long, value_name = "URL")]
     token_url: Option<String>,
-    /// oauth-client, oauth-refresh, oidc-federation: the client; token-exchange: the same, if it has one; azure-managed-identity: which
+    /// oauth-client, oauth-refresh, oidc-federation, azure-sas: the client; token-exchange: the same, if it has one; azure-managed-identity: which
     /// identity, if there are several
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// oauth-client, oauth-refresh, token-exchange: how the client proves who it is
+    /// oauth-client, oauth-refresh, token-exchange, azure-sas: how the client proves who it is
     #[arg(long, value_enum, default_value = "basic")]
     client_auth: Auth,
     /// oauth-client, oauth-refresh, jwt-bearer, token-exchange, oidc-federation: what is asked for; can be repeated
@@ -62,6 +62,18 @@ pub(crate) struct KindArgs {
     /// azure-managed-identity: the endpoint of App Service, whose header is the secret [default: that of virtual machines]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
+    /// azure-sas: the account's blob service, such as https://ACCOUNT.blob.core.windows.net
+    #[arg(long, value_name = "URL")]
+    blob_url: Option<String>,
+    /// azure-sas: the account
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// azure-sas: the container
+    #[arg(long, value_name = "NAME")]
+    container: Option<String>,
+    /// azure-sas: what may be done, some of `racwdl`
+    #[arg(long, value_name = "LETTERS")]
+    allow: Option<String>,
     /// github-app: the API
     #[arg(long, value_name = "URL", default_value = "https://api.github.com")]
     api_url: String,
@@ -178,6 +190,15 @@ impl KindArgs {
                 resource: need(self.resource, "resource")?,
                 client_id: self.client_id,
                 endpoint: self.endpoint,
+            },
+            "azure-sas" => Kind::AzureSas {
+                token_url: need(self.token_url, "token-url")?,
+                client_id: need(self.client_id, "client-id")?,
+                auth,
+                blob_url: need(self.blob_url, "blob-url")?,
+                account: need(self.account, "account")?,
+                container: need(self.container, "container")?,
+                permissions: need(self.allow, "allow")?,
             },
             "github-app" => Kind::GithubApp {
                 api_url: self.api_url,

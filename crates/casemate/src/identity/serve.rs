@@ -25,8 +25,8 @@ use crate::{detach::detach, exit::Exit, report, switch::switches_in, system::Sys
 
 /// Threads that wait for token endpoints at once.
 const MAX_WAITING_THREADS: usize = 64;
-/// Connections at once: one for each call that has credentials.
-const MAX_CONNECTIONS: usize = 1_024;
+/// Connections at once: two for each call that has credentials.
+const MAX_CONNECTIONS: usize = 2_048;
 /// How often it is looked for tokens that are due, and whether anybody still needs this process.
 const TICK: Duration = Duration::from_millis(500);
 /// How long nothing is accepted when there is no room.

@@ -173,7 +173,7 @@ mod tests {
         .collect()
     }
 
-    /// R82, I2: a placeholder is taken out where it belongs, and nowhere else: what is not exactly it, is in another place, or is another call's,
+    /// R72, R75, I2: a placeholder is taken out where it belongs, and nowhere else: what is not exactly it, is in another place, or is another call's,
     /// stays, and is refused by the rules as whatever a program brings.
     #[test]
     fn a_placeholder_is_taken_from_its_place_only() {
@@ -221,7 +221,7 @@ mod tests {
         assert!(chunks.contains_key("authorization"));
     }
 
-    /// R82: nothing is given where nothing is lent, and other paths are nobody's.
+    /// R74: nothing is given where nothing is lent, and other paths are nobody's.
     #[test]
     fn nothing_is_given_where_nothing_is_lent() {
         let ours = placeholders();

@@ -57,6 +57,22 @@ impl Kind {
                 words("scope", scopes)?;
                 optional("audience", audience.as_deref())
             }
+            Self::AzureSas {
+                token_url,
+                client_id,
+                blob_url,
+                account,
+                container,
+                permissions: allowed,
+                ..
+            } => {
+                url("token-url", token_url)?;
+                word("client-id", client_id)?;
+                url("blob-url", blob_url)?;
+                part("account", account)?;
+                part("container", container)?;
+                permissions("allow", allowed)
+            }
             Self::OauthRefresh {
                 token_url,
                 client_id,
@@ -232,6 +248,17 @@ fn here(name: &'static str, text: &str) -> Result<(), KindError> {
         Ok(())
     } else {
         Err(KindError::Here(name))
+    }
+}
+
+/// Letters that the service knows, in its order and once each.
+fn permissions(name: &'static str, text: &str) -> Result<(), KindError> {
+    let mut known = "racwdl".chars();
+    let is_next = |letter| known.any(|next| next == letter);
+    if !text.is_empty() && text.chars().all(is_next) {
+        Ok(())
+    } else {
+        Err(KindError::Permissions(name))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use base64::Engine as _;
 use casemate_identity::{
     AssertionFiles, ClientAuth, Form, GrantError, Holder, HttpsEndpoint, Identity, Kind, LeaseId,
-    RefreshError, Secret, Secrets, State,
+    Order, RefreshError, Secret, Secrets, State,
 };
 
 use crate::world::{
@@ -22,7 +22,11 @@ const ME: Holder = Holder(1);
 const ISSUER: Holder = Holder(2);
 
 fn lease(identity: &Identity) -> LeaseId {
-    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
+    let order = Order {
+        lease_ms: 24 * 60 * MINUTE_MS,
+        ..order("cred:orders")
+    };
+    let token = identity.issue(order, ISSUER).unwrap();
     identity.redeem(&token, &binding(), ME).unwrap()
 }
 
@@ -257,6 +261,126 @@ fn authority() -> String {
     let signed = rcgen::generate_simple_self_signed(vec!["id.example.com".into()]).unwrap();
     let text = base64::engine::general_purpose::STANDARD.encode(signed.cert.der());
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+/// R82: signatures of Azure Storage last an hour and are made anew fifteen minutes before they expire, by a key that a token of the client
+/// gets. The signature is the one that Microsoft's library makes of the same (azure-storage-blob 12.19.1, `generate_container_sas`). They
+/// go to their account only.
+#[test]
+fn signatures_of_storage_last_an_hour() {
+    let world = World::new();
+    let kind = Kind::AzureSas {
+        token_url: "https://id.example.com/token".into(),
+        client_id: "client".into(),
+        auth: ClientAuth::Post,
+        blob_url: "https://orders.example.com".into(),
+        account: "acct".into(),
+        container: "box".into(),
+        permissions: "rl".into(),
+    };
+    add(&world, kind, &secrets("client-secret-1"));
+    let identity = world.identity();
+    let key = |start: &str, expiry: &str| {
+        let value =
+            base64::engine::general_purpose::STANDARD.encode(b"0123456789abcdef0123456789abcdef");
+        format!(
+            "<?xml version=\"1.0\"?><UserDelegationKey><SignedOid>11111111-2222-3333-4444-555555555555</SignedOid>\
+             <SignedTid>66666666-7777-8888-9999-000000000000</SignedTid><SignedStart>{start}</SignedStart>\
+             <SignedExpiry>{expiry}</SignedExpiry><SignedService>b</SignedService><SignedVersion>2023-11-03</SignedVersion>\
+             <Value>{value}</Value></UserDelegationKey>"
+        )
+    };
+    world.desk.will_say(200, &token("canary-of-entra", 60));
+    world
+        .desk
+        .will_say(200, &key("2027-01-15T07:45:00Z", "2027-01-15T09:00:00Z"));
+    let lease = lease(&identity);
+    let signed = || identity.grant(&lease, ME, &request("cred:orders"));
+    let first = signed().unwrap();
+    let query = first.query.as_ref().unwrap().expose().to_owned();
+    assert_eq!(
+        query,
+        "sv=2023-11-03&sr=c&sp=rl&st=2027-01-15T07%3A45%3A00Z&se=2027-01-15T09%3A00%3A00Z&spr=https\
+         &skoid=11111111-2222-3333-4444-555555555555&sktid=66666666-7777-8888-9999-000000000000\
+         &skt=2027-01-15T07%3A45%3A00Z&ske=2027-01-15T09%3A00%3A00Z&sks=b&skv=2023-11-03\
+         &sig=k54jMemqtWI5i9C%2FqKgDTuyl7hQi8S7dvdVUInKQAz8%3D"
+    );
+    assert!(first.fields.is_empty());
+    let hidden: Vec<_> = first.hidden.iter().map(Secret::expose).collect();
+    assert_eq!(hidden, ["k54jMemqtWI5i9C/qKgDTuyl7hQi8S7dvdVUInKQAz8="]);
+    let asked = world.desk.asked.lock().unwrap().clone();
+    assert_eq!(
+        asked,
+        [
+            "grant_type=client_credentials&scope=https%3A%2F%2Fstorage.azure.com%2F.default&client_id=client&client_secret=client-secret-1",
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><KeyInfo><Start>2027-01-15T07:45:00Z</Start><Expiry>2027-01-15T09:00:00Z</Expiry></KeyInfo>",
+        ]
+    );
+    world.hands.go(45 * MINUTE_MS - 1);
+    assert_eq!(signed().unwrap(), first);
+    assert!(identity.refresh_due().is_empty());
+    world.hands.go(1);
+    world.desk.will_say(200, &token("canary-of-entra", 60));
+    world
+        .desk
+        .will_say(200, &key("2027-01-15T08:30:00Z", "2027-01-15T09:45:00Z"));
+    assert_eq!(identity.refresh_due().len(), 1);
+    let second = signed().unwrap();
+    assert_ne!(second, first);
+    assert_eq!(world.desk.count(), 4);
+    // Answers without a key, or that mean two things, make no signature; the one that there is is used until it expires.
+    world.hands.go(45 * MINUTE_MS);
+    for (status, body) in [
+        (403, "<Error/>"),
+        (200, "<Value>AAAA</Value>"),
+        (200, "{}"),
+        (200, "<Value>AAAA</Value><Value>BBBB</Value>"),
+    ] {
+        world.desk.will_say(200, &token("canary-of-entra", 60));
+        world.desk.will_say(status, body);
+        assert_eq!(signed().unwrap(), second);
+        world.hands.go(3 * MINUTE_MS);
+    }
+    world.hands.go(15 * MINUTE_MS);
+    world.desk.will_say(401, r#"{"error":"invalid_client"}"#);
+    let refused = signed();
+    assert!(
+        matches!(
+            refused,
+            Err(GrantError::Refresh(RefreshError::Quarantined(_)))
+        ),
+        "{refused:?}"
+    );
+}
+
+/// R87: a signature for an account goes to no other host, although a rule says so.
+#[test]
+fn a_signature_goes_to_its_account() {
+    let world = World::new();
+    let kind = Kind::AzureSas {
+        token_url: "https://id.example.com/token".into(),
+        client_id: "client".into(),
+        auth: ClientAuth::Post,
+        blob_url: "https://acct.blob.core.windows.net".into(),
+        account: "acct".into(),
+        container: "box".into(),
+        permissions: "r".into(),
+    };
+    for wrong in ["", "x", "lr", "rr", "r w"] {
+        let text = serde_json::to_value(&kind).unwrap();
+        let mut text = text.as_object().unwrap().clone();
+        text.insert("permissions".into(), wrong.into());
+        let kind: Kind = serde_json::from_value(text.into()).unwrap();
+        assert!(kind.check().is_err(), "{wrong}");
+    }
+    add(&world, kind, &secrets("client-secret-1"));
+    let identity = world.identity();
+    world.desk.will_say(200, &token("canary-of-entra", 60));
+    let key = "<SignedOid>o</SignedOid><SignedTid>t</SignedTid><SignedStart>s</SignedStart><SignedExpiry>e</SignedExpiry>\
+               <SignedService>b</SignedService><SignedVersion>v</SignedVersion><Value>AAAA</Value>";
+    world.desk.will_say(200, key);
+    let refused = identity.grant(&lease(&identity), ME, &request("cred:orders"));
+    assert!(matches!(refused, Err(GrantError::Render(_))), "{refused:?}");
 }
 
 /// Settings by which a secret or an assertion could go elsewhere are refused.

@@ -298,10 +298,11 @@ impl Injected {
 /// Servers differ in which of two they take. What cannot be read may be the same.
 fn has_beside(facts: &Facts, fields: &HeaderMap, injection: &Injection) -> bool {
     let ours = injection.query().map(String::from_utf8_lossy);
-    let ours = ours.and_then(|pair| query_names(&pair).next().flatten());
     let theirs = facts.query.as_deref().unwrap_or_default();
-    let in_query = ours.is_some_and(|ours| {
-        query_names(theirs).any(|name| name.is_none_or(|name| name.eq_ignore_ascii_case(&ours)))
+    let in_query = ours.is_some_and(|pairs| {
+        let ours: Vec<_> = query_names(&pairs).flatten().collect();
+        let is_ours = |name: &str| ours.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        query_names(theirs).any(|name| name.is_none_or(|name| is_ours(&name)))
     });
     let mut injected = injection.fields().iter();
     in_query
