@@ -469,12 +469,13 @@ fn git_uses_a_password_that_it_does_not_know() {
              git checkout -qB main; echo one >> file; git add file; git -c user.name=n -c user.email=e commit -qm first; \
              git push -q origin main && git fetch -q && git rev-parse origin/main"
         );
-        let call = ["--thread", "t", "--", "sh", "-c", &work];
+        let fetcher = ["--thread", "t", "--", "sh", "-c", &work];
+        let call = ["--thread", "u", "--", "sh", "-c", &work];
         world.home.write("fetch.toml", &fetches);
         let served = Served::under(world, &["fetch.toml"]);
-        let answer = served.ran(&call);
+        let answer = served.ran(&fetcher);
         assert_ne!(answer["outcome"]["exit_code"], 0, "{answer}");
-        assert!(answer.to_string().contains("git-receive-pack"), "{answer}");
+        assert!(answer.to_string().contains("cred_scope"), "{answer}");
         drop(served);
         assert_eq!(git(&["-C", "orders.git", "branch"]), "");
         world
@@ -494,7 +495,7 @@ fn git_uses_a_password_that_it_does_not_know() {
     }
 }
 
-/// R82, I2: programs that ask their platform for a token, as the SDKs of Azure do, get one that is worth nothing: in its place the rule's
+/// R72, R75, I2: programs that ask their platform for a token, as the SDKs of Azure do, get one that is worth nothing: in its place the rule's
 /// credential goes into their requests; in another place, and in another call, it is what it says.
 #[test]
 fn a_placeholder_stands_for_the_credential_of_its_call() {
@@ -538,7 +539,7 @@ open("/workspace/token", "w").write(token)
         // Where nothing is lent, nothing is given.
         let served = Served::start(&safe.world, "thread", "");
         let ask = "curl -sS -H 'X-IDENTITY-HEADER: casemate' \"$IDENTITY_ENDPOINT?resource=x\"; curl -sS \"$AWS_CONTAINER_CREDENTIALS_FULL_URI\"";
-        let answer = served.ran(&["--thread", "t", "--", "sh", "-c", ask]);
+        let answer = served.ran(&["--thread", "u", "--", "sh", "-c", ask]);
         let told = stdout(&answer);
         assert!(
             !told.contains("placeholder") && told.contains("no credential is lent"),
@@ -549,7 +550,7 @@ open("/workspace/token", "w").write(token)
     });
 }
 
-/// R82, C29: a request that is signed with a placeholder, as the SDKs of AWS do, is signed again with the key of the rule, for its region
+/// R75, C29: a request that is signed with a placeholder, as the SDKs of AWS do, is signed again with the key of the rule, for its region
 /// and service; one with a signature of something else is not sent.
 #[test]
 fn a_signature_by_a_placeholder_is_made_again() {
