@@ -30,7 +30,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::Value;
 use tokio::{io::AsyncReadExt as _, net::UnixStream, time::timeout};
 
-use crate::Failure;
+use crate::{Failure, log};
 
 pub(crate) const NAME: &str = "casemate egress, its process";
 
@@ -235,12 +235,8 @@ impl Witness for Book {
                 summary: serde_json::to_value(&crossing).map_err(|_| NotRecorded)?,
                 payload: None,
             };
-            let written =
-                tokio::task::spawn_blocking(move || ledger.append_request(entry).map(drop));
-            match written.await {
-                Ok(Ok(())) => Ok(()),
-                _ => Err(NotRecorded),
-            }
+            let written = log::append(&ledger, entry).await;
+            written.map_err(|_| NotRecorded)
         })
     }
 

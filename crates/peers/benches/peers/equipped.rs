@@ -32,7 +32,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
-    Failure,
+    Failure, log,
     peer::{Peer, Rules as Told},
 };
 
@@ -473,13 +473,9 @@ impl Recorder for Log {
             }),
             payload: None,
         };
-        let ledger = Arc::clone(&self.0);
         Box::pin(async move {
-            let written = tokio::task::spawn_blocking(move || ledger.append(entry).map(drop));
-            match written.await {
-                Ok(Ok(())) => Ok(()),
-                _ => Err(RecordError),
-            }
+            let written = log::append(&self.0, entry).await;
+            written.map_err(|_| RecordError)
         })
     }
 }

@@ -24,6 +24,7 @@ mod corpus;
 mod enclosed;
 mod equipped;
 mod load;
+mod log;
 mod mitmproxy;
 mod names;
 mod origin;
