@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use casemate_ledger::{Entry, Kind, Receipt};
+use casemate_ledger::{Entry, Kind, Urgency};
 use casemate_model::{DecisionId, DeniedAttempt};
 use casemate_ports::{Crossing, HeldRequest, NotConsented, NotRecorded, Pending, Stage, Witness};
 use tokio::{
@@ -40,11 +40,17 @@ const MAX_ASKS: u64 = 64;
 const LOST: &str = "egress_lost";
 
 impl Journal {
-    /// Records a request of `call`. Blocks for one flush of the disk.
+    /// Begins to record a request of `call`, and blocks while its content is sealed. When what this gives is ready, it is on disk. Needs a
+    /// tokio runtime.
     ///
     /// # Errors
     /// When it cannot be recorded; then it must not be sent.
-    pub fn crossing(&self, call: &Facts, crossing: &Crossing) -> Result<Receipt, RecordError> {
+    pub fn begin_crossing(
+        &self,
+        call: &Facts,
+        crossing: &Crossing,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
         let kind = match crossing.stage {
             Stage::Denied(_) => Kind::Denied,
             Stage::Sent => Kind::Allowed,
@@ -60,7 +66,7 @@ impl Journal {
         let agent = &call.ask.agent;
         let aad = content_aad(crossing.decision, kind);
         let sealed = self.keys.seal(agent, &aad, &content);
-        self.write_request(Entry {
+        let entry = Entry {
             at_ms: crossing.at_ms,
             decision: crossing.decision,
             kind,
@@ -68,7 +74,9 @@ impl Journal {
             tenant: call.tenant().to_owned(),
             summary,
             payload: Some(sealed.map_err(RecordError::Seal)?),
-        })
+        };
+        let written = self.begin_request(entry, urgency)?;
+        Ok(Box::pin(written))
     }
 }
 
@@ -80,8 +88,12 @@ trait Log: fmt::Debug + Send + Sync {
     /// The time.
     fn now_ms(&self) -> u64;
 
-    /// Writes one, durably.
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError>;
+    /// Begins to write one, which may block. When what this gives is ready, it is durable.
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError>;
 }
 
 /// The records of the call of `facts`, in `journal`.
@@ -100,8 +112,12 @@ impl Log for CallLog {
         self.journal.clock.now_ms()
     }
 
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
-        self.journal.crossing(&self.facts, crossing).map(drop)
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
+        self.journal.begin_crossing(&self.facts, crossing, urgency)
     }
 }
 
@@ -213,7 +229,7 @@ impl Crossings {
                         stage: Stage::Ended(Some(LOST.into())),
                         ..Crossing::clone(&open.crossing)
                     };
-                    self.write(lost).await?;
+                    self.write(lost, Urgency::Now).await?;
                 }
             }
             // The sender is as old as this.
@@ -266,7 +282,7 @@ impl Crossings {
     async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
         let decision = crossing.decision;
         let mut is_written = self.begin(&crossing)?;
-        let writing = self.write(crossing);
+        let writing = self.write(crossing, Urgency::Now);
         // Also when nobody waits for it any more: its end waits for this.
         let written = tokio::spawn(async move {
             let written = writing.await;
@@ -287,7 +303,8 @@ impl Crossings {
         // Whoever closes all of them meanwhile has it ended.
         let mine = self.state().open.remove(&crossing.decision).is_some();
         match is_written && mine {
-            true => self.write(crossing).await,
+            // Nothing waits for it but the end of its call.
+            true => self.write(crossing, Urgency::Soon).await,
             false => Err(NotRecorded),
         }
     }
@@ -320,18 +337,26 @@ impl Crossings {
         };
         match is_known {
             true => Ok(()),
-            false => self.write(crossing).await,
+            false => self.write(crossing, Urgency::Now).await,
         }
     }
 
-    /// Writes it down, in a thread that may wait for the disk, whether or not somebody still waits for it.
-    fn write(&self, crossing: Crossing) -> Pending<'static, Result<(), NotRecorded>> {
+    /// Writes it down, whether or not somebody still waits for it.
+    fn write(
+        &self,
+        crossing: Crossing,
+        urgency: Urgency,
+    ) -> Pending<'static, Result<(), NotRecorded>> {
         let log = Arc::clone(&self.log);
         let (failed, writing) = (Arc::clone(&self.failed), self.writing.clone());
         writing.send_modify(|count| *count += 1);
-        let written = tokio::task::spawn_blocking(move || {
-            let written = log.write(&crossing);
-            if written.is_err() {
+        let begun = tokio::task::spawn_blocking(move || log.begin(&crossing, urgency));
+        let written = tokio::spawn(async move {
+            let written = match begun.await {
+                Ok(Ok(written)) => written.await.is_ok(),
+                Ok(Err(_)) | Err(_) => false,
+            };
+            if !written {
                 failed.store(true, Ordering::SeqCst);
             }
             writing.send_modify(|count| *count -= 1);
@@ -339,8 +364,8 @@ impl Crossings {
         });
         Box::pin(async move {
             match written.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(NotRecorded),
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(NotRecorded),
             }
         })
     }

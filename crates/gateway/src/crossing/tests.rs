@@ -20,13 +20,17 @@ impl Log for Kept {
         7
     }
 
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        _: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
         let mut written = self.written.lock().unwrap();
         if self.broken.load(Ordering::SeqCst) {
             return Err(RecordError::Entropy(std::io::ErrorKind::Other.into()));
         }
         written.push((crossing.decision, crossing.stage.clone()));
-        Ok(())
+        Ok(Box::pin(std::future::ready(Ok(()))))
     }
 }
 
