@@ -15,7 +15,10 @@ use std::{
 
 use casemate_ledger::{Entry, Kind, Receipt};
 use casemate_model::{DecisionId, DeniedAttempt};
-use casemate_ports::{Crossing, HeldRequest, NotConsented, NotRecorded, Pending, Stage, Witness};
+use casemate_ports::{
+    Advice, AdviceCode, ConsultedRequest, Crossing, Decider, HeldRequest, NotConsented,
+    NotRecorded, Pending, Said, Stage, Witness,
+};
 use tokio::{
     sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch},
     time::timeout,
@@ -44,19 +47,24 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be recorded; then it must not be sent.
-    pub fn crossing(&self, call: &Facts, crossing: &Crossing) -> Result<Receipt, RecordError> {
+    pub fn crossing(
+        &self,
+        call: &Facts,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+    ) -> Result<Receipt, RecordError> {
         let kind = match crossing.stage {
             Stage::Denied(_) => Kind::Denied,
             Stage::Sent => Kind::Allowed,
             Stage::Ended(_) => Kind::Outcome,
         };
-        let summary = entry::crossing(call, crossing).map_err(RecordError::Encode)?;
+        let summary = entry::crossing(call, crossing, heard).map_err(RecordError::Encode)?;
         if kind == Kind::Allowed
             && let Some(field) = entry::missing_field(call.terms.as_ref(), &summary)
         {
             return Err(RecordError::MissingField(field.to_owned()));
         }
-        let content = entry::crossing_content(crossing).map_err(RecordError::Encode)?;
+        let content = entry::crossing_content(crossing, heard).map_err(RecordError::Encode)?;
         let agent = &call.ask.agent;
         let aad = content_aad(crossing.decision, kind);
         let sealed = self.keys.seal(agent, &aad, &content);
@@ -72,6 +80,15 @@ impl Journal {
     }
 }
 
+/// What a program of the operator's said of a request.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// What records call the program.
+    pub by: String,
+    /// What it said.
+    pub said: Said,
+}
+
 /// Where the records of one call are written.
 trait Log: fmt::Debug + Send + Sync {
     /// Which call.
@@ -80,8 +97,8 @@ trait Log: fmt::Debug + Send + Sync {
     /// The time.
     fn now_ms(&self) -> u64;
 
-    /// Writes one, durably.
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError>;
+    /// Writes one, durably, with what was heard of it.
+    fn write(&self, crossing: &Crossing, heard: Option<&Heard>) -> Result<(), RecordError>;
 }
 
 /// The records of the call of `facts`, in `journal`.
@@ -100,8 +117,9 @@ impl Log for CallLog {
         self.journal.clock.now_ms()
     }
 
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
-        self.journal.crossing(&self.facts, crossing).map(drop)
+    fn write(&self, crossing: &Crossing, heard: Option<&Heard>) -> Result<(), RecordError> {
+        let written = self.journal.crossing(&self.facts, crossing, heard);
+        written.map(drop)
     }
 }
 
@@ -118,6 +136,8 @@ pub struct Crossings {
     writing: watch::Sender<u64>,
     /// To whoever asks people, if somebody does.
     ask: Option<mpsc::Sender<Asked>>,
+    /// Who is asked about each request, if somebody is: then none is sent that was not let pass.
+    decider: Option<Arc<dyn Decider>>,
 }
 
 #[derive(Debug, Default)]
@@ -134,6 +154,8 @@ struct State {
     held: HashMap<DecisionId, Arc<Notify>>,
     /// Those whose refusal is on record already, as a person's or for want of one.
     answered: HashSet<DecisionId>,
+    /// What was said of those that are neither sent nor refused yet.
+    heard: HashMap<DecisionId, Heard>,
 }
 
 /// A request that waits for a person. Whoever asked may go away.
@@ -174,7 +196,13 @@ impl Crossings {
             failed: Arc::default(),
             writing: watch::Sender::new(0),
             ask: None,
+            decider: None,
         }
+    }
+
+    /// The same, and `decider` is asked about each request.
+    pub(crate) fn consulting(self, decider: Option<Arc<dyn Decider>>) -> Self {
+        Self { decider, ..self }
     }
 
     /// The same, and where requests come out that wait for a person. Without it they are refused.
@@ -213,7 +241,7 @@ impl Crossings {
                         stage: Stage::Ended(Some(LOST.into())),
                         ..Crossing::clone(&open.crossing)
                     };
-                    self.write(lost).await?;
+                    self.write(lost, None).await?;
                 }
             }
             // The sender is as old as this.
@@ -265,8 +293,16 @@ impl Crossings {
 
     async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
         let decision = crossing.decision;
+        let heard = self.state().heard.remove(&decision);
+        let passed = match &heard {
+            Some(heard) => matches!(heard.said.advice, Advice::Pass { .. }),
+            None => self.decider.is_none(),
+        };
+        if !passed {
+            return Err(NotRecorded);
+        }
         let mut is_written = self.begin(&crossing)?;
-        let writing = self.write(crossing);
+        let writing = self.write(crossing, heard);
         // Also when nobody waits for it any more: its end waits for this.
         let written = tokio::spawn(async move {
             let written = writing.await;
@@ -287,13 +323,13 @@ impl Crossings {
         // Whoever closes all of them meanwhile has it ended.
         let mine = self.state().open.remove(&crossing.decision).is_some();
         match is_written && mine {
-            true => self.write(crossing).await,
+            true => self.write(crossing, None).await,
             false => Err(NotRecorded),
         }
     }
 
     async fn refused(&self, crossing: Crossing, code: &str) -> Result<(), NotRecorded> {
-        let is_known = {
+        let (is_known, heard) = {
             let mut state = self.state();
             if let Some(gone) = state.held.remove(&crossing.decision) {
                 gone.notify_one();
@@ -316,21 +352,26 @@ impl Crossings {
             };
             let count = denied.entry(what).or_default();
             *count = count.saturating_add(1);
-            state.answered.remove(&crossing.decision)
+            let heard = state.heard.remove(&crossing.decision);
+            (state.answered.remove(&crossing.decision), heard)
         };
         match is_known {
             true => Ok(()),
-            false => self.write(crossing).await,
+            false => self.write(crossing, heard).await,
         }
     }
 
     /// Writes it down, in a thread that may wait for the disk, whether or not somebody still waits for it.
-    fn write(&self, crossing: Crossing) -> Pending<'static, Result<(), NotRecorded>> {
+    fn write(
+        &self,
+        crossing: Crossing,
+        heard: Option<Heard>,
+    ) -> Pending<'static, Result<(), NotRecorded>> {
         let log = Arc::clone(&self.log);
         let (failed, writing) = (Arc::clone(&self.failed), self.writing.clone());
         writing.send_modify(|count| *count += 1);
         let written = tokio::task::spawn_blocking(move || {
-            let written = log.write(&crossing);
+            let written = log.write(&crossing, heard.as_ref());
             if written.is_err() {
                 failed.store(true, Ordering::SeqCst);
             }
@@ -398,6 +439,38 @@ impl Witness for Crossings {
                     Err(NotConsented)
                 }
             }
+        })
+    }
+
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(async move {
+            let decision = request.decision;
+            let unavailable = Said::nothing(AdviceCode::Unavailable);
+            let Some(decider) = &self.decider else {
+                return unavailable.advice;
+            };
+            let by = decider.name().to_owned();
+            {
+                let mut state = self.state();
+                let is_new = decision != self.log.call()
+                    && !state.used.contains(&decision)
+                    && !state.heard.contains_key(&decision);
+                if state.closed || !is_new || state.heard.len() >= MAX_OPEN_REQUESTS {
+                    return unavailable.advice;
+                }
+                // Also while it is asked, and when whoever wants to know goes away.
+                let heard = Heard {
+                    by: by.clone(),
+                    said: unavailable,
+                };
+                state.heard.insert(decision, heard);
+            }
+            let said = decider.consult(request).await;
+            let advice = said.advice.clone();
+            if let Some(heard) = self.state().heard.get_mut(&decision) {
+                *heard = Heard { by, said };
+            }
+            advice
         })
     }
 }
