@@ -15,7 +15,10 @@ use std::{
 
 use casemate_ledger::{Entry, Kind, Urgency};
 use casemate_model::{DecisionId, DeniedAttempt};
-use casemate_ports::{Crossing, HeldRequest, NotConsented, NotRecorded, Pending, Stage, Witness};
+use casemate_ports::{
+    Advice, AdviceCode, ConsultedRequest, Crossing, Decider, HeldRequest, NotConsented,
+    NotRecorded, Pending, Said, Stage, Witness,
+};
 use tokio::{
     sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch},
     time::timeout,
@@ -49,6 +52,7 @@ impl Journal {
         &self,
         call: &Facts,
         crossing: &Crossing,
+        heard: Option<&Heard>,
         urgency: Urgency,
     ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
         let kind = match crossing.stage {
@@ -56,13 +60,13 @@ impl Journal {
             Stage::Sent => Kind::Allowed,
             Stage::Ended(_) => Kind::Outcome,
         };
-        let summary = entry::crossing(call, crossing).map_err(RecordError::Encode)?;
+        let summary = entry::crossing(call, crossing, heard).map_err(RecordError::Encode)?;
         if kind == Kind::Allowed
             && let Some(field) = entry::missing_field(call.terms.as_ref(), &summary)
         {
             return Err(RecordError::MissingField(field.to_owned()));
         }
-        let content = entry::crossing_content(crossing).map_err(RecordError::Encode)?;
+        let content = entry::crossing_content(crossing, heard).map_err(RecordError::Encode)?;
         let agent = &call.ask.agent;
         let aad = content_aad(crossing.decision, kind);
         let sealed = self.keys.seal(agent, &aad, &content);
@@ -80,6 +84,15 @@ impl Journal {
     }
 }
 
+/// What a program of the operator's said of a request.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// What records call the program.
+    pub by: String,
+    /// What it said.
+    pub said: Said,
+}
+
 /// Where the records of one call are written.
 trait Log: fmt::Debug + Send + Sync {
     /// Which call.
@@ -88,10 +101,11 @@ trait Log: fmt::Debug + Send + Sync {
     /// The time.
     fn now_ms(&self) -> u64;
 
-    /// Begins to write one, which may block. When what this gives is ready, it is durable.
+    /// Begins to write one, with what was heard of it, which may block. When what this gives is ready, it is durable.
     fn begin(
         &self,
         crossing: &Crossing,
+        heard: Option<&Heard>,
         urgency: Urgency,
     ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError>;
 }
@@ -115,9 +129,11 @@ impl Log for CallLog {
     fn begin(
         &self,
         crossing: &Crossing,
+        heard: Option<&Heard>,
         urgency: Urgency,
     ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
-        self.journal.begin_crossing(&self.facts, crossing, urgency)
+        self.journal
+            .begin_crossing(&self.facts, crossing, heard, urgency)
     }
 }
 
@@ -134,6 +150,8 @@ pub struct Crossings {
     writing: watch::Sender<u64>,
     /// To whoever asks people, if somebody does.
     ask: Option<mpsc::Sender<Asked>>,
+    /// Who is asked about each request, if somebody is: then none is sent that was not let pass.
+    decider: Option<Arc<dyn Decider>>,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +168,8 @@ struct State {
     held: HashMap<DecisionId, Arc<Notify>>,
     /// Those whose refusal is on record already, as a person's or for want of one.
     answered: HashSet<DecisionId>,
+    /// What was said of those that are neither sent nor refused yet.
+    heard: HashMap<DecisionId, Heard>,
 }
 
 /// A request that waits for a person. Whoever asked may go away.
@@ -190,7 +210,13 @@ impl Crossings {
             failed: Arc::default(),
             writing: watch::Sender::new(0),
             ask: None,
+            decider: None,
         }
+    }
+
+    /// The same, and `decider` is asked about each request.
+    pub(crate) fn consulting(self, decider: Option<Arc<dyn Decider>>) -> Self {
+        Self { decider, ..self }
     }
 
     /// The same, and where requests come out that wait for a person. Without it they are refused.
@@ -229,7 +255,7 @@ impl Crossings {
                         stage: Stage::Ended(Some(LOST.into())),
                         ..Crossing::clone(&open.crossing)
                     };
-                    self.write(lost, Urgency::Now).await?;
+                    self.write(lost, None, Urgency::Now).await?;
                 }
             }
             // The sender is as old as this.
@@ -281,8 +307,16 @@ impl Crossings {
 
     async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
         let decision = crossing.decision;
+        let heard = self.state().heard.remove(&decision);
+        let passed = match &heard {
+            Some(heard) => matches!(heard.said.advice, Advice::Pass { .. }),
+            None => self.decider.is_none(),
+        };
+        if !passed {
+            return Err(NotRecorded);
+        }
         let mut is_written = self.begin(&crossing)?;
-        let writing = self.write(crossing, Urgency::Now);
+        let writing = self.write(crossing, heard, Urgency::Now);
         // Also when nobody waits for it any more: its end waits for this.
         let written = tokio::spawn(async move {
             let written = writing.await;
@@ -304,13 +338,13 @@ impl Crossings {
         let mine = self.state().open.remove(&crossing.decision).is_some();
         match is_written && mine {
             // Nothing waits for it but the end of its call.
-            true => self.write(crossing, Urgency::Soon).await,
+            true => self.write(crossing, None, Urgency::Soon).await,
             false => Err(NotRecorded),
         }
     }
 
     async fn refused(&self, crossing: Crossing, code: &str) -> Result<(), NotRecorded> {
-        let is_known = {
+        let (is_known, heard) = {
             let mut state = self.state();
             if let Some(gone) = state.held.remove(&crossing.decision) {
                 gone.notify_one();
@@ -333,11 +367,12 @@ impl Crossings {
             };
             let count = denied.entry(what).or_default();
             *count = count.saturating_add(1);
-            state.answered.remove(&crossing.decision)
+            let heard = state.heard.remove(&crossing.decision);
+            (state.answered.remove(&crossing.decision), heard)
         };
         match is_known {
             true => Ok(()),
-            false => self.write(crossing, Urgency::Now).await,
+            false => self.write(crossing, heard, Urgency::Now).await,
         }
     }
 
@@ -345,12 +380,14 @@ impl Crossings {
     fn write(
         &self,
         crossing: Crossing,
+        heard: Option<Heard>,
         urgency: Urgency,
     ) -> Pending<'static, Result<(), NotRecorded>> {
         let log = Arc::clone(&self.log);
         let (failed, writing) = (Arc::clone(&self.failed), self.writing.clone());
         writing.send_modify(|count| *count += 1);
-        let begun = tokio::task::spawn_blocking(move || log.begin(&crossing, urgency));
+        let begun =
+            tokio::task::spawn_blocking(move || log.begin(&crossing, heard.as_ref(), urgency));
         let written = tokio::spawn(async move {
             let written = match begun.await {
                 Ok(Ok(written)) => written.await.is_ok(),
@@ -423,6 +460,38 @@ impl Witness for Crossings {
                     Err(NotConsented)
                 }
             }
+        })
+    }
+
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(async move {
+            let decision = request.decision;
+            let unavailable = Said::nothing(AdviceCode::Unavailable);
+            let Some(decider) = &self.decider else {
+                return unavailable.advice;
+            };
+            let by = decider.name().to_owned();
+            {
+                let mut state = self.state();
+                let is_new = decision != self.log.call()
+                    && !state.used.contains(&decision)
+                    && !state.heard.contains_key(&decision);
+                if state.closed || !is_new || state.heard.len() >= MAX_OPEN_REQUESTS {
+                    return unavailable.advice;
+                }
+                // Also while it is asked, and when whoever wants to know goes away.
+                let heard = Heard {
+                    by: by.clone(),
+                    said: unavailable,
+                };
+                state.heard.insert(decision, heard);
+            }
+            let said = decider.consult(request).await;
+            let advice = said.advice.clone();
+            if let Some(heard) = self.state().heard.get_mut(&decision) {
+                *heard = Heard { by, said };
+            }
+            advice
         })
     }
 }

@@ -248,6 +248,7 @@ impl Judge for Rules {
                         body_bytes: ruling.most_body_bytes,
                         credential: rule.credential.clone(),
                         messages: None,
+                        without: Vec::new(),
                     }),
                     _ => Err(Code::EgressDenied.into()),
                 }
