@@ -8,6 +8,7 @@ mod callers;
 mod cli;
 mod client;
 mod credential;
+mod decider;
 mod detach;
 mod doctor;
 mod egress;

@@ -20,7 +20,7 @@ use casemate_authority::Budgets;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_model::one_line;
 use casemate_policy::{Governing, Profile, RoutePolicy};
-use casemate_ports::Signal;
+use casemate_ports::{Decider, Signal};
 use casemate_store::StateDir;
 use casemate_transport::RemoteKeeper;
 use casemate_webhooks::Webhooks;
@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     approvals::People,
+    decider::LinkedDecider,
     egress::Processes,
     exit::Exit,
     gate,
@@ -107,10 +108,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let policies = policies(&root, &args.profiles)?;
     let webhooks = args.webhooks.as_deref().map(Webhooks::load).transpose();
     let webhooks = webhooks.map_err(Failure::invalid)?;
+    let decider = LinkedDecider::in_state(&root).map_err(Failure::invalid)?;
+    let decider = decider.map(|decider| Arc::new(decider) as _);
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let around = Around { front, webhooks };
+    let around = Around {
+        front,
+        webhooks,
+        decider,
+    };
     let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, around, args)));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
@@ -120,6 +127,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 struct Around {
     front: Option<Front>,
     webhooks: Option<Webhooks>,
+    decider: Option<Arc<dyn Decider>>,
 }
 
 /// The policies to decide by: of the profiles that are named, or of the bundle in force, and of the built-in profile until there is one.
@@ -180,7 +188,11 @@ async fn serve(
     root: &Path,
     socket: &Path,
     policies: Box<dyn Policies>,
-    Around { front, webhooks }: Around,
+    Around {
+        front,
+        webhooks,
+        decider,
+    }: Around,
     args: &ServeArgs,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -212,6 +224,7 @@ async fn serve(
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
         egress: Arc::new(Processes::new(root, policies.0)?),
+        decider,
         renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {
             bounds: Bounds {

@@ -19,7 +19,7 @@ mod sandbox;
 
 pub use self::{
     crun::serve as serve_crun,
-    egress::{corpus, egress},
+    egress::{corpus, egress, egress_soak},
     identity::identity,
     ledger::ledger,
     policy::policy,

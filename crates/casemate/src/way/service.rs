@@ -16,7 +16,7 @@ use super::{
     authorities::Authorities,
     call::{Call, Handed, OpenWay},
     credentials::Lent,
-    judge::Rules,
+    judge::{Rules, Sender},
     placeholders::OfCall,
     policies::Policies,
     recorder::Records,
@@ -129,8 +129,11 @@ impl Service {
             .ok_or_else(|| refused("its programs believe in an authority that is not ours"))?;
         let rules = Rules::new(
             self.0.policies.get(&way.rules)?,
-            way.tool,
-            way.ceiling,
+            Sender {
+                tool: way.tool,
+                ceiling: way.ceiling,
+                consults: way.consults,
+            },
             Arc::clone(&witness),
         );
         let rules = Arc::new(rules.map_err(|error| EgressError::Refused(one_line(&error)))?);

@@ -13,6 +13,7 @@ mod browser;
 mod callers;
 mod crash;
 mod credentials;
+mod deciders;
 mod egress;
 mod exits;
 mod files;
