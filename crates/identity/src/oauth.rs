@@ -63,8 +63,16 @@ pub(crate) fn question(
     now_ms: u64,
     nonce: &[u8],
 ) -> Result<Option<TokenRequest>, SignError> {
-    let now = now_ms / 1_000;
-    Ok(Some(match kind {
+    Ok(match kind {
+        Kind::JwtBearer { .. } | Kind::GithubApp { .. } => signed(kind, secrets, now_ms, nonce)?,
+        Kind::AzureManagedIdentity { .. } => platform(kind, secrets),
+        _ => presented(kind, secrets),
+    })
+}
+
+/// Of kinds whose secret is shown to the endpoint.
+fn presented(kind: &Kind, secrets: &Secrets) -> Option<TokenRequest> {
+    Some(match kind {
         Kind::OauthClient {
             token_url,
             client_id,
@@ -97,32 +105,6 @@ pub(crate) fn question(
             form.add("refresh_token", secrets.main.expose());
             form.scopes(scopes);
             form.of_client(token_url, client_id, secrets.second.as_ref(), *auth)
-        }
-        Kind::JwtBearer {
-            token_url,
-            issuer,
-            subject,
-            audience,
-            key_id,
-            scopes,
-        } => {
-            let claims = json!({
-                "iss": issuer,
-                "sub": subject,
-                "aud": audience.as_deref().unwrap_or(token_url),
-                "iat": now,
-                "exp": now.saturating_add(ASSERTION_TTL_S),
-                "jti": hex(nonce),
-                "scope": scopes.join(" "),
-            });
-            let assertion = jws::assertion(&secrets.main, key_id.as_deref(), &claims)?;
-            let mut form = Fields::new(
-                "urn:ietf:params:oauth:grant-type:jwt-bearer",
-                assertion.room(),
-            );
-            form.add("assertion", assertion.expose());
-            form.scopes(scopes);
-            form.request(token_url, None)
         }
         Kind::TokenExchange {
             token_url,
@@ -166,39 +148,44 @@ pub(crate) fn question(
             form.add_some("audience", audience.as_deref());
             form.of_client(token_url, client_id, None, ClientAuth::Post)
         }
-        Kind::AzureManagedIdentity {
-            resource,
-            client_id,
-            endpoint,
+        _ => return None,
+    })
+}
+
+/// Of kinds whose secret signs.
+fn signed(
+    kind: &Kind,
+    secrets: &Secrets,
+    now_ms: u64,
+    nonce: &[u8],
+) -> Result<Option<TokenRequest>, SignError> {
+    let now = now_ms / 1_000;
+    Ok(Some(match kind {
+        Kind::JwtBearer {
+            token_url,
+            issuer,
+            subject,
+            audience,
+            key_id,
+            scopes,
         } => {
-            let mut query = form_urlencoded::Serializer::new(String::new());
-            let version = match endpoint {
-                Some(_) => APP_SERVICE_VERSION,
-                None => IMDS_VERSION,
-            };
-            query.append_pair("api-version", version);
-            query.append_pair("resource", resource);
-            if let Some(id) = client_id {
-                query.append_pair("client_id", id);
-            }
-            let (at, issuer) = match endpoint {
-                Some(endpoint) => (
-                    endpoint.as_str(),
-                    Issuer::Platform("x-identity-header", secrets.main.clone()),
-                ),
-                None => (
-                    IMDS,
-                    Issuer::Platform("metadata", Secret::made("true".to_owned())),
-                ),
-            };
-            TokenRequest {
-                issuer,
-                url: format!("{at}?{}", query.finish()),
-                authorization: None,
-                version: None,
-                content_type: "",
-                body: Zeroizing::default(),
-            }
+            let claims = json!({
+                "iss": issuer,
+                "sub": subject,
+                "aud": audience.as_deref().unwrap_or(token_url),
+                "iat": now,
+                "exp": now.saturating_add(ASSERTION_TTL_S),
+                "jti": hex(nonce),
+                "scope": scopes.join(" "),
+            });
+            let assertion = jws::assertion(&secrets.main, key_id.as_deref(), &claims)?;
+            let mut form = Fields::new(
+                "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                assertion.room(),
+            );
+            form.add("assertion", assertion.expose());
+            form.scopes(scopes);
+            form.request(token_url, None)
         }
         Kind::GithubApp {
             api_url,
@@ -232,6 +219,46 @@ pub(crate) fn question(
         }
         _ => return Ok(None),
     }))
+}
+
+/// Of kinds for which the platform of this host is asked.
+fn platform(kind: &Kind, secrets: &Secrets) -> Option<TokenRequest> {
+    let Kind::AzureManagedIdentity {
+        resource,
+        client_id,
+        endpoint,
+    } = kind
+    else {
+        return None;
+    };
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let version = match endpoint {
+        Some(_) => APP_SERVICE_VERSION,
+        None => IMDS_VERSION,
+    };
+    query.append_pair("api-version", version);
+    query.append_pair("resource", resource);
+    if let Some(id) = client_id {
+        query.append_pair("client_id", id);
+    }
+    let (at, issuer) = match endpoint {
+        Some(endpoint) => (
+            endpoint.as_str(),
+            Issuer::Platform("x-identity-header", secrets.main.clone()),
+        ),
+        None => (
+            IMDS,
+            Issuer::Platform("metadata", Secret::made("true".to_owned())),
+        ),
+    };
+    Some(TokenRequest {
+        issuer,
+        url: format!("{at}?{}", query.finish()),
+        authorization: None,
+        version: None,
+        content_type: "",
+        body: Zeroizing::default(),
+    })
 }
 
 /// A form that grows in a buffer which leaves no copies.

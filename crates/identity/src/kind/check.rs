@@ -45,6 +45,29 @@ impl Kind {
                 }
             }
             Self::Query { name } => word("name", name),
+            Self::AwsSigv4 {
+                access_key_id,
+                region,
+                service,
+            } => {
+                part("access-key-id", access_key_id)?;
+                part("region", region)?;
+                part("service", service)
+            }
+            Self::Hmac {
+                header: signature,
+                time_header,
+            } => {
+                header(signature)?;
+                header(time_header)
+            }
+            _ => self.check_fetched(),
+        }
+    }
+
+    /// Of kinds by which tokens are fetched.
+    fn check_fetched(&self) -> Result<(), KindError> {
+        match self {
             Self::OauthClient {
                 token_url,
                 client_id,
@@ -98,6 +121,13 @@ impl Kind {
                 optional("key-id", key_id.as_deref())?;
                 words("scope", scopes)
             }
+            _ => self.check_platform(),
+        }
+    }
+
+    /// Of those that need more than a client and its secret.
+    fn check_platform(&self) -> Result<(), KindError> {
+        match self {
             Self::TokenExchange {
                 token_url,
                 client_id,
@@ -155,22 +185,7 @@ impl Kind {
                 words("permission", &what)?;
                 words("permission", &levels)
             }
-            Self::AwsSigv4 {
-                access_key_id,
-                region,
-                service,
-            } => {
-                part("access-key-id", access_key_id)?;
-                part("region", region)?;
-                part("service", service)
-            }
-            Self::Hmac {
-                header: signature,
-                time_header,
-            } => {
-                header(signature)?;
-                header(time_header)
-            }
+            _ => Ok(()),
         }
     }
 }

@@ -238,7 +238,7 @@ const WHO: &[Key<EgressRule>] = &[
         "requests",
         (1, 1, MOST_STRICT_REQUESTS),
         |rule, number| put(&mut rule.credential_requests, number),
-        "Requests of one call that get the credential by a rule whose `side_effect` is `write` or more, such as the three of a `git push`. Other rules \
+        "Requests of one call that get the credential by a rule whose `side_effect` is `write` or more. Other rules \
          give it to each of their requests, and with an `approval` each that was approved has it once.",
     ),
     one_word!(
