@@ -360,7 +360,7 @@ fn a_new_policy_ends_leases() {
             ("profiles/serve.toml", profile.to_owned()),
             ("tests/serve.toml", trial.to_owned()),
         ] {
-            let path = home.path(&format!("bundle-{version}/{path}"));
+            let path = home.path(format!("bundle-{version}/{path}"));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
@@ -458,8 +458,8 @@ fn git_uses_a_password_that_it_does_not_know() {
         let reads = "\"/v1/orders.git/info/refs\", \"/v1/orders.git/git-upload-pack\"";
         let fetches = with.replace("\"/v1/**\"", reads);
         assert_ne!(fetches, with);
-        let from = with.find("[[egress.rules]]").unwrap();
-        let pushes = with[from..]
+        let (_, rule) = with.split_once("[[egress.rules]]").unwrap();
+        let pushes = format!("[[egress.rules]]{rule}")
             .replace("name = \"orders\"", "name = \"push\"")
             .replace("\"/v1/**\"", "\"/v1/orders.git/git-receive-pack\"")
             .replace("side_effect = \"read\"", "side_effect = \"draft\"");
