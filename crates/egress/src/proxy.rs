@@ -117,7 +117,8 @@ impl Proxy {
     pub fn new(parts: Parts) -> Result<Self, TrustError> {
         Ok(Self(Arc::new(Inner {
             dial: parts.trust.dial(&parts.clock)?,
-            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock)),
+            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock))
+                .map_err(TrustError::Setup)?,
             judge: parts.judge,
             resolver: parts.resolver,
             injector: parts.injector,
