@@ -12,6 +12,7 @@ mod doors;
 mod here;
 mod judge;
 mod names;
+mod placeholders;
 mod policies;
 mod recorder;
 mod right;

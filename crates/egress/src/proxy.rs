@@ -23,7 +23,7 @@ use tokio::{
 use self::{draft::Draft, exchange::Leg, stream::Io};
 use crate::{
     Authority, Clock, Code, Denial, Entropy, Entry, Filters, Host, Injector, Judge, Origin, Pins,
-    Recorder, Resolver, Route, Trust, TrustError, Vetting,
+    Placeholders, Recorder, Resolver, Route, Trust, TrustError, Vetting,
     authority::Leaves,
     dns::{Answer, Question},
     limits::{MAX_CONNECTIONS, MAX_HELD_BODY_BYTES, MAX_REQUESTS},
@@ -39,6 +39,8 @@ pub struct Parts {
     pub resolver: Arc<dyn Resolver>,
     /// Who has credentials.
     pub injector: Arc<dyn Injector>,
+    /// Who gives placeholders for credentials, if anybody does.
+    pub placeholders: Option<Arc<dyn Placeholders>>,
     /// What looks at answers.
     pub filters: Arc<dyn Filters>,
     /// Who keeps records.
@@ -88,6 +90,7 @@ pub(crate) struct Inner {
     judge: Arc<dyn Judge>,
     resolver: Arc<dyn Resolver>,
     injector: Arc<dyn Injector>,
+    placeholders: Option<Arc<dyn Placeholders>>,
     filters: Arc<dyn Filters>,
     recorder: Arc<dyn Recorder>,
     clock: Arc<dyn Clock>,
@@ -122,6 +125,7 @@ impl Proxy {
             judge: parts.judge,
             resolver: parts.resolver,
             injector: parts.injector,
+            placeholders: parts.placeholders,
             filters: parts.filters,
             recorder: parts.recorder,
             clock: parts.clock,

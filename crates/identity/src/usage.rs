@@ -1,7 +1,6 @@
 //! For which requests a lease has a credential: what a rule of the profile that names it says.
 
-use casemate_model::SideEffect;
-use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleApproval, RuleEffect};
+use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleEffect};
 use serde::{Deserialize, Serialize};
 
 use crate::{Handle, Request};
@@ -29,7 +28,7 @@ pub struct Usage {
     pub paths: Option<Vec<String>>,
     /// The tools; all if there is no list.
     pub tools: Option<Vec<String>>,
-    /// How many requests of one call: one, where a person approves or something is written.
+    /// How many requests of one call, beside those that a person approved.
     pub most: u64,
 }
 
@@ -41,7 +40,6 @@ impl Usage {
         if rule.effect != RuleEffect::Allow {
             return None;
         }
-        let strict = rule.approval != RuleApproval::Never || rule.side_effect >= SideEffect::Write;
         let paths = rule.paths.as_ref();
         Some(Self {
             handle,
@@ -54,7 +52,7 @@ impl Usage {
                 .unwrap_or_else(|| READING.iter().map(|method| (*method).to_owned()).collect()),
             paths: paths.map(|paths| paths.iter().map(|path| path.as_str().to_owned()).collect()),
             tools: rule.tools.clone(),
-            most: if strict { 1 } else { rule.max_requests },
+            most: rule.lends(),
         })
     }
 

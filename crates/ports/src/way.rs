@@ -12,6 +12,9 @@ pub use self::sockets::{BadSocket, WaySockets};
 /// The port of the proxy, on the sandbox's loopback.
 pub const WAY_OUT_PORT: u16 = 3128;
 
+/// What programs show where their platform would give them tokens. It is no secret: whoever gets there is the call.
+pub const WAY_OUT_IDENTITY_HEADER: &str = "casemate";
+
 /// The port of the answerer of names, on the sandbox's loopback.
 pub const WAY_OUT_DNS_PORT: u16 = 53;
 

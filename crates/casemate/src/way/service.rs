@@ -17,6 +17,7 @@ use super::{
     call::{Call, Handed, OpenWay},
     credentials::Lent,
     judge::{Rules, Sender},
+    placeholders::OfCall,
     policies::Policies,
     recorder::Records,
     right::{Voucher, order},
@@ -144,7 +145,9 @@ impl Service {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&self.0.resolver),
             injector: Arc::clone(&lent) as _,
-            filters: Arc::new(Scrubs::of(Arc::clone(&lent))),
+            placeholders: OfCall::new(Arc::clone(&lent), Arc::new(System), &System)
+                .map(|placeholders| Arc::new(placeholders) as _),
+            filters: Arc::new(Scrubs::of(Arc::clone(&lent), Arc::new(System))),
             recorder: Arc::new(records),
             clock: Arc::new(System),
             entropy: Arc::new(System),

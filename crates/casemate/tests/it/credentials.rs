@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     home::{Ran, User, users},
-    upstream::Upstream,
+    upstream::{Roots, Upstream},
     way::{HOST, World},
 };
 
@@ -43,9 +43,19 @@ impl Safe {
     }
 
     pub(crate) fn before(user: User, secret: String, shows: &str) -> Self {
-        let world = World::before(user, |roots| {
-            Upstream::demanding(roots, HOST, &secret, shows)
-        });
+        let demanded = secret.clone();
+        Self::with(user, secret, |roots| {
+            Upstream::demanding(roots, HOST, &demanded, shows)
+        })
+    }
+
+    /// In front of another destination.
+    pub(crate) fn with(
+        user: User,
+        secret: String,
+        upstream: impl FnOnce(&Roots) -> Upstream,
+    ) -> Self {
+        let world = World::before(user, upstream);
         world.rule("credential = \"cred:orders-api\"");
         Self { world, secret }
     }
@@ -392,7 +402,31 @@ fn what_cannot_be_kept_is_refused() {
     for (words, why) in [
         (&["--kind", "basic"][..], "--user"),
         (&["--kind", "ssh"], "not supported"),
-        (&["--kind", "azure-managed-identity"], "not supported"),
+        (&["--kind", "azure-managed-identity"], "--resource"),
+        (
+            &[
+                "--kind",
+                "azure-managed-identity",
+                "--resource",
+                "https://vault.azure.net",
+                "--endpoint",
+                "http://192.0.2.1/msi",
+            ],
+            "this host",
+        ),
+        (
+            &[
+                "--kind",
+                "oidc-federation",
+                "--token-url",
+                "https://id.example.com/",
+                "--client-id",
+                "c",
+                "--assertion",
+                "../x",
+            ],
+            "identity/assertions",
+        ),
         (&["--kind", "nonsense"], "there is no kind"),
         (&["--kind", "header", "--name", "Host"], "Host"),
         (

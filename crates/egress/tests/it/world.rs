@@ -409,6 +409,7 @@ impl World {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&addresses) as _,
             injector: Arc::clone(&credentials) as _,
+            placeholders: None,
             filters: Arc::clone(&filters) as _,
             recorder: Arc::clone(&records) as _,
             clock: Arc::new(Still),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use casemate_model::Text;
-use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_PORT};
+use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_IDENTITY_HEADER, WAY_OUT_PORT};
 
 /// Where clients look for a proxy: those that are only written in one case are read in that case.
 const PROXIES: &[&str] = &[
@@ -31,6 +31,20 @@ const AUTHORITIES: &[&str] = &[
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
 ];
+/// Where SDKs ask the platform for tokens: at the proxy, which gives them placeholders.
+const PLATFORMS: &[(&str, &str)] = &[
+    (
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "/casemate/aws/credentials",
+    ),
+    ("IDENTITY_ENDPOINT", "/casemate/azure/token"),
+];
+/// What they are told beside that.
+const BESIDE: &[(&str, &str)] = &[
+    // A body in chunks that carry signatures cannot be signed again.
+    ("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"),
+    ("IDENTITY_HEADER", WAY_OUT_IDENTITY_HEADER),
+];
 /// What is in the sandbox itself.
 const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 
@@ -38,7 +52,9 @@ const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES];
-    let mut known = known.into_iter().flatten();
+    let known = known.into_iter().flatten().copied();
+    let platforms = PLATFORMS.iter().chain(BESIDE).map(|(known, _)| *known);
+    let mut known = known.chain(platforms);
     known.any(|known| known.eq_ignore_ascii_case(name))
 }
 
@@ -58,7 +74,18 @@ pub fn variables() -> BTreeMap<String, Text> {
             .iter()
             .map(move |name| ((*name).to_owned(), value.clone()))
     };
-    values.into_iter().flat_map(named).collect()
+    let platforms = PLATFORMS
+        .iter()
+        .map(|(name, path)| ((*name).to_owned(), Text::from(format!("{proxy}{path}"))));
+    let beside = BESIDE
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Text::from((*value).to_owned())));
+    values
+        .into_iter()
+        .flat_map(named)
+        .chain(platforms)
+        .chain(beside)
+        .collect()
 }
 
 #[cfg(test)]

@@ -418,3 +418,62 @@ fn what_is_taken_back_is_one_credential() {
     identity.end(&lease, ME);
     assert_eq!(identity.lost(&lease, ME), None);
 }
+
+/// R9, R101: what a person approved is granted once, and exactly as it was shown; nothing else is by a rule under which people are asked,
+/// and nobody but who ordered the right says what was approved.
+#[test]
+fn what_was_approved_is_granted_once_and_as_it_was_shown() {
+    let world = World::new();
+    let identity = world.identity();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let strict = Order {
+        usages: vec![Usage {
+            most: 0,
+            ..usage("cred:orders")
+        }],
+        ..order("cred:orders")
+    };
+    let token = identity.issue(strict, ISSUER).unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let shown = Request {
+        body: Some(Digest::of(b"transfer 5")),
+        ..request("cred:orders")
+    };
+    let refused = |ask: &Request| {
+        let granted = identity.grant(&lease, ME, ask);
+        assert!(matches!(granted, Err(GrantError::Scope(_))), "{granted:?}");
+    };
+    refused(&shown);
+    for stranger in [ME, Holder(7)] {
+        let noted = identity.approve(shown.clone(), stranger);
+        assert!(matches!(noted, Err(GrantError::Scope(_))), "{noted:?}");
+    }
+    refused(&shown);
+    identity.approve(shown.clone(), ISSUER).unwrap();
+    for change in [
+        |ask: &mut Request| ask.body = Some(Digest::of(b"transfer 9")),
+        |ask: &mut Request| ask.body = None,
+        |ask: &mut Request| ask.path = "/v1/orders/8".into(),
+        |ask: &mut Request| ask.query = Some("all=1".into()),
+        |ask: &mut Request| ask.method = "POST".into(),
+        |ask: &mut Request| ask.host = "orders.example.org".into(),
+        |ask: &mut Request| ask.port = 8443,
+        |ask: &mut Request| ask.rule = "other".into(),
+        |ask: &mut Request| ask.handle = handle("cred:other"),
+    ] {
+        let mut other = shown.clone();
+        change(&mut other);
+        refused(&other);
+    }
+    identity.grant(&lease, ME, &shown).unwrap();
+    refused(&shown);
+    // An approval reaches no further than the rules of the call.
+    let elsewhere = Request {
+        host: "evil.example.com".into(),
+        ..shown.clone()
+    };
+    identity.approve(elsewhere.clone(), ISSUER).unwrap();
+    refused(&elsewhere);
+    identity.end(&lease, ME);
+    assert!(identity.approve(shown, ISSUER).is_err());
+}

@@ -106,6 +106,7 @@ pub(crate) fn serve(directory: &str, port: &str, log: &str) -> Result<(), Failur
         judge: Arc::clone(&rules) as _,
         resolver: Arc::new(Here),
         injector: Arc::clone(&keys) as _,
+        placeholders: None,
         filters: Arc::clone(&keys) as _,
         recorder: Arc::new(Log(Arc::new(Ledger::open(Path::new(log), key_of_log)?))),
         clock: Arc::new(Here),

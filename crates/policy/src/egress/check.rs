@@ -1,6 +1,6 @@
 //! What has to be true of a rule as a whole, and beside the others of its profile.
 
-use casemate_model::DestinationClass;
+use casemate_model::{DestinationClass, SideEffect};
 
 use super::{
     EgressRule, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
@@ -207,6 +207,16 @@ impl Check<'_, '_> {
                 "a credential that others on the way could read",
                 "leave out one of the two",
             );
+        }
+        if rule.credential_requests != 1 {
+            let writes = rule.side_effect >= SideEffect::Write;
+            if rule.credential.is_none() || !writes || rule.approval != RuleApproval::Never {
+                self.fault(
+                    "credential_requests",
+                    "only writes with a credential, for which nobody is asked, are counted",
+                    "leave it out: a rule that reads gives its credential to each request, and one with an `approval` to each that was approved",
+                );
+            }
         }
         if rule.kind == RuleKind::Browse {
             let reading = |methods: &Vec<String>| {

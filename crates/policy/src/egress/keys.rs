@@ -26,6 +26,8 @@ use crate::{
 
 /// The largest body that a rule can name, in bytes.
 const MOST_BODY_BYTES: u64 = 1 << 40;
+/// More writes of one call are not counted one by one.
+const MOST_STRICT_REQUESTS: u64 = 1_000;
 const MOST_QUERY_BYTES: u64 = 64 * 1024;
 
 /// Reads one rule of `profile`, of which destinations and tools were read before.
@@ -230,6 +232,14 @@ const WHO: &[Key<EgressRule>] = &[
         |rule, text| token(text).map(|handle| rule.credential = Some(handle)),
         Absent::Open("none"),
         "The credential that is put in. A request that brings one of its own is refused.",
+    ),
+    number(
+        "credential_requests",
+        "requests",
+        (1, 1, MOST_STRICT_REQUESTS),
+        |rule, number| put(&mut rule.credential_requests, number),
+        "Requests of one call that get the credential by a rule whose `side_effect` is `write` or more, such as the three of a `git push`. Other rules \
+         give it to each of their requests, and with an `approval` each that was approved has it once.",
     ),
     one_word!(
         "kind",

@@ -50,6 +50,8 @@ pub struct EgressRule {
     pub kind: RuleKind,
     /// The tools to which it applies; all if there is no list.
     pub tools: Option<Vec<String>>,
+    /// Requests of one call that get the credential, if they are given out one by one: see [`EgressRule::lends`].
+    pub credential_requests: u64,
     /// Requests of one call.
     pub max_requests: u64,
     /// Bytes that one call sends.
@@ -110,6 +112,20 @@ const HTTPS: u16 = 443;
 pub(super) const READING: &[&str] = &["GET", "HEAD"];
 
 impl EgressRule {
+    /// To how many requests of one call the credential goes, beside those that a person approved.
+    #[must_use]
+    pub fn lends(&self) -> u64 {
+        match self.approval {
+            _ if self.credential.is_none() => 0,
+            RuleApproval::Never if self.side_effect >= SideEffect::Write => {
+                self.credential_requests.min(self.max_requests)
+            }
+            RuleApproval::Never => self.max_requests,
+            // Each of them is approved.
+            _ => 0,
+        }
+    }
+
     /// Where a reader starts: nothing is known of the destination, and a request does the worst.
     pub(super) fn blank() -> Self {
         Self {
@@ -130,6 +146,7 @@ impl EgressRule {
             export: RuleExport::Never,
             side_effect: SideEffect::ExternalSend,
             credential: None,
+            credential_requests: 1,
             kind: RuleKind::Api,
             tools: None,
             max_requests: UNLIMITED,

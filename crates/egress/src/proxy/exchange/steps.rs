@@ -111,6 +111,10 @@ impl Aimed {
             Length::Bytes(bytes) => BodyLength::Bytes(bytes),
             Length::Chunked | Length::Stream => BodyLength::Unknown,
         };
+        let mut fields = head.fields;
+        if let Some(placeholders) = &leg.inner.placeholders {
+            placeholders.take(&mut fields);
+        }
         let facts = Facts {
             decision: draft.record.decision,
             origin: leg.origin.clone(),
@@ -120,7 +124,7 @@ impl Aimed {
             method: head.method,
             path,
             query,
-            fields: head.fields,
+            fields,
             length,
             body: None,
             websocket: head.websocket,
@@ -295,10 +299,11 @@ impl Injected {
 /// Servers differ in which of two they take. What cannot be read may be the same.
 fn has_beside(facts: &Facts, fields: &HeaderMap, injection: &Injection) -> bool {
     let ours = injection.query().map(String::from_utf8_lossy);
-    let ours = ours.and_then(|pair| query_names(&pair).next().flatten());
     let theirs = facts.query.as_deref().unwrap_or_default();
-    let in_query = ours.is_some_and(|ours| {
-        query_names(theirs).any(|name| name.is_none_or(|name| name.eq_ignore_ascii_case(&ours)))
+    let in_query = ours.is_some_and(|pairs| {
+        let ours: Vec<_> = query_names(&pairs).flatten().collect();
+        let is_ours = |name: &str| ours.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        query_names(theirs).any(|name| name.is_none_or(|name| is_ours(&name)))
     });
     let mut injected = injection.fields().iter();
     in_query

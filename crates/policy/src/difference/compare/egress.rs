@@ -123,6 +123,8 @@ impl Compare<'_> {
             credential,
             kind,
             tools,
+            // What it comes to is compared.
+            credential_requests: _,
             max_requests,
             max_bytes,
             plaintext,
@@ -163,7 +165,9 @@ impl Compare<'_> {
                 .collect()
         };
         self.demands(&of("headers"), &lines(headers), &lines(&now.headers));
+        let (lent, lends) = (then.lends(), now.lends());
         for (key, then, now) in [
+            ("credential_requests", &lent, lends),
             ("max_query_bytes", max_query_bytes, now.max_query_bytes),
             ("max_body_bytes", max_body_bytes, now.max_body_bytes),
             (
