@@ -13,6 +13,7 @@ use casemate_gateway::Done;
 use casemate_model::Text;
 use casemate_ports::Chunk;
 use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ use crate::{
     who::Who,
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ListQuery {
     #[serde(default = "local")]
     agent: String,

@@ -5,13 +5,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use casemate_model::DecisionId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The header that names what is on record of what was done.
 const DECISION: HeaderName = HeaderName::from_static("casemate-decision");
 
 /// The agent in whose name a request comes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct OfAgent {
     #[serde(default = "local")]
     pub(crate) agent: String,

@@ -10,6 +10,7 @@ use axum::{
 };
 use casemate_gateway::{Done, SessionError, SessionView};
 use casemate_model::SessionId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// A session to open.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenRequest {
     #[serde(default = "local")]

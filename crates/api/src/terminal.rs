@@ -16,6 +16,7 @@ use axum::{
 use casemate_gateway::{Answer, Ask, Demand, Key, Output, Told};
 use casemate_model::{Limits, Within};
 use casemate_ports::{Command, Control, Event, TerminalSize};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -35,7 +36,7 @@ use crate::{
 /// The highest number of a signal.
 const MAX_SIGNAL: u8 = 64;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TerminalQuery {
     #[serde(default = "local")]
     agent: String,

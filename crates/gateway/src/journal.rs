@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use casemate_ledger::{Entry, Kind, Ledger, Receipt};
+use casemate_ledger::{Entry, Head, Kind, Ledger, Receipt};
 use casemate_model::{DecisionId, Digest, Outcome};
 use casemate_store::{Idempotency as _, Keys};
 
@@ -83,6 +83,14 @@ impl Journal {
             }
         }
         Ok(closed)
+    }
+
+    /// How far the log has got; nothing while it is empty.
+    ///
+    /// # Errors
+    /// When the log cannot be read or was damaged: nothing may run then.
+    pub fn head(&self) -> Result<Option<Head>, RecordError> {
+        self.ledger.head().map_err(RecordError::Append)
     }
 
     /// Whether the ledger still waits for the outcome of `decision`.
