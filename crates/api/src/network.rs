@@ -106,10 +106,7 @@ impl Network {
     ///
     /// # Errors
     /// When it is no such socket, and when other hosts could reach it and there is no TLS.
-    pub fn given(
-        socket: OwnedFd,
-        tls: Option<rustls::ServerConfig>,
-    ) -> Result<Self, NetworkError> {
+    pub fn given(socket: OwnedFd, tls: Option<rustls::ServerConfig>) -> Result<Self, NetworkError> {
         let listener = StdTcpListener::from(socket);
         let address = listener.local_addr().map_err(NetworkError::Given)?;
         readable(address, tls.is_some())?;

@@ -191,7 +191,10 @@ fn responses(answers: &[Answer]) -> Value {
     let problem = json!({ "$ref": "#/components/schemas/Problem" });
     let content = json!({ "application/problem+json": { "schema": problem } });
     let says = "Why not (RFC 9457): a stable `code`, and what can be done about it.";
-    all.insert("default".to_owned(), json!({ "description": says, "content": content }));
+    all.insert(
+        "default".to_owned(),
+        json!({ "description": says, "content": content }),
+    );
     Value::Object(all)
 }
 

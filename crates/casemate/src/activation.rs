@@ -18,7 +18,12 @@ use rustix::net::{AddressFamily, sockopt::socket_domain};
 use crate::{report::Failure, serve::Sockets};
 
 /// The variables by which sockets are handed over: they are for one process.
-const FOR_ONE: &[&str] = &["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"];
+const FOR_ONE: &[&str] = &[
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+];
 
 /// The sockets that are handed to this process: one of this user's, one of a network, or none.
 ///
@@ -44,8 +49,10 @@ pub(crate) fn sockets() -> Result<Sockets, Failure> {
 }
 
 fn odd() -> Failure {
-    Failure::usage(anyhow!("a server takes one Unix socket and one TCP socket, and was given others"))
-        .hint("contrib/systemd/casemate.socket has the two")
+    Failure::usage(anyhow!(
+        "a server takes one Unix socket and one TCP socket, and was given others"
+    ))
+    .hint("contrib/systemd/casemate.socket has the two")
 }
 
 /// Whether what is printed goes into the log of the system, where it stays.

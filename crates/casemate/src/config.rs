@@ -129,8 +129,10 @@ impl ConfigArgs {
         }
         if wrong > 0 {
             let errors = if wrong == 1 { "error" } else { "errors" };
-            return Err(Failure::invalid(anyhow!("the configuration has {wrong} {errors}"))
-                .hint("docs/reference/configuration.md lists the keys"));
+            return Err(
+                Failure::invalid(anyhow!("the configuration has {wrong} {errors}"))
+                    .hint("docs/reference/configuration.md lists the keys"),
+            );
         }
         self.over(&mut config);
         Ok(config)

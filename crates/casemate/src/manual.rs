@@ -37,7 +37,9 @@ pub(crate) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     let mut command = Cli::command();
     command.build();
     for word in &args.command {
-        let found = command.find_subcommand(word).filter(|one| !one.is_hide_set());
+        let found = command
+            .find_subcommand(word)
+            .filter(|one| !one.is_hide_set());
         let unknown = || Failure::usage(anyhow!("there is no command `{}`", word.escape_debug()));
         command = found.ok_or_else(unknown)?.clone();
     }

@@ -35,16 +35,16 @@ use tokio::{
 };
 
 pub(crate) use self::webhooks::new_key as new_webhook_key;
-pub(crate) use self::{
-    household::{identity_socket, keeper_socket, who_listens},
-    network::tls_of,
-    supervised::{Sockets, order, run as run_supervised},
-};
 use self::{
     drivers::{CachedStores, Renews, StoredImages},
     household::Members,
     network::Front,
     supervised::Supervisor,
+};
+pub(crate) use self::{
+    household::{identity_socket, keeper_socket, who_listens},
+    network::tls_of,
+    supervised::{Sockets, order, run as run_supervised},
 };
 use crate::{
     activation,
@@ -118,6 +118,19 @@ pub(crate) enum Heard {
 }
 
 impl Order {
+    /// Says everything that contradicts itself.
+    fn refuse_contradictions(&self) -> Result<(), Failure> {
+        let mut found = self.config.contradictions(self.heard == Heard::Keys);
+        let Some(last) = found.pop() else {
+            return Ok(());
+        };
+        for found in &found {
+            report::line(&found.what);
+            report::hint(found.hint);
+        }
+        Err(Failure::usage(anyhow::anyhow!(last.what)).hint(last.hint))
+    }
+
     /// The gateway's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         let told = self.config.socket.clone();
@@ -142,40 +155,41 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 }
 
 /// Does what it is ordered to, on sockets that are given or its own.
-fn start(
-    order: &Order,
-    sockets: Sockets,
-    supervisor: Option<Supervisor>,
-) -> Result<Exit, Failure> {
+fn start(order: &Order, sockets: Sockets, supervisor: Option<Supervisor>) -> Result<Exit, Failure> {
     let around = Around::of(order)?;
-    let policies = policies(order)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
-    let served = serve(order, policies, around, sockets, supervisor);
+    let served = serve(order, around, sockets, supervisor);
     let served = runtime.block_on(Box::pin(served));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
 }
 
-/// What is served and told beside the socket.
+/// Who is heard and told beside the socket, and what is decided by.
 pub(crate) struct Around {
     front: Option<Front>,
     webhooks: Option<Webhooks>,
+    policies: Box<dyn Policies>,
 }
 
 impl Around {
     /// What an order asks for, if all of it can be followed.
     pub(crate) fn of(order: &Order) -> Result<Self, Failure> {
-        let front = Front::of(order)?;
+        order.refuse_contradictions()?;
+        // What only reads comes first: where it fails, nothing was made.
+        let governing = governing(&order.config.profiles, order.heard)?;
         let webhooks = order.config.webhooks.as_deref().map(Webhooks::load);
         let webhooks = webhooks.transpose().map_err(Failure::invalid)?;
-        Ok(Self { front, webhooks })
+        Ok(Self {
+            front: Front::of(order)?,
+            policies: policies(order, governing)?,
+            webhooks,
+        })
     }
 }
 
 /// The policies to decide by: of the profiles that are named, or of the bundle in force, and of the built-in profile until there is one.
-pub(crate) fn policies(order: &Order) -> Result<Box<dyn Policies>, Failure> {
-    let governing = governing(&order.config.profiles, order.heard)?;
+fn policies(order: &Order, governing: Governing) -> Result<Box<dyn Policies>, Failure> {
     if !order.config.profiles.is_empty() {
         return Ok(Box::new(Arc::new(governing)));
     }
@@ -223,8 +237,11 @@ type Gateway = Sessions<RemoteKeeper, CachedStores>;
 
 async fn serve(
     order: &Order,
-    policies: Box<dyn Policies>,
-    Around { front, webhooks }: Around,
+    Around {
+        front,
+        webhooks,
+        policies,
+    }: Around,
     sockets: Sockets,
     mut supervisor: Option<Supervisor>,
 ) -> anyhow::Result<()> {

@@ -54,7 +54,9 @@ fn shown(status: &Value) -> String {
         // A `String` takes everything.
         let _ = writeln!(text, "{name:<18} {}", value.escape_debug());
     };
-    let missing: Vec<_> = items(&status["missing"]).filter_map(Value::as_str).collect();
+    let missing: Vec<_> = items(&status["missing"])
+        .filter_map(Value::as_str)
+        .collect();
     match missing.as_slice() {
         [] => row("ready", "yes"),
         missing => row("ready", &format!("no: {} missing", missing.join(", "))),
@@ -72,7 +74,10 @@ fn shown(status: &Value) -> String {
     row("waiting approvals", &number(&status["waiting_approvals"]));
     let ledger = &status["ledger"];
     let root = ledger["root"].as_str().unwrap_or("empty");
-    row("ledger", &format!("{} records, {root}", number(&ledger["records"])));
+    row(
+        "ledger",
+        &format!("{} records, {root}", number(&ledger["records"])),
+    );
     row("enforced", &enforced(&status["enforced"]));
     text
 }
@@ -100,7 +105,9 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn number(value: &Value) -> String {
-    value.as_u64().map_or_else(|| "?".to_owned(), |number| number.to_string())
+    value
+        .as_u64()
+        .map_or_else(|| "?".to_owned(), |number| number.to_string())
 }
 
 #[cfg(test)]

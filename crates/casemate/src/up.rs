@@ -34,7 +34,7 @@ use crate::{
     exit::Exit,
     report::{self, Failure},
     run::Signals,
-    serve::{self, Around, Heard, Order, Sockets},
+    serve::{Around, Heard, Order, Sockets},
 };
 
 /// Where others are heard when nobody says it: on this host only.
@@ -81,7 +81,6 @@ pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
     };
     // Whatever can be said at once is said before anything is started.
     drop(Around::of(&order)?);
-    drop(serve::policies(&order)?);
     StateDir::open(&order.root).map_err(Failure::failed)?;
     let _hold = Hold::take(&order.root)?;
     let given = activation::sockets()?;
@@ -172,7 +171,9 @@ impl Voice {
     /// Makes the first key, if there never was one, and says it this once.
     fn first_key(&self, root: &Path) -> Result<(), Failure> {
         if activation::is_logged() {
-            report::line("no first key is made, as it would stay in the log: `casemate callers keys new` makes one");
+            report::line(
+                "no first key is made, as it would stay in the log: `casemate callers keys new` makes one",
+            );
             return Ok(());
         }
         let Some((id, key)) = first_key::make(root)? else {
@@ -212,9 +213,8 @@ async fn supervise(
     loop {
         let local = listeners.local.shared().map_err(Failure::failed)?;
         let started = Child::start(order, local.as_fd(), listeners.network.as_fd());
-        let mut gateway = started.map_err(|error| {
-            Failure::failed(error).context("cannot start the gateway")
-        })?;
+        let mut gateway =
+            started.map_err(|error| Failure::failed(error).context("cannot start the gateway"))?;
         let since = Instant::now();
         let ended = loop {
             tokio::select! {

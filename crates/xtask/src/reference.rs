@@ -28,7 +28,10 @@ pub fn findings(tree: &Tree) -> Result<Vec<String>> {
 /// Pages that are made of types, and written by the tests that compare them: a package, and the name of its test.
 const MADE_OF_TYPES: &[(&str, &str)] = &[
     ("casemate", "the_page_of_the_configuration_is_current"),
-    ("casemate-api", "the_description_of_the_interface_is_current"),
+    (
+        "casemate-api",
+        "the_description_of_the_interface_is_current",
+    ),
 ];
 
 /// Writes every page.

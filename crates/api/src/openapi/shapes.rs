@@ -92,7 +92,8 @@ shapes! {
 /// The shapes of answers, by name. They may grow: a client passes over what it does not know.
 pub(super) fn answers() -> impl Iterator<Item = (String, Value)> {
     let text = || json!({ "$ref": "#/components/schemas/Text" });
-    let id = |prefix: &str| json!({ "type": "string", "pattern": format!("^{prefix}_[0-9a-f]{{32}}$") });
+    let id =
+        |prefix: &str| json!({ "type": "string", "pattern": format!("^{prefix}_[0-9a-f]{{32}}$") });
     let (string, number, flag) = (
         json!({ "type": "string" }),
         json!({ "type": "integer", "minimum": 0 }),
@@ -103,37 +104,118 @@ pub(super) fn answers() -> impl Iterator<Item = (String, Value)> {
     let of = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let any = json!({ "type": "object" });
     let all = [
-        ("Problem", vec![
-            ("type", string.clone()), ("title", string.clone()), ("status", number.clone()), ("detail", string.clone()), ("code", string.clone()),
-        ]),
-        ("Answer", vec![("decision", id("dec")), ("status", string.clone())]),
-        ("Accepted", vec![("decision", id("dec")), ("state", string.clone())]),
-        ("Call", vec![
-            ("decision", id("dec")), ("agent", string.clone()), ("state", string.clone()), ("next", number.clone()), ("missed", number.clone()),
-            ("answer", maybe("object")), ("problem", maybe("object")),
-        ]),
-        ("Cancelled", vec![("decision", id("dec")), ("cancelled", flag.clone())]),
+        (
+            "Problem",
+            vec![
+                ("type", string.clone()),
+                ("title", string.clone()),
+                ("status", number.clone()),
+                ("detail", string.clone()),
+                ("code", string.clone()),
+            ],
+        ),
+        (
+            "Answer",
+            vec![("decision", id("dec")), ("status", string.clone())],
+        ),
+        (
+            "Accepted",
+            vec![("decision", id("dec")), ("state", string.clone())],
+        ),
+        (
+            "Call",
+            vec![
+                ("decision", id("dec")),
+                ("agent", string.clone()),
+                ("state", string.clone()),
+                ("next", number.clone()),
+                ("missed", number.clone()),
+                ("answer", maybe("object")),
+                ("problem", maybe("object")),
+            ],
+        ),
+        (
+            "Cancelled",
+            vec![("decision", id("dec")), ("cancelled", flag.clone())],
+        ),
         ("Approvals", vec![("approvals", list(&any))]),
         ("Approval", vec![]),
-        ("Answered", vec![("decision", id("dec")), ("state", of("ApprovalState"))]),
-        ("Session", vec![("session", id("ses")), ("state", json!({ "enum": ["alive", "gone"] })), ("created_at_ms", number.clone()), ("used_at_ms", number.clone())]),
+        (
+            "Answered",
+            vec![("decision", id("dec")), ("state", of("ApprovalState"))],
+        ),
+        (
+            "Session",
+            vec![
+                ("session", id("ses")),
+                ("state", json!({ "enum": ["alive", "gone"] })),
+                ("created_at_ms", number.clone()),
+                ("used_at_ms", number.clone()),
+            ],
+        ),
         ("Sessions", vec![("sessions", list(&of("Session")))]),
-        ("Opened", vec![("session", id("ses")), ("new_session", flag.clone())]),
-        ("Context", vec![("context", id("ctx")), ("session", id("ses")), ("language", json!({ "const": "python" }))]),
+        (
+            "Opened",
+            vec![("session", id("ses")), ("new_session", flag.clone())],
+        ),
+        (
+            "Context",
+            vec![
+                ("context", id("ctx")),
+                ("session", id("ses")),
+                ("language", json!({ "const": "python" })),
+            ],
+        ),
         ("Entries", vec![("entries", list(&any))]),
-        ("Written", vec![("path", text()), ("bytes", number.clone()), ("sha256", string.clone())]),
+        (
+            "Written",
+            vec![
+                ("path", text()),
+                ("bytes", number.clone()),
+                ("sha256", string.clone()),
+            ],
+        ),
         ("Pools", vec![("pools", list(&any))]),
-        ("Load", vec![("running", number.clone()), ("waiting", number.clone())]),
-        ("Status", vec![
-            ("version", string.clone()), ("ready", flag), ("missing", list(&string)), ("processes", list(&any)), ("sessions", number.clone()),
-            ("waiting_approvals", number.clone()), ("calls", of("Load")), ("ledger", any.clone()), ("enforced", maybe("object")),
-        ]),
-        ("ApiKey", vec![
-            ("name", string.clone()), ("subject", string.clone()), ("tenant", string.clone()), ("scopes", list(&string)), ("roles", list(&of("Role"))),
-            ("created_at_ms", number.clone()), ("expires_at_ms", number.clone()), ("revoked_at_ms", maybe("integer")),
-        ]),
+        (
+            "Load",
+            vec![("running", number.clone()), ("waiting", number.clone())],
+        ),
+        (
+            "Status",
+            vec![
+                ("version", string.clone()),
+                ("ready", flag),
+                ("missing", list(&string)),
+                ("processes", list(&any)),
+                ("sessions", number.clone()),
+                ("waiting_approvals", number.clone()),
+                ("calls", of("Load")),
+                ("ledger", any.clone()),
+                ("enforced", maybe("object")),
+            ],
+        ),
+        (
+            "ApiKey",
+            vec![
+                ("name", string.clone()),
+                ("subject", string.clone()),
+                ("tenant", string.clone()),
+                ("scopes", list(&string)),
+                ("roles", list(&of("Role"))),
+                ("created_at_ms", number.clone()),
+                ("expires_at_ms", number.clone()),
+                ("revoked_at_ms", maybe("integer")),
+            ],
+        ),
         ("ApiKeys", vec![("api_keys", list(&of("ApiKey")))]),
-        ("Envelope", vec![("id", string.clone()), ("envelope", string.clone()), ("expires_at_ms", number)]),
+        (
+            "Envelope",
+            vec![
+                ("id", string.clone()),
+                ("envelope", string.clone()),
+                ("expires_at_ms", number),
+            ],
+        ),
         ("Switch", vec![("kind", of("SwitchKind")), ("name", string)]),
         ("Switches", vec![("switches", list(&of("Switch")))]),
         ("Message", vec![]),

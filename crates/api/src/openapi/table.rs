@@ -46,9 +46,9 @@ pub(super) enum Answer {
 
 /// What is said of this endpoint.
 pub(super) fn of(endpoint: &Endpoint) -> Option<&'static Operation> {
-    OPERATIONS.iter().find(|operation| {
-        (operation.method, operation.path) == (endpoint.method, endpoint.path)
-    })
+    OPERATIONS
+        .iter()
+        .find(|operation| (operation.method, operation.path) == (endpoint.method, endpoint.path))
 }
 
 /// In place: the members of an object become parameters.

@@ -105,7 +105,10 @@ async fn a_socket_has_one_gateway() {
     let served = Served::new(House::new("thread")).await;
     let taken = Listener::bind(&served.socket).await.unwrap_err();
     let this = std::process::id().cast_signed();
-    assert!(matches!(taken, BindError::Taken { process: Some(process), .. } if process == this), "{taken}");
+    assert!(
+        matches!(taken, BindError::Taken { process: Some(process), .. } if process == this),
+        "{taken}"
+    );
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     std::fs::write(&path, b"precious").unwrap();

@@ -52,7 +52,9 @@ fn check(config: &Config, up: bool) -> Result<Exit, Failure> {
     wrong += failed(serve::tls_of(config));
     if wrong > 0 {
         let errors = if wrong == 1 { "error" } else { "errors" };
-        return Err(Failure::invalid(anyhow!("the configuration has {wrong} {errors}")));
+        return Err(Failure::invalid(anyhow!(
+            "the configuration has {wrong} {errors}"
+        )));
     }
     let json = serde_json::to_string(config).map_err(Failure::failed)?;
     report::print(format_args!("{json}\n"))?;

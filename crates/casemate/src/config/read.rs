@@ -41,7 +41,12 @@ pub(super) fn file(bytes: &[u8], base: &Path, config: &mut Config) -> Vec<Diagno
             }
             read.table(table.get_ref(), "", 1, config);
         }
-        Err(error) => read.note(error.valid_up_to(), "", "it is not UTF-8", "save it as UTF-8"),
+        Err(error) => read.note(
+            error.valid_up_to(),
+            "",
+            "it is not UTF-8",
+            "save it as UTF-8",
+        ),
     }
     read.found.sort_by_key(|one| (one.line, one.column));
     read.found
@@ -120,7 +125,8 @@ impl Read<'_> {
                 }
                 let few = paths.len() <= MAX_PROFILES;
                 *of(config) = paths;
-                few.then_some(()).ok_or_else(|| format!("there may be {MAX_PROFILES}"))
+                few.then_some(())
+                    .ok_or_else(|| format!("there may be {MAX_PROFILES}"))
             }
             (Slot::Paths(_), _) => Err("it must be a list of paths".to_owned()),
             (Slot::Path(of), DeValue::String(text)) if !text.is_empty() => {
@@ -278,7 +284,11 @@ mod tests {
         };
         let found = environment(&variable, &mut config);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found.iter().any(|one| one.contains("CASEMATE_LIMITS_CALLS")));
+        assert!(
+            found
+                .iter()
+                .any(|one| one.contains("CASEMATE_LIMITS_CALLS"))
+        );
         assert_eq!(config.listen, Some("127.0.0.1:2".parse().unwrap()));
         assert_eq!(config.profiles.len(), 2);
         assert_eq!(config.socket, Some("/etc/casemate/s".into()));

@@ -7,7 +7,7 @@ use casemate_api::{Network, TlsFiles, tls_config};
 use casemate_callers::{Callers, CallersError};
 use casemate_gateway::Clock as _;
 
-use super::{Heard, Order};
+use super::Order;
 use crate::{
     callers,
     config::Config,
@@ -31,14 +31,6 @@ impl Front {
     /// What an order asks for, if it asks for a network.
     pub(super) fn of(order: &Order) -> Result<Option<Self>, Failure> {
         let config = &order.config;
-        let mut contradictions = config.contradictions(order.heard == Heard::Keys);
-        if let Some(last) = contradictions.pop() {
-            for found in &contradictions {
-                report::line(&found.what);
-                report::hint(found.hint);
-            }
-            return Err(Failure::usage(anyhow!(last.what)).hint(last.hint));
-        }
         let Some(address) = config.listen else {
             return Ok(None);
         };

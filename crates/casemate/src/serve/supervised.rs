@@ -142,11 +142,7 @@ impl Supervisor {
     }
 
     /// Says that this gateway serves, when it does; keeps keeper and identity there, until the supervisor is gone.
-    pub(super) async fn tend(
-        &mut self,
-        root: &Path,
-        api: &Arc<Api<RemoteKeeper, CachedStores>>,
-    ) {
+    pub(super) async fn tend(&mut self, root: &Path, api: &Arc<Api<RemoteKeeper, CachedStores>>) {
         let stream = self.stream.try_clone();
         let stream = stream.and_then(|stream| {
             stream.set_nonblocking(true)?;

@@ -9,11 +9,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    policy::operate_in,
-    report::Failure,
-    run::local_claims,
-    state::callers_in,
-    system::System,
+    policy::operate_in, report::Failure, run::local_claims, state::callers_in, system::System,
 };
 
 /// For how long it is valid.
@@ -51,7 +47,10 @@ pub(super) fn make(root: &Path) -> Result<Option<(String, Zeroizing<String>)>, F
     };
     let mut made = None;
     operate_in(root, operation, || {
-        made = Some(keys.create(&new, System.now_ms()).map_err(Failure::failed)?);
+        made = Some(
+            keys.create(&new, System.now_ms())
+                .map_err(Failure::failed)?,
+        );
         Ok(())
     })?;
     Ok(made.map(|(key, text)| (key.id, text)))

@@ -64,15 +64,16 @@ fn taken(root: &Path, file: File) -> Failure {
         _ => String::new(),
     };
     let shown = root.display();
-    Failure::failed(anyhow!("another `casemate up`{pid} has the state directory `{shown}`"))
-        .hint("stop it, or name another directory with --state-dir")
+    Failure::failed(anyhow!(
+        "another `casemate up`{pid} has the state directory `{shown}`"
+    ))
+    .hint("stop it, or name another directory with --state-dir")
 }
 
 /// Makes the directory of the sockets.
 pub(super) fn run_dir(root: &Path) -> Result<(), Failure> {
     let run = run_in(root);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&run);
-    made.and_then(|()| fs::metadata(&run).map(drop)).map_err(|error| {
-        Failure::failed(error).context(format!("cannot make `{}`", run.display()))
-    })
+    made.and_then(|()| fs::metadata(&run).map(drop))
+        .map_err(|error| Failure::failed(error).context(format!("cannot make `{}`", run.display())))
 }

@@ -109,7 +109,9 @@ impl<'h> Server<'h> {
         let said = self.status();
         let found = said["processes"].as_array().unwrap().iter();
         let pid = found.clone().find(|one| one["name"] == name);
-        let pid = pid.unwrap()["pid"].as_i64().unwrap_or_else(|| panic!("{said}"));
+        let pid = pid.unwrap()["pid"]
+            .as_i64()
+            .unwrap_or_else(|| panic!("{said}"));
         Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
     }
 
@@ -147,7 +149,9 @@ pub(crate) fn ask(
     body: &Value,
 ) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
-    let key = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
+    let key = key.map_or_else(String::new, |key| {
+        format!("authorization: Bearer {key}\r\n")
+    });
     let body = match body {
         Value::Null => String::new(),
         body => body.to_string(),
@@ -186,7 +190,12 @@ pub(crate) fn left_of(home: &Home) -> Vec<String> {
         }
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    left.extend(mounts.lines().filter(|line| line.contains(place)).map(str::to_owned));
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| line.contains(place))
+            .map(str::to_owned),
+    );
     for entry in fs::read_dir(home.path("state/run")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
         if name.ends_with(".sock") {
@@ -202,6 +211,8 @@ pub(crate) fn until_gone(pid: Pid) {
         let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
         let stat = fs::read_to_string(path).unwrap_or_default();
         // One that nobody waited for yet is as dead.
-        stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z') || rest.is_empty())
+        stat.rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.trim_start().starts_with('Z') || rest.is_empty())
     });
 }

@@ -7,12 +7,12 @@ use std::{
     process::Command,
 };
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
     home::{Home, for_everybody},
-    server::{Server, ask, left_of},
+    server::{Server, ask, left_of, until_gone},
 };
 
 /// Whether a text is in any file below a directory.
@@ -23,7 +23,9 @@ fn is_anywhere(dir: &Path, text: &str) -> bool {
             kind if kind.is_dir() => is_anywhere(&path, text),
             kind if kind.is_file() => {
                 let bytes = fs::read(&path).unwrap();
-                bytes.windows(text.len()).any(|part| part == text.as_bytes())
+                bytes
+                    .windows(text.len())
+                    .any(|part| part == text.as_bytes())
             }
             _ => false,
         }
@@ -60,20 +62,25 @@ fn from_nothing_to_a_call_and_to_nothing_again() {
         let status = server.status();
         assert_eq!(status["ready"], true, "{status}");
         assert_eq!(status["sessions"], 1, "{status}");
-        assert!(status["ledger"]["records"].as_u64().unwrap() > 2, "{status}");
+        assert!(
+            status["ledger"]["records"].as_u64().unwrap() > 2,
+            "{status}"
+        );
         assert!(status["enforced"]["controls"].is_array(), "{status}");
         let names = ["supervisor", "gateway", "keeper", "identity"];
         let pids = names.map(|name| server.process(name));
 
         assert!(server.end(Signal::INT).success());
         assert_eq!(left_of(home), [""; 0]);
-        for (name, pid) in names.iter().zip(pids) {
-            assert!(test_kill_process(pid).is_err(), "{name} is there");
-        }
+        pids.into_iter().for_each(until_gone);
         home.run(["audit", "verify"]).exits(0);
 
         let server = Server::again(home, &key, &[]);
-        let again = server.json("POST", "/v1/calls", &json!({ "tool": "python", "code": "1" }));
+        let again = server.json(
+            "POST",
+            "/v1/calls",
+            &json!({ "tool": "python", "code": "1" }),
+        );
         assert_eq!(again.0, 200, "{again:?}");
     });
 }
@@ -87,7 +94,10 @@ fn strangers_learn_that_it_is_there_and_no_more() {
     assert_eq!(ask("/healthz"), (200, "ok\n".to_owned()));
     let (status, said) = ask("/readyz");
     let said: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((status, said), (200, json!({ "ready": true, "missing": [] })));
+    assert_eq!(
+        (status, said),
+        (200, json!({ "ready": true, "missing": [] }))
+    );
     for path in ["/v1/status", "/v1/load", "/v1/sessions", "/nothing"] {
         let (status, said) = ask(path);
         assert_eq!(status, 401, "{path}: {said}");
@@ -105,17 +115,35 @@ fn the_first_key_is_an_operators() {
     let server = Server::first(&home);
     let new = json!({ "subject": "x", "roles": ["administrator"], "ttl_s": 60 });
     let (status, said) = server.json("POST", "/v1/api-keys", &new);
-    assert_eq!((status, &said["code"]), (403, &json!("missing_scope")), "{said}");
-    let listed = home.run(["callers", "keys", "list", "--json"]).exits(0).stdout();
+    assert_eq!(
+        (status, &said["code"]),
+        (403, &json!("missing_scope")),
+        "{said}"
+    );
+    let listed = home
+        .run(["callers", "keys", "list", "--json"])
+        .exits(0)
+        .stdout();
     assert_eq!(listed.lines().count(), 1, "{listed}");
     // Another tenant is not let in by the built-in profile, whatever its key.
     let words = [
-        "callers", "keys", "new", "--subject", "y", "--tenant", "acme", "--role", "operator",
-        "--scope", "code:execute",
+        "callers",
+        "keys",
+        "new",
+        "--subject",
+        "y",
+        "--tenant",
+        "acme",
+        "--role",
+        "operator",
+        "--scope",
+        "code:execute",
     ];
     let key = home.run(words).exits(0).stdout();
     let call = json!({ "tool": "python", "code": "1" });
-    let (status, said) = server.ask("POST", "/v1/calls", Some(key.trim()), &call).unwrap();
+    let (status, said) = server
+        .ask("POST", "/v1/calls", Some(key.trim()), &call)
+        .unwrap();
     assert_eq!(status, 403, "{said}");
     assert!(said.contains("tenant_boundary"), "{said}");
 }
@@ -132,7 +160,10 @@ fn a_denied_call_is_explained() {
     assert!(said["hint"].is_string(), "{said}");
     let decision = said["decision"].as_str().unwrap();
     let explained = home.run(["policy", "explain", decision]);
-    assert!(explained.exits(0).stdout().contains("API_TOKEN"), "{explained:?}");
+    assert!(
+        explained.exits(0).stdout().contains("API_TOKEN"),
+        "{explained:?}"
+    );
     // And decided again, under the profile that every build has.
     home.run(["policy", "replay", decision]).exits(0);
     home.run(["audit", "show", decision]).exits(0);
@@ -148,7 +179,10 @@ fn there_is_one_server_for_a_state_directory() {
         .exits(123)
         .says(&format!("process {pid}"))
         .says("--state-dir");
-    home.run(["serve"]).exits(123).says("listens on").says("process");
+    home.run(["serve"])
+        .exits(123)
+        .says("listens on")
+        .says("process");
     assert!(server.is_ready());
     // In a directory of its own, on an address that is taken.
     let taken = home.run(["up", "--data-dir", "other", "--listen", &server.address]);
@@ -161,7 +195,10 @@ fn there_is_one_server_for_a_state_directory() {
 #[test]
 fn what_would_be_readable_does_not_start() {
     let home = Home::new();
-    home.write("casemate.toml", "listen = \"0.0.0.0:0\"\nlimits = 1\nnothing = 2\n");
+    home.write(
+        "casemate.toml",
+        "listen = \"0.0.0.0:0\"\nlimits = 1\nnothing = 2\n",
+    );
     for (words, code, says) in [
         (&["--listen", "0.0.0.0:0"][..], 2, "there is no TLS"),
         (&["--listen", "[::]:0"], 2, "there is no TLS"),
@@ -177,7 +214,9 @@ fn what_would_be_readable_does_not_start() {
         assert!(ran.stdout().is_empty(), "{ran:?}");
     }
     let mut told = home.casemate(["up"]);
-    let told = told.env("CASEMATE_LISTEN", "here").env("CASEMATE_LIMITS_CALLS", "0");
+    let told = told
+        .env("CASEMATE_LISTEN", "here")
+        .env("CASEMATE_LIMITS_CALLS", "0");
     let told = told.output().unwrap();
     let said = String::from_utf8(told.stderr).unwrap();
     assert_eq!(told.status.code(), Some(1), "{said}");
@@ -197,11 +236,20 @@ fn a_configuration_is_checked_with_what_it_names() {
     );
     home.write("odd.toml", "audience = \"\"\n");
     let checked = home.run(["config", "check", "--config", "bad.toml"]);
-    checked.exits(1).says("odd.toml:1:12").says("missing.toml").says("go together");
-    home.write("good.toml", "listen = \"127.0.0.1:0\"\n[limits]\ncalls = 7\n");
+    checked
+        .exits(1)
+        .says("odd.toml:1:12")
+        .says("missing.toml")
+        .says("go together");
+    home.write(
+        "good.toml",
+        "listen = \"127.0.0.1:0\"\n[limits]\ncalls = 7\n",
+    );
     let config = home.run(["config", "check", "--up", "--config", "good.toml"]);
     assert_eq!(config.exits(0).json()["limits"]["calls"], 7);
-    home.run(["config", "check", "--config", "good.toml"]).exits(1).says("who may call");
+    home.run(["config", "check", "--config", "good.toml"])
+        .exits(1)
+        .says("who may call");
     assert!(home.is_untouched());
     let keys = home.run(["config", "keys"]).exits(0).stdout();
     assert!(keys.contains("## `limits.drain_ms`"), "{keys}");
@@ -218,7 +266,13 @@ fn a_status_says_whether_calls_can_be_run() {
     let mut server = Server::first(&home);
     let status = home.run(["status"]);
     let said = status.exits(0).stdout();
-    for row in ["ready              yes", "supervisor", "keeper", "identity", "ledger"] {
+    for row in [
+        "ready              yes",
+        "supervisor",
+        "keeper",
+        "identity",
+        "ledger",
+    ] {
         assert!(said.contains(row), "{row}: {said}");
     }
     let status = home.run(["status", "--json"]);
@@ -232,7 +286,9 @@ fn a_status_says_whether_calls_can_be_run() {
 fn the_description_of_the_interface_is_served() {
     let home = Home::new();
     let server = Server::first(&home);
-    let (status, said) = server.ask("GET", "/openapi.json", None, &Value::Null).unwrap();
+    let (status, said) = server
+        .ask("GET", "/openapi.json", None, &Value::Null)
+        .unwrap();
     assert_eq!(status, 200);
     let committed = include_str!("../../../../docs/reference/openapi.json");
     assert!(said == committed);
@@ -244,12 +300,22 @@ fn completions_and_pages_are_made_of_the_command_line() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish"] {
         let made = home.run(["completions", shell]).exits(0).stdout();
-        assert!(made.contains("casemate") && made.contains("idempotency-key"), "{shell}");
+        assert!(
+            made.contains("casemate") && made.contains("idempotency-key"),
+            "{shell}"
+        );
     }
     let page = home.run(["man"]).exits(0).stdout();
     assert!(page.contains(".TH casemate 1"), "{page}");
-    assert!(home.run(["man", "policy", "activate"]).exits(0).stdout().contains("break"));
-    home.run(["man", "keeper"]).exits(2).says("there is no command");
+    assert!(
+        home.run(["man", "policy", "activate"])
+            .exits(0)
+            .stdout()
+            .contains("break")
+    );
+    home.run(["man", "keeper"])
+        .exits(2)
+        .says("there is no command");
     home.run(["man", "policy", "nothing"]).exits(2);
     assert!(home.is_untouched());
 }
@@ -262,6 +328,7 @@ fn sockets_of_others_are_taken() {
     let starter = "import os, socket, sys\n\
         s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\n\
         os.dup2(s.fileno(), 3)\n\
+        os.set_inheritable(3, True)\n\
         os.environ['LISTEN_PID'] = str(os.getpid()); os.environ['LISTEN_FDS'] = '1'\n\
         print(s.getsockname()[1], flush=True)\n\
         os.execv(sys.argv[1], ['casemate', 'up', '--json'])\n";

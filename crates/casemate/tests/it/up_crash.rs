@@ -40,7 +40,13 @@ fn ask_on(server: &Server<'_>, stop: &AtomicBool, next: &AtomicUsize, done: &Ack
         let body = call(&format!("t{}", number % THREADS), &key, &script);
         for tries in 0.. {
             assert!(tries < MOST_TRIES, "{number} is never answered");
-            let said = ask(&server.address, "POST", "/v1/calls", Some(&server.key), &body);
+            let said = ask(
+                &server.address,
+                "POST",
+                "/v1/calls",
+                Some(&server.key),
+                &body,
+            );
             let Some((status, text)) = said else {
                 thread::sleep(Duration::from_millis(10));
                 continue;
@@ -56,7 +62,7 @@ fn ask_on(server: &Server<'_>, stop: &AtomicBool, next: &AtomicUsize, done: &Ack
                 // Its sandbox died with the keeper, or nobody knows what became of it: it is not run again.
                 (200, _) | (409, Some("outcome_unknown")) => break,
                 (410, Some("session_gone")) => break,
-                (409, Some("call_in_flight")) | (503, _) => {
+                (409, Some("call_in_flight")) | (429 | 503, _) => {
                     thread::sleep(Duration::from_millis(10));
                 }
                 other => panic!("{other:?}: {said}"),
@@ -98,7 +104,9 @@ fn no_death_loses_what_was_acknowledged_or_runs_anything_twice() {
         }
         let progress = |by: usize| {
             let before = done.lock().unwrap().len();
-            until("calls are answered", || done.lock().unwrap().len() >= before + by);
+            until("calls are answered", || {
+                done.lock().unwrap().len() >= before + by
+            });
         };
         for name in ["gateway", "identity", "gateway", "gateway"] {
             progress(BETWEEN);
@@ -131,7 +139,10 @@ fn no_death_loses_what_was_acknowledged_or_runs_anything_twice() {
         assert_eq!(status, 200, "{key}: {said}");
         assert_eq!(said["stdout"], *printed, "{key}: {said}");
         let replayed = said["replay_of"].as_str();
-        assert!(replayed.is_none_or(|of| of == name), "{key} of {name}: {said}");
+        assert!(
+            replayed.is_none_or(|of| of == name),
+            "{key} of {name}: {said}"
+        );
     }
     assert!(server.end(Signal::TERM).success());
     home.run(["audit", "verify"]).exits(0);
@@ -143,7 +154,8 @@ fn the_next_server_takes_over_what_a_dead_one_left() {
     let home = Home::new();
     let mut server = Server::first(&home);
     let key = server.key.clone();
-    let write = json!({ "tool": "shell", "thread": "t", "argv": ["sh", "-c", "echo kept > /workspace/f"] });
+    let write =
+        json!({ "tool": "shell", "thread": "t", "argv": ["sh", "-c", "echo kept > /workspace/f"] });
     assert_eq!(server.json("POST", "/v1/calls", &write).0, 200);
     let gateway = server.process("gateway");
     server.end(Signal::KILL);
