@@ -22,7 +22,8 @@ use crate::{
     body::Pieces,
     extract::{Asked, Named},
     limits::{ANSWER_QUEUE, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
-    owner::{OfAgent, local, named},
+    openapi::AgentName,
+    owner::{OfAgent, agent, local, named},
     problem::Problem,
     routes::{Keeps, Remembers},
     sessions::session,
@@ -32,7 +33,8 @@ use crate::{
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ListQuery {
-    #[serde(default = "local")]
+    #[serde(default = "local", deserialize_with = "agent")]
+    #[schemars(with = "AgentName")]
     agent: String,
     /// The directory; `/workspace` itself if there is none.
     #[serde(default)]

@@ -13,7 +13,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::shapes::{
-    ApprovalStateWord, AssertionShape, BoundsShape, ContextName, PositionWord, RoleWord,
+    AgentName, ApprovalStateWord, AssertionShape, BoundsShape, ContextName, PositionWord, RoleWord,
     RunModeWord, SessionName, SwitchKindWord, TextShape, TriggerWord,
 };
 use self::table::{Answer, Body, Operation, of};
@@ -136,9 +136,10 @@ fn in_path(path: &str) -> Vec<Value> {
 
 /// The members of an object, each as a parameter.
 fn in_query(schema: &Value) -> Vec<Value> {
-    let members = schema["properties"].as_object().into_iter().flatten();
+    let members = schema.get("properties").and_then(Value::as_object);
+    let members = members.into_iter().flatten();
     let required = |name: &str| {
-        let all = schema["required"].as_array();
+        let all = schema.get("required").and_then(Value::as_array);
         all.is_some_and(|all| all.iter().any(|one| one == name))
     };
     let parameter = |(name, schema): (&String, &Value)| {
@@ -173,13 +174,13 @@ fn responses(answers: &[Answer]) -> Value {
                 (status, json!({ "description": says, "content": content }))
             }
             Answer::Empty(status, says) => (status, json!({ "description": says })),
+            Answer::Refusal(_) => continue,
         };
         // A call that is answered as JSON or as events has both kinds under one status.
         match all.get_mut(&status.to_string()) {
             Some(Value::Object(there)) => {
-                if let (Some(Value::Object(kinds)), Some(more)) =
-                    (there.get_mut("content"), described["content"].as_object())
-                {
+                let more = described.get("content").and_then(Value::as_object);
+                if let (Some(Value::Object(kinds)), Some(more)) = (there.get_mut("content"), more) {
                     kinds.extend(more.clone());
                 }
             }
@@ -189,7 +190,14 @@ fn responses(answers: &[Answer]) -> Value {
         }
     }
     let problem = json!({ "$ref": "#/components/schemas/Problem" });
-    let content = json!({ "application/problem+json": { "schema": problem } });
+    let mut content = json!({ "application/problem+json": { "schema": problem } });
+    let refuses = |answer: &Answer| matches!(answer, Answer::Refusal(_));
+    if let (Some(Answer::Refusal(shape)), Value::Object(kinds)) =
+        (answers.iter().find(|answer| refuses(answer)), &mut content)
+    {
+        let schema = json!({ "$ref": format!("#/components/schemas/{shape}") });
+        kinds.insert("application/json".to_owned(), json!({ "schema": schema }));
+    }
     let says = "Why not (RFC 9457): a stable `code`, and what can be done about it.";
     all.insert(
         "default".to_owned(),

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{
     extract::{Asked, Named},
-    owner::{OfAgent, local, named},
+    openapi::AgentName,
+    owner::{OfAgent, agent, local, named},
     problem::Problem,
     routes::{Keeps, Remembers},
     state::Api,
@@ -27,7 +28,8 @@ use crate::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenRequest {
-    #[serde(default = "local")]
+    #[serde(default = "local", deserialize_with = "agent")]
+    #[schemars(with = "AgentName")]
     agent: String,
     thread: Option<String>,
     route: Option<String>,

@@ -23,7 +23,8 @@ use serde_json::json;
 use crate::{
     extract::{Asked, Named, Upgrade},
     limits::MAX_MESSAGE_BYTES,
-    owner::local,
+    openapi::AgentName,
+    owner::{agent, local},
     pipe::Pipe,
     problem::Problem,
     request::Size,
@@ -38,7 +39,8 @@ const MAX_SIGNAL: u8 = 64;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TerminalQuery {
-    #[serde(default = "local")]
+    #[serde(default = "local", deserialize_with = "agent")]
+    #[schemars(with = "AgentName")]
     agent: String,
     #[serde(default = "rows")]
     rows: u16,

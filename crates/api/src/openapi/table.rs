@@ -42,6 +42,8 @@ pub(super) enum Answer {
     Bytes(u16, &'static str),
     /// Nothing, or another protocol.
     Empty(u16, &'static str),
+    /// A refusal of this shape, beside problems.
+    Refusal(&'static str),
 }
 
 /// What is said of this endpoint.
@@ -60,7 +62,7 @@ fn body<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-use Answer::{Bytes, Empty, Events, Json};
+use Answer::{Bytes, Empty, Events, Json, Refusal};
 
 macro_rules! operations {
     ($($method:literal $path:literal $name:literal $says:literal, $query:expr, $body:expr => [$($answer:expr),+ $(,)?];)+) => {
@@ -151,7 +153,8 @@ operations! {
             Json(200, "Message", "The answer."),
             Events(200, "The answer, as an event."),
             Empty(202, "What has no answer is taken."),
+            Refusal("Message"),
         ];
     "DELETE" "/mcp" "end_mcp" "End a conversation of the Model Context Protocol.",
-        None, Body::None => [Empty(204, "It is over.")];
+        None, Body::None => [Empty(204, "It is over."), Refusal("Message")];
 }

@@ -32,7 +32,7 @@ fn is_anywhere(dir: &Path, text: &str) -> bool {
     })
 }
 
-/// R123: one command from nothing: a key that is printed once and kept nowhere, Python by `curl`, and a Ctrl-C that leaves no
+/// R49: one command from nothing: a key that is printed once and kept nowhere, Python by `curl`, and a Ctrl-C that leaves no
 /// process, socket or mount.
 #[test]
 fn from_nothing_to_a_call_and_to_nothing_again() {
@@ -85,7 +85,7 @@ fn from_nothing_to_a_call_and_to_nothing_again() {
     });
 }
 
-/// Strangers learn whether the server is there and ready, and nothing else.
+/// R123: strangers learn whether the server is there and ready, and nothing else.
 #[test]
 fn strangers_learn_that_it_is_there_and_no_more() {
     let home = Home::new();
@@ -259,7 +259,7 @@ fn a_configuration_is_checked_with_what_it_names() {
 #[test]
 fn a_status_says_whether_calls_can_be_run() {
     let home = Home::new();
-    home.run(["status"]).exits(1).says("casemate serve");
+    home.run(["status"]).exits(1).says("casemate up");
     let none = home.run(["status", "--json"]);
     assert_eq!(none.exits(1).json()["ready"], false);
     assert!(home.is_untouched());

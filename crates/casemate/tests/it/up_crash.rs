@@ -89,7 +89,7 @@ fn strike(server: &Server<'_>, name: &str) {
     });
 }
 
-/// R49: kill -9 of gateway, identity and keeper under 32 clients: what was acknowledged is there under its key and name,
+/// kill -9 of gateway, identity and keeper under 32 clients: what was acknowledged is there under its key and name,
 /// nothing ran twice, and the service comes back by itself.
 #[test]
 fn no_death_loses_what_was_acknowledged_or_runs_anything_twice() {
