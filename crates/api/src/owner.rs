@@ -35,7 +35,9 @@ pub(crate) fn agent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String
     let begins = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_name = name.len() <= MAX_AGENT_BYTES
         && name.as_bytes().first().is_some_and(begins)
-        && name.bytes().all(|byte| begins(&byte) || matches!(byte, b'-' | b'_'));
+        && name
+            .bytes()
+            .all(|byte| begins(&byte) || matches!(byte, b'-' | b'_'));
     match is_name {
         true => Ok(name),
         false => Err(D::Error::custom(

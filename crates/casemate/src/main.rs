@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod config;
 mod credential;
+mod decider;
 mod detach;
 mod doctor;
 mod egress;

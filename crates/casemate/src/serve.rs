@@ -22,7 +22,7 @@ use casemate_authority::Budgets;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_model::one_line;
 use casemate_policy::{Governing, Profile, RoutePolicy};
-use casemate_ports::Signal;
+use casemate_ports::{Decider, Signal};
 use casemate_store::StateDir;
 use casemate_transport::RemoteKeeper;
 use casemate_webhooks::Webhooks;
@@ -50,6 +50,7 @@ use crate::{
     activation,
     approvals::People,
     config::{Config, ConfigArgs},
+    decider::LinkedDecider,
     egress::Processes,
     exit::Exit,
     gate,
@@ -170,6 +171,7 @@ pub(crate) struct Around {
     front: Option<Front>,
     webhooks: Option<Webhooks>,
     policies: Box<dyn Policies>,
+    decider: Option<Arc<dyn Decider>>,
 }
 
 impl Around {
@@ -180,10 +182,12 @@ impl Around {
         let governing = governing(&order.config.profiles, order.heard)?;
         let webhooks = order.config.webhooks.as_deref().map(Webhooks::load);
         let webhooks = webhooks.transpose().map_err(Failure::invalid)?;
+        let decider = LinkedDecider::in_state(&order.root).map_err(Failure::invalid)?;
         Ok(Self {
             front: Front::of(order)?,
             policies: policies(order, governing)?,
             webhooks,
+            decider: decider.map(|decider| Arc::new(decider) as _),
         })
     }
 }
@@ -233,6 +237,16 @@ fn governing(files: &[PathBuf], heard: Heard) -> Result<Governing, Failure> {
     Ok(governing)
 }
 
+/// The same policies, for more than one who asks.
+#[derive(Clone, Debug)]
+struct Shared(Arc<dyn Policies>);
+
+impl Policies for Shared {
+    fn current(&self) -> Result<Arc<Governing>, String> {
+        self.0.current()
+    }
+}
+
 type Gateway = Sessions<RemoteKeeper, CachedStores>;
 
 async fn serve(
@@ -241,6 +255,7 @@ async fn serve(
         front,
         webhooks,
         policies,
+        decider,
     }: Around,
     sockets: Sockets,
     mut supervisor: Option<Supervisor>,
@@ -265,21 +280,23 @@ async fn serve(
     let callers = front.map(|front| front.callers);
     let switchboard = switch::board(root)?;
     let board = Arc::clone(switchboard.board());
+    let policies = Shared(Arc::from(policies));
     let cores = available_parallelism().map_or(1, usize::from);
     let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS) as u64;
-    let egress = Processes::new(root)?;
+    let egress = Processes::new(root, Arc::clone(&policies.0))?;
     let sessions = Arc::new(Gateway::new(Parts {
         keeper,
         stores: CachedStores::new(StateDir::open(root)?),
         journal,
         clock: Box::new(System),
         entropy: Box::new(System),
-        policies,
+        policies: Box::new(policies.clone()),
         images: Box::new(StoredImages::new(root)),
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
         egress: Arc::new(egress.clone()),
+        decider,
         renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {
             bounds: Bounds {

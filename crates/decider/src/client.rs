@@ -135,14 +135,16 @@ impl Decider {
         body: QuestionBody<'_>,
         max: u64,
     ) -> Result<(), Denial> {
-        let QuestionBody::Whole(body) = body else {
-            return Err(Denial::Body);
+        let (body, more) = match body {
+            QuestionBody::Whole(body) => (body, false),
+            QuestionBody::Beginning(body) => (body, true),
+            QuestionBody::Stream => return Err(Denial::Body),
         };
         let most = usize::try_from(max)
             .unwrap_or(usize::MAX)
             .min(MAX_SHOWN_BYTES);
         let shown = body.get(..most).unwrap_or(body);
-        let cut = if shown.len() < body.len() {
+        let cut = if more || shown.len() < body.len() {
             r#","cut":true"#
         } else {
             ""

@@ -40,6 +40,8 @@ pub struct Question<'q> {
 pub enum QuestionBody<'q> {
     /// All of it.
     Whole(&'q [u8]),
+    /// Its beginning: there is more.
+    Beginning(&'q [u8]),
     /// It is not there yet, and cannot be shown.
     Stream,
 }

@@ -30,6 +30,8 @@ words! {
         EgressDenied = "egress_denied",
         /// A person must consent, or did not.
         ApprovalRequired = "approval_required",
+        /// A program of the operator's does not let it pass, or cannot be asked.
+        DeciderDenied = "decider_denied",
         /// Part of a host of many tenants, and not ours.
         TenantBoundary = "tenant_boundary",
         /// The credential is not for this request.
@@ -129,6 +131,7 @@ impl Code {
             Self::ClassUnknown => "give the destination a class in the profile",
             Self::EgressDenied => "add the destination to the profile's egress rules",
             Self::ApprovalRequired => "a person must approve this request",
+            Self::DeciderDenied => "the operator's decider does not let this request pass",
             Self::TenantBoundary => "the rule pins another tenant of this host",
             Self::CredScope => "the credential is not for this method or path",
             Self::BudgetExhausted => "the budget is used up",

@@ -3,8 +3,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
-use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect};
-use http::{HeaderMap, Method};
+use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect, is_header};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use crate::{Cidr, Code, Destination, Entry, Name, Origin, Target};
 
@@ -73,6 +73,8 @@ pub struct Denial {
     pub because: Option<&'static str>,
     /// The rule, if one says so.
     pub rule: Option<String>,
+    /// The status of the answer, if it is not that of the code.
+    pub status: Option<StatusCode>,
 }
 
 impl From<Code> for Denial {
@@ -81,6 +83,7 @@ impl From<Code> for Denial {
             code,
             because: None,
             rule: None,
+            status: None,
         }
     }
 }
@@ -98,6 +101,8 @@ pub struct Allowance {
     pub credential: Option<String>,
     /// Which messages may pass, if it becomes a WebSocket.
     pub messages: Option<Messages>,
+    /// The fields without which it was judged, and is sent: in any spelling of `-`, `_` and `.`.
+    pub without: Vec<String>,
 }
 
 /// Which messages of a WebSocket may pass.
@@ -139,6 +144,25 @@ pub struct Facts {
     pub body: Option<Whole>,
     /// Whether it asks for a WebSocket.
     pub websocket: bool,
+}
+
+impl Facts {
+    /// Takes fields out, in whatever spelling of `-`, `_` and `.` they are there.
+    pub fn remove(&mut self, names: &[String]) {
+        let is_meant = |field: &HeaderName| {
+            let mut names = names.iter();
+            names.any(|name| is_header(field.as_str(), name))
+        };
+        let meant: Vec<_> = self
+            .fields
+            .keys()
+            .filter(|name| is_meant(name))
+            .cloned()
+            .collect();
+        for name in meant {
+            self.fields.remove(name);
+        }
+    }
 }
 
 /// How long a body is, as far as the head says it.

@@ -13,9 +13,12 @@ use std::{
     time::Duration,
 };
 
-use casemate_ledger::{Entry, Kind, Receipt};
+use casemate_ledger::{Entry, Kind, Urgency};
 use casemate_model::{DecisionId, DeniedAttempt};
-use casemate_ports::{Crossing, HeldRequest, NotConsented, NotRecorded, Pending, Stage, Witness};
+use casemate_ports::{
+    Advice, AdviceCode, ConsultedRequest, Crossing, Decider, HeldRequest, NotConsented,
+    NotRecorded, Pending, Said, Stage, Witness,
+};
 use tokio::{
     sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch},
     time::timeout,
@@ -40,27 +43,34 @@ const MAX_ASKS: u64 = 64;
 const LOST: &str = "egress_lost";
 
 impl Journal {
-    /// Records a request of `call`. Blocks for one flush of the disk.
+    /// Begins to record a request of `call`, and blocks while its content is sealed. When what this gives is ready, it is on disk. Needs a
+    /// tokio runtime.
     ///
     /// # Errors
     /// When it cannot be recorded; then it must not be sent.
-    pub fn crossing(&self, call: &Facts, crossing: &Crossing) -> Result<Receipt, RecordError> {
+    pub fn begin_crossing(
+        &self,
+        call: &Facts,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
         let kind = match crossing.stage {
             Stage::Denied(_) => Kind::Denied,
             Stage::Sent => Kind::Allowed,
             Stage::Ended(_) => Kind::Outcome,
         };
-        let summary = entry::crossing(call, crossing).map_err(RecordError::Encode)?;
+        let summary = entry::crossing(call, crossing, heard).map_err(RecordError::Encode)?;
         if kind == Kind::Allowed
             && let Some(field) = entry::missing_field(call.terms.as_ref(), &summary)
         {
             return Err(RecordError::MissingField(field.to_owned()));
         }
-        let content = entry::crossing_content(crossing).map_err(RecordError::Encode)?;
+        let content = entry::crossing_content(crossing, heard).map_err(RecordError::Encode)?;
         let agent = &call.ask.agent;
         let aad = content_aad(crossing.decision, kind);
         let sealed = self.keys.seal(agent, &aad, &content);
-        self.write_request(Entry {
+        let entry = Entry {
             at_ms: crossing.at_ms,
             decision: crossing.decision,
             kind,
@@ -68,8 +78,19 @@ impl Journal {
             tenant: call.tenant().to_owned(),
             summary,
             payload: Some(sealed.map_err(RecordError::Seal)?),
-        })
+        };
+        let written = self.begin_request(entry, urgency)?;
+        Ok(Box::pin(written))
     }
+}
+
+/// What a program of the operator's said of a request.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// What records call the program.
+    pub by: String,
+    /// What it said.
+    pub said: Said,
 }
 
 /// Where the records of one call are written.
@@ -80,8 +101,13 @@ trait Log: fmt::Debug + Send + Sync {
     /// The time.
     fn now_ms(&self) -> u64;
 
-    /// Writes one, durably.
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError>;
+    /// Begins to write one, with what was heard of it, which may block. When what this gives is ready, it is durable.
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError>;
 }
 
 /// The records of the call of `facts`, in `journal`.
@@ -100,8 +126,14 @@ impl Log for CallLog {
         self.journal.clock.now_ms()
     }
 
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
-        self.journal.crossing(&self.facts, crossing).map(drop)
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
+        self.journal
+            .begin_crossing(&self.facts, crossing, heard, urgency)
     }
 }
 
@@ -118,6 +150,8 @@ pub struct Crossings {
     writing: watch::Sender<u64>,
     /// To whoever asks people, if somebody does.
     ask: Option<mpsc::Sender<Asked>>,
+    /// Who is asked about each request, if somebody is: then none is sent that was not let pass.
+    decider: Option<Arc<dyn Decider>>,
 }
 
 #[derive(Debug, Default)]
@@ -134,6 +168,8 @@ struct State {
     held: HashMap<DecisionId, Arc<Notify>>,
     /// Those whose refusal is on record already, as a person's or for want of one.
     answered: HashSet<DecisionId>,
+    /// What was said of those that are neither sent nor refused yet.
+    heard: HashMap<DecisionId, Heard>,
 }
 
 /// A request that waits for a person. Whoever asked may go away.
@@ -174,7 +210,13 @@ impl Crossings {
             failed: Arc::default(),
             writing: watch::Sender::new(0),
             ask: None,
+            decider: None,
         }
+    }
+
+    /// The same, and `decider` is asked about each request.
+    pub(crate) fn consulting(self, decider: Option<Arc<dyn Decider>>) -> Self {
+        Self { decider, ..self }
     }
 
     /// The same, and where requests come out that wait for a person. Without it they are refused.
@@ -213,7 +255,7 @@ impl Crossings {
                         stage: Stage::Ended(Some(LOST.into())),
                         ..Crossing::clone(&open.crossing)
                     };
-                    self.write(lost).await?;
+                    self.write(lost, None, Urgency::Now).await?;
                 }
             }
             // The sender is as old as this.
@@ -265,8 +307,16 @@ impl Crossings {
 
     async fn sent(&self, crossing: Crossing) -> Result<(), NotRecorded> {
         let decision = crossing.decision;
+        let heard = self.state().heard.remove(&decision);
+        let passed = match &heard {
+            Some(heard) => matches!(heard.said.advice, Advice::Pass { .. }),
+            None => self.decider.is_none(),
+        };
+        if !passed {
+            return Err(NotRecorded);
+        }
         let mut is_written = self.begin(&crossing)?;
-        let writing = self.write(crossing);
+        let writing = self.write(crossing, heard, Urgency::Now);
         // Also when nobody waits for it any more: its end waits for this.
         let written = tokio::spawn(async move {
             let written = writing.await;
@@ -287,13 +337,14 @@ impl Crossings {
         // Whoever closes all of them meanwhile has it ended.
         let mine = self.state().open.remove(&crossing.decision).is_some();
         match is_written && mine {
-            true => self.write(crossing).await,
+            // Nothing waits for it but the end of its call.
+            true => self.write(crossing, None, Urgency::Soon).await,
             false => Err(NotRecorded),
         }
     }
 
     async fn refused(&self, crossing: Crossing, code: &str) -> Result<(), NotRecorded> {
-        let is_known = {
+        let (is_known, heard) = {
             let mut state = self.state();
             if let Some(gone) = state.held.remove(&crossing.decision) {
                 gone.notify_one();
@@ -316,22 +367,33 @@ impl Crossings {
             };
             let count = denied.entry(what).or_default();
             *count = count.saturating_add(1);
-            state.answered.remove(&crossing.decision)
+            let heard = state.heard.remove(&crossing.decision);
+            (state.answered.remove(&crossing.decision), heard)
         };
         match is_known {
             true => Ok(()),
-            false => self.write(crossing).await,
+            false => self.write(crossing, heard, Urgency::Now).await,
         }
     }
 
-    /// Writes it down, in a thread that may wait for the disk, whether or not somebody still waits for it.
-    fn write(&self, crossing: Crossing) -> Pending<'static, Result<(), NotRecorded>> {
+    /// Writes it down, whether or not somebody still waits for it.
+    fn write(
+        &self,
+        crossing: Crossing,
+        heard: Option<Heard>,
+        urgency: Urgency,
+    ) -> Pending<'static, Result<(), NotRecorded>> {
         let log = Arc::clone(&self.log);
         let (failed, writing) = (Arc::clone(&self.failed), self.writing.clone());
         writing.send_modify(|count| *count += 1);
-        let written = tokio::task::spawn_blocking(move || {
-            let written = log.write(&crossing);
-            if written.is_err() {
+        let begun =
+            tokio::task::spawn_blocking(move || log.begin(&crossing, heard.as_ref(), urgency));
+        let written = tokio::spawn(async move {
+            let written = match begun.await {
+                Ok(Ok(written)) => written.await.is_ok(),
+                Ok(Err(_)) | Err(_) => false,
+            };
+            if !written {
                 failed.store(true, Ordering::SeqCst);
             }
             writing.send_modify(|count| *count -= 1);
@@ -339,8 +401,8 @@ impl Crossings {
         });
         Box::pin(async move {
             match written.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(NotRecorded),
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(NotRecorded),
             }
         })
     }
@@ -398,6 +460,38 @@ impl Witness for Crossings {
                     Err(NotConsented)
                 }
             }
+        })
+    }
+
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(async move {
+            let decision = request.decision;
+            let unavailable = Said::nothing(AdviceCode::Unavailable);
+            let Some(decider) = &self.decider else {
+                return unavailable.advice;
+            };
+            let by = decider.name().to_owned();
+            {
+                let mut state = self.state();
+                let is_new = decision != self.log.call()
+                    && !state.used.contains(&decision)
+                    && !state.heard.contains_key(&decision);
+                if state.closed || !is_new || state.heard.len() >= MAX_OPEN_REQUESTS {
+                    return unavailable.advice;
+                }
+                // Also while it is asked, and when whoever wants to know goes away.
+                let heard = Heard {
+                    by: by.clone(),
+                    said: unavailable,
+                };
+                state.heard.insert(decision, heard);
+            }
+            let said = decider.consult(request).await;
+            let advice = said.advice.clone();
+            if let Some(heard) = self.state().heard.get_mut(&decision) {
+                *heard = Heard { by, said };
+            }
+            advice
         })
     }
 }

@@ -79,7 +79,7 @@ pub use self::{
     checked::{Checked, Ruling},
     clock::{Clock, Entropy},
     crew::{Crew, Stopped},
-    crossing::{Crossings, MAX_OPEN_REQUESTS},
+    crossing::{Crossings, Heard, MAX_OPEN_REQUESTS},
     deed::{Caller, Done},
     denied::{Denied, Refusal, Refused},
     enclosed::Enclosed,

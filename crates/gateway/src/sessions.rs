@@ -36,7 +36,7 @@ use casemate_authority::{Board, Budgets, Loops};
 use casemate_model::{ContextId, DecisionId, Digest, Entropy as IdEntropy, SessionId, Within};
 use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{
-    Egress, ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec,
+    Decider, Egress, ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec,
 };
 use casemate_store::{ApprovalStore, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
@@ -132,6 +132,8 @@ pub struct Parts<K, P> {
     pub renewal: Box<dyn Renewal>,
     /// Who serves ways out.
     pub egress: Arc<dyn Egress>,
+    /// Who is asked about each request on a way out, if somebody is.
+    pub decider: Option<Arc<dyn Decider>>,
     /// What the host takes.
     pub capacity: Capacity,
 }
@@ -144,6 +146,7 @@ pub struct Sessions<K, P> {
     stores: P,
     journal: Arc<Journal>,
     egress: Arc<dyn Egress>,
+    decider: Option<Arc<dyn Decider>>,
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
     policies: Box<dyn Policies>,
@@ -184,6 +187,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             stores: parts.stores,
             journal: Arc::new(parts.journal),
             egress: parts.egress,
+            decider: parts.decider,
             clock: parts.clock,
             entropy: parts.entropy,
             policies: parts.policies,

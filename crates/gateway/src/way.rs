@@ -10,7 +10,7 @@ use casemate_ports::{NewWay, RulesForm, TooManyPorts, WayBound, WayPorts, WayRul
 
 pub(crate) use self::open::WayEvent;
 pub use self::{
-    open::{Asks, ClosedWay, OpenWay},
+    open::{Asks, ClosedWay, OpenWay, Overseen},
     variables::{is_reserved, variables},
 };
 use crate::Facts;
@@ -57,6 +57,7 @@ pub fn of_call(facts: &Facts, authority: &str, rules: WayRules) -> NewWay {
         ceiling: facts.side_effect.unwrap_or(SideEffect::Read),
         authority: Digest::of(authority.as_bytes()),
         rules,
+        consults: false,
         bound: bound(facts),
     }
 }

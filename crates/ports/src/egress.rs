@@ -1,5 +1,6 @@
 //! The way out of calls: what is asked of whoever serves it, and what it tells of each request.
 
+mod consult;
 mod crossing;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
@@ -7,7 +8,10 @@ use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 use casemate_model::{DecisionId, Digest, SessionId, SideEffect, Text};
 use serde::{Deserialize, Serialize};
 
-pub use self::crossing::{Crossing, CrossingContent, Stage};
+pub use self::{
+    consult::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, Decider, Said},
+    crossing::{Crossing, CrossingContent, Stage},
+};
 use crate::{Owner, WaySockets};
 
 /// An answer that is on its way.
@@ -59,6 +63,8 @@ pub struct NewWay {
     pub authority: Digest,
     /// What may leave.
     pub rules: WayRules,
+    /// Whether a program of the operator's is asked about each request.
+    pub consults: bool,
     /// Whose call it is, and what was decided: what a lease of credentials is bound to.
     pub bound: Option<WayBound>,
 }
@@ -125,6 +131,9 @@ pub trait Witness: fmt::Debug + Send + Sync {
 
     /// Waits until a person has consented to exactly this request, which may then be sent, once.
     fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>>;
+
+    /// What a program of the operator's says of a request that the rules let through.
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice>;
 }
 
 /// A request that a person has to consent to.

@@ -15,9 +15,9 @@ mod way;
 
 pub use self::{
     egress::{
-        Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented,
-        NotRecorded, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayBound, WayRules,
-        Witness,
+        Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Decider,
+        Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Pending, RulesForm,
+        Said, ServedWay, Stage, WayAuthority, WayBound, WayRules, Witness,
     },
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,

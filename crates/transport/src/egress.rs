@@ -27,6 +27,10 @@ const MAX_RECORD_BYTES: usize = 64 * 1024;
 const MAX_PENDING: usize = 64;
 /// The most requests of one way out that wait for a person; more are refused.
 const MAX_HELD: usize = 16;
+/// The most requests of one way out about which a program of the operator's is asked at once; others wait for their turn.
+const MAX_CONSULTED: usize = 32;
+/// The most questions of one way out that wait for an answer: those that take long leave room for records.
+const MAX_WAITING: usize = MAX_PENDING + MAX_HELD + MAX_CONSULTED;
 /// How long the whole of a question may take.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 

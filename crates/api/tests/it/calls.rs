@@ -298,8 +298,14 @@ async fn what_is_no_name_of_an_agent_is_refused() {
     let session = served.session("t").await;
     let opened = served.house.keeper.opened();
     for agent in ["", "..", "A", "-a", "a b", "a/b", &"a".repeat(64)] {
-        let open = served.post("/v1/sessions", &json!({ "agent": agent })).await;
-        assert_eq!((open.status, open.code().as_str()), (422, "invalid_call"), "{agent}");
+        let open = served
+            .post("/v1/sessions", &json!({ "agent": agent }))
+            .await;
+        assert_eq!(
+            (open.status, open.code().as_str()),
+            (422, "invalid_call"),
+            "{agent}"
+        );
         let agent = agent.replace(' ', "%20");
         for path in [
             format!("/v1/sessions?agent={agent}"),
@@ -307,7 +313,11 @@ async fn what_is_no_name_of_an_agent_is_refused() {
             format!("/v1/sessions/{session}/files?agent={agent}"),
         ] {
             let answer = served.get(&path).await;
-            assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_call"), "{path}");
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (400, "invalid_call"),
+                "{path}"
+            );
         }
     }
     assert_eq!(served.house.keeper.opened(), opened);

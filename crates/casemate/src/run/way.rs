@@ -9,7 +9,10 @@ use casemate_ports::{
     Egress as _, EgressError, Owner, Sandbox, TooManyPorts, WayOut, WayPorts, WayRules,
 };
 
-use crate::way::{Here, WayError, roots_in, service};
+use crate::{
+    decider::{DeciderFileError, LinkedDecider},
+    way::{Here, WayError, roots_in, service},
+};
 
 /// Why there is no way out.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +23,9 @@ pub(super) enum NoWay {
     /// Nobody can vouch for destinations.
     #[error(transparent)]
     Authority(#[from] EgressError),
+    /// The operator has a decider that cannot be used.
+    #[error(transparent)]
+    Decider(#[from] DeciderFileError),
     /// The rules name too many ports.
     #[error(transparent)]
     Ports(#[from] TooManyPorts),
@@ -32,6 +38,7 @@ pub(super) struct PlannedWay {
     rules: WayRules,
     authority: String,
     ports: WayPorts,
+    decider: Option<LinkedDecider>,
 }
 
 impl PlannedWay {
@@ -48,6 +55,7 @@ impl PlannedWay {
         let Some(rules) = way::rules(profile) else {
             return Ok(None);
         };
+        let decider = LinkedDecider::in_state(root)?;
         let egress = Here::new(service(&roots_in(root))?, root.to_owned());
         let authority = egress.authority(owner, &rules).await?.pem;
         let ports = way::ports(profile)?;
@@ -56,6 +64,7 @@ impl PlannedWay {
             rules,
             authority,
             ports,
+            decider,
         }))
     }
 
@@ -80,9 +89,12 @@ impl PlannedWay {
         let sockets = sockets.context("the sandbox has no way out")?;
         let facts = lease.facts();
         let new = way::of_call(facts, &self.authority, self.rules);
-        let asks = way::Asks::Nobody;
-        let opened =
-            way::OpenWay::open(&self.egress, new, Some(sockets), facts, journal, asks).await;
+        let overseen = way::Overseen {
+            journal,
+            asks: way::Asks::Nobody,
+            decider: self.decider.map(|decider| Arc::new(decider) as _),
+        };
+        let opened = way::OpenWay::open(&self.egress, new, Some(sockets), facts, overseen).await;
         let opened = opened.context("the way out cannot be served")?;
         // The thread that serves it lives as long as this.
         Ok((self.egress, opened))

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,12 +18,13 @@ use casemate_egress::{
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
 use casemate_identity::Handle;
-use casemate_model::SideEffect;
+use casemate_model::{SideEffect, Text, is_credential};
 use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
     RequestVerdict, RuleExport, Scheme, WebSocket,
 };
-use casemate_ports::{HeldRequest, Witness};
+use casemate_ports::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, HeldRequest, Witness};
+use http::StatusCode;
 
 /// Judges the requests of one call.
 #[derive(Debug)]
@@ -31,8 +33,7 @@ pub(super) struct Rules {
     witness: Arc<dyn Witness>,
     /// The blocks of each rule, by its name.
     pins: BTreeMap<String, Vec<Cidr>>,
-    tool: String,
-    ceiling: SideEffect,
+    sender: Sender,
     spent: Mutex<BTreeMap<String, Spent>>,
     closed: AtomicBool,
     /// The credentials that were taken back from the call.
@@ -46,12 +47,30 @@ enum TakenBack {
     All,
 }
 
-/// Whether a person has consented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Consent {
-    NotAsked,
-    Given,
+/// What sends the requests, and who is asked about all of them.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// The tool.
+    pub(super) tool: String,
+    /// The most that its requests do.
+    pub(super) ceiling: SideEffect,
+    /// Whether a program of the operator's is asked.
+    pub(super) consults: bool,
 }
+
+/// Whether a request was judged before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It was not: it uses its rule up.
+    First,
+    /// It was, with other fields.
+    Again,
+    /// A person has consented to it since.
+    Consented,
+}
+
+/// So much of a body is shown to a program of the operator's at most.
+const MAX_SHOWN_BYTES: usize = 1 << 20;
 
 /// What the rules come to.
 #[derive(Debug)]
@@ -59,6 +78,15 @@ enum Ruled {
     Allowed(Allowance),
     /// A person has to consent to this; if nobody does, that is why it is refused.
     Held(HeldRequest, Denial),
+}
+
+impl Ruled {
+    fn rule(&self) -> &str {
+        match self {
+            Self::Allowed(allowance) => &allowance.rule,
+            Self::Held(request, _) => &request.rule,
+        }
+    }
 }
 
 /// What a call used up of one rule.
@@ -70,14 +98,13 @@ struct Spent {
 }
 
 impl Rules {
-    /// Those of `policy`, for a call of `tool`, whose requests do `ceiling` at most.
+    /// Those of `policy`, for requests of `sender`.
     ///
     /// # Errors
     /// When a block of a rule is none to the proxy.
     pub(super) fn new(
         policy: Arc<EgressPolicy>,
-        tool: String,
-        ceiling: SideEffect,
+        sender: Sender,
         witness: Arc<dyn Witness>,
     ) -> Result<Self, CidrError> {
         Ok(Self {
@@ -86,8 +113,7 @@ impl Rules {
                 .map(|rule| Ok((rule.name.clone(), blocks(rule)?)))
                 .collect::<Result<_, _>>()?,
             policy,
-            tool,
-            ceiling,
+            sender,
             witness,
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -153,8 +179,8 @@ impl Rules {
             (None, BodyLength::Unknown) => RequestBody::Stream { bytes: None },
         };
         ask(&RequestFacts {
-            tool: &self.tool,
-            ceiling: self.ceiling,
+            tool: &self.sender.tool,
+            ceiling: self.sender.ceiling,
             scheme: scheme(target.scheme),
             host: &host,
             port: target.port,
@@ -170,14 +196,14 @@ impl Rules {
     }
 
     /// Decides, as far as that takes nobody else.
-    fn decide(&self, facts: &Facts, consent: Consent) -> Result<Ruled, Denial> {
+    fn decide(&self, facts: &Facts, look: Look) -> Result<Ruled, Denial> {
         self.open()?;
         self.about(facts, |request| {
             let ruling = self.policy.judge(request);
             let denied = |code: EgressCode| denial(code, ruling.rule);
-            let rule = match (ruling.verdict, ruling.rule, consent) {
+            let rule = match (ruling.verdict, ruling.rule, look) {
                 (RequestVerdict::Allow, Some(rule), _)
-                | (RequestVerdict::Hold, Some(rule), Consent::Given) => rule,
+                | (RequestVerdict::Hold, Some(rule), Look::Consented) => rule,
                 (RequestVerdict::Hold, rule, _) => {
                     let code = ruling.code.unwrap_or(EgressCode::ApprovalRequired);
                     let unanswered = Denial {
@@ -188,7 +214,7 @@ impl Rules {
                     return match held {
                         Some((rule, request)) => {
                             // Whoever asks people uses the rule, whatever they say.
-                            self.count(rule)?;
+                            self.count(rule, look)?;
                             Ok(Ruled::Held(request, unanswered))
                         }
                         None => Err(unanswered),
@@ -208,15 +234,14 @@ impl Rules {
                     ..Code::Revoked.into()
                 });
             }
-            if consent == Consent::NotAsked {
-                self.count(rule)?;
-            }
+            self.count(rule, look)?;
             Ok(Ruled::Allowed(Allowance {
                 rule: rule.name.clone(),
                 side_effect: rule.side_effect,
                 body_bytes: ruling.most_body_bytes,
                 credential: rule.credential.clone(),
                 messages: messages(rule),
+                without: Vec::new(),
             }))
         })
     }
@@ -227,12 +252,23 @@ impl Rules {
         self.policy.wants_body(request) || !matches!(request.body, RequestBody::Empty) && holds()
     }
 
+    /// Asks the program of the operator's about a request that the rules let through; the fields that it takes out.
+    async fn consult(&self, facts: &Facts, ruled: &Ruled) -> Result<Vec<String>, Denial> {
+        match self.witness.consult(consulted(facts)).await {
+            Advice::Pass { without } => Ok(without),
+            Advice::Deny { code, status } => Err(refused_by(code, status, ruled.rule())),
+        }
+    }
+
     fn pins(&self, rule: &EgressRule) -> &[Cidr] {
         self.pins.get(&rule.name).map_or(&[], Vec::as_slice)
     }
 
-    /// Takes a request from the budget of its rule.
-    fn count(&self, rule: &EgressRule) -> Result<(), Denial> {
+    /// Takes a request from the budget of its rule, unless that was done.
+    fn count(&self, rule: &EgressRule, look: Look) -> Result<(), Denial> {
+        if look != Look::First {
+            return Ok(());
+        }
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let spent = spent.entry(rule.name.clone()).or_default();
         spent.most_bytes = rule.max_bytes;
@@ -249,7 +285,7 @@ impl Judge for Rules {
         self.open()?;
         let host = target.host.to_string();
         let admitted = self.policy.admit(&DestinationFacts {
-            tool: &self.tool,
+            tool: &self.sender.tool,
             scheme: scheme(target.scheme),
             host: &host,
             port: target.port,
@@ -269,7 +305,7 @@ impl Judge for Rules {
 
     fn resolves(&self, name: &Name, _: &Origin) -> Result<(), Denial> {
         self.open()?;
-        let resolved = self.policy.resolves(&self.tool, name.as_str());
+        let resolved = self.policy.resolves(&self.sender.tool, name.as_str());
         resolved.map_err(|code| denial(code, None))
     }
 
@@ -277,23 +313,41 @@ impl Judge for Rules {
         let (wanted, lends) = self.about(facts, |request| {
             (self.wants_body(request), self.policy.lends(request))
         });
-        // What is lent is bound to the body, if that is not too long to be held.
+        // What is lent is bound to the body, and a program of the operator's may want to see it, if that is not too long to be held.
+        let bound = lends || self.sender.consults;
         let fits = matches!(facts.length, BodyLength::Bytes(bytes) if bytes <= MAX_JUDGED_BODY_BYTES as u64);
-        (wanted || lends && fits).then_some(MAX_JUDGED_BODY_BYTES)
+        (wanted || bound && fits).then_some(MAX_JUDGED_BODY_BYTES)
     }
 
     fn judge<'a>(&'a self, facts: &'a Facts) -> Pending<'a, Result<Allowance, Denial>> {
         Box::pin(async move {
-            let (request, unanswered) = match self.decide(facts, Consent::NotAsked)? {
-                Ruled::Allowed(allowance) => return Ok(allowance),
-                Ruled::Held(request, unanswered) => (request, unanswered),
-            };
-            let consented = self.witness.consent(request).await;
-            consented.map_err(|_| unanswered.clone())?;
-            // Of the same request, and the call may have ended meanwhile.
-            match self.decide(facts, Consent::Given)? {
-                Ruled::Allowed(allowance) => Ok(allowance),
-                Ruled::Held(..) => Err(unanswered),
+            // The rules first: nobody else is asked about what they refuse.
+            let mut ruled = self.decide(facts, Look::First)?;
+            let (mut judged, mut without) = (Cow::Borrowed(facts), Vec::new());
+            if self.sender.consults {
+                without = self.consult(facts, &ruled).await?;
+                if !without.is_empty() {
+                    judged.to_mut().remove(&without);
+                    let again = self.decide(&judged, Look::Again)?;
+                    // By another rule it would be another request, perhaps with a credential.
+                    if again.rule() != ruled.rule() {
+                        return Err(refused_by(AdviceCode::Widens, None, ruled.rule()));
+                    }
+                    ruled = again;
+                }
+            }
+            if let Ruled::Held(request, unanswered) = ruled {
+                let consented = self.witness.consent(request).await;
+                consented.map_err(|_| unanswered.clone())?;
+                // Of the same request, and the call may have ended meanwhile.
+                ruled = self.decide(&judged, Look::Consented)?;
+            }
+            match ruled {
+                Ruled::Allowed(allowance) => Ok(Allowance {
+                    without,
+                    ..allowance
+                }),
+                Ruled::Held(_, unanswered) => Err(unanswered),
             }
         })
     }
@@ -346,6 +400,45 @@ fn held(facts: &Facts, rule: &EgressRule, code: EgressCode) -> Option<HeldReques
     })
 }
 
+/// The request as a program of the operator's is shown it. By what its sender proves itself is nobody else's to see.
+fn consulted(facts: &Facts) -> ConsultedRequest {
+    let target = facts.destination.target();
+    let shown = facts.fields.iter();
+    let shown = shown.filter(|(name, _)| !is_credential(name.as_str()));
+    ConsultedRequest {
+        decision: facts.decision,
+        method: facts.method.to_string(),
+        host: target.host.to_string(),
+        port: target.port,
+        server_name: facts.server_name.clone(),
+        path: facts.path.clone(),
+        query: facts.query.clone(),
+        fields: shown
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec().into()))
+            .collect(),
+        body: match (&facts.body, facts.length) {
+            (_, BodyLength::Empty) => ConsultedBody::Whole(Text::EMPTY),
+            (Some(whole), _) => match whole.bytes.get(..MAX_SHOWN_BYTES) {
+                Some(beginning) if beginning.len() < whole.bytes.len() => {
+                    ConsultedBody::Beginning(beginning.to_vec().into())
+                }
+                _ => ConsultedBody::Whole(whole.bytes.to_vec().into()),
+            },
+            (None, _) => ConsultedBody::Stream,
+        },
+    }
+}
+
+fn refused_by(code: AdviceCode, status: Option<u16>, rule: &str) -> Denial {
+    let status = status.filter(|status| (400..=599).contains(status));
+    Denial {
+        because: Some(code.as_str()),
+        rule: Some(rule.to_owned()),
+        status: status.and_then(|status| StatusCode::from_u16(status).ok()),
+        ..Code::DeciderDenied.into()
+    }
+}
+
 fn exhausted(rule: &str) -> Denial {
     Denial {
         rule: Some(rule.to_owned()),
@@ -358,6 +451,7 @@ fn denial(code: EgressCode, rule: Option<&EgressRule>) -> Denial {
         code: said(code),
         because: Some(code.as_str()),
         rule: rule.map(|rule| rule.name.clone()),
+        status: None,
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn refusal(denial: &Denial, decision: Option<DecisionId>) -> Response
         code.hint()
     );
     let mut response = Response::new(full(Bytes::from(text)));
-    *response.status_mut() = code.status();
+    *response.status_mut() = denial.status.unwrap_or(code.status());
     let fields = response.headers_mut();
     fields.insert(
         header::CONTENT_TYPE,

@@ -129,6 +129,7 @@ impl Judge for Rules {
                     code: Code::EgressDenied,
                     because: Some("path_refused"),
                     rule: Some("paths".to_owned()),
+                    status: None,
                 });
             }
             if facts
@@ -144,6 +145,7 @@ impl Judge for Rules {
                 credential: rule.credential,
                 messages: rule.messages,
                 body_bytes: rule.most,
+                without: Vec::new(),
             })
         })
     }

@@ -1,6 +1,6 @@
 use std::sync::mpsc;
 
-use casemate_ports::CrossingContent;
+use casemate_ports::{ConsultedBody, CrossingContent};
 
 use super::*;
 
@@ -8,6 +8,8 @@ use super::*;
 #[derive(Debug, Default)]
 struct Kept {
     written: Mutex<Vec<(DecisionId, Stage)>>,
+    /// What was heard of them.
+    heard: Mutex<Vec<String>>,
     broken: AtomicBool,
 }
 
@@ -20,13 +22,22 @@ impl Log for Kept {
         7
     }
 
-    fn write(&self, crossing: &Crossing) -> Result<(), RecordError> {
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+        _: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
+        if let Some(heard) = heard {
+            let heard = format!("{}: {:?}", heard.by, heard.said.advice);
+            self.heard.lock().unwrap().push(heard);
+        }
         let mut written = self.written.lock().unwrap();
         if self.broken.load(Ordering::SeqCst) {
             return Err(RecordError::Entropy(std::io::ErrorKind::Other.into()));
         }
         written.push((crossing.decision, crossing.stage.clone()));
-        Ok(())
+        Ok(Box::pin(std::future::ready(Ok(()))))
     }
 }
 
@@ -249,4 +260,86 @@ async fn a_record_that_nobody_waits_for_is_waited_for() {
     holder.join().unwrap();
     let lost = Stage::Ended(Some(LOST.into()));
     assert_eq!(kept.says(), [(id(1), Stage::Sent), (id(1), lost)]);
+}
+
+/// Says of each request what it is told to.
+#[derive(Debug)]
+struct Says(Mutex<Option<Said>>);
+
+impl Decider for Says {
+    fn name(&self) -> &'static str {
+        "dlp"
+    }
+
+    fn consult(&self, _: ConsultedRequest) -> Pending<'_, Said> {
+        let said = self.0.lock().unwrap().clone();
+        Box::pin(async move {
+            match said {
+                Some(said) => said,
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+fn consulted(number: u8) -> ConsultedRequest {
+    ConsultedRequest {
+        decision: id(number),
+        method: "GET".to_owned(),
+        host: "a.example".to_owned(),
+        port: 443,
+        server_name: None,
+        path: "/".to_owned(),
+        query: None,
+        fields: Vec::new(),
+        body: ConsultedBody::Stream,
+    }
+}
+
+/// I1: where a program of the operator's is asked, nothing is sent that it did not let pass, whoever serves the way out says: not without
+/// asking, not while it is asked, not against it; and the record says what it said.
+#[tokio::test]
+async fn what_was_not_let_pass_is_not_sent() {
+    let pass = Said {
+        advice: Advice::Pass {
+            without: Vec::new(),
+        },
+        reason: None,
+    };
+    let says = Arc::new(Says(Mutex::new(Some(pass.clone()))));
+    let (kept, crossings) = world();
+    let crossings = crossings.consulting(Some(Arc::clone(&says) as _));
+    let refused = async |number| {
+        let sent = crossings.record(crossing(number, Stage::Sent)).await;
+        assert_eq!(sent, Err(NotRecorded), "{number}");
+    };
+    refused(1).await;
+    assert_eq!(crossings.consult(consulted(2)).await, pass.advice);
+    crossings.record(crossing(2, Stage::Sent)).await.unwrap();
+    // Once.
+    let again = crossings.consult(consulted(2)).await;
+    assert!(matches!(again, Advice::Deny { .. }), "{again:?}");
+    refused(2).await;
+    // Nothing was said of it, and whoever asked has gone.
+    *says.0.lock().unwrap() = None;
+    let waited = timeout(Duration::from_millis(20), crossings.consult(consulted(3))).await;
+    assert!(waited.is_err());
+    refused(3).await;
+    *says.0.lock().unwrap() = Some(Said::nothing(AdviceCode::Denied));
+    crossings.consult(consulted(4)).await;
+    refused(4).await;
+    crossings.consult(consulted(5)).await;
+    crossings.record(crossing(5, denied())).await.unwrap();
+    assert_eq!(kept.says(), [(id(2), Stage::Sent), (id(5), denied())]);
+    let heard = kept.heard.lock().unwrap().join("\n");
+    assert!(
+        heard.starts_with("dlp: Pass") && heard.contains("dlp: Deny"),
+        "{heard}"
+    );
+    // Nobody asks in the name of the call, and where nobody is asked there is no yes.
+    let own = crossings.consult(consulted(0)).await;
+    assert!(matches!(own, Advice::Deny { .. }));
+    let (_, nobody) = world();
+    let none = nobody.consult(consulted(1)).await;
+    assert!(matches!(none, Advice::Deny { .. }));
 }

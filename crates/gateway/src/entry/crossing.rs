@@ -2,12 +2,12 @@
 
 use casemate_model::{DecisionId, DestinationClass, Digest, OutcomeStatus, SideEffect};
 use casemate_policy::Verdict;
-use casemate_ports::{Crossing, Stage};
+use casemate_ports::{Advice, Crossing, CrossingContent, Stage};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{ENGINE, Engine};
-use crate::Facts;
+use crate::{Facts, crossing::Heard};
 
 /// In the place of a call's tool: what is done is a request.
 pub(crate) const REQUEST: &str = "egress.request";
@@ -38,6 +38,9 @@ struct CrossingSummary<'a> {
     class: Option<DestinationClass>,
     rule: Option<&'a str>,
     method: Option<&'a str>,
+    /// What a program of the operator's said of it, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decider: Option<Opinion<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     credential: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,8 +52,42 @@ struct CrossingSummary<'a> {
     hits: u64,
 }
 
+#[derive(Serialize)]
+struct Opinion<'a> {
+    name: &'a str,
+    /// `pass`, or why not.
+    said: &'a str,
+    /// The fields that it takes out.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    without: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    #[serde(flatten)]
+    crossing: &'a CrossingContent,
+    /// Why a program of the operator's said what it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decider: Option<&'a str>,
+}
+
 /// The metadata of a request, or of its end.
-pub(crate) fn summary(call: &Facts, crossing: &Crossing) -> serde_json::Result<Value> {
+pub(crate) fn summary(
+    call: &Facts,
+    crossing: &Crossing,
+    heard: Option<&Heard>,
+) -> serde_json::Result<Value> {
+    let opinion = heard.map(|heard| {
+        let (said, without) = match &heard.said.advice {
+            Advice::Pass { without } => ("pass", without.as_slice()),
+            Advice::Deny { code, .. } => (code.as_str(), [].as_slice()),
+        };
+        Opinion {
+            name: &heard.by,
+            said,
+            without,
+        }
+    });
     let (verdict, stop_reason, code, status) = match &crossing.stage {
         Stage::Denied(code) => (Verdict::Deny, code.as_ref(), Some(code.as_ref()), None),
         Stage::Sent => (Verdict::Allow, "not_ended", None, None),
@@ -91,6 +128,7 @@ pub(crate) fn summary(call: &Facts, crossing: &Crossing) -> serde_json::Result<V
         class: crossing.class,
         rule: crossing.rule.as_deref(),
         method: crossing.method.as_deref(),
+        decider: opinion,
         credential: crossing.credential.as_deref(),
         status,
         http_status: crossing.status,
@@ -101,6 +139,9 @@ pub(crate) fn summary(call: &Facts, crossing: &Crossing) -> serde_json::Result<V
 }
 
 /// The sealed part.
-pub(crate) fn content(crossing: &Crossing) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&crossing.sealed)
+pub(crate) fn content(crossing: &Crossing, heard: Option<&Heard>) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Content {
+        crossing: &crossing.sealed,
+        decider: heard.and_then(|heard| heard.said.reason.as_deref()),
+    })
 }

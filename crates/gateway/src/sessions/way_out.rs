@@ -96,9 +96,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return Ok(None);
         };
         let new = way::of_call(facts, &planned.authority, planned.rules);
-        let journal = self.journal.clone();
-        let (egress, asks) = (self.egress.as_ref(), way::Asks::People);
-        let opened = way::OpenWay::open(egress, new, None, facts, journal, asks).await;
+        let overseen = way::Overseen {
+            journal: self.journal.clone(),
+            asks: way::Asks::People,
+            decider: self.decider.clone(),
+        };
+        let egress = self.egress.as_ref();
+        let opened = way::OpenWay::open(egress, new, None, facts, overseen).await;
         opened.map(Some)
     }
 

@@ -3,7 +3,9 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use casemate_model::{DeniedAttempt, one_line};
-use casemate_ports::{Egress, EgressError, NewWay, NotRecorded, Owner, ServedWay, WaySockets};
+use casemate_ports::{
+    Decider, Egress, EgressError, NewWay, NotRecorded, Owner, ServedWay, WaySockets,
+};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{Crossings, Facts, Journal, crossing::Asked};
@@ -29,6 +31,17 @@ pub enum Asks {
     Nobody,
     /// Those who may approve.
     People,
+}
+
+/// Where the requests of a way out are recorded, and who is asked about them.
+#[derive(Debug)]
+pub struct Overseen {
+    /// Where they are recorded.
+    pub journal: Arc<Journal>,
+    /// Whom those wait for that a person has to consent to.
+    pub asks: Asks,
+    /// Who is asked about each of them.
+    pub decider: Option<Arc<dyn Decider>>,
 }
 
 /// What happens to a way out.
@@ -61,14 +74,22 @@ impl OpenWay {
         way: NewWay,
         sockets: Option<WaySockets>,
         facts: &Facts,
-        journal: Arc<Journal>,
-        asks: Asks,
+        overseen: Overseen,
     ) -> Result<Self, EgressError> {
+        let Overseen {
+            journal,
+            asks,
+            decider,
+        } = overseen;
+        let way = NewWay {
+            consults: decider.is_some(),
+            ..way
+        };
         let owner = Owner {
             tenant: facts.tenant().to_owned(),
             agent: facts.ask.agent.clone(),
         };
-        let crossings = Crossings::new(facts.clone(), journal);
+        let crossings = Crossings::new(facts.clone(), journal).consulting(decider);
         let (crossings, asked) = match asks {
             Asks::Nobody => (crossings, None),
             Asks::People => {

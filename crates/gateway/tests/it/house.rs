@@ -308,6 +308,7 @@ impl House {
             budgets: Budgets::open(&budgets).unwrap(),
             approvers: Box::new(self.approvers.clone()),
             egress: Arc::new(NoEgress),
+            decider: None,
             renewal: Box::new(Renews {
                 clock: self.world.clock.clone(),
                 barred: Arc::clone(&self.barred),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use casemate_ports::{
-    Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority, WayRules, WaySockets,
-    Witness,
+    Advice, AdviceCode, Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority,
+    WayRules, WaySockets, Witness,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    AUTHORITY, Broken, MAX_HELD, MAX_PENDING, MAX_TOLD_BYTES, OPEN,
-    frames::{Answer, FromEgress, Head, ToEgress},
+    AUTHORITY, Broken, MAX_CONSULTED, MAX_HELD, MAX_PENDING, MAX_TOLD_BYTES, OPEN,
+    frames::{Advised, Answer, Consulted, FromEgress, Head, ToEgress},
     server::OfRules,
 };
 use crate::{
@@ -214,6 +214,7 @@ async fn attend(
 ) -> Result<Result<(), EgressError>, Broken> {
     // Nobody consents any more when this ends.
     let mut asking = JoinSet::new();
+    let mut consulting = JoinSet::new();
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -229,6 +230,10 @@ async fn attend(
             Some(answered) = asking.join_next() => {
                 let answered = answered.map_err(|_| Broken("nobody was asked".to_owned()))?;
                 outbox.send(&ToEgress::Answer(answered)).await?;
+            }
+            Some(advised) = consulting.join_next() => {
+                let advised = advised.map_err(|_| Broken("nobody was asked".to_owned()))?;
+                outbox.send(&ToEgress::Advised(Box::new(advised))).await?;
             }
             frame = inbox.next(), if writing.len() < MAX_PENDING => match frame? {
                 Some(FromEgress::Record(record)) => {
@@ -260,6 +265,21 @@ async fn attend(
                             number,
                             yes: consented.is_ok(),
                         }
+                    });
+                }
+                Some(FromEgress::Consult(consulted)) => {
+                    let Consulted { number, request } = *consulted;
+                    if consulting.len() >= MAX_CONSULTED {
+                        let code = AdviceCode::Unavailable;
+                        let advice = Advice::Deny { code, status: None };
+                        let advised = Box::new(Advised { number, advice });
+                        outbox.send(&ToEgress::Advised(advised)).await?;
+                        continue;
+                    }
+                    let witness = Arc::clone(witness);
+                    consulting.spawn(async move {
+                        let advice = witness.consult(request).await;
+                        Advised { number, advice }
                     });
                 }
                 Some(FromEgress::Lost(error)) => {

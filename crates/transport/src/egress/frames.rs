@@ -2,7 +2,7 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use casemate_ports::{Crossing, EgressError, HeldRequest, NewWay, Owner};
+use casemate_ports::{Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NewWay, Owner};
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ASKED_BYTES, MAX_RECORD_BYTES, MAX_TOLD_BYTES};
@@ -56,6 +56,22 @@ impl Asked {
     }
 }
 
+/// A request about which a program of the operator's is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Consulted {
+    pub(super) number: u64,
+    pub(super) request: ConsultedRequest,
+}
+
+/// What that program says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Advised {
+    pub(super) number: u64,
+    pub(super) advice: Advice,
+}
+
 /// The answer to a record, that it is durable, or to a request, that a person consented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +86,7 @@ pub(super) enum ToEgress {
     /// Always the first frame.
     Head(Box<Head>),
     Answer(Answer),
+    Advised(Box<Advised>),
     Revoke,
     Close,
 }
@@ -81,6 +98,7 @@ pub(super) enum FromEgress {
     Opened,
     Record(Box<Numbered>),
     Ask(Box<Asked>),
+    Consult(Box<Consulted>),
     /// It is served no more.
     Lost(EgressError),
     /// It is closed, and this is the last frame.
@@ -91,7 +109,7 @@ impl Message for ToEgress {
     fn max_bytes(kind: u8) -> Option<usize> {
         match kind {
             1 => Some(MAX_ASKED_BYTES),
-            2 => Some(MAX_TOLD_BYTES),
+            2 | 5 => Some(MAX_TOLD_BYTES),
             3 | 4 => Some(0),
             _ => None,
         }
@@ -103,6 +121,7 @@ impl Message for ToEgress {
             2 => of_json(kind, &payload).map(Self::Answer),
             3 => empty(kind, &payload).map(|()| Self::Revoke),
             4 => empty(kind, &payload).map(|()| Self::Close),
+            5 => of_json(kind, &payload).map(|advised| Self::Advised(Box::new(advised))),
             other => Err(FrameError::Kind(other)),
         }
     }
@@ -113,6 +132,7 @@ impl Message for ToEgress {
             Self::Answer(answer) => to_json(2, answer),
             Self::Revoke => Ok((3, Bytes::new())),
             Self::Close => Ok((4, Bytes::new())),
+            Self::Advised(advised) => to_json(5, advised),
         }
     }
 }
@@ -123,7 +143,7 @@ impl Message for FromEgress {
             1 => Some(0),
             2 => Some(MAX_RECORD_BYTES),
             3 | 4 => Some(MAX_TOLD_BYTES),
-            5 => Some(MAX_ASKED_BYTES),
+            5 | 6 => Some(MAX_ASKED_BYTES),
             _ => None,
         }
     }
@@ -135,6 +155,7 @@ impl Message for FromEgress {
             3 => of_json(kind, &payload).map(Self::Lost),
             4 => of_json(kind, &payload).map(Self::Closed),
             5 => of_json(kind, &payload).map(|asked| Self::Ask(Box::new(asked))),
+            6 => of_json(kind, &payload).map(|consulted| Self::Consult(Box::new(consulted))),
             other => Err(FrameError::Kind(other)),
         }
     }
@@ -146,6 +167,7 @@ impl Message for FromEgress {
             Self::Lost(error) => to_json(3, error),
             Self::Closed(closed) => to_json(4, closed),
             Self::Ask(asked) => to_json(5, asked),
+            Self::Consult(consulted) => to_json(6, consulted),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use casemate_ports::{
-    Crossing, Egress, EgressError, HeldRequest, NotConsented, NotRecorded, Owner, Pending,
-    ServedWay, WayRules, Witness,
+    Advice, AdviceCode, ConsultedRequest, Crossing, Egress, EgressError, HeldRequest, NotConsented,
+    NotRecorded, Owner, Pending, ServedWay, WayRules, Witness,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -19,8 +19,9 @@ use tokio::{
 };
 
 use super::{
-    AUTHORITY, Broken, MAX_ASKED_BYTES, MAX_HELD, MAX_PENDING, OPEN, QUESTION_TIMEOUT,
-    frames::{Asked, FromEgress, Head, Numbered, ToEgress},
+    AUTHORITY, Broken, MAX_ASKED_BYTES, MAX_CONSULTED, MAX_HELD, MAX_PENDING, MAX_WAITING, OPEN,
+    QUESTION_TIMEOUT,
+    frames::{Asked, Consulted, FromEgress, Head, Numbered, ToEgress},
 };
 use crate::{
     body::{OutBody, Outbox, OutboxError},
@@ -101,38 +102,46 @@ async fn question<T: DeserializeOwned>(request: Request<Incoming>) -> Option<T> 
     serde_json::from_slice(&bytes).ok()
 }
 
-/// What the other process is asked.
+/// What the other process is asked, and who waits for the answer.
 #[derive(Debug)]
 enum Question {
-    Record(Box<Crossing>),
-    Consent(Box<HeldRequest>),
+    Record(Box<Crossing>, oneshot::Sender<bool>),
+    Consent(Box<HeldRequest>, oneshot::Sender<bool>),
+    Consult(Box<ConsultedRequest>, oneshot::Sender<Advice>),
 }
 
-/// A question, and who waits for the answer.
-type Waiting = (Question, oneshot::Sender<bool>);
+/// Who waits for an answer.
+#[derive(Debug)]
+enum Waiting {
+    Yes(oneshot::Sender<bool>),
+    Advice(oneshot::Sender<Advice>),
+}
 
 /// Has records written by the other process.
 #[derive(Debug)]
 struct Remote {
-    asked: mpsc::Sender<Waiting>,
+    asked: mpsc::Sender<Question>,
     /// Room for those that wait for people.
     held: Semaphore,
+    /// Room for those about which a program of the operator's is asked.
+    consulted: Semaphore,
 }
 
 impl Remote {
-    async fn ask(&self, question: Question) -> bool {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.asked.send((question, answer)).await;
-        sent.is_ok() && answered.await.unwrap_or(false)
+        self.asked.send(question(answer)).await.ok()?;
+        answered.await.ok()
     }
 }
 
 impl Witness for Remote {
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
         Box::pin(async move {
-            match self.ask(Question::Record(Box::new(crossing))).await {
-                true => Ok(()),
-                false => Err(NotRecorded),
+            let record = |answer| Question::Record(Box::new(crossing), answer);
+            match self.ask(record).await {
+                Some(true) => Ok(()),
+                Some(false) | None => Err(NotRecorded),
             }
         })
     }
@@ -140,10 +149,23 @@ impl Witness for Remote {
     fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
         Box::pin(async move {
             let _room = self.held.try_acquire().map_err(|_| NotConsented)?;
-            match self.ask(Question::Consent(Box::new(request))).await {
-                true => Ok(()),
-                false => Err(NotConsented),
+            let consent = |answer| Question::Consent(Box::new(request), answer);
+            match self.ask(consent).await {
+                Some(true) => Ok(()),
+                Some(false) | None => Err(NotConsented),
             }
+        })
+    }
+
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(async move {
+            // Never closed.
+            let _room = self.consulted.acquire().await.ok();
+            let consult = |answer| Question::Consult(Box::new(request), answer);
+            self.ask(consult).await.unwrap_or(Advice::Deny {
+                code: AdviceCode::Unavailable,
+                status: None,
+            })
         })
     }
 }
@@ -163,6 +185,7 @@ async fn live(
     let witness = Remote {
         asked: ask,
         held: Semaphore::new(MAX_HELD),
+        consulted: Semaphore::new(MAX_CONSULTED),
     };
     match egress.open(&owner, way, None, Arc::new(witness)).await {
         Ok(way) => {
@@ -178,7 +201,7 @@ async fn live(
 /// Passes records on and orders in, until it is closed.
 async fn attend(
     way: Box<dyn ServedWay>,
-    mut asked: mpsc::Receiver<Waiting>,
+    mut asked: mpsc::Receiver<Question>,
     inbox: &mut Inbox<ToEgress>,
     outbox: &Outbox,
 ) -> Result<Result<(), EgressError>, Broken> {
@@ -190,25 +213,31 @@ async fn attend(
     let mut number = 0_u64;
     loop {
         tokio::select! {
-            Some((question, answer)) = asked.recv(), if waiting.len() < MAX_PENDING => {
+            Some(question) = asked.recv(), if waiting.len() < MAX_WAITING => {
                 number += 1;
-                let can_be_refused = matches!(question, Question::Consent(_));
-                match outbox.send(&numbered(number, question)).await {
+                let (frame, answer) = numbered(number, question);
+                match outbox.send(&frame).await {
                     Ok(()) => {
                         waiting.insert(number, answer);
                     }
-                    // Nobody can be shown it.
-                    Err(OutboxError::Frame(_)) if can_be_refused => {
-                        let _ = answer.send(false);
-                    }
+                    // Nobody can be shown it: whoever waits hears that nobody answers.
+                    Err(OutboxError::Frame(_)) if !matches!(frame, FromEgress::Record(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
             frame = inbox.next() => match frame? {
                 Some(ToEgress::Answer(given)) => {
-                    let answer: Option<oneshot::Sender<bool>> = waiting.remove(&given.number);
+                    let Some(Waiting::Yes(answer)) = waiting.remove(&given.number) else {
+                        return Err(unexpected());
+                    };
                     // Whoever asked may not wait for it any more.
-                    let _ = answer.ok_or_else(unexpected)?.send(given.yes);
+                    let _ = answer.send(given.yes);
+                }
+                Some(ToEgress::Advised(advised)) => {
+                    let Some(Waiting::Advice(answer)) = waiting.remove(&advised.number) else {
+                        return Err(unexpected());
+                    };
+                    let _ = answer.send(advised.advice);
                 }
                 Some(ToEgress::Revoke) => {
                     is_over = true;
@@ -231,13 +260,22 @@ async fn attend(
     }
 }
 
-fn numbered(number: u64, question: Question) -> FromEgress {
+fn numbered(number: u64, question: Question) -> (FromEgress, Waiting) {
     match question {
-        Question::Record(crossing) => FromEgress::Record(Box::new(Numbered {
-            number,
-            crossing: *crossing,
-        })),
-        Question::Consent(request) => FromEgress::Ask(Box::new(Asked::new(number, *request))),
+        Question::Record(crossing, answer) => {
+            let crossing = *crossing;
+            let record = FromEgress::Record(Box::new(Numbered { number, crossing }));
+            (record, Waiting::Yes(answer))
+        }
+        Question::Consent(request, answer) => {
+            let ask = FromEgress::Ask(Box::new(Asked::new(number, *request)));
+            (ask, Waiting::Yes(answer))
+        }
+        Question::Consult(request, answer) => {
+            let request = *request;
+            let consult = FromEgress::Consult(Box::new(Consulted { number, request }));
+            (consult, Waiting::Advice(answer))
+        }
     }
 }
 

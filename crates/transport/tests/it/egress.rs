@@ -7,9 +7,9 @@ use std::sync::{
 
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_ports::{
-    Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded,
-    Owner, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets,
-    Witness,
+    Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Egress,
+    EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Owner, Pending, RulesForm,
+    ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets, Witness,
 };
 use casemate_transport::{RemoteEgress, serve_egress};
 use tokio::{
@@ -120,6 +120,22 @@ impl Witness for Book {
             }
         })
     }
+
+    /// Of whatever is read, without one field.
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(async move {
+            match request.method.as_str() {
+                "GET" => Advice::Pass {
+                    without: vec![request.fields[0].0.clone()],
+                },
+                "WAIT" => std::future::pending().await,
+                _ => Advice::Deny {
+                    code: AdviceCode::Denied,
+                    status: Some(451),
+                },
+            }
+        })
+    }
 }
 
 struct World {
@@ -181,6 +197,7 @@ fn new_way() -> NewWay {
         ceiling: SideEffect::Read,
         authority: Digest::of(b"pem"),
         rules: rules(),
+        consults: true,
         bound: Some(WayBound {
             tenant: "local".to_owned(),
             agent: "a".to_owned(),
@@ -374,6 +391,48 @@ async fn requests_that_were_given_up_do_not_end_a_way() {
         assert_eq!(world.seen.recv().await.unwrap(), crossing(path));
     }
     assert_eq!(way.close().await, Ok(()));
+}
+
+fn consulted(method: &str) -> ConsultedRequest {
+    ConsultedRequest {
+        decision: DecisionId::new(3, [3; 10]),
+        method: method.to_owned(),
+        host: "a.example".to_owned(),
+        port: 443,
+        server_name: None,
+        path: "/x".to_owned(),
+        query: None,
+        fields: vec![("x-a".to_owned(), vec![255].into())],
+        body: ConsultedBody::Beginning(vec![0; 1 << 20].into()),
+    }
+}
+
+/// What a program says is the answer to one request. However many wait for it, records pass, and those that come later wait for
+/// their turn; nobody takes the end of the way out for a yes.
+#[tokio::test]
+async fn a_program_is_asked_about_its_own_request() {
+    let mut world = World::new().await;
+    let way = world.open().await.unwrap();
+    let witness = world.witness();
+    let pass = Advice::Pass {
+        without: vec!["x-a".to_owned()],
+    };
+    assert_eq!(witness.consult(consulted("GET")).await, pass);
+    let deny = |code, status| Advice::Deny { code, status };
+    let said = witness.consult(consulted("PUT")).await;
+    assert_eq!(said, deny(AdviceCode::Denied, Some(451)));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let witness = Arc::clone(&witness);
+        waiting.spawn(async move { witness.consult(consulted("WAIT")).await });
+    }
+    tokio::task::yield_now().await;
+    assert_eq!(witness.record(crossing("/x")).await, Ok(()));
+    assert_eq!(world.seen.recv().await.unwrap(), crossing("/x"));
+    assert_eq!(way.close().await, Ok(()));
+    while let Some(said) = waiting.join_next().await {
+        assert_eq!(said.unwrap(), deny(AdviceCode::Unavailable, None));
+    }
 }
 
 /// However many records come at once, each has its own answer.

@@ -2,7 +2,8 @@ use casemate_egress::{Name, ResolveError, Resolver, Trust};
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_policy::Profile;
 use casemate_ports::{
-    Crossing, HeldRequest, NewWay, NotConsented, NotRecorded, RulesForm, WayRules, Witness,
+    Advice, ConsultedRequest, Crossing, HeldRequest, NewWay, NotConsented, NotRecorded, RulesForm,
+    WayRules, Witness,
 };
 
 use super::*;
@@ -29,6 +30,10 @@ impl Witness for Nobody {
     fn consent(&self, _: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
         Box::pin(std::future::ready(Err(NotConsented)))
     }
+
+    fn consult(&self, _: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(std::future::pending())
+    }
 }
 
 fn open(service: &Service, number: u8) -> Box<dyn ServedWay> {
@@ -49,6 +54,7 @@ fn open(service: &Service, number: u8) -> Box<dyn ServedWay> {
         ceiling: SideEffect::Read,
         authority: Digest::of(authority.as_bytes()),
         rules,
+        consults: false,
         bound: None,
     };
     let lent = Lent::nothing("a test");

@@ -2,6 +2,7 @@ use casemate_egress::Vetting;
 use casemate_model::DecisionId;
 use casemate_policy::{Profile, Syntax};
 use casemate_ports::{Crossing, NotConsented, NotRecorded};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
 
@@ -30,9 +31,13 @@ fn rule(policy: &EgressPolicy) -> &EgressRule {
         .unwrap()
 }
 
-/// Consents to everything, and counts.
+/// Consents to everything, and counts; as a program of the operator's it says what a test wants it to.
 #[derive(Debug, Default)]
-struct Person(std::sync::atomic::AtomicUsize);
+struct Person {
+    asked: std::sync::atomic::AtomicUsize,
+    advice: Mutex<Option<Advice>>,
+    consulted: Mutex<Vec<ConsultedRequest>>,
+}
 
 impl Witness for Person {
     fn record(&self, _: Crossing) -> casemate_ports::Pending<'_, Result<(), NotRecorded>> {
@@ -40,8 +45,14 @@ impl Witness for Person {
     }
 
     fn consent(&self, _: HeldRequest) -> casemate_ports::Pending<'_, Result<(), NotConsented>> {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn consult(&self, request: ConsultedRequest) -> casemate_ports::Pending<'_, Advice> {
+        self.consulted.lock().unwrap().push(request);
+        let advice = self.advice.lock().unwrap().clone();
+        Box::pin(std::future::ready(advice.unwrap()))
     }
 }
 
@@ -49,8 +60,11 @@ fn world(policy: EgressPolicy) -> (Arc<Person>, Rules) {
     let person = Arc::new(Person::default());
     let rules = Rules::new(
         Arc::new(policy),
-        "process.run".to_owned(),
-        SideEffect::ExternalSend,
+        Sender {
+            tool: "process.run".to_owned(),
+            ceiling: SideEffect::ExternalSend,
+            consults: false,
+        },
         Arc::clone(&person) as _,
     );
     (person, rules.unwrap())
@@ -106,7 +120,7 @@ async fn asking_uses_the_rule_up() {
     }
     let refused = rules.judge(&facts).await.unwrap_err();
     assert_eq!(refused.code, Code::BudgetExhausted);
-    assert_eq!(person.0.load(Ordering::SeqCst), 2);
+    assert_eq!(person.asked.load(Ordering::SeqCst), 2);
 }
 
 /// What a body may not have, a message may not have.
@@ -129,4 +143,112 @@ fn messages_are_bounded_like_bodies() {
         ));
         assert_eq!(messages(rule(&policy)).unwrap().bytes, bytes, "{more}");
     }
+}
+
+/// Rules of a call about whose requests a program of the operator's is asked, which says this.
+fn consulting(policy: EgressPolicy, advice: Advice) -> (Arc<Person>, Rules) {
+    let (person, mut rules) = world(policy);
+    *person.advice.lock().unwrap() = Some(advice);
+    rules.sender.consults = true;
+    (person, rules)
+}
+
+fn field(facts: &mut Facts, name: &'static str, value: &'static str) {
+    let name = HeaderName::from_static(name);
+    facts.fields.append(name, HeaderValue::from_static(value));
+}
+
+fn without(names: &[&str]) -> Advice {
+    Advice::Pass {
+        without: names.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The rules first: what they refuse nobody is asked about; and what a program refuses no person is asked about.
+#[tokio::test]
+async fn a_program_is_asked_after_the_rules_and_before_people() {
+    let (person, rules) = consulting(policy("class = \"partner\""), without(&[]));
+    let mut facts = get(&rules);
+    facts.method = http::Method::POST;
+    assert!(rules.judge(&facts).await.is_err());
+    assert!(person.consulted.lock().unwrap().is_empty());
+    let denies = Advice::Deny {
+        code: AdviceCode::Denied,
+        status: Some(451),
+    };
+    let held = policy("class = \"partner\"\napproval = \"always\"");
+    let (person, rules) = consulting(held, denies);
+    let denial = rules.judge(&get(&rules)).await.unwrap_err();
+    assert_eq!(denial.because, Some("decider_denied"));
+    assert_eq!(denial.status, StatusCode::from_u16(451).ok());
+    assert_eq!(denial.rule.as_deref(), Some("one"));
+    assert_eq!(person.asked.load(Ordering::SeqCst), 0);
+}
+
+/// What it is not to see it is not shown, and what it takes out is not sent: the request is judged again without it, and is one request.
+#[tokio::test]
+async fn fields_that_a_program_takes_out_are_out() {
+    let one = policy("class = \"partner\"\nmax_requests = 1");
+    let (person, rules) = consulting(one, without(&["x-a"]));
+    let mut facts = get(&rules);
+    for (name, value) in [
+        ("x-a", "1"),
+        ("x-b", "2"),
+        ("cookie", "3"),
+        ("authorization", "4"),
+    ] {
+        field(&mut facts, name, value);
+    }
+    let allowance = rules.judge(&facts).await.unwrap();
+    assert_eq!(allowance.without, ["x-a"]);
+    let shown = person.consulted.lock().unwrap()[0].fields.clone();
+    let shown: Vec<_> = shown.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(shown, ["x-a", "x-b"]);
+    let more = rules.judge(&facts).await.unwrap_err();
+    assert_eq!(more.code, Code::BudgetExhausted);
+    // The rule wants the field that is to be taken out.
+    let wants = policy("class = \"partner\"\nheaders = { x-a = \"1\" }");
+    let (_, rules) = consulting(wants, without(&["x_a"]));
+    let denial = rules.judge(&facts).await.unwrap_err();
+    assert_eq!(denial.because, Some("header_refused"));
+}
+
+/// Without a field another rule may let the request through, with a credential: that is more than was let through before.
+#[tokio::test]
+async fn taking_a_field_out_changes_no_rule() {
+    let two = "class = \"partner\"\nheaders = { x-a = \"1\" }\n\n[[egress.rules]]\nname = \"two\"\nhost = \"a.example.com\"\nclass = \"partner\"";
+    let (person, rules) = consulting(policy(two), without(&["x-a"]));
+    let mut facts = get(&rules);
+    facts.fields = HeaderMap::new();
+    field(&mut facts, "x-a", "1");
+    let denial = rules.judge(&facts).await.unwrap_err();
+    assert_eq!(denial.because, Some("decider_widens"));
+    *person.advice.lock().unwrap() = Some(without(&[]));
+    assert_eq!(rules.judge(&facts).await.unwrap().rule, "one");
+}
+
+/// A body is there for whoever may want to see it, if it can be held; a longer one goes on as it comes.
+#[tokio::test]
+async fn a_program_can_see_a_body() {
+    let posts = "class = \"partner\"\nmax_body_bytes = 99999999\nexport = \"allowed\"";
+    let posts = posts.replace("class", "side_effect = \"read\"\nclass");
+    let (person, rules) = consulting(policy(&posts), without(&[]));
+    let mut facts = get(&rules);
+    facts.length = BodyLength::Bytes(10);
+    assert_eq!(rules.body_bytes(&facts), Some(MAX_JUDGED_BODY_BYTES));
+    facts.length = BodyLength::Bytes(1 + MAX_JUDGED_BODY_BYTES as u64);
+    assert_eq!(rules.body_bytes(&facts), None);
+    facts.length = BodyLength::Unknown;
+    assert_eq!(rules.body_bytes(&facts), None);
+    for (bytes, whole) in [(MAX_SHOWN_BYTES, true), (1 + MAX_SHOWN_BYTES, false)] {
+        let bytes = bytes::Bytes::from(vec![b'a'; bytes]);
+        facts.body = Some(casemate_egress::Whole {
+            digest: casemate_model::Digest::of(&bytes),
+            bytes,
+        });
+        let shown = consulted(&facts).body;
+        assert_eq!(matches!(shown, ConsultedBody::Whole(_)), whole);
+        assert_eq!(matches!(shown, ConsultedBody::Beginning(_)), !whole);
+    }
+    assert!(person.consulted.lock().unwrap().is_empty());
 }

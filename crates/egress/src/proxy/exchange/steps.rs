@@ -149,6 +149,7 @@ impl Aimed {
         if self.facts.websocket && allowance.messages.is_none() {
             return Err(denied(Code::UpgradeRefused, &allowance));
         }
+        self.facts.remove(&allowance.without);
         Ok(Allowed {
             facts: self.facts,
             body: self.body,
