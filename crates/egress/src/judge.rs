@@ -153,7 +153,12 @@ impl Facts {
             let mut names = names.iter();
             names.any(|name| is_header(field.as_str(), name))
         };
-        let meant: Vec<_> = self.fields.keys().filter(|name| is_meant(name)).cloned().collect();
+        let meant: Vec<_> = self
+            .fields
+            .keys()
+            .filter(|name| is_meant(name))
+            .cloned()
+            .collect();
         for name in meant {
             self.fields.remove(name);
         }

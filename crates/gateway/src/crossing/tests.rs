@@ -330,12 +330,12 @@ async fn what_was_not_let_pass_is_not_sent() {
     refused(4).await;
     crossings.consult(consulted(5)).await;
     crossings.record(crossing(5, denied())).await.unwrap();
-    assert_eq!(
-        kept.says(),
-        [(id(2), Stage::Sent), (id(5), denied())]
-    );
+    assert_eq!(kept.says(), [(id(2), Stage::Sent), (id(5), denied())]);
     let heard = kept.heard.lock().unwrap().join("\n");
-    assert!(heard.starts_with("dlp: Pass") && heard.contains("dlp: Deny"), "{heard}");
+    assert!(
+        heard.starts_with("dlp: Pass") && heard.contains("dlp: Deny"),
+        "{heard}"
+    );
     // Nobody asks in the name of the call, and where nobody is asked there is no yes.
     let own = crossings.consult(consulted(0)).await;
     assert!(matches!(own, Advice::Deny { .. }));

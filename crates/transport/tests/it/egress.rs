@@ -7,9 +7,9 @@ use std::sync::{
 
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_ports::{
-    Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded,
-    Owner, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets,
-    Witness,
+    Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Egress,
+    EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Owner, Pending, RulesForm,
+    ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets, Witness,
 };
 use casemate_transport::{RemoteEgress, serve_egress};
 use tokio::{

@@ -191,7 +191,12 @@ async fn fields_that_a_program_takes_out_are_out() {
     let one = policy("class = \"partner\"\nmax_requests = 1");
     let (person, rules) = consulting(one, without(&["x-a"]));
     let mut facts = get(&rules);
-    for (name, value) in [("x-a", "1"), ("x-b", "2"), ("cookie", "3"), ("authorization", "4")] {
+    for (name, value) in [
+        ("x-a", "1"),
+        ("x-b", "2"),
+        ("cookie", "3"),
+        ("authorization", "4"),
+    ] {
         field(&mut facts, name, value);
     }
     let allowance = rules.judge(&facts).await.unwrap();
