@@ -3,7 +3,7 @@
 use casemate_model::{DestinationClass, SideEffect};
 
 use super::{
-    EgressRule, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
+    EgressRule, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
     rule::READING,
     tenant::{Place, is_public_suffix, places_of},
 };
@@ -28,6 +28,7 @@ pub(super) fn check(rule: &EgressRule, profile: &Profile, node: &Node, report: &
         RuleEffect::Deny => check.denial(),
         RuleEffect::Allow => {
             check.destination(rule, profile);
+            check.paths(rule);
             check.tenants(rule);
             check.kind(rule, profile);
         }
@@ -153,6 +154,17 @@ impl Check<'_, '_> {
                 "cidr",
                 format!("networks for a destination that is `{}`", rule.class),
                 "leave them out, or make it `internal`",
+            );
+        }
+    }
+
+    fn paths(&mut self, rule: &EgressRule) {
+        let mut paths = rule.paths.iter().flatten();
+        if !rule.escaped_slash && paths.any(PathPattern::has_escaped_slash) {
+            self.fault(
+                "paths",
+                "`%2F` in a path, and the rule refuses it",
+                "if the destination keeps it apart from `/`, say `escaped_slash = \"allowed\"`",
             );
         }
     }

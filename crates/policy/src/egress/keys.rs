@@ -122,6 +122,19 @@ const WHAT: &[Key<EgressRule>] = &[
         Absent::Open("any"),
         "The paths. One that servers could read in different ways is always refused.",
     ),
+    text(
+        "escaped_slash",
+        Form::Words(|| vec!["refused", "allowed"]),
+        |rule, text| {
+            word(text, &[false, true], |word| {
+                if word { "allowed" } else { "refused" }
+            })
+            .map(|word| rule.escaped_slash = word)
+        },
+        Absent::Words(&["refused"]),
+        "Paths with `%2F` in a segment, as registries of npm (`/@scope%2Fname`) and GitLab (`/projects/group%2Fname`) have them. Allow it only where the destination \
+         keeps it apart from `/`: in `paths` it is a character of its segment, and it is sent as it came. To a rule that denies it is both.",
+    ),
     list(
         "query",
         Form::Free("name"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_model::{DestinationClass, SideEffect};
+use casemate_model::{DestinationClass, SideEffect, has_escaped_slash};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ pub struct EgressRule {
     pub methods: Option<Vec<String>>,
     /// The paths; any if there is no list.
     pub paths: Option<Vec<PathPattern>>,
+    /// Whether the destination keeps an escaped `/` apart from one that separates, so that it may be sent one.
+    pub escaped_slash: bool,
     /// The names of a query; any if there is no list.
     pub query: Option<Vec<String>>,
     /// The longest query, in bytes.
@@ -138,6 +140,7 @@ impl EgressRule {
             tenants: Vec::new(),
             methods: None,
             paths: None,
+            escaped_slash: false,
             query: None,
             max_query_bytes: QUERY_BYTES,
             headers: BTreeMap::new(),
@@ -196,10 +199,19 @@ impl EgressRule {
         }
     }
 
-    /// Whether a request to `path` is meant.
+    /// Whether a request to `path` is meant. What is denied is denied however the destination reads an escaped `/`.
     pub(super) fn has_path(&self, path: &str) -> bool {
+        let is_meant = |pattern: &PathPattern| match self.effect {
+            RuleEffect::Allow => pattern.matches(path),
+            RuleEffect::Deny => pattern.matches_somewhere(path),
+        };
         let paths = self.paths.as_ref();
-        paths.is_none_or(|paths| paths.iter().any(|pattern| pattern.matches(path)))
+        paths.is_none_or(|paths| paths.iter().any(is_meant))
+    }
+
+    /// Whether it leaves open what an escaped `/` in `path` means.
+    pub(super) fn is_ambiguous(&self, path: &str) -> bool {
+        !self.escaped_slash && has_escaped_slash(path)
     }
 
     /// Whether a request of `tool` is meant.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use casemate_model::{Digest, is_header, query_names};
+use casemate_model::{Digest, has_escaped_slash, is_header, query_names};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
@@ -149,6 +149,9 @@ impl Aimed {
         draft.record.side_effect = Some(allowance.side_effect);
         if matches!(self.facts.length, BodyLength::Bytes(bytes) if bytes > allowance.body_bytes) {
             return Err(denied(Code::BodyTooLarge, &allowance));
+        }
+        if has_escaped_slash(&self.facts.path) && !allowance.escaped_slash {
+            return Err(denied(Code::PathAmbiguous, &allowance));
         }
         if self.facts.websocket && allowance.messages.is_none() {
             return Err(denied(Code::UpgradeRefused, &allowance));

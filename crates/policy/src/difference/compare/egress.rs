@@ -113,6 +113,7 @@ impl Compare<'_> {
             tenants,
             methods,
             paths,
+            escaped_slash,
             query,
             max_query_bytes,
             headers,
@@ -187,6 +188,7 @@ impl Compare<'_> {
             &Reverse(*side_effect),
             &Reverse(now.side_effect),
         );
+        self.more(&of("escaped_slash"), escaped_slash, &now.escaped_slash);
         self.more(&of("plaintext"), plaintext, &now.plaintext);
         self.more(&of("websocket"), websocket, &now.websocket);
         self.bodies(&of("body"), body, &now.body);
