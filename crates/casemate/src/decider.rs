@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use casemate_decider::{Answer, Decider as Asker, Denial, Question, QuestionBody};
 use casemate_files::{FileError, Privacy, read_file};
 use casemate_model::is_hidden;
-use casemate_ports::{
-    Advice, AdviceCode, ConsultedBody, ConsultedRequest, Decider, Pending, Said,
-};
+use casemate_ports::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, Decider, Pending, Said};
 use serde::Deserialize;
 
 use self::link::Link;

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use casemate_egress::{Cidr, Origin, Parts, Pins, Proxy, Resolver, Room, Trust, Vetting};
+use casemate_egress::{
+    Cidr, Code, Host, Origin, Parts, Pins, Proxy, Resolver, Room, Route, Scheme, Target, Trust,
+    Vetting,
+};
 use casemate_model::{DecisionId, Digest, one_line};
 use casemate_policy::{EgressPolicy, Profile, Syntax};
 use casemate_ports::{EgressError, NewWay, RulesForm, ServedWay, WayRules, WaySockets, Witness};
@@ -17,6 +20,7 @@ use super::{
     call::{Call, Handed, OpenWay},
     credentials::Lent,
     judge::{Rules, Sender},
+    known::Known,
     recorder::Records,
     scrubs::Scrubs,
 };
@@ -124,17 +128,20 @@ impl Service {
         let authority = self.0.authorities.get(&way.authority);
         let authority = authority
             .ok_or_else(|| refused("its programs believe in an authority that is not ours"))?;
+        let policy = self.policy(&way.rules)?;
+        let known = Arc::new(Known::new(way.known));
         let rules = Rules::new(
-            self.policy(&way.rules)?,
+            Arc::clone(&policy),
             Sender {
                 tool: way.tool,
                 ceiling: way.ceiling,
                 consults: way.consults,
             },
+            Arc::clone(&known),
             Arc::clone(&witness),
         );
         let rules = Arc::new(rules.map_err(|error| EgressError::Refused(one_line(&error)))?);
-        let (records, watch) = Records::new(witness);
+        let (records, watch) = Records::new(witness, known);
         let made_up: Cidr = MADE_UP
             .parse()
             .map_err(|_| refused("no addresses to make up"))?;
@@ -149,7 +156,7 @@ impl Service {
             vetting: Vetting::default(),
             trust: self.0.trust.clone(),
             authority,
-            routes: Vec::new(),
+            routes: routes(&policy).map_err(|code| refused(code.hint()))?,
             pins: Pins::new(made_up).map_err(|error| EgressError::Refused(one_line(&error)))?,
             room: self.0.room.clone(),
         });
@@ -194,6 +201,20 @@ impl Service {
         policies.insert(digest, Arc::clone(&policy));
         Ok(policy)
     }
+}
+
+/// The base URLs of a profile, as the proxy has them.
+fn routes(policy: &EgressPolicy) -> Result<Vec<Route>, Code> {
+    let urls = policy.base_urls().iter();
+    urls.map(|url| {
+        let target = Target {
+            scheme: Scheme::Https,
+            host: Host::parse(url.host.as_str())?,
+            port: url.port,
+        };
+        Route::new(&url.name, target, &url.base)
+    })
+    .collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -80,18 +80,29 @@ fn sends(world: &World, words: &[&str]) -> (bool, String, Value) {
     (came, answer["stdout"].as_str().unwrap().to_owned(), first)
 }
 
-/// R109, I1: under `casemate run` each request that the rules let through is asked about; what the decider denies, widens, breaks
+/// I1: under `casemate run` each request that the rules let through is asked about; what the decider denies, widens, breaks
 /// or does not answer is not sent, and the record says what it said. It sees no credential.
 #[test]
 fn what_a_decider_refuses_is_not_sent() {
     for_everybody(|world| {
         install(world);
-        let (came, _, sent) = sends(world, &["-H", "Authorization: Bearer 123", &world.url("/v1/yes?a=b")]);
+        let (came, _, sent) = sends(
+            world,
+            &["-H", "Authorization: Bearer 123", &world.url("/v1/yes?a=b")],
+        );
         assert!(came, "{sent}");
         assert_eq!(sent["kind"], "allowed");
-        assert_eq!(sent["summary"]["decider"], serde_json::json!({ "name": "dlp", "said": "pass" }));
+        assert_eq!(
+            sent["summary"]["decider"],
+            serde_json::json!({ "name": "dlp", "said": "pass" })
+        );
         let [question] = asked(world).try_into().unwrap();
-        for (key, value) in [("method", "GET"), ("host", HOST), ("path", "/v1/yes"), ("query", "a=b")] {
+        for (key, value) in [
+            ("method", "GET"),
+            ("host", HOST),
+            ("path", "/v1/yes"),
+            ("query", "a=b"),
+        ] {
             assert_eq!(question[key], value, "{question}");
         }
         assert!(!question.to_string().contains("Bearer"), "{question}");
@@ -115,7 +126,10 @@ fn what_a_decider_refuses_is_not_sent() {
         }
         let (came, _, sent) = sends(world, &["-H", "X-One: 1", &world.url("/v1/takes")]);
         assert!(came);
-        assert_eq!(sent["summary"]["decider"]["without"], serde_json::json!(["x-one"]));
+        assert_eq!(
+            sent["summary"]["decider"]["without"],
+            serde_json::json!(["x-one"])
+        );
         // It wants the body, and is shown it.
         let url = world.url("/v1/body");
         assert!(sends(world, &["-d", "harmless", &url]).0);
@@ -134,7 +148,10 @@ fn a_decider_is_asked_after_the_rules() {
         for words in [
             &[world.url("/v2/yes").as_str()][..],
             &["-X", "DELETE", &world.url("/v1/yes")],
-            &[&format!("https://other.way.example:{}/v1/yes", world.upstream.port)],
+            &[&format!(
+                "https://other.way.example:{}/v1/yes",
+                world.upstream.port
+            )],
         ] {
             let (came, _, denied) = sends(world, words);
             assert!(!came, "{words:?}");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use casemate_ports::{
-    Advice, AdviceCode, Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority, WayRules, WaySockets,
-    Witness,
+    Advice, AdviceCode, Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority,
+    WayRules, WaySockets, Witness,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};

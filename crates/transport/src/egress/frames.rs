@@ -2,9 +2,7 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use casemate_ports::{
-    Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NewWay, Owner,
-};
+use casemate_ports::{Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NewWay, Owner};
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ASKED_BYTES, MAX_RECORD_BYTES, MAX_TOLD_BYTES};

@@ -4,8 +4,8 @@ use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use casemate_ports::{
-    Advice, AdviceCode, ConsultedRequest, Crossing, Egress, EgressError, HeldRequest, NotConsented, NotRecorded, Owner, Pending,
-    ServedWay, WayRules, Witness,
+    Advice, AdviceCode, ConsultedRequest, Crossing, Egress, EgressError, HeldRequest, NotConsented,
+    NotRecorded, Owner, Pending, ServedWay, WayRules, Witness,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};

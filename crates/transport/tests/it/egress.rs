@@ -7,9 +7,9 @@ use std::sync::{
 
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_ports::{
-    Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded,
-    Owner, Pending, RulesForm, ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets,
-    Witness,
+    Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Egress,
+    EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Owner, Pending, RulesForm,
+    ServedWay, Stage, WayAuthority, WayBound, WayRules, WaySockets, Witness,
 };
 use casemate_transport::{RemoteEgress, serve_egress};
 use tokio::{
@@ -198,6 +198,7 @@ fn new_way() -> NewWay {
         authority: Digest::of(b"pem"),
         rules: rules(),
         consults: true,
+        known: Vec::new(),
         bound: Some(WayBound {
             tenant: "local".to_owned(),
             agent: "a".to_owned(),
@@ -320,6 +321,7 @@ fn held(method: &str) -> HeldRequest {
         method: method.to_owned(),
         target: "https://a.example:443".to_owned(),
         path: "/x".to_owned(),
+        fields: vec![("x-a".to_owned(), "1".to_owned())],
         body: Some(vec![0, 255].into()),
     }
 }

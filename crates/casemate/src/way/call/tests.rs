@@ -2,7 +2,8 @@ use casemate_egress::{Name, ResolveError, Resolver, Trust};
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_policy::Profile;
 use casemate_ports::{
-    Advice, ConsultedRequest, Crossing, HeldRequest, NewWay, NotConsented, NotRecorded, RulesForm, WayRules, Witness,
+    Advice, ConsultedRequest, Crossing, HeldRequest, NewWay, NotConsented, NotRecorded, RulesForm,
+    WayRules, Witness,
 };
 
 use super::*;
@@ -54,6 +55,7 @@ fn open(service: &Service, number: u8) -> Box<dyn ServedWay> {
         authority: Digest::of(authority.as_bytes()),
         rules,
         consults: false,
+        known: Vec::new(),
         bound: None,
     };
     let lent = Lent::nothing("a test");
