@@ -7,7 +7,7 @@ mod read;
 use std::path::{Path, PathBuf};
 
 use casemate_gateway::{Clock as _, Operation};
-use casemate_identity::{By, Handle, Header, Secrets, Store};
+use casemate_identity::{By, Handle, Header, RemoteIdentity, Secrets, Side, Store};
 use casemate_model::Reason;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -226,7 +226,10 @@ fn test(root: &Path, handle: &Handle, json: bool) -> Result<Exit, Failure> {
     // The switches are made if there never were any: without them nothing is lent.
     crate::switch::board(root).map_err(Failure::failed)?;
     let tested = runtime.block_on(async {
-        let identity = identity::connect_or_start(root)
+        let stream = identity::connect_or_start(root, Side::Orders)
+            .await
+            .map_err(Failure::failed)?;
+        let identity = RemoteIdentity::over(stream)
             .await
             .map_err(Failure::failed)?;
         identity

@@ -7,6 +7,7 @@
 mod enter;
 mod process;
 mod processes;
+mod rights;
 mod serve;
 mod trial;
 

@@ -172,6 +172,16 @@ fn governing(files: &[PathBuf]) -> Result<Governing, Failure> {
     Ok(governing)
 }
 
+/// The same policies, for more than one who asks.
+#[derive(Clone, Debug)]
+struct Shared(Arc<dyn Policies>);
+
+impl Policies for Shared {
+    fn current(&self) -> Result<Arc<Governing>, String> {
+        self.0.current()
+    }
+}
+
 type Gateway = Sessions<RemoteKeeper, CachedStores>;
 
 async fn serve(
@@ -199,6 +209,7 @@ async fn serve(
     let callers = front.map(|front| front.callers);
     let switchboard = switch::board(root)?;
     let board = Arc::clone(switchboard.board());
+    let policies = Shared(Arc::from(policies));
     let cores = available_parallelism().map_or(1, usize::from);
     let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS);
     let sessions = Arc::new(Gateway::new(Parts {
@@ -207,12 +218,12 @@ async fn serve(
         journal,
         clock: Box::new(System),
         entropy: Box::new(System),
-        policies,
+        policies: Box::new(policies.clone()),
         images: Box::new(StoredImages::new(root)),
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
-        egress: Arc::new(Processes::new(root)?),
+        egress: Arc::new(Processes::new(root, policies.0)?),
         decider,
         renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {

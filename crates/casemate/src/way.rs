@@ -13,7 +13,9 @@ mod here;
 mod judge;
 mod known;
 mod names;
+mod policies;
 mod recorder;
+mod right;
 mod scrubs;
 mod seams;
 mod service;
@@ -28,7 +30,13 @@ use casemate_egress::{Trust, TrustError, limits::MAX_ROOTS_BYTES};
 use casemate_files::{FileError, Privacy, read_file};
 
 use self::names::Names;
-pub(crate) use self::{credentials::Lent, here::Here, names::NamesError, service::Service};
+pub(crate) use self::{
+    here::Here,
+    names::NamesError,
+    policies::Policies,
+    right::{Right, Voucher, order},
+    service::{ORDER_TIMEOUT, Service},
+};
 
 /// Why there is no way out.
 #[derive(Debug, thiserror::Error)]

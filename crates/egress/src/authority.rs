@@ -13,10 +13,11 @@ use rcgen::{
 use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SigningKey},
 };
 use time::OffsetDateTime;
 
+use self::leaves::Kept;
 pub(crate) use self::leaves::Leaves;
 use crate::{
     Clock, Entropy, Host, Name,
@@ -60,6 +61,9 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     leaf_key: KeyPair,
+    /// The same key, as TLS signs with it.
+    leaf_signer: Arc<dyn SigningKey>,
+    kept: Kept,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
     entropy: Arc<dyn Entropy>,
@@ -108,14 +112,20 @@ impl Authority {
         params.name_constraints = Some(constraints(subtrees));
         let ca_key = key()?;
         let certificate = params.self_signed(&ca_key).map_err(AuthorityError::Sign)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let leaf_key = key()?;
+        let signer = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
+        let signer = provider.key_provider.load_private_key(signer);
         Ok(Self {
             certificate: certificate.der().clone(),
             issuer: Issuer::new(params, ca_key),
-            leaf_key: key()?,
+            leaf_key,
+            leaf_signer: signer.map_err(AuthorityError::Load)?,
+            kept: Kept::default(),
             not_before,
             not_after,
             entropy,
-            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+            provider,
         })
     }
 
@@ -139,8 +149,13 @@ impl Authority {
         pem + "\n-----END CERTIFICATE-----\n"
     }
 
-    /// A certificate for `host`. One key serves all, so that a new host costs one signature.
-    pub(crate) fn mint(&self, host: &Host) -> Result<Arc<CertifiedKey>, AuthorityError> {
+    /// A certificate for `host`: the one that any call of the agent has had already, or a new one.
+    pub(crate) fn leaf(&self, host: &Host) -> Result<Arc<CertifiedKey>, AuthorityError> {
+        self.kept.get_or_make(host, || self.mint(host))
+    }
+
+    /// One key serves all, so that a new host costs one signature.
+    fn mint(&self, host: &Host) -> Result<Arc<CertifiedKey>, AuthorityError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = called("Casemate");
         params.not_before = self.not_before;
@@ -157,10 +172,8 @@ impl Authority {
         let leaf = params
             .signed_by(&self.leaf_key, &self.issuer)
             .map_err(AuthorityError::Sign)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         let chain = vec![leaf.der().clone(), self.certificate.clone()];
-        let key =
-            CertifiedKey::from_der(chain, key, &self.provider).map_err(AuthorityError::Load)?;
+        let key = CertifiedKey::new(chain, Arc::clone(&self.leaf_signer));
         Ok(Arc::new(key))
     }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use casemate_ledger::{Entry, Kind, Receipt};
+use casemate_ledger::{Entry, Kind, Urgency};
 use casemate_model::{DecisionId, DeniedAttempt};
 use casemate_ports::{
     Advice, AdviceCode, ConsultedRequest, Crossing, Decider, HeldRequest, KnownDestination,
@@ -43,16 +43,18 @@ const MAX_ASKS: u64 = 64;
 const LOST: &str = "egress_lost";
 
 impl Journal {
-    /// Records a request of `call`. Blocks for one flush of the disk.
+    /// Begins to record a request of `call`, and blocks while its content is sealed. When what this gives is ready, it is on disk. Needs a
+    /// tokio runtime.
     ///
     /// # Errors
     /// When it cannot be recorded; then it must not be sent.
-    pub fn crossing(
+    pub fn begin_crossing(
         &self,
         call: &Facts,
         crossing: &Crossing,
         heard: Option<&Heard>,
-    ) -> Result<Receipt, RecordError> {
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
         let kind = match crossing.stage {
             Stage::Denied(_) => Kind::Denied,
             Stage::Sent => Kind::Allowed,
@@ -68,7 +70,7 @@ impl Journal {
         let agent = &call.ask.agent;
         let aad = content_aad(crossing.decision, kind);
         let sealed = self.keys.seal(agent, &aad, &content);
-        self.write_request(Entry {
+        let entry = Entry {
             at_ms: crossing.at_ms,
             decision: crossing.decision,
             kind,
@@ -76,7 +78,9 @@ impl Journal {
             tenant: call.tenant().to_owned(),
             summary,
             payload: Some(sealed.map_err(RecordError::Seal)?),
-        })
+        };
+        let written = self.begin_request(entry, urgency)?;
+        Ok(Box::pin(written))
     }
 }
 
@@ -97,8 +101,13 @@ trait Log: fmt::Debug + Send + Sync {
     /// The time.
     fn now_ms(&self) -> u64;
 
-    /// Writes one, durably, with what was heard of it.
-    fn write(&self, crossing: &Crossing, heard: Option<&Heard>) -> Result<(), RecordError>;
+    /// Begins to write one, with what was heard of it, which may block. When what this gives is ready, it is durable.
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError>;
 }
 
 /// The records of the call of `facts`, in `journal`.
@@ -117,9 +126,14 @@ impl Log for CallLog {
         self.journal.clock.now_ms()
     }
 
-    fn write(&self, crossing: &Crossing, heard: Option<&Heard>) -> Result<(), RecordError> {
-        let written = self.journal.crossing(&self.facts, crossing, heard);
-        written.map(drop)
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+        urgency: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
+        self.journal
+            .begin_crossing(&self.facts, crossing, heard, urgency)
     }
 }
 
@@ -284,7 +298,7 @@ impl Crossings {
                         stage: Stage::Ended(Some(LOST.into())),
                         ..Crossing::clone(&open.crossing)
                     };
-                    self.write(lost, None).await?;
+                    self.write(lost, None, Urgency::Now).await?;
                 }
             }
             // The sender is as old as this.
@@ -345,7 +359,7 @@ impl Crossings {
             return Err(NotRecorded);
         }
         let mut is_written = self.begin(&crossing)?;
-        let writing = self.write(crossing, heard);
+        let writing = self.write(crossing, heard, Urgency::Now);
         // Also when nobody waits for it any more: its end waits for this.
         let written = tokio::spawn(async move {
             let written = writing.await;
@@ -367,9 +381,10 @@ impl Crossings {
         let mine = self.state().open.remove(&crossing.decision).is_some();
         match is_written && mine {
             true => {
+                // Nothing waits for it but the end of its call.
                 let has_answered =
                     crossing.status.is_some() && matches!(crossing.stage, Stage::Ended(None));
-                self.write(crossing, None).await?;
+                self.write(crossing, None, Urgency::Soon).await?;
                 if has_answered {
                     self.remember(&open.crossing).await;
                 }
@@ -420,7 +435,7 @@ impl Crossings {
         };
         match is_known {
             true => Ok(()),
-            false => self.write(crossing, heard).await,
+            false => self.write(crossing, heard, Urgency::Now).await,
         }
     }
 
@@ -445,18 +460,24 @@ impl Crossings {
         }
     }
 
-    /// Writes it down, in a thread that may wait for the disk, whether or not somebody still waits for it.
+    /// Writes it down, whether or not somebody still waits for it.
     fn write(
         &self,
         crossing: Crossing,
         heard: Option<Heard>,
+        urgency: Urgency,
     ) -> Pending<'static, Result<(), NotRecorded>> {
         let log = Arc::clone(&self.log);
         let (failed, writing) = (Arc::clone(&self.failed), self.writing.clone());
         writing.send_modify(|count| *count += 1);
-        let written = tokio::task::spawn_blocking(move || {
-            let written = log.write(&crossing, heard.as_ref());
-            if written.is_err() {
+        let begun =
+            tokio::task::spawn_blocking(move || log.begin(&crossing, heard.as_ref(), urgency));
+        let written = tokio::spawn(async move {
+            let written = match begun.await {
+                Ok(Ok(written)) => written.await.is_ok(),
+                Ok(Err(_)) | Err(_) => false,
+            };
+            if !written {
                 failed.store(true, Ordering::SeqCst);
             }
             writing.send_modify(|count| *count -= 1);
@@ -464,8 +485,8 @@ impl Crossings {
         });
         Box::pin(async move {
             match written.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(NotRecorded),
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(NotRecorded),
             }
         })
     }

@@ -1,20 +1,24 @@
 //! The durable memory of calls: what is decided and what became of it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use casemate_ledger::{Entry, Kind, Ledger, Receipt};
+use casemate_ledger::{Entry, Kind, Ledger, Receipt, Urgency};
 use casemate_model::{DecisionId, Digest, Outcome};
 use casemate_store::{Idempotency as _, Keys};
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::{
     Clock, Entropy, Facts, RecordError, RecoverError, Stores,
     entry::{self, Observed},
 };
 
+/// How long the end of a request may wait for a record that has to be flushed anyway.
+const LINGER: Duration = Duration::from_millis(2);
+
 /// The ledger, and the keys by which the content of its records is sealed.
 #[derive(Debug)]
 pub struct Journal {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     pub(crate) keys: Keys,
     pub(crate) clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
@@ -51,7 +55,7 @@ impl Journal {
         entropy: Box<dyn Entropy>,
     ) -> Self {
         Self {
-            ledger,
+            ledger: Arc::new(ledger),
             keys,
             clock,
             entropy,
@@ -182,11 +186,28 @@ impl Journal {
         self.write(entry)
     }
 
-    /// Puts an entry of a request of a call on disk.
-    pub(crate) fn write_request(&self, entry: Entry) -> Result<Receipt, RecordError> {
-        self.ledger
-            .append_request(entry)
-            .map_err(RecordError::Append)
+    /// Begins to put an entry of a request of a call on disk; it is there when what this gives is ready. Needs a tokio runtime, which
+    /// gives a thread to whoever commits.
+    pub(crate) fn begin_request(
+        &self,
+        entry: Entry,
+        urgency: Urgency,
+    ) -> Result<impl Future<Output = Result<(), RecordError>> + Send + 'static, RecordError> {
+        let (ledger, runtime) = (Arc::clone(&self.ledger), Handle::current());
+        let begun = ledger.begin_request(entry, urgency, move |lead| {
+            // Where there are no threads any more it is dropped, and what waits fails.
+            drop(runtime.spawn_blocking(move || lead.commit()));
+        });
+        let mut written = begun.map_err(RecordError::Append)?;
+        Ok(async move {
+            if urgency == Urgency::Soon {
+                if let Ok(written) = timeout(LINGER, &mut written).await {
+                    return written.map(drop).map_err(RecordError::Append);
+                }
+                ledger.hasten();
+            }
+            written.await.map(drop).map_err(RecordError::Append)
+        })
     }
 
     /// Puts an entry on disk.

@@ -99,18 +99,22 @@ impl Identity {
         }
     }
 
-    /// Issues a token for one call.
+    /// Issues a token for one call. It ends with `issuer`, and so does what it is redeemed for.
     ///
     /// # Errors
     /// When the call is switched off or there is too much at once.
-    pub fn issue(&self, order: Order) -> Result<ActionToken, OrderError> {
+    pub fn issue(&self, order: Order, issuer: Holder) -> Result<ActionToken, OrderError> {
         let epoch = self
             .board
             .check(&subject(&order.binding, None))
             .map_err(OrderError::Stopped)?;
-        let issued = self
-            .desk()
-            .issue(order, epoch, self.entropy.as_ref(), self.clock.now_ms());
+        let issued = self.desk().issue(
+            order,
+            issuer,
+            epoch,
+            self.entropy.as_ref(),
+            self.clock.now_ms(),
+        );
         Ok(issued?)
     }
 
@@ -242,9 +246,9 @@ impl Identity {
         self.desk().end(lease, holder);
     }
 
-    /// Ends everything that `holder` has.
-    pub fn leave(&self, holder: Holder) {
-        self.desk().leave(holder);
+    /// Ends everything that `who` has, or asked for.
+    pub fn leave(&self, who: Holder) {
+        self.desk().leave(who);
     }
 
     /// Whether a credential can be used: it is read, and if it is fetched, a token is. May block.

@@ -57,6 +57,20 @@ pub struct Order {
 #[serde(transparent)]
 pub struct ActionToken(Zeroizing<String>);
 
+impl ActionToken {
+    /// As whoever passes it on writes it.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// Its text, for whoever passes it on.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for ActionToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ActionToken(..)")
@@ -112,6 +126,7 @@ pub(crate) enum NoGrant {
 pub(crate) struct Taken(usize);
 
 struct Pending {
+    issuer: Holder,
     order: Order,
     epoch: Epoch,
     until_ms: u64,
@@ -119,6 +134,8 @@ struct Pending {
 
 /// The right of one call, until it ends.
 pub(crate) struct Lease {
+    /// Who asked for its token: it ends with either.
+    issuer: Holder,
     holder: Holder,
     pub(crate) binding: Binding,
     pub(crate) epoch: Epoch,
@@ -136,10 +153,11 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Issues a token, as of an epoch of the switches.
+    /// Issues a token to `issuer`, as of an epoch of the switches.
     pub(crate) fn issue(
         &mut self,
         order: Order,
+        issuer: Holder,
         epoch: Epoch,
         entropy: &dyn Entropy,
         now_ms: u64,
@@ -173,6 +191,7 @@ impl Desk {
             Entry::Occupied(_) => Err(TokenError::Random(io::ErrorKind::AlreadyExists.into())),
             Entry::Vacant(place) => {
                 place.insert(Pending {
+                    issuer,
                     order,
                     epoch,
                     until_ms,
@@ -192,6 +211,7 @@ impl Desk {
         now_ms: u64,
     ) -> Result<LeaseId, TokenError> {
         let Pending {
+            issuer,
             order,
             epoch,
             until_ms,
@@ -214,6 +234,7 @@ impl Desk {
         entropy.fill(&mut bytes).map_err(TokenError::Random)?;
         let id = LeaseId(hex(&bytes));
         let lease = Lease {
+            issuer,
             holder,
             epoch,
             usages: order
@@ -284,9 +305,11 @@ impl Desk {
         }
     }
 
-    /// Ends all leases of this holder.
-    pub(crate) fn leave(&mut self, holder: Holder) {
-        self.leases.retain(|_, lease| lease.holder != holder);
+    /// Ends all leases that this connection has or asked the tokens for, and those tokens.
+    pub(crate) fn leave(&mut self, who: Holder) {
+        self.tokens.retain(|_, pending| pending.issuer != who);
+        self.leases
+            .retain(|_, lease| lease.holder != who && lease.issuer != who);
     }
 
     /// The credentials that some lease has.

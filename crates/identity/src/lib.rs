@@ -11,6 +11,7 @@
 //! - A record is encrypted by itself under a key that only the key provider unwraps, bound to everything that is said of it in
 //!   clear. One that is damaged, moved or open to others is refused (I1).
 //! - A record changes by compare and swap of its version. A loser never overwrites, and never deletes.
+//! - Who orders a right and who uses it are two connections: neither can do what the other may, and a lease ends with either.
 //! - A token is known only to the process that issued it, and forgotten when it is redeemed: it is redeemed once, and never after a
 //!   restart.
 //! - A refreshed token is on disk before the one that it replaces is gone, and before it is used. Nobody asks a token endpoint
@@ -37,6 +38,7 @@ mod remote;
 mod render;
 mod secret;
 mod server;
+mod side;
 mod sigv4;
 mod store;
 mod usage;
@@ -57,6 +59,7 @@ pub use self::{
     render::{Rendered, Request},
     secret::{Form, Secret, SecretError},
     server::Server,
+    side::Side,
     store::{By, Store, StoreError},
     usage::Usage,
 };

@@ -59,7 +59,9 @@ pub const MAX_QUESTION_BYTES: usize = 1024 * 1024;
 pub const MAX_REPLY_BYTES: usize = 256 * 1024;
 /// How long a question may take to be there.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take: as long as a token endpoint, and those who wait for it.
+/// How long an answer may take for which nobody else is asked.
+pub const PROMPT_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long another may take: as long as a token endpoint, and those who wait for it.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(45);
 /// Streams of one connection at once.
 pub const MAX_STREAMS: u32 = 1_024;

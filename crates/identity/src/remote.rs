@@ -1,5 +1,7 @@
 //! The other end: identity in another process.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request as HttpRequest};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -12,7 +14,7 @@ use tokio::{
 
 use crate::{
     ActionToken, Binding, Handle, LeaseId, Order, Rendered, Request, Tested,
-    limits::{MAX_FIELD_BYTES, MAX_REPLY_BYTES, REPLY_TIMEOUT},
+    limits::{MAX_FIELD_BYTES, MAX_REPLY_BYTES, PROMPT_TIMEOUT, REPLY_TIMEOUT},
     wire::{Code, PATH, Question, Reply},
 };
 
@@ -49,7 +51,7 @@ pub enum RemoteError {
 }
 
 impl RemoteIdentity {
-    /// Speaks over `stream`, whose other end was proven before. Needs a tokio runtime with time.
+    /// Speaks over `stream`, whose other end was proven, and told which side this is. Needs a tokio runtime with time.
     ///
     /// # Errors
     /// When it does not speak HTTP/2.
@@ -148,7 +150,7 @@ impl RemoteIdentity {
     }
 
     async fn ask(&self, question: &Question) -> Result<Reply, RemoteError> {
-        let asked = timeout(REPLY_TIMEOUT, self.exchange(question)).await;
+        let asked = timeout(patience(question), self.exchange(question)).await;
         asked.map_err(|_| RemoteError::TimedOut)?
     }
 
@@ -167,6 +169,19 @@ impl RemoteIdentity {
             .await;
         let body = body.map_err(|_| RemoteError::Answer)?.to_bytes();
         serde_json::from_slice(&body).map_err(|_| RemoteError::Answer)
+    }
+}
+
+/// How long an answer may take.
+const fn patience(question: &Question) -> Duration {
+    match question {
+        Question::Grant { .. } | Question::Test { .. } => REPLY_TIMEOUT,
+        // This one waits for the lock of the store.
+        Question::Reflected { .. } => REPLY_TIMEOUT,
+        Question::Issue { .. }
+        | Question::Redeem { .. }
+        | Question::Standing { .. }
+        | Question::End { .. } => PROMPT_TIMEOUT,
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    GrantError, Handle, Holder, Identity,
+    GrantError, Handle, Holder, Identity, Side,
     limits::{MAX_FIELD_BYTES, MAX_QUESTION_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
     wire::{Code, PATH, Question, Reply},
 };
@@ -87,16 +87,19 @@ impl Server {
     }
 
     /// Serves one connection until it ends.
-    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    pub async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         self.connections.fetch_add(1, Ordering::SeqCst);
         let held = Held {
             server: self.clone(),
             holder: Holder(self.next.fetch_add(1, Ordering::SeqCst)),
         };
         let holder = held.holder;
+        let Ok(Ok(side)) = timeout(QUESTION_TIMEOUT, Side::heard(&mut stream)).await else {
+            return;
+        };
         let service = service_fn(|request: HttpRequest<Incoming>| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(holder, request).await) }
+            async move { Ok::<_, Infallible>(server.answer(holder, side, request).await) }
         });
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -114,9 +117,14 @@ impl Server {
     async fn answer(
         &self,
         holder: Holder,
+        side: Side,
         request: HttpRequest<Incoming>,
     ) -> Response<Full<Bytes>> {
         let reply = match question(request).await {
+            Ok(question) if !side.may_ask(&question) => refused(
+                Code::Question,
+                "this connection is not for such questions".to_owned(),
+            ),
             Ok(question) => self.reply(holder, question).await,
             Err(why) => refused(Code::Question, why),
         };
@@ -134,7 +142,7 @@ impl Server {
     async fn reply(&self, holder: Holder, question: Question) -> Reply {
         let identity = Arc::clone(&self.identity);
         match question {
-            Question::Issue { order } => match identity.issue(order) {
+            Question::Issue { order } => match identity.issue(order, holder) {
                 Ok(token) => Reply::Issued { token },
                 Err(error) => refused(Code::Unavailable, one_line(&error)),
             },

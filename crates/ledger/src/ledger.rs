@@ -1,23 +1,21 @@
 //! The ledger that threads share: group commit.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        mpsc::{SyncSender, sync_channel},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc::sync_channel},
     time::Duration,
 };
 
 use casemate_model::{DecisionId, Digest};
 
 use crate::{
-    Entry, Kind, LedgerError, LogKey, OpenDecision, Owner, ReadError, Receipt,
+    Entry, Kind, Lead, LedgerError, LogKey, OpenDecision, Owner, ReadError, Receipt, Urgency,
+    Written,
     disk::LogFile,
     entry::Body,
-    layout::RECORD_HEAD_BYTES,
-    limits::{LOCK_WAIT_MS, MAX_BATCH_BYTES, MAX_BATCH_RECORDS},
+    limits::LOCK_WAIT_MS,
+    queue::{Queue, Task, Turn, Waiting, Who, pass},
     writer::Writer,
 };
 
@@ -29,7 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Ledger {
     dir: PathBuf,
-    queue: Mutex<Queue>,
+    pub(crate) queue: Mutex<Queue>,
     writer: Mutex<Writer>,
     owner: OnceLock<Owner>,
 }
@@ -43,29 +41,6 @@ pub struct Head {
     pub root: Digest,
     /// The signed checkpoint.
     pub checkpoint: String,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
-    /// Whether some thread commits, or has been told to.
-    led: bool,
-}
-
-/// An entry and the thread that waits for it.
-#[derive(Debug)]
-struct Waiting {
-    body: Body,
-    thread: SyncSender<Turn>,
-}
-
-/// What a waiting thread is told.
-#[derive(Debug)]
-enum Turn {
-    /// Commit the next batch; your entry is its first.
-    Lead,
-    /// Your entry is committed, or failed.
-    Done(Result<Receipt, LedgerError>),
 }
 
 impl Ledger {
@@ -113,6 +88,50 @@ impl Ledger {
         self.commit(Body::of_request(entry, owner)?)
     }
 
+    /// Begins to append an entry of a request of a call, for whoever cannot wait in a thread. `lead` is called when somebody has to commit:
+    /// it gives the lead a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// When the entry exceeds a limit.
+    pub fn begin_request(
+        self: &Arc<Self>,
+        entry: Entry,
+        urgency: Urgency,
+        lead: impl Fn(Lead) + Send + Sync + 'static,
+    ) -> Result<Written, LedgerError> {
+        let owner = self.owner_of(&entry)?;
+        let body = Body::of_request(entry, owner)?;
+        let (task, written) = Task::new(Arc::clone(self), lead);
+        let waiting = Waiting {
+            body,
+            urgency,
+            who: Who::Task(task),
+        };
+        let is_led = {
+            let mut queue = lock(&self.queue);
+            queue.waiting.push_back(waiting);
+            urgency == Urgency::Soon || std::mem::replace(&mut queue.led, true)
+        };
+        if !is_led {
+            pass(&self.queue);
+        }
+        Ok(written)
+    }
+
+    /// Has everything committed that waits.
+    pub fn hasten(&self) {
+        let is_led = {
+            let mut queue = lock(&self.queue);
+            for waiting in &mut queue.waiting {
+                waiting.urgency = Urgency::Now;
+            }
+            std::mem::replace(&mut queue.led, true)
+        };
+        if !is_led {
+            pass(&self.queue);
+        }
+    }
+
     /// Appends an outcome in place of a process that died, if its decision is still open when its turn
     /// comes. Nothing otherwise: the process, or another that looked after it, was faster.
     ///
@@ -131,7 +150,11 @@ impl Ledger {
         let (thread, turns) = sync_channel(1);
         let lead = {
             let mut queue = lock(&self.queue);
-            queue.waiting.push_back(Waiting { body, thread });
+            queue.waiting.push_back(Waiting {
+                body,
+                urgency: Urgency::Now,
+                who: Who::Thread(thread),
+            });
             !std::mem::replace(&mut queue.led, true)
         };
         if lead {
@@ -209,54 +232,50 @@ impl Ledger {
         Ok(self.owner.get_or_init(|| owner).clone())
     }
 
-    /// Commits one batch, which begins with this thread's entry, and passes the lead on.
+    /// Commits one batch, and passes the lead on.
     fn lead(&self) {
-        let batch = lock(&self.queue).take_batch();
         // Passed on before the others are woken, so that the disk does not wait for them.
-        let lead = Lead(&self.queue);
+        let lead = Led(&self.queue);
+        let (batch, results) = self.write_batch();
+        drop(lead);
+        tell(batch, results);
+    }
+
+    /// Commits one batch, and keeps the lead.
+    pub(crate) fn commit_batch(&self) {
+        let (batch, results) = self.write_batch();
+        tell(batch, results);
+    }
+
+    fn write_batch(&self) -> (Vec<Waiting>, Vec<Result<Receipt, LedgerError>>) {
+        let batch = lock(&self.queue).take_batch();
+        if batch.is_empty() {
+            return (batch, Vec::new());
+        }
         let bodies: Vec<_> = batch.iter().map(|waiting| &waiting.body).collect();
         let results = lock(&self.writer).commit(&bodies);
-        drop(lead);
-        for (waiting, result) in batch.iter().zip(results) {
-            // A thread that is gone needs no answer.
-            let _ = waiting.thread.try_send(Turn::Done(result));
-        }
+        (batch, results)
     }
 }
 
-impl Queue {
-    /// The entries that come first, as many as one batch may hold, and at least one.
-    fn take_batch(&mut self) -> Vec<Waiting> {
-        let mut bytes = 0;
-        let fits = |waiting: &&Waiting| {
-            bytes += RECORD_HEAD_BYTES + waiting.body.max_len();
-            bytes <= MAX_BATCH_BYTES as usize
-        };
-        let most = MAX_BATCH_RECORDS as usize;
-        let count = self.waiting.iter().take(most).take_while(fits).count();
-        self.waiting.drain(..count).collect()
+fn tell(batch: Vec<Waiting>, results: Vec<Result<Receipt, LedgerError>>) {
+    for (waiting, result) in batch.into_iter().zip(results) {
+        waiting.done(result);
     }
 }
 
 /// The lead, which is passed on even when the thread that has it dies.
-struct Lead<'a>(&'a Mutex<Queue>);
+struct Led<'a>(&'a Mutex<Queue>);
 
-impl Drop for Lead<'_> {
+impl Drop for Led<'_> {
     fn drop(&mut self) {
-        let mut queue = lock(self.0);
-        while let Some(next) = queue.waiting.front() {
-            if next.thread.try_send(Turn::Lead).is_ok() {
-                return;
-            }
-            queue.waiting.pop_front();
-        }
-        queue.led = false;
+        pass(self.0);
     }
 }
 
 /// Every value behind these locks is whole between its statements, so a thread that died does no
 /// harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

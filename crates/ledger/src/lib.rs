@@ -38,6 +38,7 @@ mod lock;
 mod note;
 mod open_set;
 mod owner;
+mod queue;
 mod read;
 mod resume;
 mod source;
@@ -61,6 +62,7 @@ pub use self::{
     },
     note::{KeyError, LogKey, NoteError, PublicKey},
     owner::Owner,
+    queue::{Lead, Urgency, Written},
     read::{Place, Reader, end_of, find, read, read_from, tail},
     verify::{Verified, verify},
 };

@@ -10,18 +10,20 @@
 //!   the word that stops it: standard input is sent only where the keeper said that there is room.
 //! - An upload counts as whole only by its last frame, never by its end.
 //!
-//! Beside it, [`handover`] passes the sockets of a call's way out to whoever serves them.
+//! Beside it, [`handover`] passes the sockets of a call's way out to whoever serves them, and [`lending`] its connection to identity.
 //!
 //! Deliberately absent: TLS. Both halves work on any stream of bytes; which one is chosen in one place of each.
 
 mod body;
 mod client;
+mod descriptors;
 mod egress;
 mod fault;
 mod frame;
 mod from_keeper;
 pub mod handover;
 mod inbox;
+pub mod lending;
 pub mod limits;
 mod ours;
 mod peer;

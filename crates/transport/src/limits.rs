@@ -106,3 +106,9 @@ pub const MAX_EXPECTED: usize = 4096;
 
 /// How long no handover is accepted when none could be.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The most connections to identity that wait for the ways out that they are for.
+pub const MAX_BORROWED: usize = 4096;
+
+/// The most bytes of a token that is redeemed on such a connection.
+pub const MAX_TOKEN_BYTES: usize = 256;

@@ -18,7 +18,7 @@ mod sandbox;
 
 pub use self::{
     crun::serve as serve_crun,
-    egress::{corpus, egress},
+    egress::{corpus, egress, egress_soak},
     ledger::ledger,
     policy::policy,
     run::{RunOptions, run},

@@ -103,7 +103,14 @@ enum Bench {
     /// Appending to the ledger
     Ledger,
     /// The way out, beside squid, mitmproxy and a bare interceptor
-    Egress,
+    Egress {
+        /// Only these, and no page
+        #[arg(long, value_delimiter = ',', value_parser = ["squid", "mitmproxy", "bare", "memory", "everything", "process"])]
+        ways: Vec<String>,
+        /// Use it for so many minutes instead, and see whether it grows
+        #[arg(long, value_name = "MINUTES", conflicts_with = "ways", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        soak: Option<u64>,
+    },
     /// Decisions, beside bare Cedar; switches, approvals and budgets, beside what they come to without
     Policy,
     /// The worker of `bench run` that times crun
@@ -206,7 +213,11 @@ fn measure(bench: Bench) -> Result<()> {
             },
         ),
         Bench::Ledger => bench::ledger(&Tree::current()?),
-        Bench::Egress => bench::egress(&Tree::current()?),
+        Bench::Egress {
+            soak: Some(minutes),
+            ..
+        } => bench::egress_soak(&Tree::current()?, minutes),
+        Bench::Egress { ways, soak: None } => bench::egress(&Tree::current()?, &ways),
         Bench::Policy => bench::policy(&Tree::current()?),
         Bench::ServeCrun { directory } => bench::serve_crun(&directory),
     }

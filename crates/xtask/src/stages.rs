@@ -42,9 +42,17 @@ pub fn test() -> Result<()> {
 fn tests() -> Command {
     let mut command = process::cargo();
     if process::succeeds(process::cargo().args(["nextest", "--version"])) {
-        command.args(["nextest", "run", "--workspace"]);
+        // Whoever reads the log of a failed run wants to know of every failure.
+        command.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
     } else {
-        command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
+        command.args([
+            "test",
+            "--workspace",
+            "--no-fail-fast",
+            "--lib",
+            "--bins",
+            "--tests",
+        ]);
     }
     command
 }

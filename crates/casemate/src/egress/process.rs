@@ -7,13 +7,17 @@ use std::{
         unix::{net::UnixStream as StdUnixStream, process::CommandExt as _},
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
+    sync::Arc,
     time::Duration,
 };
 
 use casemate_model::one_line;
 use casemate_ports::EgressError;
-use casemate_transport::RemoteEgress;
+use casemate_transport::{
+    RemoteEgress,
+    lending::{self, Lender},
+};
 use tokio::{io::AsyncReadExt as _, net::UnixStream, time::timeout};
 
 use super::Enforced;
@@ -29,6 +33,8 @@ const MAX_SAID_BYTES: usize = 16 * 1024;
 pub(super) struct Process {
     child: Killed,
     pub(super) remote: RemoteEgress,
+    /// By which connections to identity go to it.
+    pub(super) lender: Arc<Lender>,
     pub(super) enforced: Enforced,
     pub(super) handover: PathBuf,
 }
@@ -63,7 +69,8 @@ impl Process {
         roots: &Path,
         log: &Path,
     ) -> Result<Self, EgressError> {
-        let (child, ours) = spawn(&handover, roots, log).map_err(|error| unavailable(&error))?;
+        let spawned = spawn(&handover, roots, log).map_err(|error| unavailable(&error))?;
+        let (child, ours, lender) = spawned;
         let begun = timeout(START_TIMEOUT, begin(ours)).await;
         let begun = begun.map_err(|_| EgressError::Late("start".to_owned()))?;
         let (stream, enforced) = begun.map_err(|error| {
@@ -81,6 +88,7 @@ impl Process {
         Ok(Self {
             child,
             remote: RemoteEgress::connect(stream).await?,
+            lender: Arc::new(lender),
             enforced,
             handover,
         })
@@ -88,7 +96,7 @@ impl Process {
 
     /// One that serves at `remote`, for a test.
     #[cfg(test)]
-    pub(super) const fn of(child: Child, remote: RemoteEgress, handover: PathBuf) -> Self {
+    pub(super) fn of(child: Child, remote: RemoteEgress, handover: PathBuf) -> Self {
         let enforced = Enforced {
             user: 0,
             landlock: String::new(),
@@ -97,6 +105,7 @@ impl Process {
         Self {
             child: Killed(child),
             remote,
+            lender: Arc::new(lending::pair().unwrap().0),
             enforced,
             handover,
         }
@@ -116,8 +125,9 @@ fn unavailable(error: &io::Error) -> EgressError {
     EgressError::Unavailable(format!("it cannot be started: {}", one_line(error)))
 }
 
-fn spawn(handover: &Path, roots: &Path, log: &Path) -> io::Result<(Killed, StdUnixStream)> {
+fn spawn(handover: &Path, roots: &Path, log: &Path) -> io::Result<(Killed, StdUnixStream, Lender)> {
     let (ours, theirs) = StdUnixStream::pair()?;
+    let (lender, borrower) = lending::pair()?;
     let child = Command::new("/proc/self/exe")
         .arg0("casemate")
         .args(["egress", "--handover"])
@@ -127,11 +137,12 @@ fn spawn(handover: &Path, roots: &Path, log: &Path) -> io::Result<(Killed, StdUn
         .env_clear()
         .current_dir("/")
         .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::null())
+        // Nothing is written there: by it connections come.
+        .stdout(borrower)
         .stderr(open_log(log)?)
         .spawn()?;
     ours.set_nonblocking(true)?;
-    Ok((Killed(child), ours))
+    Ok((Killed(child), ours, lender))
 }
 
 async fn begin(ours: StdUnixStream) -> io::Result<(UnixStream, Enforced)> {

@@ -6,7 +6,7 @@ mod tests;
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder},
-    os::unix::fs::DirBuilderExt as _,
+    os::{fd::AsFd as _, unix::fs::DirBuilderExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,18 +16,26 @@ use std::{
 };
 
 use anyhow::Context as _;
-use casemate_model::Hasher;
+use casemate_gateway::Policies;
+use casemate_model::{Hasher, one_line};
 use casemate_ports::{
     Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority, WayRules, WaySockets,
     Witness,
 };
+use casemate_transport::lending::Lender;
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
 };
 
-use super::process::Process;
-use crate::way::roots_in;
+use super::{
+    process::Process,
+    rights::{Lending, Still},
+};
+use crate::{
+    report,
+    way::{self, Right, roots_in},
+};
 
 /// How long nobody is started after one could not be, or died without having served; twice as long after each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -42,12 +50,19 @@ pub(crate) struct Processes(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// The state directory, whose credentials calls may use.
+    state: PathBuf,
     run: PathBuf,
     roots: PathBuf,
     /// Where their ways out are attended to.
     runtime: Handle,
     agents: Mutex<HashMap<Owner, Arc<tokio::sync::Mutex<Agent>>>>,
     started: AtomicU64,
+    /// By what calls are decided: a right to credentials ends when that changes.
+    governing: Arc<dyn Policies>,
+    policies: way::Policies,
+    /// One after the other, so that of many calls one starts identity.
+    ordering: tokio::sync::Mutex<()>,
     /// [`TOLD_TIMEOUT`].
     patience: Duration,
 }
@@ -62,11 +77,11 @@ struct Agent {
 }
 
 impl Processes {
-    /// For the gateway of the state directory at `state`, which must be the only one. Needs a tokio runtime.
+    /// For the gateway of the state directory at `state`, which must be the only one, and decides by `governing`. Needs a tokio runtime.
     ///
     /// # Errors
     /// When there is no place for their sockets.
-    pub(crate) fn new(state: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn new(state: &Path, governing: Arc<dyn Policies>) -> anyhow::Result<Self> {
         let state = std::path::absolute(state).context("cannot find the state directory")?;
         let run = state.join("run");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&run);
@@ -81,10 +96,14 @@ impl Processes {
         }
         Ok(Self(Arc::new(Inner {
             roots: roots_in(&state),
+            state,
             run,
             runtime: Handle::current(),
             agents: Mutex::default(),
             started: AtomicU64::new(0),
+            governing,
+            policies: way::Policies::default(),
+            ordering: tokio::sync::Mutex::default(),
             patience: TOLD_TIMEOUT,
         })))
     }
@@ -120,7 +139,7 @@ impl Processes {
         way: NewWay,
         witness: Arc<dyn Witness>,
     ) -> Result<Box<dyn ServedWay>, EgressError> {
-        let remote = {
+        let (remote, lender) = {
             let agent = self.agent(&owner);
             let mut agent = agent.lock().await;
             // Another one would not have the authority that the call believes.
@@ -128,11 +147,47 @@ impl Processes {
                 || EgressError::Unavailable("it died after the call was proposed".to_owned());
             let process = agent.process.as_mut().ok_or_else(gone)?;
             match process.ended() {
-                None => process.remote.clone(),
+                None => (process.remote.clone(), Arc::clone(&process.lender)),
                 Some(_) => return Err(gone()),
             }
         };
-        remote.open(&owner, way, None, witness).await
+        // Sent before the way out is opened, and read when it is.
+        let right = self.lend(&way, &lender).await;
+        let bound = way.bound.clone();
+        let served = remote.open(&owner, way, None, witness).await?;
+        Ok(match (right, bound) {
+            (Some(right), Some(bound)) => {
+                let governing = Arc::clone(&self.0.governing);
+                let still = Still::new(governing, bound);
+                Box::new(Lending::start(served, right, still))
+            }
+            _ => served,
+        })
+    }
+
+    /// Orders what the call of `way` may use of credentials, and lends whoever serves it a connection for that. What cannot be had
+    /// is not lent, and said here.
+    async fn lend(&self, way: &NewWay, lender: &Lender) -> Option<Right> {
+        let ordered = async {
+            let policy = self.0.policies.get(&way.rules)?;
+            let _turn = self.0.ordering.lock().await;
+            way::order(&self.0.state, way, &policy).await
+        };
+        let ordered = timeout(way::ORDER_TIMEOUT, ordered).await;
+        let ordered = ordered.unwrap_or_else(|_| Err(anyhow::anyhow!("identity is too slow")));
+        let lent = ordered.and_then(|ordered| {
+            let Some((right, voucher)) = ordered else {
+                return Ok(None);
+            };
+            let (token, connection) = (voucher.token.expose(), voucher.connection.as_fd());
+            lender.lend(way.decision, token, connection)?;
+            Ok(Some(right))
+        });
+        lent.unwrap_or_else(|error| {
+            let why = one_line(error.as_ref());
+            report::line(&format!("{} has no credentials: {why}", way.decision));
+            None
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use casemate_identity::ActionToken;
 use casemate_model::DecisionId;
 use casemate_ports::{
     Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority, WayRules, WaySockets,
@@ -24,6 +25,7 @@ use casemate_ports::{
 use casemate_sys::{Forked, exit_now, keep_descriptors};
 use casemate_transport::{
     handover::{self, Expected, HandedOver, Handover},
+    lending::{Borrowed, Borrower},
     serve_egress,
 };
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -37,7 +39,7 @@ use super::{enter, trial};
 use crate::{
     exit::Exit,
     report,
-    way::{self, Lent, Service},
+    way::{self, Service, Voucher},
 };
 
 /// How long a process stays that nobody needs.
@@ -48,6 +50,7 @@ const IDLE_CHECK: Duration = Duration::from_secs(5);
 /// What the process has when it gives up the files of this host.
 struct Open {
     channel: OwnedFd,
+    lending: OwnedFd,
     handover: StdUnixListener,
     null: OwnedFd,
     user: u32,
@@ -65,6 +68,8 @@ pub(super) fn run(handover: &Path, roots: &Path) -> anyhow::Result<Exit> {
     let open = Open {
         channel: rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
             .context("cannot keep standard input")?,
+        lending: rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)
+            .context("cannot keep standard output")?,
         handover: handover::listen(&handover)?,
         null: enter::null()?,
         user: rustix::process::geteuid().as_raw(),
@@ -106,6 +111,7 @@ fn wait(pid: Pid) -> anyhow::Result<Exit> {
 fn serve(open: Open, service: Service) -> anyhow::Result<()> {
     let Open {
         channel,
+        lending,
         handover,
         null,
         user,
@@ -114,9 +120,9 @@ fn serve(open: Open, service: Service) -> anyhow::Result<()> {
     enter::leave(user, group)?;
     enter::mute(&null)?;
     drop(null);
-    let kept = keep_descriptors(vec![channel, handover.into()]);
+    let kept = keep_descriptors(vec![channel, lending, handover.into()]);
     let kept = kept.context("cannot close descriptors")?;
-    let Ok([channel, handover]) = <[OwnedFd; 2]>::try_from(kept) else {
+    let Ok([channel, lending, handover]) = <[OwnedFd; 3]>::try_from(kept) else {
         bail!("descriptors were lost");
     };
     // Before system calls are restricted: it makes pipes of its own, for signals, if it is asked for them.
@@ -130,7 +136,14 @@ fn serve(open: Open, service: Service) -> anyhow::Result<()> {
     let landlock = landlock.map_err(|error| anyhow::anyhow!("cannot {error}: {}", error.source))?;
     let mut channel = StdUnixStream::from(channel);
     say(&mut channel, &trial::trial(before, landlock))?;
-    attend(&runtime, channel, handover.into(), user, service)
+    let borrower = Borrower::new(lending);
+    attend(
+        &runtime,
+        channel,
+        handover.into(),
+        user,
+        (service, borrower),
+    )
 }
 
 /// Says what is in force: the length of the JSON, and the JSON.
@@ -148,7 +161,7 @@ fn attend(
     channel: StdUnixStream,
     handover: StdUnixListener,
     user: u32,
-    service: Service,
+    (service, borrower): (Service, Borrower),
 ) -> anyhow::Result<()> {
     runtime.block_on(async {
         channel.set_nonblocking(true).context("cannot serve")?;
@@ -156,6 +169,7 @@ fn attend(
         let handover = Handover::new(handover, user).context("cannot take sockets")?;
         let served = Served {
             service: service.clone(),
+            borrower,
             expected: handover.expected(),
             asked: Arc::default(),
             open: Arc::default(),
@@ -207,6 +221,8 @@ async fn unneeded(asked: &AtomicUsize, open: &AtomicUsize) {
 #[derive(Debug)]
 struct Served {
     service: Service,
+    /// Whence connections to identity come.
+    borrower: Borrower,
     expected: Expected,
     /// How often something was asked for.
     asked: Arc<AtomicUsize>,
@@ -236,20 +252,26 @@ impl Egress for Served {
         witness: Arc<dyn Witness>,
     ) -> Pending<'a, Result<Box<dyn ServedWay>, EgressError>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let decision = way.decision;
-        let lent = Lent::nothing("calls of sessions have none yet");
-        let opened = self
-            .service
-            .open(way, sockets, witness, lent)
-            .and_then(|way| {
-                let expected = self.expected.expect(decision);
-                expected.map_err(|error| EgressError::Refused(error.to_string()))?;
-                let counted = Counted::new(&self.open, &self.expected, decision);
-                let way: Box<dyn ServedWay> = Box::new(OpenWay { way, counted });
-                Ok(way)
-            });
-        Box::pin(std::future::ready(opened))
+        Box::pin(async move {
+            let decision = way.decision;
+            let voucher = self.borrower.take(decision).and_then(voucher);
+            let lent = self.service.borrow(&way, voucher).await;
+            let way = self.service.open(way, sockets, witness, lent)?;
+            let expected = self.expected.expect(decision);
+            expected.map_err(|error| EgressError::Refused(error.to_string()))?;
+            let counted = Counted::new(&self.open, &self.expected, decision);
+            Ok(Box::new(OpenWay { way, counted }) as Box<dyn ServedWay>)
+        })
     }
+}
+
+/// What is redeemed on a connection that was lent. Needs a tokio runtime.
+fn voucher(Borrowed { token, connection }: Borrowed) -> Option<Voucher> {
+    connection.set_nonblocking(true).ok()?;
+    Some(Voucher {
+        token: ActionToken::of(token),
+        connection: UnixStream::from_std(connection).ok()?,
+    })
 }
 
 /// One that is open, for as long as this lives.

@@ -6,13 +6,14 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use casemate_identity::RemoteIdentity;
+use casemate_identity::Side;
 use casemate_transport::{OursError, connect_ours};
-use tokio::time::sleep;
+use tokio::{net::UnixStream, time::sleep};
 
 use crate::log_file::open_log;
 
@@ -26,11 +27,11 @@ fn socket_in(state: &Path) -> anyhow::Result<PathBuf> {
     Ok(state.join("run").join("identity.sock"))
 }
 
-/// A connection to the identity of the state directory at `state`; where nobody listens, one is started.
+/// A connection to the identity of the state directory at `state`, for one side; where nobody listens, one is started.
 ///
 /// # Errors
 /// When none can be started, none listens in time, or somebody listens who is not this user.
-pub(crate) async fn connect_or_start(state: &Path) -> anyhow::Result<RemoteIdentity> {
+pub(crate) async fn connect_or_start(state: &Path, side: Side) -> anyhow::Result<UnixStream> {
     let socket = socket_in(state)?;
     let run = socket.parent().unwrap_or(state);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(run);
@@ -38,7 +39,11 @@ pub(crate) async fn connect_or_start(state: &Path) -> anyhow::Result<RemoteIdent
     let mut polls = 0;
     loop {
         match connect_ours(&socket).await {
-            Ok(stream) => return Ok(RemoteIdentity::over(stream).await?),
+            Ok(mut stream) => {
+                let announced = side.announce(&mut stream).await;
+                announced.context("identity does not listen")?;
+                return Ok(stream);
+            }
             Err(error @ OursError::Socket(_)) if polls < START_POLLS => {
                 if polls == 0 {
                     start(state, &socket).context("cannot start identity")?;
@@ -57,11 +62,11 @@ pub(crate) async fn connect_or_start(state: &Path) -> anyhow::Result<RemoteIdent
     }
 }
 
-/// Starts one, and does not wait for it. When several are started, one of them lives.
+/// Starts one, and does not wait for it to listen. When several are started, one of them lives.
 fn start(state: &Path, socket: &Path) -> anyhow::Result<()> {
     let state = std::path::absolute(state)?;
     let log = open_log(&socket.with_extension("log"))?;
-    Command::new("/proc/self/exe")
+    let mut child = Command::new("/proc/self/exe")
         .arg0("casemate")
         .args(["identity", "--socket"])
         .arg(socket)
@@ -73,5 +78,8 @@ fn start(state: &Path, socket: &Path) -> anyhow::Result<()> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()?;
+    // Whoever started it may go on for longer, and buries it.
+    let waits = thread::Builder::new().name("identity".into());
+    waits.spawn(move || drop(child.wait()))?;
     Ok(())
 }

@@ -2,23 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
-use casemate_identity::{
-    Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Rendered, Request, Secret, Usage,
-};
+use casemate_identity::{Handle, RemoteError, Rendered, Request, Secret};
 use casemate_model::{Digest, one_line};
-use casemate_policy::EgressPolicy;
 use casemate_ports::NewWay;
 use http::{HeaderName, HeaderValue};
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::{identity, report};
+use super::right::{Lease, Right, Voucher, redeem};
+use crate::report;
 
 /// How often it is looked whether a lease stands.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +26,9 @@ const MAX_TOLD: usize = 256;
 /// A lease of one call, or why there is none: then nothing is lent.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    lease: Result<(RemoteIdentity, LeaseId), String>,
+    lease: Result<Lease, String>,
+    /// What the lease ends with, if it was ordered here.
+    _right: Option<Right>,
     told: Mutex<Told>,
     /// What is being noted, of each credential once.
     notes: Mutex<BTreeMap<Handle, JoinHandle<()>>>,
@@ -52,21 +51,23 @@ impl Lent {
     pub(crate) fn nothing(why: &str) -> Arc<Self> {
         Arc::new(Self {
             lease: Err(why.to_owned()),
+            _right: None,
             told: Mutex::default(),
             notes: Mutex::default(),
         })
     }
 
-    /// What the call of `way` may use under `policy`, of the credentials of the state directory at `root`: the gateway's side asks for
-    /// a token, and this side redeems it. Needs a tokio runtime, which has to go on until it is ended.
-    pub(super) async fn of(root: &Path, way: &NewWay, policy: &EgressPolicy) -> Arc<Self> {
-        let usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
-        if usages.is_empty() {
-            return Self::nothing("no rule of the profile has a credential that can be one");
-        }
-        let lease = lease(root, way, usages).await;
+    /// What the call of `way` may use, by a right that was ordered; here, if there is one. Needs a tokio runtime, which has to go on
+    /// until it is ended.
+    pub(super) async fn redeemed(
+        way: &NewWay,
+        voucher: Voucher,
+        right: Option<Right>,
+    ) -> Arc<Self> {
+        let lease = redeem(way, voucher).await;
         Arc::new(Self {
             lease: lease.map_err(|error| one_line(error.as_ref())),
+            _right: right,
             told: Mutex::default(),
             notes: Mutex::default(),
         })
@@ -83,19 +84,19 @@ impl Lent {
         for note in notes.into_values() {
             let _ = note.await;
         }
-        if let Ok((identity, lease)) = &self.lease {
-            let _ = identity.end(lease.clone()).await;
+        if let Ok(Lease { identity, id }) = &self.lease {
+            let _ = identity.end(id.clone()).await;
         }
     }
 
     /// Looks what of it is taken back, until nothing is left, and says so each time that it is more: nothing but `None` stands for
     /// all of it, because the call has no lease any more or identity has gone.
     pub(super) async fn watch(&self, mut lost: impl FnMut(Option<&[Handle]>)) {
-        let Ok((identity, lease)) = &self.lease else {
+        let Ok(Lease { identity, id }) = &self.lease else {
             return;
         };
         let mut known = BTreeSet::new();
-        while let Ok(Some(now)) = identity.lost(lease.clone()).await {
+        while let Ok(Some(now)) = identity.lost(id.clone()).await {
             if let Some(all) = more(&mut known, now) {
                 lost(Some(&all));
             }
@@ -120,7 +121,7 @@ impl Lent {
         );
         let lent = Arc::clone(self);
         place.insert(tokio::spawn(async move {
-            let Ok((identity, _)) = &lent.lease else {
+            let Ok(Lease { identity, .. }) = &lent.lease else {
                 return;
             };
             if let Err(error) = identity.reflected(handle).await {
@@ -144,7 +145,7 @@ impl Lent {
             self.tell(handle, &what);
             InjectError::Unavailable
         };
-        let (identity, lease) = self
+        let Lease { identity, id } = self
             .lease
             .as_ref()
             .map_err(|why| unavailable(why.clone()))?;
@@ -152,7 +153,7 @@ impl Lent {
             .parse()
             .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
         let granted = identity
-            .grant(lease.clone(), request(handle.clone(), rule, facts))
+            .grant(id.clone(), request(handle.clone(), rule, facts))
             .await;
         match granted {
             Ok(rendered) => injection(&handle, &rendered)
@@ -186,35 +187,6 @@ fn more(known: &mut BTreeSet<Handle>, now: Vec<Handle>) -> Option<Vec<Handle>> {
     let before = known.len();
     known.extend(now);
     (known.len() > before).then(|| known.iter().cloned().collect())
-}
-
-async fn lease(
-    root: &Path,
-    way: &NewWay,
-    usages: Vec<Usage>,
-) -> anyhow::Result<(RemoteIdentity, LeaseId)> {
-    let undecided = || anyhow::anyhow!("nothing was decided about the call");
-    let bound = way.bound.as_ref().ok_or_else(undecided)?;
-    let binding = Binding {
-        call: way.decision,
-        tenant: bound.tenant.clone(),
-        agent: bound.agent.clone(),
-        thread: bound.session.map(|session| session.to_string()),
-        route: bound.route.clone(),
-        tool: way.tool.clone(),
-        policy: bound.policy,
-        arguments: bound.action,
-    };
-    let order = Order {
-        binding: binding.clone(),
-        usages,
-        lease_ms: bound.wall_ms,
-    };
-    // Two connections, as if this were two processes: a token is good for the connection that redeems it.
-    let token = identity::connect_or_start(root).await?.issue(order).await?;
-    let identity = identity::connect_or_start(root).await?;
-    let lease = identity.redeem(token, binding).await?;
-    Ok((identity, lease))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

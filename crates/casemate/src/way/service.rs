@@ -4,16 +4,17 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use casemate_egress::{
     Cidr, Code, Host, Origin, Parts, Pins, Proxy, Resolver, Room, Route, Scheme, Target, Trust,
     Vetting,
 };
-use casemate_model::{DecisionId, Digest, one_line};
-use casemate_policy::{EgressPolicy, Profile, Syntax};
-use casemate_ports::{EgressError, NewWay, RulesForm, ServedWay, WayRules, WaySockets, Witness};
-use tokio::sync::oneshot;
+use casemate_model::{DecisionId, one_line};
+use casemate_policy::EgressPolicy;
+use casemate_ports::{EgressError, NewWay, ServedWay, WayRules, WaySockets, Witness};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     authorities::Authorities,
@@ -21,15 +22,17 @@ use super::{
     credentials::Lent,
     judge::{Rules, Sender},
     known::Known,
+    policies::Policies,
     recorder::Records,
+    right::{Voucher, order},
     scrubs::Scrubs,
 };
 use crate::system::System;
 
 /// Addresses are made up from here for whoever asks.
 const MADE_UP: &str = casemate_ports::MADE_UP_ADDRESSES;
-/// The most rules that are kept ready.
-const MAX_POLICIES: usize = 64;
+/// How long whoever decided about a call waits for its right to credentials: less than for its way out.
+pub(crate) const ORDER_TIMEOUT: Duration = Duration::from_secs(6);
 /// The most ways out that are open at once.
 const MAX_WAYS: usize = 4_096;
 
@@ -46,7 +49,7 @@ struct Inner {
     resolver: Arc<dyn Resolver>,
     authorities: Authorities,
     room: Room,
-    policies: Mutex<HashMap<Digest, Arc<EgressPolicy>>>,
+    policies: Policies,
     /// Those whose sockets have not come yet.
     expected: Mutex<HashMap<DecisionId, oneshot::Sender<Handed>>>,
 }
@@ -59,7 +62,7 @@ impl Service {
             resolver,
             authorities: Authorities::default(),
             room: Room::default(),
-            policies: Mutex::default(),
+            policies: Policies::default(),
             expected: Mutex::default(),
         }))
     }
@@ -69,7 +72,7 @@ impl Service {
     /// # Errors
     /// When there are no such rules, or nobody can vouch for their destinations.
     pub(crate) fn authority(&self, rules: &WayRules) -> Result<String, EgressError> {
-        let policy = self.policy(rules)?;
+        let policy = self.0.policies.get(rules)?;
         let current = self.0.authorities.current(&policy);
         current.map_err(|error| EgressError::Refused(one_line(&error)))
     }
@@ -128,7 +131,7 @@ impl Service {
         let authority = self.0.authorities.get(&way.authority);
         let authority = authority
             .ok_or_else(|| refused("its programs believe in an authority that is not ours"))?;
-        let policy = self.policy(&way.rules)?;
+        let policy = self.0.policies.get(&way.rules)?;
         let known = Arc::new(Known::new(way.known));
         let rules = Rules::new(
             Arc::clone(&policy),
@@ -177,29 +180,22 @@ impl Service {
     /// # Errors
     /// When there are no such rules. That there are no credentials is said to the requests that want one.
     pub(super) async fn lend(&self, root: &Path, way: &NewWay) -> Result<Arc<Lent>, EgressError> {
-        Ok(Lent::of(root, way, &*self.policy(&way.rules)?).await)
+        let policy = self.0.policies.get(&way.rules)?;
+        let ordered = timeout(ORDER_TIMEOUT, order(root, way, &policy)).await;
+        let ordered = ordered.unwrap_or_else(|_| Err(anyhow::anyhow!("identity is too slow")));
+        Ok(match ordered {
+            Ok(Some((right, voucher))) => Lent::redeemed(way, voucher, Some(right)).await,
+            Ok(None) => Lent::nothing("no rule of the profile has a credential that can be one"),
+            Err(error) => Lent::nothing(&one_line(error.as_ref())),
+        })
     }
 
-    /// The rules, ready to judge by.
-    fn policy(&self, rules: &WayRules) -> Result<Arc<EgressPolicy>, EgressError> {
-        let digest = Digest::of(rules.text.as_bytes());
-        if let Some(policy) = lock(&self.0.policies).get(&digest) {
-            return Ok(Arc::clone(policy));
+    /// What a call may use for which another process ordered this. Needs a tokio runtime.
+    pub(crate) async fn borrow(&self, way: &NewWay, voucher: Option<Voucher>) -> Arc<Lent> {
+        match voucher {
+            Some(voucher) => Lent::redeemed(way, voucher, None).await,
+            None => Lent::nothing("the gateway has none for this call; its log says why"),
         }
-        let syntax = match rules.form {
-            RulesForm::Json => Syntax::Json,
-            RulesForm::Toml => Syntax::Toml,
-        };
-        let profile = Profile::parse(rules.text.as_bytes(), syntax)
-            .map_err(|_| EgressError::Refused("the rules cannot be read".to_owned()))?;
-        let policy = Arc::new(EgressPolicy::compile(&profile));
-        let mut policies = lock(&self.0.policies);
-        if policies.len() >= MAX_POLICIES {
-            // They are made again when they are needed.
-            policies.clear();
-        }
-        policies.insert(digest, Arc::clone(&policy));
-        Ok(policy)
     }
 }
 

@@ -50,7 +50,7 @@ impl Safe {
         Self { world, secret }
     }
 
-    fn add(&self, kind: &[&str]) {
+    pub(crate) fn add(&self, kind: &[&str]) {
         let words = [&["credential", "add", "cred:orders-api"], kind].concat();
         self.world
             .home
@@ -60,7 +60,7 @@ impl Safe {
 
     /// No form of the secret is in these bytes.
     #[track_caller]
-    fn assert_absent(&self, place: &str, bytes: &[u8]) {
+    pub(crate) fn assert_absent(&self, place: &str, bytes: &[u8]) {
         let base64 = base64::engine::general_purpose::STANDARD.encode(&self.secret);
         let hex: String = self
             .secret
@@ -86,6 +86,12 @@ impl Safe {
     pub(crate) fn assert_nowhere(&self, ran: &Ran) {
         self.assert_absent("standard output", &ran.0.stdout);
         self.assert_absent("standard error", &ran.0.stderr);
+        self.assert_not_kept();
+    }
+
+    /// It is in no file of the state directory.
+    #[track_caller]
+    pub(crate) fn assert_not_kept(&self) {
         let mut open = vec![self.world.home.path("state")];
         let mut files = 0;
         while let Some(dir) = open.pop() {
@@ -105,7 +111,7 @@ impl Safe {
         assert!(files > 5);
     }
 
-    fn listed(&self) -> Value {
+    pub(crate) fn listed(&self) -> Value {
         let ran = self.world.home.run(["credential", "list", "--json"]);
         ran.exits(0);
         serde_json::from_str(ran.stdout().lines().next().unwrap()).unwrap()

@@ -25,6 +25,7 @@ mod identity;
 mod images;
 mod json;
 mod keeper;
+mod lends;
 mod mcp;
 mod names;
 mod policy;

@@ -18,7 +18,7 @@ use crate::{
 
 /// A gateway whose calls have ways out.
 pub(crate) struct Served<'a> {
-    world: &'a World,
+    pub(crate) world: &'a World,
     gateway: Child,
     _keepers: Keepers<'a>,
 }
@@ -31,9 +31,16 @@ impl<'a> Served<'a> {
         world
             .home
             .write("serve.toml", world.with_rule(&profile, more));
+        Self::under(world, &["serve.toml"])
+    }
+
+    /// Under these profiles; or under the bundle in force, if there are none.
+    pub(crate) fn under(world: &'a World, profiles: &[&str]) -> Self {
         let log = fs::File::create(world.home.path("gateway.log")).unwrap();
+        let profiles = profiles.iter().flat_map(|name| ["--profile", *name]);
+        let words: Vec<_> = ["serve"].into_iter().chain(profiles).collect();
         let gateway = world
-            .casemate(&["serve", "--profile", "serve.toml"])
+            .casemate(&words)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -50,7 +57,7 @@ impl<'a> Served<'a> {
         served
     }
 
-    fn call(&self, words: &[&str]) -> Ran {
+    pub(crate) fn call(&self, words: &[&str]) -> Ran {
         let words = [&["call", "--json"], words].concat();
         self.world.home.run(&words)
     }
@@ -70,7 +77,7 @@ impl<'a> Served<'a> {
     }
 
     /// The processes of egress that serve, not those that watch over them.
-    fn processes(&self) -> Vec<Pid> {
+    pub(crate) fn processes(&self) -> Vec<Pid> {
         let gateway = self.gateway.id().to_string();
         let children = |parent: &str| -> Vec<String> {
             let found = fs::read_dir("/proc").unwrap().flatten().filter(|process| {
@@ -97,7 +104,7 @@ impl<'a> Served<'a> {
     }
 
     #[track_caller]
-    fn process(&self) -> Pid {
+    pub(crate) fn process(&self) -> Pid {
         let [process] = self.processes().try_into().unwrap();
         process
     }

@@ -1,4 +1,4 @@
-//! How the proxy answers ClientHellos: one configuration for each host, as long as there is room.
+//! How the proxy answers ClientHellos: with one certificate for each host, as long as there is room.
 
 use std::{
     collections::HashMap,
@@ -15,18 +15,47 @@ use rustls::{
 use super::{Authority, AuthorityError};
 use crate::{Clock, Host, clock::TlsTime, limits::MAX_LEAVES};
 
-/// The certificates that were minted, and how to serve with them. The one that was not asked for longest goes first.
+/// How one proxy serves the certificates of its authority.
 #[derive(Debug)]
 pub(crate) struct Leaves {
     authority: Arc<Authority>,
     clock: Arc<dyn Clock>,
-    kept: Mutex<Kept>,
 }
 
+/// The certificates that were minted. The one that was not asked for longest goes first.
 #[derive(Debug, Default)]
-struct Kept {
+pub(super) struct Kept(Mutex<Minted>);
+
+#[derive(Debug, Default)]
+struct Minted {
     turn: u64,
-    hosts: HashMap<Host, (u64, Arc<ServerConfig>)>,
+    hosts: HashMap<Host, (u64, Arc<CertifiedKey>)>,
+}
+
+impl Kept {
+    /// The one of `host`.
+    pub(super) fn get_or_make(
+        &self,
+        host: &Host,
+        make: impl FnOnce() -> Result<Arc<CertifiedKey>, AuthorityError>,
+    ) -> Result<Arc<CertifiedKey>, AuthorityError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.turn += 1;
+        let turn = kept.turn;
+        if let Some((used, key)) = kept.hosts.get_mut(host) {
+            *used = turn;
+            return Ok(Arc::clone(key));
+        }
+        let key = make()?;
+        if kept.hosts.len() >= MAX_LEAVES {
+            let oldest = kept.hosts.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
+                kept.hosts.remove(&oldest);
+            }
+        }
+        kept.hosts.insert(host.clone(), (turn, Arc::clone(&key)));
+        Ok(key)
+    }
 }
 
 /// Serves one certificate, whatever the client asks for: whether it may ask was seen before.
@@ -40,12 +69,8 @@ impl ResolvesServerCert for Fixed {
 }
 
 impl Leaves {
-    pub(crate) fn new(authority: Arc<Authority>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            authority,
-            clock,
-            kept: Mutex::default(),
-        }
+    pub(crate) const fn new(authority: Arc<Authority>, clock: Arc<dyn Clock>) -> Self {
+        Self { authority, clock }
     }
 
     pub(crate) fn authority(&self) -> &Authority {
@@ -54,27 +79,8 @@ impl Leaves {
 
     /// How to serve as `host`.
     pub(crate) fn serve(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.turn += 1;
-        let turn = kept.turn;
-        if let Some((used, config)) = kept.hosts.get_mut(host) {
-            *used = turn;
-            return Ok(Arc::clone(config));
-        }
-        let config = Arc::new(self.config(host)?);
-        if kept.hosts.len() >= MAX_LEAVES {
-            let oldest = kept.hosts.iter().min_by_key(|(_, (used, _))| *used);
-            if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
-                kept.hosts.remove(&oldest);
-            }
-        }
-        kept.hosts.insert(host.clone(), (turn, Arc::clone(&config)));
-        Ok(config)
-    }
-
-    fn config(&self, host: &Host) -> Result<ServerConfig, AuthorityError> {
         let time = Arc::new(TlsTime(Arc::clone(&self.clock)));
-        let certificate = self.authority.mint(host)?;
+        let certificate = self.authority.leaf(host)?;
         let mut config = ServerConfig::builder_with_details(self.authority.provider(), time)
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(AuthorityError::Load)?
@@ -85,7 +91,7 @@ impl Leaves {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        Ok(config)
+        Ok(Arc::new(config))
     }
 }
 
@@ -177,14 +183,13 @@ mod tests {
     #[test]
     fn leaves_are_bounded() {
         let leaves = leaves(&["good.test"]);
-        let used = Host::parse("good.test").unwrap();
-        let first = leaves.serve(&used).unwrap();
+        let leaf = |name: &str| leaves.authority.leaf(&Host::parse(name).unwrap()).unwrap();
+        let first = leaf("good.test");
         for number in 0..MAX_LEAVES + 10 {
-            leaves
-                .serve(&Host::parse(&format!("h{number}.good.test")).unwrap())
-                .unwrap();
-            assert!(Arc::ptr_eq(&first, &leaves.serve(&used).unwrap()));
+            leaf(&format!("h{number}.good.test"));
+            assert!(Arc::ptr_eq(&first, &leaf("good.test")));
         }
-        assert_eq!(leaves.kept.lock().unwrap().hosts.len(), MAX_LEAVES);
+        let kept = leaves.authority.kept.0.lock().unwrap();
+        assert_eq!(kept.hosts.len(), MAX_LEAVES);
     }
 }

@@ -1,9 +1,9 @@
 //! The reading half of a client's connection of HTTP/1.1, and bodies out of it.
 
 use std::{
-    future::poll_fn,
+    future::{Future as _, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
@@ -11,7 +11,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use tokio::{
-    io::{AsyncRead as _, AsyncReadExt as _, ReadBuf, ReadHalf},
+    io::{AsyncReadExt as _, ReadHalf},
     sync::oneshot,
     time::timeout,
 };
@@ -97,11 +97,8 @@ impl Reader {
     }
 
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [0; READ_BYTES];
-        let mut space = ReadBuf::new(&mut space);
-        ready!(Pin::new(&mut self.half).poll_read(context, &mut space))?;
-        self.buffer.extend_from_slice(space.filled());
-        Poll::Ready(Ok(space.filled().len()))
+        // What it has read is in the buffer: nothing is lost with it.
+        pin!(self.fill()).poll(context)
     }
 }
 

@@ -22,7 +22,12 @@ impl Log for Kept {
         7
     }
 
-    fn write(&self, crossing: &Crossing, heard: Option<&Heard>) -> Result<(), RecordError> {
+    fn begin(
+        &self,
+        crossing: &Crossing,
+        heard: Option<&Heard>,
+        _: Urgency,
+    ) -> Result<Pending<'static, Result<(), RecordError>>, RecordError> {
         if let Some(heard) = heard {
             let heard = format!("{}: {:?}", heard.by, heard.said.advice);
             self.heard.lock().unwrap().push(heard);
@@ -32,7 +37,7 @@ impl Log for Kept {
             return Err(RecordError::Entropy(std::io::ErrorKind::Other.into()));
         }
         written.push((crossing.decision, crossing.stage.clone()));
-        Ok(())
+        Ok(Box::pin(std::future::ready(Ok(()))))
     }
 }
 

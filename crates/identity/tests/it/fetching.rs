@@ -21,6 +21,7 @@ use crate::world::{
 };
 
 const ME: Holder = Holder(1);
+const ISSUER: Holder = Holder(1_000);
 const REFUSED: &str = r#"{"error":"invalid_grant"}"#;
 
 fn lease(identity: &Identity) -> LeaseId {
@@ -28,7 +29,7 @@ fn lease(identity: &Identity) -> LeaseId {
         lease_ms: 24 * 60 * MINUTE_MS,
         ..order("cred:orders")
     };
-    let token = identity.issue(order).unwrap();
+    let token = identity.issue(order, ISSUER).unwrap();
     identity.redeem(&token, &binding(), ME).unwrap()
 }
 
@@ -442,7 +443,7 @@ fn a_thousand_credentials_are_fresh_all_day() {
         lease_ms: 24 * 60 * MINUTE_MS,
         ..order("cred:x")
     };
-    let issued = identity.issue(order).unwrap();
+    let issued = identity.issue(order, ISSUER).unwrap();
     identity.redeem(&issued, &binding(), ME).unwrap();
     let mut refreshed = 0;
     for _ in 1..24 * 60 {

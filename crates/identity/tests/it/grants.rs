@@ -13,6 +13,7 @@ use crate::world::{MINUTE_MS, START_MS, World, binding, handle, order, request, 
 
 const TEXT: &str = "canary-of-the-grants-22";
 const ME: Holder = Holder(1);
+const ISSUER: Holder = Holder(1_000);
 
 fn stands(identity: &Identity, lease: &LeaseId, holder: Holder) -> bool {
     identity
@@ -32,7 +33,7 @@ fn a_token_is_redeemed_once() {
     const MANY: u64 = 100;
     let world = World::new();
     let identity = world.identity();
-    let token = identity.issue(order("cred:orders")).unwrap();
+    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     let start = Barrier::new(usize::try_from(MANY).unwrap());
     let redeemed: Vec<_> = thread::scope(|scope| {
         let racing: Vec<_> = (0..MANY)
@@ -65,9 +66,9 @@ fn a_restart_forgets_every_token() {
     let world = World::new();
     let (unused, lease) = {
         let before = world.identity();
-        let token = before.issue(order("cred:orders")).unwrap();
+        let token = before.issue(order("cred:orders"), ISSUER).unwrap();
         let lease = before.redeem(&token, &binding(), ME).unwrap();
-        (before.issue(order("cred:orders")).unwrap(), lease)
+        (before.issue(order("cred:orders"), ISSUER).unwrap(), lease)
     };
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let after = world.identity();
@@ -94,7 +95,7 @@ fn a_token_of_another_call_is_burnt() {
     let world = World::new();
     let identity = world.identity();
     for change in changes {
-        let token = identity.issue(order("cred:orders")).unwrap();
+        let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
         let mut other = binding();
         change(&mut other);
         assert!(matches!(
@@ -116,12 +117,12 @@ fn a_token_does_not_wait_for_ever() {
         START_MS - 1,
     ] {
         world.hands.set(START_MS);
-        let token = identity.issue(order("cred:orders")).unwrap();
+        let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
         world.hands.set(at_ms);
         assert_unknown(&identity, &token);
     }
     world.hands.set(START_MS);
-    let token = identity.issue(order("cred:orders")).unwrap();
+    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     world.hands.go(MINUTE_MS - 1);
     identity.redeem(&token, &binding(), ME).unwrap();
 }
@@ -135,7 +136,7 @@ fn a_grant_is_for_what_the_rule_says() {
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     world.add("cred:other", Kind::Bearer {}, "another-secret");
     let identity = world.identity();
-    let token = identity.issue(order("cred:orders")).unwrap();
+    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     let good = request("cred:orders");
     let changes: [Change; 10] = [
@@ -171,10 +172,13 @@ fn a_grant_is_for_what_the_rule_says() {
         ..usage("cred:orders")
     }];
     let token = identity
-        .issue(Order {
-            usages,
-            ..order("cred:orders")
-        })
+        .issue(
+            Order {
+                usages,
+                ..order("cred:orders")
+            },
+            ISSUER,
+        )
         .unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     assert!(matches!(
@@ -191,7 +195,7 @@ fn a_lease_ends() {
     let identity = world.identity();
     let ask = request("cred:orders");
     let lease = |holder| {
-        let token = identity.issue(order("cred:orders")).unwrap();
+        let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
         identity.redeem(&token, &binding(), holder).unwrap()
     };
     let ended = |lease, holder| {
@@ -227,10 +231,13 @@ fn a_request_is_taken_of_its_own_rule() {
     };
     let usages = vec![named("first"), named("second")];
     let token = identity
-        .issue(Order {
-            usages,
-            ..order("cred:orders")
-        })
+        .issue(
+            Order {
+                usages,
+                ..order("cred:orders")
+            },
+            ISSUER,
+        )
         .unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     let ask = |rule: &str| {
@@ -263,10 +270,13 @@ fn a_strict_rule_gives_one_grant() {
         ..usage("cred:orders")
     }];
     let token = identity
-        .issue(Order {
-            usages,
-            ..order("cred:orders")
-        })
+        .issue(
+            Order {
+                usages,
+                ..order("cred:orders")
+            },
+            ISSUER,
+        )
         .unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     let ask = request("cred:orders");
@@ -304,7 +314,7 @@ fn what_is_taken_back_ends_leases_that_there_are() {
         let world = World::new();
         world.add("cred:orders", Kind::Bearer {}, TEXT);
         let identity = world.identity();
-        let token = identity.issue(order("cred:orders")).unwrap();
+        let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
         let lease = identity.redeem(&token, &binding(), ME).unwrap();
         let ask = request("cred:orders");
         identity.grant(&lease, ME, &ask).unwrap();
@@ -325,14 +335,14 @@ fn what_is_taken_back_ends_leases_that_there_are() {
             ),
             "{kind}"
         );
-        let token = identity.issue(order("cred:orders")).unwrap();
+        let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
         let lease = identity.redeem(&token, &binding(), ME).unwrap();
         identity.grant(&lease, ME, &ask).unwrap();
     }
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let identity = world.identity();
-    let token = identity.issue(order("cred:orders")).unwrap();
+    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     assert!(stands(&identity, &lease, ME));
     world.store().revoke(&handle("orders")).unwrap();
@@ -349,14 +359,14 @@ fn without_switches_nothing_is_granted() {
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let identity = world.identity();
-    let token = identity.issue(order("cred:orders")).unwrap();
+    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     std::fs::write(world.dir.path().join("switches/board"), "nothing").unwrap();
     assert!(matches!(
         identity.grant(&lease, ME, &request("cred:orders")),
         Err(GrantError::Stopped(_))
     ));
-    assert!(identity.issue(order("cred:orders")).is_err());
+    assert!(identity.issue(order("cred:orders"), ISSUER).is_err());
 }
 
 /// I15: tokens that nobody redeems do not pile up.
@@ -365,11 +375,11 @@ fn tokens_are_bounded() {
     let world = World::new();
     let identity = world.identity();
     for _ in 0..casemate_identity::limits::MAX_TOKENS {
-        identity.issue(order("cred:orders")).unwrap();
+        identity.issue(order("cred:orders"), ISSUER).unwrap();
     }
-    assert!(identity.issue(order("cred:orders")).is_err());
+    assert!(identity.issue(order("cred:orders"), ISSUER).is_err());
     world.hands.go(MINUTE_MS);
-    identity.issue(order("cred:orders")).unwrap();
+    identity.issue(order("cred:orders"), ISSUER).unwrap();
 }
 
 /// One credential that is taken back does not take the others of the call along.
@@ -385,10 +395,13 @@ fn what_is_taken_back_is_one_credential() {
         usage("cred:absent"),
     ];
     let token = identity
-        .issue(Order {
-            usages,
-            ..order("cred:orders")
-        })
+        .issue(
+            Order {
+                usages,
+                ..order("cred:orders")
+            },
+            ISSUER,
+        )
         .unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     assert_eq!(identity.lost(&lease, ME), Some(vec![]));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use casemate_identity::{
-    Endpoint, EndpointError, Kind, Order, RemoteError, RemoteIdentity, Server, TokenAnswer,
+    Endpoint, EndpointError, Kind, Order, RemoteError, RemoteIdentity, Server, Side, TokenAnswer,
     TokenRequest,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -14,10 +14,11 @@ use crate::world::{
 
 const TEXT: &str = "canary-of-the-wire-31c";
 
-async fn connect(server: &Server) -> RemoteIdentity {
-    let (here, there) = duplex(64 * 1024);
+async fn connect(server: &Server, side: Side) -> RemoteIdentity {
+    let (mut here, there) = duplex(64 * 1024);
     let server = server.clone();
     tokio::spawn(async move { server.serve(there).await });
+    side.announce(&mut here).await.unwrap();
     RemoteIdentity::over(here).await.unwrap()
 }
 
@@ -27,8 +28,10 @@ async fn a_lease_is_of_one_connection() {
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let server = Server::new(Arc::new(world.identity()));
-    let (mine, other) = (connect(&server).await, connect(&server).await);
-    let token = mine.issue(order("cred:orders")).await.unwrap();
+    let orders = connect(&server, Side::Orders).await;
+    let mine = connect(&server, Side::Redeems).await;
+    let other = connect(&server, Side::Redeems).await;
+    let token = orders.issue(order("cred:orders")).await.unwrap();
     let lease = mine.redeem(token.clone(), binding()).await.unwrap();
     assert!(matches!(
         other.redeem(token, binding()).await,
@@ -55,10 +58,55 @@ async fn a_lease_is_of_one_connection() {
             .reflected
     );
     drop(mine);
-    while server.connections() > 1 {
+    while server.connections() > 2 {
         tokio::task::yield_now().await;
     }
     assert!(other.lost(lease).await.unwrap().is_none());
+}
+
+/// R76, R101: a right ends with the connection on which it was ordered, whether it was redeemed or not; and neither side can do
+/// what the other may.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_orders_and_who_redeems_are_two() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let server = Server::new(Arc::new(world.identity()));
+    let redeems = connect(&server, Side::Redeems).await;
+    let orders = connect(&server, Side::Orders).await;
+    let waiting = orders.issue(order("cred:orders")).await.unwrap();
+    let token = orders.issue(order("cred:orders")).await.unwrap();
+    let lease = redeems.redeem(token, binding()).await.unwrap();
+
+    let refused = [
+        redeems.issue(order("cred:orders")).await.map(drop),
+        redeems.test(handle("orders")).await.map(drop),
+        orders.redeem(waiting.clone(), binding()).await.map(drop),
+        orders
+            .grant(lease.clone(), request("cred:orders"))
+            .await
+            .map(drop),
+        orders.lost(lease.clone()).await.map(drop),
+        orders.end(lease.clone()).await,
+        orders.reflected(handle("orders")).await,
+    ];
+    for refused in refused {
+        let told = format!("{:?}", refused.unwrap_err());
+        assert!(told.contains("not for such questions"), "{told}");
+    }
+    redeems
+        .grant(lease.clone(), request("cred:orders"))
+        .await
+        .unwrap();
+
+    drop(orders);
+    while server.connections() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(redeems.lost(lease.clone()).await.unwrap().is_none());
+    let late = redeems.grant(lease, request("cred:orders")).await;
+    assert!(matches!(late, Err(RemoteError::Scope(_))), "{late:?}");
+    let late = redeems.redeem(waiting, binding()).await;
+    assert!(matches!(late, Err(RemoteError::Token(_))), "{late:?}");
 }
 
 /// R73, R79: whatever is asked in whatever form, but for one granted request, no answer holds a secret.
@@ -67,9 +115,10 @@ async fn no_question_is_answered_with_a_secret() {
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let server = Server::new(Arc::new(world.identity()));
-    let remote = connect(&server).await;
-    remote.test(handle("orders")).await.unwrap();
-    let token = remote.issue(order("cred:orders")).await.unwrap();
+    let orders = connect(&server, Side::Orders).await;
+    let remote = connect(&server, Side::Redeems).await;
+    orders.test(handle("orders")).await.unwrap();
+    let token = orders.issue(order("cred:orders")).await.unwrap();
     let lease = remote.redeem(token, binding()).await.unwrap();
     let mut elsewhere = request("cred:orders");
     elsewhere.host = "evil.example.com".into();
@@ -90,28 +139,31 @@ async fn no_question_is_answered_with_a_secret() {
             ("GET", "/v1/ask"),
             ("POST", "/v1/credentials/orders"),
         ] {
-            let answer = raw(&server, method, path, question).await;
-            assert!(
-                !answer
-                    .windows(TEXT.len())
-                    .any(|part| part == TEXT.as_bytes()),
-                "{question}"
-            );
-            assert!(
-                String::from_utf8_lossy(&answer).contains("reply"),
-                "{method} {path} {question}"
-            );
+            for side in [Side::Orders, Side::Redeems] {
+                let answer = raw(&server, side, method, path, question).await;
+                assert!(
+                    !answer
+                        .windows(TEXT.len())
+                        .any(|part| part == TEXT.as_bytes()),
+                    "{question}"
+                );
+                assert!(
+                    String::from_utf8_lossy(&answer).contains("reply"),
+                    "{method} {path} {question}"
+                );
+            }
         }
     }
 }
 
-async fn raw(server: &Server, method: &str, path: &str, body: &str) -> Vec<u8> {
+async fn raw(server: &Server, side: Side, method: &str, path: &str, body: &str) -> Vec<u8> {
     use http_body_util::{BodyExt as _, Full};
     use hyper::client::conn::http2;
     use hyper_util::rt::{TokioExecutor, TokioIo};
-    let (here, there) = duplex(64 * 1024);
+    let (mut here, there) = duplex(64 * 1024);
     let server = server.clone();
     tokio::spawn(async move { server.serve(there).await });
+    side.announce(&mut here).await.unwrap();
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(here))
         .await
         .unwrap();
@@ -136,17 +188,20 @@ async fn raw(server: &Server, method: &str, path: &str, body: &str) -> Vec<u8> {
 async fn what_is_no_question_ends_its_own_connection_only() {
     let world = World::new();
     let server = Server::new(Arc::new(world.identity()));
-    let good = connect(&server).await;
-    let (mut here, there) = duplex(64 * 1024);
-    let serving = tokio::spawn({
-        let server = server.clone();
-        async move { server.serve(there).await }
-    });
-    here.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = here.read_to_end(&mut answer).await;
-    serving.await.unwrap();
-    assert_eq!(server.connections(), 1);
+    let good = connect(&server, Side::Orders).await;
+    for bytes in ["", "GET / HTTP/1.1\r\n\r\n", "OGET / HTTP/1.1\r\n\r\n", "R"] {
+        let (mut here, there) = duplex(64 * 1024);
+        let serving = tokio::spawn({
+            let server = server.clone();
+            async move { server.serve(there).await }
+        });
+        here.write_all(bytes.as_bytes()).await.unwrap();
+        here.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let _ = here.read_to_end(&mut answer).await;
+        serving.await.unwrap();
+        assert_eq!(server.connections(), 1, "{bytes}");
+    }
     good.issue(order("cred:orders")).await.unwrap();
 }
 
@@ -204,12 +259,13 @@ fn a_slow_endpoint_is_waited_for_by_one() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let remote = connect(&server).await;
+        let orders = connect(&server, Side::Orders).await;
+        let remote = connect(&server, Side::Redeems).await;
         let both = Order {
             usages: vec![usage("cred:slow"), usage("cred:fast")],
             ..order("cred:slow")
         };
-        let action = remote.issue(both).await.unwrap();
+        let action = orders.issue(both).await.unwrap();
         let lease = remote.redeem(action, binding()).await.unwrap();
         let waiting: Vec<_> = (0..4 * THREADS)
             .map(|_| {

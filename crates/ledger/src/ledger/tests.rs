@@ -1,4 +1,5 @@
 mod requests;
+mod tasks;
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +11,7 @@ use std::{
 use super::*;
 use crate::{
     VerifyError,
-    limits::MAX_OPEN_DECISIONS,
+    limits::{MAX_BATCH_RECORDS, MAX_OPEN_DECISIONS},
     read, tail,
     testing::{Disk, body, decision, entry, key, ledger_on_disk, long_log},
     verify,
@@ -97,8 +98,11 @@ fn those_who_come_during_a_sync_share_the_next_one() {
 fn a_batch_is_bounded_in_records_and_bytes() {
     let waiting = |number| {
         let (thread, _) = sync_channel(1);
-        let body = body(number);
-        Waiting { body, thread }
+        Waiting {
+            body: body(number),
+            urgency: Urgency::Now,
+            who: Who::Thread(thread),
+        }
     };
     let mut queue = Queue::default();
     queue.waiting.extend((0..1_500).map(waiting));
@@ -109,8 +113,11 @@ fn a_batch_is_bounded_in_records_and_bytes() {
         let mut large = entry(0);
         large.summary = serde_json::json!({ "x": "y".repeat(1_000_000) });
         let (thread, _) = sync_channel(1);
-        let body = Body::new(large, None).unwrap();
-        queue.waiting.push_back(Waiting { body, thread });
+        queue.waiting.push_back(Waiting {
+            body: Body::new(large, None).unwrap(),
+            urgency: Urgency::Now,
+            who: Who::Thread(thread),
+        });
     }
     assert_eq!(queue.take_batch().len(), 16);
     assert_eq!(queue.take_batch().len(), 4);

@@ -8,7 +8,7 @@ use crate::Failure;
 const INSIDE: &str = "CASEMATE_PEERS_INSIDE";
 
 /// Goes inside and does `what` there.
-pub(crate) fn run(verb: &str, what: fn() -> Result<(), Failure>) -> Result<(), Failure> {
+pub(crate) fn run(words: &[&str], what: fn() -> Result<(), Failure>) -> Result<(), Failure> {
     if env::var_os(INSIDE).is_some() {
         prepare()?;
         return what();
@@ -18,7 +18,7 @@ pub(crate) fn run(verb: &str, what: fn() -> Result<(), Failure>) -> Result<(), F
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
         .args(["--mount-proc", "--"])
         .arg(env::current_exe()?)
-        .arg(verb)
+        .args(words)
         .env(INSIDE, "1")
         .exec();
     Err(error.into())

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     process::Command,
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -32,7 +32,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
-    Failure,
+    Failure, log,
     peer::{Peer, Rules as Told},
 };
 
@@ -41,19 +41,33 @@ pub(crate) const NAME: &str = "casemate, everything on";
 pub(crate) const IN_MEMORY: &str = "casemate, log in memory";
 const MEMORY: &str = "/dev/shm";
 
-pub(crate) fn start(rules: &Told<'_>, name: &'static str) -> Result<Peer, Failure> {
-    let authority = rules.directory.join("authority.pem");
-    let ports: Vec<_> = rules.allowed.iter().map(|(_, port)| port).collect();
-    let profile = format!(
+/// Rules for `good.test` and what is below it, on these ports.
+pub(crate) fn profile(ports: &[u16], credential: Option<&str>) -> String {
+    let credential =
+        credential.map_or_else(String::new, |handle| format!("credential = \"{handle}\"\n"));
+    let rule = |name: &str, host: &str| {
+        format!(
+            "[[egress.rules]]\nname = \"{name}\"\nhost = \"{host}\"\nclass = \"internal\"\ncidr = [\"127.0.0.0/8\"]\nports = {ports:?}\n\
+             methods = [\"GET\", \"POST\"]\npaths = [\"/**\"]\nside_effect = \"read\"\n{credential}"
+        )
+    };
+    format!(
         "route = \"bench\"\nrisk_class = \"medium\"\ntier = \"tool_limited\"\n\
          identity = {{ allowed_issuers = [\"i\"], required_audience = \"a\", required_scopes = [] }}\n\
          observability = {{ required_trace_fields = [], redact = [] }}\n\
          [tools]\nallowed = [\"bench\"]\napproval_required = []\n\
          [sandbox]\nfilesystem = \"read_only\"\nworkspace = \"/w\"\nlimits = {{ max_runtime_ms = 1000, max_output_bytes = 1000 }}\n\
-         [sandbox.network]\nallowed_domains = [\"good.test\"]\nblock_private_networks = true\nrequire_tls = true\n\
-         [[egress.rules]]\nname = \"good\"\nhost = \"good.test\"\nclass = \"internal\"\ncidr = [\"127.0.0.0/8\"]\nports = {ports:?}\n\
-         methods = [\"GET\", \"POST\"]\npaths = [\"/**\"]\nside_effect = \"read\"\ncredential = \"key\"\n"
-    );
+         [sandbox.network]\nallowed_domains = [\"good.test\", \"*.good.test\"]\nblock_private_networks = true\nrequire_tls = true\n\
+         {}{}",
+        rule("good", "good.test"),
+        rule("below", "*.good.test"),
+    )
+}
+
+pub(crate) fn start(rules: &Told<'_>, name: &'static str) -> Result<Peer, Failure> {
+    let authority = rules.directory.join("authority.pem");
+    let ports: Vec<_> = rules.allowed.iter().map(|(_, port)| *port).collect();
+    let profile = profile(&ports, Some("key"));
     fs::write(rules.directory.join("profile.toml"), profile)?;
     // A secret that nobody else has.
     let secret: String = (0..40).map(|_| fastrand::alphanumeric()).collect();
@@ -74,7 +88,7 @@ pub(crate) fn start(rules: &Told<'_>, name: &'static str) -> Result<Peer, Failur
     Peer::start(name, command, rules, &authority)
 }
 
-/// The proxy's process. A line on its standard input withdraws the rule, the next gives it back.
+/// The proxy's process. A line on its standard input withdraws the rules, the next gives them back; one with a word is a new credential.
 pub(crate) fn serve(directory: &str, port: &str, log: &str) -> Result<(), Failure> {
     let directory = Path::new(directory);
     let text = fs::read(directory.join("profile.toml"))?;
@@ -85,15 +99,14 @@ pub(crate) fn serve(directory: &str, port: &str, log: &str) -> Result<(), Failur
         policy: EgressPolicy::compile(&profile),
         withdrawn: AtomicBool::new(false),
     });
-    let key = fs::read_to_string(directory.join("key"))?;
-    let secret = Secret::new("key", key.clone().into_bytes())?;
+    let keys = Arc::new(Keys::new(fs::read_to_string(directory.join("key"))?)?);
     let key_of_log = LogKey::from_seed(&[1; 32], "casemate.bench/log")?;
     let pem = authority.pem();
     let proxy = Proxy::new(Parts {
         judge: Arc::clone(&rules) as _,
         resolver: Arc::new(Here),
-        injector: Arc::new(Key(key)),
-        filters: Arc::new(Scrubbing(Arc::new(Scrubber::new(vec![secret])?))),
+        injector: Arc::clone(&keys) as _,
+        filters: Arc::clone(&keys) as _,
         recorder: Arc::new(Log(Arc::new(Ledger::open(Path::new(log), key_of_log)?))),
         clock: Arc::new(Here),
         entropy: Arc::new(Here),
@@ -109,8 +122,14 @@ pub(crate) fn serve(directory: &str, port: &str, log: &str) -> Result<(), Failur
     let (withdrawing, reviewed) = (Arc::clone(&rules), proxy.clone());
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines() {
-            if line.is_err() {
+            let Ok(line) = line else {
                 return;
+            };
+            if !line.is_empty() {
+                if keys.change(line).is_err() {
+                    return;
+                }
+                continue;
             }
             withdrawing.withdrawn.fetch_xor(true, Ordering::SeqCst);
             reviewed.review();
@@ -274,32 +293,53 @@ impl Resolver for Here {
     }
 }
 
-/// A credential out of a file.
-struct Key(String);
+/// A credential out of a file, and what takes it out of answers: it, and the one before it.
+struct Keys(RwLock<Current>);
 
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key")
+struct Current {
+    key: String,
+    scrubber: Arc<Scrubber>,
+}
+
+impl Keys {
+    fn new(key: String) -> Result<Self, Failure> {
+        let scrubber = scrubber([&key])?;
+        Ok(Self(RwLock::new(Current { key, scrubber })))
+    }
+
+    fn change(&self, key: String) -> Result<(), Failure> {
+        let mut current = self.0.write().unwrap();
+        let scrubber = scrubber([&key, &current.key])?;
+        *current = Current { key, scrubber };
+        Ok(())
     }
 }
 
-impl Injector for Key {
+fn scrubber<const N: usize>(keys: [&String; N]) -> Result<Arc<Scrubber>, Failure> {
+    let secrets = keys.map(|key| Secret::new("key", key.clone().into_bytes()));
+    let secrets = secrets.into_iter().collect::<Result<_, _>>()?;
+    Ok(Arc::new(Scrubber::new(secrets)?))
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Injector for Keys {
     fn render<'a>(
         &'a self,
         _: &'a str,
         _: &'a str,
         _: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
-        let value = HeaderValue::try_from(format!("Bearer {}", self.0));
+        let value = HeaderValue::try_from(format!("Bearer {}", self.0.read().unwrap().key));
         let value = value.map_err(|_| InjectError::Unavailable);
         let name = HeaderName::from_static("authorization");
         Box::pin(async move { Ok(Injection::new(name, value?)) })
     }
 }
-
-/// Scrubbed answers.
-#[derive(Debug)]
-struct Scrubbing(Arc<Scrubber>);
 
 struct Scrub {
     scrubber: Arc<Scrubber>,
@@ -307,7 +347,7 @@ struct Scrub {
     hits: Hits,
 }
 
-impl Filters for Scrubbing {
+impl Filters for Keys {
     fn learn(&self, _: &Injection) -> Result<(), FilterError> {
         Ok(())
     }
@@ -319,7 +359,7 @@ impl Filters for Scrubbing {
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
         injected?;
         Some(Box::new(Scrub {
-            scrubber: Arc::clone(&self.0),
+            scrubber: Arc::clone(&self.0.read().unwrap().scrubber),
             body: None,
             hits: Hits::default(),
         }))
@@ -434,13 +474,9 @@ impl Recorder for Log {
             }),
             payload: None,
         };
-        let ledger = Arc::clone(&self.0);
         Box::pin(async move {
-            let written = tokio::task::spawn_blocking(move || ledger.append(entry).map(drop));
-            match written.await {
-                Ok(Ok(())) => Ok(()),
-                _ => Err(RecordError),
-            }
+            let written = log::append(&self.0, entry).await;
+            written.map_err(|_| RecordError)
         })
     }
 }

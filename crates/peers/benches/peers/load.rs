@@ -15,6 +15,7 @@ use crate::Failure;
 /// Where requests go, and through what.
 #[derive(Clone)]
 pub(crate) struct Route {
+    pub(crate) name: String,
     pub(crate) proxy: Option<u16>,
     pub(crate) origin: u16,
     pub(crate) trust: Arc<ClientConfig>,
@@ -34,7 +35,7 @@ enum Length {
 
 impl Connection {
     pub(crate) async fn open(route: &Route) -> Result<Self, Failure> {
-        let host = format!("good.test:{}", route.origin);
+        let host = format!("{}:{}", route.name, route.origin);
         let mut stream =
             TcpStream::connect(("127.0.0.1", route.proxy.unwrap_or(route.origin))).await?;
         stream.set_nodelay(true)?;
@@ -49,7 +50,7 @@ impl Connection {
                 return Err(String::from_utf8_lossy(&answer).into_owned().into());
             }
         }
-        let name = ServerName::try_from("good.test")?;
+        let name = ServerName::try_from(route.name.clone())?;
         let stream = TlsConnector::from(Arc::clone(&route.trust))
             .connect(name, stream)
             .await?;
@@ -83,7 +84,11 @@ impl Connection {
     }
 
     pub(crate) async fn ask(&mut self, path: &str) -> Result<(), Failure> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        self.say("GET", path).await
+    }
+
+    pub(crate) async fn say(&mut self, method: &str, path: &str) -> Result<(), Failure> {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
         self.stream.write_all(request.as_bytes()).await?;
         self.stream.flush().await?;
         Ok(())
@@ -103,6 +108,14 @@ impl Connection {
             0 => Err("the connection ended".into()),
             _ => Ok(()),
         }
+    }
+
+    /// The beginning of an answer.
+    pub(crate) async fn status(&mut self) -> Result<String, Failure> {
+        while self.bytes.len() < b"HTTP/1.1 200".len() {
+            self.some().await?;
+        }
+        Ok(String::from_utf8_lossy(&self.bytes).into_owned())
     }
 
     async fn head(&mut self) -> Result<Length, Failure> {

@@ -1,4 +1,4 @@
-//! Ours beside other proxies: which attacks each holds (`corpus`), and what each costs (`speed`). Prints JSON.
+//! Ours beside other proxies: which attacks each holds (`corpus`), what each costs (`speed`), and whether ours grows (`soak`). Prints JSON.
 //!
 //! Everything happens in a network of its own, in which every address is this machine: what a proxy dials is seen, and nothing leaves.
 #![allow(
@@ -16,6 +16,7 @@
     reason = "a benchmark, with parts of the tests"
 )]
 
+mod agent;
 mod bare;
 #[path = "../../../egress/tests/it/client.rs"]
 mod client;
@@ -23,12 +24,14 @@ mod corpus;
 mod enclosed;
 mod equipped;
 mod load;
+mod log;
 mod mitmproxy;
 mod names;
 mod origin;
 #[path = "../../../egress/tests/it/corpus/ours.rs"]
 mod ours;
 mod peer;
+mod soak;
 mod speed;
 mod squid;
 #[path = "../../../egress/tests/it/world.rs"]
@@ -47,8 +50,9 @@ fn main() -> Result<(), Failure> {
     match words.as_slice() {
         ["bare", config] => bare::serve(config),
         ["equipped", directory, port, log] => equipped::serve(directory, port, log),
-        ["speed"] => enclosed::run("speed", speed::speed),
-        ["corpus"] => enclosed::run("corpus", corpus::corpus),
-        _ => Err("say `corpus` or `speed`".into()),
+        ["speed"] => enclosed::run(&["speed"], speed::speed),
+        ["soak"] => enclosed::run(&["soak"], soak::soak),
+        ["corpus"] => enclosed::run(&["corpus"], corpus::corpus),
+        _ => Err("say `corpus`, `speed` or `soak`".into()),
     }
 }

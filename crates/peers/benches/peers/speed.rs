@@ -5,12 +5,13 @@ use std::{
     env, fs,
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use casemate_attacks::Roots;
+use casemate_ledger::{Ledger, LogKey};
 use rustls::{
     client::Resumption,
     pki_types::{CertificateDer, pem::PemObject as _},
@@ -18,7 +19,9 @@ use rustls::{
 use serde_json::{Value, json};
 
 use crate::{
-    Failure, bare, equipped,
+    Failure,
+    agent::{self, Agent, Book, Way},
+    bare, equipped,
     load::{Connection, Route, fresh, latencies, rate},
     mitmproxy, names, origin,
     peer::{Peer, Rules},
@@ -27,7 +30,6 @@ use crate::{
 
 const CONNECTIONS: usize = 32;
 const GIBIBYTE: usize = 1 << 30;
-const KIB: f64 = 1_024.0;
 const RECORD: usize = 700;
 const FLUSHES: usize = 200;
 
@@ -94,6 +96,7 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
         let mut trust = Peer::trusting(authority, &[]);
         trust.resumption = Resumption::disabled();
         Route {
+            name: "good.test".to_owned(),
             proxy,
             origin,
             trust: Arc::new(trust),
@@ -101,15 +104,20 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
     };
     let allowed = [("good.test".to_owned(), origin)];
     type Start = fn(&Rules<'_>) -> Result<Peer, Failure>;
-    let starts: [Start; 5] = [
-        squid::start,
-        |rules| mitmproxy::start(rules, false),
-        bare::start,
-        |rules| equipped::start(rules, equipped::IN_MEMORY),
-        |rules| equipped::start(rules, equipped::NAME),
+    let starts: [(&str, Start); 5] = [
+        ("squid", squid::start),
+        ("mitmproxy", |rules| mitmproxy::start(rules, false)),
+        ("bare", bare::start),
+        ("memory", |rules| {
+            equipped::start(rules, equipped::IN_MEMORY)
+        }),
+        ("everything", |rules| equipped::start(rules, equipped::NAME)),
     ];
     let (mut peers, mut found) = (Vec::new(), Vec::new());
-    for (start, first) in starts.into_iter().zip((20_000..).step_by(100)) {
+    for ((way, start), first) in starts.into_iter().zip((20_000..).step_by(100)) {
+        if !is_wanted(way) {
+            continue;
+        }
         let mut one = Found::default();
         let mut running = None;
         for port in (first..).take(extent.starts) {
@@ -139,15 +147,28 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
             found.push(one);
         }
     }
-    let mut ways = vec![("direct TLS", route(None, &trusted))];
-    ways.extend(
-        peers
-            .iter()
-            .map(|peer| (peer.name, route(Some(peer.port), &peer.authority))),
-    );
+    let mut ways = vec![("direct TLS", None, route(None, &trusted))];
+    ways.extend(peers.iter().map(|peer| {
+        let route = route(Some(peer.port), &peer.authority);
+        (peer.name, Some(peer.child.id()), route)
+    }));
     found.insert(0, Found::default());
+    let own = match env::var_os("CASEMATE_BINARY").filter(|_| is_wanted("process")) {
+        Some(binary) => {
+            Some(process(binary.as_ref(), directory.path(), extent.starts, origin).await?)
+        }
+        None => None,
+    };
+    if let Some((agent, way, starts)) = &own {
+        let route = route(Some(way.port), &way.authority);
+        ways.push((agent::NAME, Some(agent.pid()), route));
+        found.push(Found {
+            starts: starts.clone(),
+            ..Found::default()
+        });
+    }
     for _ in 0..extent.rounds {
-        for ((_, route), found) in ways.iter().zip(&mut found) {
+        for ((_, _, route), found) in ways.iter().zip(&mut found) {
             found
                 .rates
                 .push(rate(route, CONNECTIONS, extent.seconds).await?);
@@ -158,12 +179,9 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
         }
     }
     let mut report = BTreeMap::new();
-    for (at, ((name, route), found)) in ways.iter().zip(found).enumerate() {
-        let peer = at.checked_sub(1).and_then(|at| peers.get(at));
-        let rss = peer
-            .map(|peer| memory(peer.child.id(), "VmRSS"))
-            .transpose()?;
-        let (rate, grown) = stream(route, peer, extent.bytes).await?;
+    for ((name, pid, route), found) in ways.iter().zip(found) {
+        let rss = pid.map(|pid| memory(pid, "VmRSS")).transpose()?;
+        let (rate, grown) = stream(route, *pid, extent.bytes).await?;
         report.insert(
             *name,
             json!({
@@ -177,18 +195,46 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
             }),
         );
     }
-    let ours = peers
-        .iter_mut()
-        .find(|peer| peer.name == equipped::NAME)
-        .ok_or("ours is not there")?;
-    let cuts = cut(
-        ours,
-        &route(Some(ours.port), &ours.authority.clone()),
-        extent.cuts,
-    )
-    .await?;
+    let ours = peers.iter_mut().find(|peer| peer.name == equipped::NAME);
+    let cuts = match ours {
+        Some(ours) => {
+            let route = route(Some(ours.port), &ours.authority.clone());
+            cut(ours, &route, extent.cuts).await?
+        }
+        None => Value::Null,
+    };
     let flush = flush(&directory.path().join("flushed"))?;
     Ok(json!({ "ways": report, "cut_ms": cuts, "flush_p50_us": flush }))
+}
+
+/// Whether a way is measured: all are, unless some are named.
+fn is_wanted(way: &str) -> bool {
+    env::var("CASEMATE_WAYS").map_or(true, |ways| ways.split(',').any(|one| one == way))
+}
+
+/// The process of an agent as the gateway starts it, with the way out of one call whose records are in a log here; and how long starts took,
+/// in milliseconds.
+async fn process(
+    binary: &Path,
+    directory: &Path,
+    count: usize,
+    origin: u16,
+) -> Result<(Agent, Way, Vec<f64>), Failure> {
+    let (mut starts, mut running) = (Vec::new(), None);
+    for at in 0..count.max(1) {
+        drop(running.take());
+        let own = directory.join(format!("agent-{at}"));
+        let agent = Agent::start(binary, &own, &directory.join("roots.pem")).await?;
+        starts.push(agent.start.as_secs_f64() * 1e3);
+        running = Some(agent);
+    }
+    let agent = running.ok_or("it was not started")?;
+    let key = LogKey::from_seed(&[1; 32], "casemate.bench/log")?;
+    let ledger = Ledger::open(&directory.join("agents-log"), key)?;
+    let book = Arc::new(Book(Arc::new(ledger)));
+    let rules = equipped::profile(&[origin], None);
+    let way = agent.open(&rules, book).await?;
+    Ok((agent, way, starts))
 }
 
 /// How long the disk takes for as much as a record is.
@@ -207,16 +253,17 @@ fn flush(path: &Path) -> Result<f64, Failure> {
 /// Streams a large body: MB a second, and by how many KiB the proxy grew.
 async fn stream(
     route: &Route,
-    peer: Option<&Peer>,
+    pid: Option<u32>,
     bytes: usize,
 ) -> Result<(f64, Option<f64>), Failure> {
     let mut connection = Connection::open(route).await?;
     connection.get("/").await?;
-    let before = match peer {
-        Some(peer) => {
-            let pid = peer.child.id();
+    let before = match pid {
+        Some(pid) => {
             // The highest mark begins anew.
-            fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
+            for path in group(pid)? {
+                fs::write(path.join("clear_refs"), "5")?;
+            }
             Some((pid, memory(pid, "VmRSS")?))
         }
         None => None,
@@ -254,8 +301,17 @@ async fn cut(peer: &mut Peer, route: &Route, count: usize) -> Result<Value, Fail
 }
 
 /// A number of a process and of those that it started, in KiB.
-fn memory(pid: u32, what: &str) -> Result<f64, Failure> {
-    let mut all = 0.0;
+pub(crate) fn memory(pid: u32, what: &str) -> Result<f64, Failure> {
+    let all = group(pid)?.iter().map(|path| of_process(path, what)).sum();
+    if all <= 0.0 {
+        return Err("no such process".into());
+    }
+    Ok(all)
+}
+
+/// Where the system tells of the processes of a group.
+fn group(pid: u32) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
@@ -264,11 +320,8 @@ fn memory(pid: u32, what: &str) -> Result<f64, Failure> {
             .next()
             .and_then(|rest| rest.split_whitespace().nth(2));
         if group == Some(&pid.to_string()) {
-            all += of_process(&path, what);
+            all.push(path);
         }
-    }
-    if all / KIB <= 0.0 {
-        return Err("no such process".into());
     }
     Ok(all)
 }

@@ -10,6 +10,7 @@ use crate::{Page, Tree, process};
 
 const CORPUS: &str = "docs/benchmarks/egress-corpus.md";
 const SPEED: &str = "docs/benchmarks/egress.md";
+const SOAK: &str = "docs/benchmarks/egress-soak.md";
 /// How the benchmark calls them, ours first.
 const WAYS: [&str; 5] = [
     "casemate",
@@ -22,6 +23,7 @@ const DIRECT: &str = "direct TLS";
 const BARE: &str = "hyper and rustls, bare";
 const OURS: &str = "casemate, everything on";
 const IN_MEMORY: &str = "casemate, log in memory";
+const PROCESS: &str = "casemate egress, its process";
 
 const CORPUS_WHAT: &str = "\n\
     A case is one attack with all its spellings, and holds if every one does. What decides is what arrives: every address is this machine, so a connection that may not be is seen wherever it leads, and\n\
@@ -38,10 +40,12 @@ const SPEED_WHAT: &str = "\n\
     anything is sent. The bare interceptor does none of that. Both have one thread. mitmproxy passes large bodies on as they come. Memory is `VmRSS` after the load, with helpers; a body's is how much more\n\
     the highest mark was than that. A start is from the fork until the port takes a connection, asked for each millisecond. Memory, the 1 GiB and what it took are one run each.\n\
     \n\
-    Ours writes its records itself here. Under `casemate serve` the process of the way out asks the gateway to write each, and that hop between the two is not in these numbers.\n";
+    The last column is `casemate egress` itself, the process of an agent as `casemate serve` starts it, confined, with the way out of one call: each record goes to another process, which writes it, and names are\n\
+    asked of a name server. It has no credentials. Its start is from the fork until it has said what it is kept from; its memory is that of its two processes, of which one waits for the other, with what they share\n\
+    counted twice. The goals of memory and start are about it. Whether its memory stays as it is: [a soak](egress-soak.md).\n";
 
 /// What makes the benchmark do less than the pages say.
-const LESS: [&str; 2] = ["CASEMATE_QUICK", "CASEMATE_CASES"];
+const LESS: [&str; 3] = ["CASEMATE_QUICK", "CASEMATE_CASES", "CASEMATE_WAYS"];
 
 /// Whether everything is measured that a page is about, if these variables are set.
 fn whole(is_set: impl Fn(&str) -> bool) -> Result<()> {
@@ -53,11 +57,19 @@ fn whole(is_set: impl Fn(&str) -> bool) -> Result<()> {
     }
 }
 
-fn run(verb: &str) -> Result<Value> {
-    whole(|name| std::env::var_os(name).is_some())?;
+fn run(verb: &str, told: &[(&str, String)]) -> Result<Value> {
     let args = ["bench", "--package", "casemate-peers", "--bench", "peers"];
     let mut command = process::cargo();
-    measured(&process::capture(command.args(args).args(["--", verb]))?)
+    command.args(args).args(["--", verb]);
+    command.envs(told.iter().map(|(name, value)| (name, value)));
+    measured(&process::capture(&mut command)?)
+}
+
+/// Builds casemate, and says to the benchmark where it is.
+fn binary() -> Result<(&'static str, String)> {
+    process::run(process::cargo().args(["build", "--release", "--package", "casemate"]))?;
+    let built = process::target_directory()?.join("release/casemate");
+    Ok(("CASEMATE_BINARY", built.display().to_string()))
 }
 
 /// Attacks ours and its peers, writes who holds what and prints it.
@@ -65,22 +77,43 @@ fn run(verb: &str) -> Result<Value> {
 /// # Errors
 /// When the benchmark fails, or the page cannot be written.
 pub fn corpus(tree: &Tree) -> Result<()> {
-    let report = run("corpus")?;
+    whole(|name| std::env::var_os(name).is_some())?;
+    let report = run("corpus", &[])?;
     let content = corpus_page(&report, &Host::of(tree)?, &versions())?;
     println!("{content}");
     let path = CORPUS.to_owned();
     Page { path, content }.write(tree)
 }
 
-/// Measures ours and its peers, writes what each costs and prints it.
+/// Measures ours and its peers, writes what each costs and prints it. With only some `ways` it prints what was measured, and writes nothing.
 ///
 /// # Errors
 /// When the benchmark fails, or the page cannot be written.
-pub fn egress(tree: &Tree) -> Result<()> {
-    let report = run("speed")?;
+pub fn egress(tree: &Tree, ways: &[String]) -> Result<()> {
+    let mut told = vec![binary()?];
+    if !ways.is_empty() {
+        told.push(("CASEMATE_WAYS", ways.join(",")));
+        println!("{:#}", run("speed", &told)?);
+        return Ok(());
+    }
+    whole(|name| std::env::var_os(name).is_some())?;
+    let report = run("speed", &told)?;
     let content = speed_page(&report, &Host::of(tree)?, &versions())?;
     println!("{content}");
     let path = SPEED.to_owned();
+    Page { path, content }.write(tree)
+}
+
+/// Uses ours for so many minutes, and writes what became of its memory.
+///
+/// # Errors
+/// When the benchmark fails, or the page cannot be written.
+pub fn egress_soak(tree: &Tree, minutes: u64) -> Result<()> {
+    let told = [binary()?, ("CASEMATE_SOAK_MINUTES", minutes.to_string())];
+    let report = run("soak", &told)?;
+    let content = soak_page(&report, &Host::of(tree)?)?;
+    println!("{content}");
+    let path = SOAK.to_owned();
     Page { path, content }.write(tree)
 }
 
@@ -200,7 +233,7 @@ const ROWS: [Row; 7] = [
 ];
 
 fn speed_page(report: &Value, host: &Host, versions: &str) -> Result<String> {
-    let ways: Vec<_> = [DIRECT, "squid", "mitmproxy", BARE, IN_MEMORY, OURS]
+    let ways: Vec<_> = [DIRECT, "squid", "mitmproxy", BARE, IN_MEMORY, OURS, PROCESS]
         .into_iter()
         .filter(|way| at(report, &["ways", way]).is_ok())
         .collect();
@@ -252,9 +285,9 @@ fn speed_page(report: &Value, host: &Host, versions: &str) -> Result<String> {
         " ×",
         times <= 1.3,
     )?;
-    let memory = of(OURS, "rss_kib")? / 1024.0;
+    let memory = of(PROCESS, "rss_kib")? / 1024.0;
     goal("memory ≤ 20 MiB", memory, " MiB", memory <= 20.0)?;
-    let start = of(OURS, "start_p50_ms")?;
+    let start = of(PROCESS, "start_p50_ms")?;
     goal("start ≤ 20 ms", start, " ms", start <= 20.0)?;
     let share = 100.0 * of(OURS, "stream_mb_s")? / of(DIRECT, "stream_mb_s")?;
     goal(
@@ -277,6 +310,64 @@ fn speed_page(report: &Value, host: &Host, versions: &str) -> Result<String> {
         page,
         "\nA write of 700 bytes and its flush, alone, took {} ms on this disk in the same run: so much of ours is the disk's. The same with the log in memory, where a flush is free, is beside it.",
         round(flush)
+    )?;
+    Ok(page)
+}
+
+/// How many samples at either end of a soak are compared: the first hold what is made once.
+const ENDS: usize = 10;
+/// By how much the highest of the last may be above the highest of the first.
+const FLAT_KIB: f64 = 1024.0;
+
+const SOAK_WHAT: &str = "\n\
+    Each of the two serves twenty steps a second: requests on a kept connection, new destinations (10 000 names), requests that are refused before a tunnel and in one, streams that their client leaves. The process of an\n\
+    agent, which is the one of `casemate serve`, serves a call after the other, each of ten seconds, with other rules now and then, and closes each with a stream open. The proxy with everything on serves one call that\n\
+    lasts, gets another credential every few seconds, and has its rules withdrawn and given back under open streams. Flat is: the highest of the last ten minutes is at most 1 MiB above that of the first ten.\n";
+
+fn soak_page(report: &Value, host: &Host) -> Result<String> {
+    let minutes = number(at(report, &["minutes"])?)?;
+    let samples = at(report, &["samples"])?.as_array().context("no samples")?;
+    let mut page = head(
+        "Whether the way out grows",
+        &format!("bench egress --soak {minutes}"),
+        host,
+        "`VmRSS` each minute",
+    );
+    page.push_str("| MiB | first | last | highest | highest of the first ten minutes | of the last ten | |\n|---|---:|---:|---:|---:|---:|---|\n");
+    for (what, key) in [(PROCESS, "agent_kib"), (OURS, "equipped_kib")] {
+        let all = samples.iter().map(|one| at(one, &[key]).and_then(number));
+        let all = all.collect::<Result<Vec<_>>>()?;
+        let highest = |some: &[f64]| some.iter().copied().fold(0.0, f64::max);
+        let (Some(first), Some(last)) = (all.first(), all.last()) else {
+            bail!("no samples");
+        };
+        let early = highest(all.get(..ENDS).unwrap_or(&all));
+        let late = highest(all.get(all.len().saturating_sub(ENDS)..).unwrap_or(&all));
+        let verdict = if late <= early + FLAT_KIB {
+            "flat"
+        } else {
+            "not flat"
+        };
+        let mib = |kib: f64| round(kib / 1024.0);
+        writeln!(
+            page,
+            "| {what} | {} | {} | {} | {} | {} | {verdict} |",
+            mib(*first),
+            mib(*last),
+            mib(highest(&all)),
+            mib(early),
+            mib(late),
+        )?;
+    }
+    page.push_str(SOAK_WHAT);
+    let count = |key: &str| at(report, &[key]).and_then(number);
+    writeln!(
+        page,
+        "\nIn {minutes} minutes the process of the agent did {} steps, and told of {} requests that were sent, of {} that had ended and of {} that were refused.",
+        count("agent_steps")?,
+        count("sent")?,
+        count("ended")?,
+        count("denied")?
     )?;
     Ok(page)
 }
@@ -340,10 +431,24 @@ mod tests {
     }
 
     #[test]
+    fn what_grows_is_called_that() {
+        let samples: Vec<_> = (0..=60)
+            .map(|at| json!({ "minute": at, "agent_kib": 9_000, "equipped_kib": 9_000 + 100 * at }))
+            .collect();
+        let report = json!({ "minutes": 60, "samples": samples, "agent_steps": 1, "sent": 1, "ended": 1, "denied": 1 });
+        let page = soak_page(&report, &host()).unwrap();
+        assert!(
+            page.contains("process | 8.79 | 8.79 | 8.79 | 8.79 | 8.79 | flat |"),
+            "{page}"
+        );
+        assert!(page.contains("| not flat |"), "{page}");
+    }
+
+    #[test]
     fn a_goal_that_is_missed_is_called_that() {
         let way = |rps: f64| json!({ "rps": rps, "p50_us": 100.0, "fresh_p50_us": 1000.0, "rss_kib": 1024.0, "start_p50_ms": 1.0, "stream_mb_s": 100.0, "stream_grown_kib": 1.0 });
         let report = json!({
-            "ways": { DIRECT: way(100.0), BARE: way(100.0), OURS: way(79.0) },
+            "ways": { DIRECT: way(100.0), BARE: way(100.0), OURS: way(79.0), PROCESS: way(50.0) },
             "cut_ms": { "p99": 1.0 },
             "flush_p50_us": 100.0,
         });

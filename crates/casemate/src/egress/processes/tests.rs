@@ -1,5 +1,6 @@
 use std::process::Command;
 
+use casemate_policy::Governing;
 use casemate_ports::RulesForm;
 use casemate_transport::RemoteEgress;
 use rustix::process::{Pid, test_kill_process};
@@ -7,11 +8,15 @@ use tokio::net::UnixStream;
 
 use super::*;
 
+fn nothing() -> Arc<dyn Policies> {
+    Arc::new(Arc::new(Governing::new()))
+}
+
 /// What one agent's process writes is in nobody else's log.
 #[tokio::test]
 async fn each_agent_has_a_log() {
     let state = tempfile::tempdir().unwrap();
-    let processes = Processes::new(state.path()).unwrap();
+    let processes = Processes::new(state.path(), nothing()).unwrap();
     let log = |tenant: &str, agent: &str| {
         processes.0.log(&Owner {
             tenant: tenant.to_owned(),
@@ -31,7 +36,7 @@ async fn each_agent_has_a_log() {
 #[tokio::test]
 async fn a_silent_process_is_given_up() {
     let state = tempfile::tempdir().unwrap();
-    let mut processes = Processes::new(state.path()).unwrap();
+    let mut processes = Processes::new(state.path(), nothing()).unwrap();
     Arc::get_mut(&mut processes.0).unwrap().patience = Duration::from_millis(20);
     let owner = Owner {
         tenant: "t".to_owned(),

@@ -38,7 +38,7 @@ impl Ready {
             allowance,
             injection,
         } = self;
-        let offered = request.headers().clone();
+        let offered = facts.websocket.then(|| request.headers().clone());
         let mut cut = leg.inner.cut(allowance.rule.clone());
         let (sent, link) = {
             let send = async {
@@ -69,6 +69,7 @@ impl Ready {
         draft.record.bytes_out = draft.moved.bytes.load(Ordering::Relaxed);
         check_framing(&response, &facts)?;
         if status == StatusCode::SWITCHING_PROTOCOLS {
+            let offered = offered.ok_or(Code::UpstreamProtocol)?;
             websocket::verify(&offered, response.headers())?;
         }
         strip(response.headers_mut());

@@ -1,0 +1,99 @@
+//! The right of a call to credentials: ordered by whoever decided about the call, redeemed by whoever serves its way out.
+
+use std::path::Path;
+
+use casemate_identity::{
+    ActionToken, Binding, LeaseId, Order, RemoteError, RemoteIdentity, Side, Usage,
+};
+use casemate_policy::EgressPolicy;
+use casemate_ports::NewWay;
+use tokio::net::UnixStream;
+
+use crate::identity::connect_or_start;
+
+/// How often it is ordered at most: an identity may have been about to end when it was found.
+const MOST_ORDERS: usize = 2;
+
+/// The right of one call. It ends when this is dropped, whoever redeemed it.
+#[derive(Debug)]
+pub(crate) struct Right {
+    _orders: RemoteIdentity,
+}
+
+/// What a right is redeemed by: the token, and the connection that is to have the lease.
+#[derive(Debug)]
+pub(crate) struct Voucher {
+    pub(crate) token: ActionToken,
+    pub(crate) connection: UnixStream,
+}
+
+/// A lease, and whom to ask.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) identity: RemoteIdentity,
+    pub(super) id: LeaseId,
+}
+
+/// Orders what the call of `way` may use under `policy`, of the credentials of the state directory at `root`; nothing if none of its
+/// rules has any. Needs a tokio runtime, which has to go on while the right is needed.
+///
+/// # Errors
+/// When nothing was decided about the call, or identity does not give it.
+pub(crate) async fn order(
+    root: &Path,
+    way: &NewWay,
+    policy: &EgressPolicy,
+) -> anyhow::Result<Option<(Right, Voucher)>> {
+    let usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
+    if usages.is_empty() {
+        return Ok(None);
+    }
+    let bound = way.bound.as_ref().ok_or_else(undecided)?;
+    let order = Order {
+        binding: binding(way)?,
+        usages,
+        lease_ms: bound.wall_ms,
+    };
+    let mut orders = 1;
+    loop {
+        let stream = connect_or_start(root, Side::Orders).await?;
+        let identity = RemoteIdentity::over(stream).await?;
+        match identity.issue(order.clone()).await {
+            Ok(token) => {
+                let connection = connect_or_start(root, Side::Redeems).await?;
+                let right = Right { _orders: identity };
+                return Ok(Some((right, Voucher { token, connection })));
+            }
+            Err(RemoteError::Http(_)) if orders < MOST_ORDERS => orders += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Redeems the right to credentials of the call of `way`.
+pub(super) async fn redeem(
+    way: &NewWay,
+    Voucher { token, connection }: Voucher,
+) -> anyhow::Result<Lease> {
+    let identity = RemoteIdentity::over(connection).await?;
+    let id = identity.redeem(token, binding(way)?).await?;
+    Ok(Lease { identity, id })
+}
+
+fn binding(way: &NewWay) -> anyhow::Result<Binding> {
+    let bound = way.bound.as_ref().ok_or_else(undecided)?;
+    Ok(Binding {
+        call: way.decision,
+        tenant: bound.tenant.clone(),
+        agent: bound.agent.clone(),
+        thread: bound.session.map(|session| session.to_string()),
+        route: bound.route.clone(),
+        tool: way.tool.clone(),
+        policy: bound.policy,
+        arguments: bound.action,
+    })
+}
+
+fn undecided() -> anyhow::Error {
+    anyhow::anyhow!("nothing was decided about the call")
+}

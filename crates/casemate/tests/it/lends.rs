@@ -1,0 +1,395 @@
+//! Credentials of sessions: a real gateway, keeper, process of egress and identity, and a destination that demands a secret.
+
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    process::{Child, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{
+    credentials::{Safe, for_everybody, fresh},
+    home::users,
+    keeper::until,
+    upstream::Upstream,
+    way::HOST,
+    ways::{Served, stdout},
+};
+
+const CREDENTIAL: &str = "credential = \"cred:orders-api\"";
+const OTHER: &str = "other.way.example";
+
+/// The process that holds the credentials, which must be there.
+fn identity(safe: &Safe) -> Pid {
+    let peer = UnixStream::connect(safe.world.home.path("state/run/identity.sock")).unwrap();
+    rustix::net::sockopt::socket_peercred(&peer).unwrap().pid
+}
+
+/// A call that goes on while something happens.
+fn begin(safe: &Safe, script: &str) -> Child {
+    let words = ["call", "--json", "--thread", "t", "--", "sh", "-c", script];
+    safe.world
+        .home
+        .casemate(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Its answer.
+fn end(running: Child) -> Value {
+    let output = running.wait_with_output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// The secret is in nothing that was said and kept.
+#[track_caller]
+fn assert_unseen(safe: &Safe, answers: &[Value]) {
+    for answer in answers {
+        safe.assert_absent("an answer", answer.to_string().as_bytes());
+    }
+    let log = fs::read(safe.world.home.path("gateway.log")).unwrap();
+    safe.assert_absent("the log of the gateway", &log);
+    safe.assert_not_kept();
+}
+
+/// R72, R73, R75, R76, R78, R101, I2: programs of sessions and cells of contexts use a credential that they never see, with proxy variables and
+/// without; what comes back is scrubbed, and on record.
+#[test]
+fn calls_of_sessions_use_credentials() {
+    for_everybody(|safe| {
+        let (mut proven, mut answers) = (0, Vec::new());
+        for mode in ["thread", "context"] {
+            let served = Served::start(&safe.world, mode, CREDENTIAL);
+            let (url, raw) = (safe.world.url("/v1/a"), safe.world.url("/v1/raw"));
+            let cell = format!(
+                "import os, urllib.request as r; print(r.urlopen('{url}').read().decode(), 'canary' in str(os.environ))"
+            );
+            let shown = "you sent [redacted] and it is good";
+            for (words, says) in [
+                (&["--thread", mode, "--", "curl", "-sS", &url][..], "good"),
+                (
+                    &[
+                        "--thread",
+                        mode,
+                        "--",
+                        "curl",
+                        "-sS",
+                        "--noproxy",
+                        "*",
+                        &url,
+                    ],
+                    "good",
+                ),
+                (&["--thread", mode, "-c", &cell], "good False\n"),
+                // The same interpreter in a context: another call, and another lease.
+                (&["--thread", mode, "-c", &cell], "good False\n"),
+                (&["--thread", mode, "--", "curl", "-sS", &raw], shown),
+                (&["--", "curl", "-sS", &raw], shown),
+            ] {
+                let answer = served.ran(words);
+                assert_eq!(stdout(&answer), says, "{words:?} {answer}");
+                proven += 1;
+                assert_eq!(safe.world.upstream.proven(), proven);
+                let log = served.requests();
+                let [.., sent, ended] = log.as_slice() else {
+                    panic!("{log:?}");
+                };
+                for record in [sent, ended] {
+                    assert_eq!(record["summary"]["call"], answer["decision"]);
+                    assert_eq!(record["summary"]["credential"], "cred:orders-api");
+                }
+                answers.push(answer);
+            }
+            drop(served);
+            assert_unseen(safe, &answers);
+        }
+        assert_eq!(safe.world.upstream.requests(), proven);
+        assert_eq!(safe.listed()["reflected"], true);
+        safe.world.home.run(["audit", "verify"]).exits(0);
+    });
+}
+
+/// R87, R90: what a credential is not for does not get it in a session either, and is not sent.
+#[test]
+fn a_session_gets_it_for_nothing_else() {
+    for_everybody(|safe| {
+        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let url = safe.world.url("/v1/a");
+        for words in [
+            &[safe.world.url("/v2/a").as_str()][..],
+            &["-X", "DELETE", &url],
+            &["-H", "Authorization: Bearer mine", &url],
+        ] {
+            let curl = [&["--thread", "t", "--", "curl", "-sSi"], words].concat();
+            let answer = served.ran(&curl);
+            assert!(answer.to_string().contains("asemate-"), "{answer}");
+        }
+        assert_eq!(safe.world.upstream.requests(), 0);
+    });
+}
+
+/// R72, R74, R91, I10: two agents whose calls run at once use a credential each, and neither the other's; nor does one get the other's by
+/// asking for its destination.
+#[test]
+fn credentials_of_two_agents_do_not_mix() {
+    let user = users()[0];
+    let secret = fresh();
+    let shows = format!("authorization: Bearer {secret}\r\n");
+    let safe = Safe::before(user, secret, &shows);
+    safe.add(&["--kind", "bearer"]);
+    let (world, second) = (&safe.world, fresh());
+    let shows = format!("authorization: Bearer {second}\r\n");
+    let other = Upstream::demanding(&world.roots, OTHER, &second, &shows);
+    let words = ["credential", "add", "cred:other-api", "--kind", "bearer"];
+    world.home.feed(words, second.as_bytes()).exits(0);
+    let profile = include_str!("../../../policy/profiles/serve.toml");
+    let first = world.with_rule(profile, CREDENTIAL);
+    let (ours, theirs) = (world.upstream.port.to_string(), other.port.to_string());
+    let changed = first
+        .replace("route = \"serve\"", "route = \"other\"")
+        .replace(HOST, OTHER)
+        .replace(&ours, &theirs)
+        .replace("cred:orders-api", "cred:other-api");
+    world.home.write("first.toml", &first);
+    world.home.write("second.toml", &changed);
+    let served = Served::under(world, &["first.toml", "second.toml"]);
+    let (mine, its) = (
+        world.url("/v1/raw"),
+        format!("https://{OTHER}:{theirs}/v1/raw"),
+    );
+    let curl = |agent: &str, route: &str, url: &str| {
+        let words = ["--agent", agent, "--route", route, "--", "curl", "-sS", url];
+        let words = [&["call", "--json"][..], &words].concat();
+        let mut call = world.home.casemate(words);
+        call.stdout(Stdio::piped()).stderr(Stdio::piped());
+        call.spawn().unwrap()
+    };
+    let running: Vec<_> = (0..6)
+        .flat_map(|_| [curl("one", "serve", &mine), curl("two", "other", &its)])
+        .collect();
+    for running in running {
+        let answer = end(running);
+        assert_eq!(stdout(&answer), "you sent [redacted] and it is good");
+    }
+    assert_eq!((world.upstream.requests(), world.upstream.proven()), (6, 6));
+    assert_eq!((other.requests(), other.proven()), (6, 6));
+    assert_eq!(served.processes().len(), 2);
+    for (agent, route, url) in [("one", "serve", &its), ("two", "other", &mine)] {
+        let answer = end(curl(agent, route, url)).to_string();
+        assert!(answer.contains("not_allowed"), "{answer}");
+    }
+    assert_eq!((world.upstream.requests(), other.requests()), (6, 6));
+    // Each is marked by its own answers, and used by its own agent.
+    let uses = world.home.run(["audit", "uses", "--json"]).stdout();
+    for line in uses.lines() {
+        let one: Value = serde_json::from_str(line).unwrap();
+        let handle = &one["credentials"][0]["credential"];
+        let expected = match one["agent"].as_str() {
+            Some("one") => "cred:orders-api",
+            _ => "cred:other-api",
+        };
+        assert_eq!(handle, expected, "{one}");
+    }
+    assert_unseen(&safe, &[]);
+}
+
+/// I1, R76: identity that is killed at whatever moment takes every right along: nothing leaves with a credential that was not granted, what
+/// is open is cut off, and the next call works.
+#[test]
+fn killed_identity_lends_nothing() {
+    for_everybody(|safe| {
+        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let (upstream, url) = (&safe.world.upstream, safe.world.url("/v1/a"));
+        let hang = safe.world.url("/v1/hang");
+        let curl = ["--thread", "t", "--", "curl", "-sS", &url];
+        assert_eq!(stdout(&served.ran(&curl)), "good");
+
+        // Between two calls.
+        kill_process(identity(safe), Signal::KILL).unwrap();
+        assert_eq!(stdout(&served.ran(&curl)), "good");
+
+        // While an answer comes, and before more is sent.
+        let before = upstream.proven();
+        let script = format!("curl -sSN {hang}; echo; echo ended $?; curl -sSi {url}");
+        let running = begin(safe, &script);
+        until("it is sent", || upstream.proven() > before);
+        kill_process(identity(safe), Signal::KILL).unwrap();
+        let answer = end(running);
+        let said = stdout(&answer).to_ascii_lowercase();
+        assert!(said.contains("ended"), "{answer}");
+        assert!(
+            said.contains("cred_unavailable") || said.contains("revoked"),
+            "{answer}"
+        );
+        assert_eq!(upstream.proven(), before + 1);
+        assert_eq!(upstream.requests(), before + 1);
+        let log = served.requests();
+        let ended = log
+            .iter()
+            .filter(|record| record["summary"]["call"] == answer["decision"])
+            .find(|record| record["kind"] == "outcome")
+            .unwrap();
+        assert_eq!(ended["summary"]["code"], "revoked");
+
+        // Before a call sends anything; the same session goes on.
+        let begun = format!(
+            "touch /workspace/begun; until test -e /workspace/go; do sleep 0.05; done; curl -sSi {url}"
+        );
+        let running = begin(safe, &begun);
+        until("it has begun", || {
+            let look = ["--thread", "t", "--", "ls", "/workspace"];
+            stdout(&served.ran(&look)).contains("begun")
+        });
+        kill_process(identity(safe), Signal::KILL).unwrap();
+        served.ran(&["--thread", "t", "--", "touch", "/workspace/go"]);
+        let answer = end(running);
+        let said = stdout(&answer).to_ascii_lowercase();
+        assert!(
+            said.contains("cred_unavailable") || said.contains("revoked"),
+            "{answer}"
+        );
+        assert_eq!(upstream.requests(), before + 1);
+
+        assert_eq!(stdout(&served.ran(&curl)), "good");
+        drop(served);
+        assert_unseen(safe, &[answer]);
+        safe.world.home.run(["audit", "verify"]).exits(0);
+    });
+}
+
+/// I1: a process of egress that is killed while an answer with a credential comes loses its lease with everything else; the next call has
+/// another process, and works.
+#[test]
+fn killed_egress_has_no_lease() {
+    for_everybody(|safe| {
+        let served = Served::start(&safe.world, "context", CREDENTIAL);
+        let (upstream, url) = (&safe.world.upstream, safe.world.url("/v1/a"));
+        let hang = safe.world.url("/v1/hang");
+        let curl = ["--thread", "t", "--", "curl", "-sS", &url];
+        assert_eq!(stdout(&served.ran(&curl)), "good");
+        kill_process(served.process(), Signal::KILL).unwrap();
+        until("it is dead", || served.processes().is_empty());
+        assert_eq!(stdout(&served.ran(&curl)), "good");
+        let before = upstream.proven();
+        let running = begin(safe, &format!("curl -sSN {hang}; curl -sS {url}; sleep 60"));
+        until("it is sent", || upstream.proven() > before);
+        kill_process(served.process(), Signal::KILL).unwrap();
+        let answer = end(running);
+        let told = answer.to_string();
+        assert!(told.contains("its way out was lost"), "{told}");
+        assert_eq!(upstream.requests(), before + 1);
+        assert_eq!(stdout(&served.ran(&curl)), "good");
+        drop(served);
+        assert_unseen(safe, &[answer]);
+    });
+}
+
+/// R95: a credential that is revoked or switched off while a stream is open is taken from the call: the stream is cut off, and nothing more is
+/// sent with it, while the call goes on.
+#[test]
+fn what_is_taken_back_is_taken_from_open_streams() {
+    for_everybody(|safe| {
+        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let (upstream, url) = (&safe.world.upstream, safe.world.url("/v1/a"));
+        let hang = safe.world.url("/v1/hang");
+        let home = &safe.world.home;
+        let off = ["switch", "off", "credential", "cred:orders-api"];
+        let on = ["switch", "on", "credential", "cred:orders-api"];
+        let revoke = ["credential", "revoke", "cred:orders-api"];
+        for (takes_back, gives) in [(&off[..], Some(on)), (&revoke[..], None)] {
+            let before = upstream.proven();
+            let script = format!("curl -sSN {hang}; echo; curl -sSi {url}; echo over");
+            let running = begin(safe, &script);
+            until("it is sent", || upstream.proven() > before);
+            let words = [takes_back, &["--reason", "a test"]].concat();
+            home.run(words).exits(0);
+            let answer = end(running);
+            let said = stdout(&answer);
+            assert!(
+                said.starts_with("begun\n") && said.ends_with("over\n"),
+                "{answer}"
+            );
+            assert_eq!(upstream.requests(), before + 1, "{answer}");
+            let log = served.requests();
+            let of_call = |record: &&Value| record["summary"]["call"] == answer["decision"];
+            let outcome = log
+                .iter()
+                .filter(of_call)
+                .find(|record| record["kind"] == "outcome");
+            assert_eq!(outcome.unwrap()["summary"]["code"], "revoked");
+            if let Some(on) = gives {
+                let words = [&on[..], &["--reason", "a test"]].concat();
+                home.run(words).exits(0);
+                let again = served.ran(&["--thread", "t", "--", "curl", "-sS", &url]);
+                assert_eq!(stdout(&again), "good");
+            }
+        }
+        assert_unseen(safe, &[]);
+    });
+}
+
+/// R76, I13: a lease ends when another policy comes into force than the one that allowed the call, also while a stream is open.
+#[test]
+fn a_new_policy_ends_leases() {
+    let user = users()[0];
+    let secret = fresh();
+    let shows = format!("authorization: Bearer {secret}\r\n");
+    let safe = Safe::before(user, secret, &shows);
+    safe.add(&["--kind", "bearer"]);
+    let home = &safe.world.home;
+    let profile = include_str!("../../../policy/profiles/serve.toml");
+    let activate = |version: u64, profile: &str| {
+        let trial = "[[test]]\nname = \"Python\"\nroute = \"serve\"\ntool = \"python\"\narguments = { code = \"1\" }\nexpect = \"allow\"\nreason = \"allowed\"\n";
+        for (path, text) in [
+            (
+                "bundle.toml",
+                format!("name = \"small\"\nversion = {version}\n"),
+            ),
+            ("profiles/serve.toml", profile.to_owned()),
+            ("tests/serve.toml", trial.to_owned()),
+        ] {
+            let path = home.path(&format!("bundle-{version}/{path}"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let bundle = format!("bundle-{version}");
+        home.run([
+            "policy",
+            "activate",
+            &bundle,
+            "--solver",
+            "/nonexistent",
+            "--break-glass",
+            "a test",
+        ])
+        .exits(0);
+    };
+    let with = safe.world.with_rule(profile, CREDENTIAL);
+    activate(1, &with);
+    let served = Served::under(&safe.world, &[]);
+    let (upstream, url) = (&safe.world.upstream, safe.world.url("/v1/a"));
+    let running = begin(
+        &safe,
+        &format!(
+            "curl -sSN {}; echo; curl -sSi {url}; echo over",
+            safe.world.url("/v1/hang")
+        ),
+    );
+    until("it is sent", || upstream.proven() == 1);
+    activate(
+        2,
+        &with.replace("max_processes = 1_024", "max_processes = 1_023"),
+    );
+    let answer = end(running);
+    assert!(stdout(&answer).ends_with("over\n"), "{answer}");
+    assert_eq!(upstream.requests(), 1, "{answer}");
+    let log = served.requests();
+    let outcome = log.iter().find(|record| record["kind"] == "outcome");
+    assert_eq!(outcome.unwrap()["summary"]["code"], "revoked");
+    let again = served.ran(&["--thread", "u", "--", "curl", "-sS", &url]);
+    assert_eq!(stdout(&again), "good");
+}
