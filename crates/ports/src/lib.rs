@@ -16,8 +16,8 @@ mod way;
 pub use self::{
     egress::{
         Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Decider,
-        Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Pending, RulesForm,
-        Said, ServedWay, Stage, WayAuthority, WayBound, WayRules, Witness,
+        Egress, EgressError, HeldRequest, KnownDestination, NewWay, NotConsented, NotRecorded,
+        Pending, RulesForm, Said, ServedWay, Stage, WayAuthority, WayBound, WayRules, Witness,
     },
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,

@@ -207,6 +207,53 @@ async fn base_urls_lead_to_their_destination() {
     )
     .await;
     assert_eq!(answer.code().as_deref(), Some("egress_denied"));
+    // Whatever is not spelled as a route is, or wants to be more than requests, is none.
+    let before = upstream.requests();
+    let upgrade = "GET /ai/chat HTTP/1.1\r\nHost: proxy\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for (request, code) in [
+        (
+            "GET /a%69/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /x/../ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /./ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET //ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /ai/../../chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /AI/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "egress_denied",
+        ),
+        (
+            "GET /air/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "egress_denied",
+        ),
+        (
+            "GET http://proxy/ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "egress_denied",
+        ),
+        (
+            "GET http://proxy.test/ai/chat HTTP/1.1\r\nHost: proxy.test\r\n\r\n",
+            "egress_denied",
+        ),
+        ("CONNECT proxy.test:443 HTTP/1.1\r\n\r\n", "egress_denied"),
+        (upgrade, "upgrade_refused"),
+    ] {
+        let answer = ask(&mut world.connect(), request).await;
+        assert_eq!(answer.code().as_deref(), Some(code), "{request}");
+    }
+    assert_eq!(upstream.requests(), before);
     assert_eq!(upstream.requests(), 1);
 }
 

@@ -400,6 +400,15 @@ impl World {
     }
 
     pub(crate) fn with(roots: &[u8], routes: Vec<Route>, own: BTreeSet<SocketAddr>) -> Self {
+        Self::in_room(&Room::default(), roots, routes, own)
+    }
+
+    /// A proxy of another call of the agent that has this room.
+    pub(crate) fn beside(room: &Room, roots: &[u8]) -> Self {
+        Self::in_room(room, roots, Vec::new(), BTreeSet::new())
+    }
+
+    fn in_room(room: &Room, roots: &[u8], routes: Vec<Route>, own: BTreeSet<SocketAddr>) -> Self {
         let rules = Arc::new(Rules::default());
         let addresses = Arc::new(Addresses::default());
         let credentials = Arc::new(Credentials::default());
@@ -422,7 +431,7 @@ impl World {
             authority: Arc::new(authority),
             routes,
             pins: Pins::new("198.18.0.0/24".parse().unwrap()).unwrap(),
-            room: Room::default(),
+            room: room.clone(),
         })
         .unwrap();
         let origin = Origin {

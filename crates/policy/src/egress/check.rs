@@ -275,7 +275,12 @@ impl Check<'_, '_> {
 
     fn body(&mut self, rule: &EgressRule) {
         let body = &rule.body;
-        let kinds = [!body.json.is_empty(), body.has_graphql(), body.has_rpc()];
+        let kinds = [
+            body.sha256.is_some(),
+            !body.json.is_empty(),
+            body.has_graphql(),
+            body.has_rpc(),
+        ];
         if kinds.into_iter().filter(|kind| *kind).count() > 1 {
             self.fault(
                 "body",

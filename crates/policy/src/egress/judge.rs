@@ -3,7 +3,7 @@
 use casemate_model::{DestinationClass, check_path, is_credential, is_header};
 
 use super::{
-    DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
+    BaseUrl, DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
     RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
     body::{Says, says},
     form,
@@ -20,6 +20,7 @@ pub struct EgressPolicy {
     /// By name: nothing depends on the order in which they were written.
     rules: Vec<EgressRule>,
     hosts: Hosts,
+    base_urls: Vec<BaseUrl>,
 }
 
 impl EgressPolicy {
@@ -49,7 +50,10 @@ impl EgressPolicy {
                     .unwrap_or(DestinationClass::Public),
             )
         });
-        Self::of(profile.egress.iter().cloned().chain(implied))
+        Self {
+            base_urls: profile.base_urls.clone(),
+            ..Self::of(profile.egress.iter().cloned().chain(implied))
+        }
     }
 
     fn of(rules: impl Iterator<Item = EgressRule>) -> Self {
@@ -63,7 +67,11 @@ impl EgressPolicy {
                 RuleEffect::Deny => level.deny.push(index),
             }
         }
-        Self { rules, hosts }
+        Self {
+            rules,
+            hosts,
+            base_urls: Vec::new(),
+        }
     }
 
     /// What becomes of a request.
@@ -216,6 +224,12 @@ impl EgressPolicy {
         let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
         let rules = self.rules.iter().filter(allow);
         rules.flat_map(EgressRule::all_ports)
+    }
+
+    /// The names of the proxy that stand for destinations.
+    #[must_use]
+    pub fn base_urls(&self) -> &[BaseUrl] {
+        &self.base_urls
     }
 
     /// All rules.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_model::{DestinationClass, SideEffect, has_escaped_slash};
+use casemate_model::{DestinationClass, Digest, SideEffect, has_escaped_slash};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -58,6 +58,8 @@ pub struct EgressRule {
     pub max_requests: u64,
     /// Bytes that one call sends.
     pub max_bytes: u64,
+    /// Bytes that one call is answered.
+    pub max_answer_bytes: u64,
     /// When a request waits for a person.
     pub approval: RuleApproval,
     /// Whether `http` is allowed, and not only `https`.
@@ -71,6 +73,8 @@ pub struct EgressRule {
 /// What a body has to say. Each list that is there is a condition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BodyRule {
+    /// The digests of which it has one.
+    pub sha256: Option<Vec<Digest>>,
     /// Pointers (RFC 6901) and what is there.
     pub json: BTreeMap<String, Value>,
     /// The kinds of GraphQL operations.
@@ -100,7 +104,7 @@ impl BodyRule {
 
     /// Whether it says anything.
     pub(super) fn is_open(&self) -> bool {
-        self.json.is_empty() && !self.has_graphql() && !self.has_rpc()
+        self.sha256.is_none() && self.json.is_empty() && !self.has_graphql() && !self.has_rpc()
     }
 }
 
@@ -154,6 +158,7 @@ impl EgressRule {
             tools: None,
             max_requests: UNLIMITED,
             max_bytes: UNLIMITED,
+            max_answer_bytes: UNLIMITED,
             approval: RuleApproval::Never,
             plaintext: false,
             websocket: WebSocket::Off,

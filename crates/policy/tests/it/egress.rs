@@ -1131,3 +1131,52 @@ tools = ["delete"]
         assert_judged(&websocket(&denying), &GET, ALLOWED);
     }
 }
+
+/// A body that is known beforehand is the only one that passes, whatever it says; where one is denied by its digest, it is denied in doubt, too.
+#[test]
+fn a_body_has_one_of_these_digests() {
+    let known = Digest::of(b"known");
+    let allows = one(&format!(
+        "class = \"partner\"\nmethods = [\"POST\"]\nbody.sha256 = [\"{known}\"]"
+    ));
+    assert!(allows.wants_body(&post("known")));
+    let binary = RequestFacts {
+        headers: &[("content-type", b"application/octet-stream")],
+        ..post("known")
+    };
+    assert_judged(&allows, &binary, ALLOWED);
+    for body in ["know", "known ", "{}"] {
+        assert_judged(&allows, &post(body), denied(BodyCondition));
+    }
+    let streamed = RequestFacts {
+        body: RequestBody::Stream { bytes: Some(5) },
+        ..binary
+    };
+    assert_judged(&allows, &streamed, denied(BodyStreamed));
+    let empty = RequestFacts {
+        body: RequestBody::Empty,
+        ..binary
+    };
+    assert_judged(&allows, &empty, denied(BodyCondition));
+    let denies = one(&format!(
+        "class = \"partner\"\nmethods = [\"POST\"]\n[[egress.rules]]\nname = \"not\"\neffect = \"deny\"\nhost = \"api.example.com\"\nbody.sha256 = [\"{known}\"]"
+    ));
+    assert_judged(&denies, &binary, denied(RuleDenies));
+    assert_judged(&denies, &post("other"), ALLOWED);
+    assert_judged(&denies, &streamed, denied(RuleDenies));
+}
+
+/// Base URLs name what may be reached, and are no rules.
+#[test]
+fn base_urls_only_name() {
+    let urls = "[[egress.base_urls]]\nname = \"ai\"\nurl = \"https://api.example.com/v1\"\n";
+    let policy = policy(ONE, urls);
+    assert_eq!(policy.base_urls().len(), 1);
+    assert_eq!(policy.base_urls()[0].base, "/v1");
+    assert_judged(&policy, &GET, ALLOWED);
+    let posts = RequestFacts {
+        method: "POST",
+        ..GET
+    };
+    assert_judged(&policy, &posts, denied(MethodRefused));
+}
