@@ -11,6 +11,7 @@ mod credentials;
 mod doors;
 mod here;
 mod judge;
+mod known;
 mod names;
 mod placeholders;
 mod policies;

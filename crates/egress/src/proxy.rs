@@ -7,6 +7,7 @@ mod http1;
 mod http2;
 mod incoming;
 mod links;
+mod opened;
 mod reply;
 mod stream;
 mod tunnel;
@@ -26,7 +27,10 @@ use crate::{
     Placeholders, Recorder, Resolver, Route, Trust, TrustError, Vetting,
     authority::Leaves,
     dns::{Answer, Question},
-    limits::{MAX_CONNECTIONS, MAX_HELD_BODY_BYTES, MAX_REQUESTS},
+    limits::{
+        MAX_CALL_CONNECTIONS, MAX_CALL_HELD_BYTES, MAX_CALL_REQUESTS, MAX_CONNECTIONS,
+        MAX_HELD_BODY_BYTES, MAX_REQUESTS,
+    },
     trust::Dial,
 };
 
@@ -74,15 +78,41 @@ pub struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self {
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
-            held: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),
-        }
+        Self::of(MAX_CONNECTIONS, MAX_REQUESTS, MAX_HELD_BODY_BYTES)
     }
 }
 
-/// A proxy of one agent. A clone is the same proxy.
+impl Room {
+    fn of(connections: usize, requests: usize, held: usize) -> Self {
+        Self {
+            connections: Arc::new(Semaphore::new(connections)),
+            requests: Arc::new(Semaphore::new(requests)),
+            held: Arc::new(Semaphore::new(held)),
+        }
+    }
+
+    /// What one call may have of it.
+    fn share() -> Self {
+        Self::of(MAX_CALL_CONNECTIONS, MAX_CALL_REQUESTS, MAX_CALL_HELD_BYTES)
+    }
+}
+
+/// A place in the share of a call, and in the room of its agent.
+pub(crate) struct Place {
+    _share: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(share: &Arc<Semaphore>, room: &Arc<Semaphore>) -> Option<Self> {
+        Some(Self {
+            _share: Arc::clone(share).try_acquire_owned().ok()?,
+            _room: Arc::clone(room).try_acquire_owned().ok()?,
+        })
+    }
+}
+
+/// A proxy of one call. A clone is the same proxy.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -101,6 +131,8 @@ pub(crate) struct Inner {
     routes: Vec<Route>,
     pins: Pins,
     reviews: watch::Sender<()>,
+    /// What the call has for itself of the room of its agent.
+    share: Room,
     room: Room,
 }
 
@@ -120,7 +152,8 @@ impl Proxy {
     pub fn new(parts: Parts) -> Result<Self, TrustError> {
         Ok(Self(Arc::new(Inner {
             dial: parts.trust.dial(&parts.clock)?,
-            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock)),
+            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock))
+                .map_err(TrustError::Setup)?,
             judge: parts.judge,
             resolver: parts.resolver,
             injector: parts.injector,
@@ -133,6 +166,7 @@ impl Proxy {
             routes: parts.routes,
             pins: parts.pins,
             reviews: watch::Sender::new(()),
+            share: Room::share(),
             room: parts.room,
         })))
     }
@@ -221,8 +255,9 @@ impl Proxy {
     }
 
     /// A place for one more connection, or a record that there was none.
-    async fn enter(&self, origin: &Origin, entry: Entry) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.0.room.connections).try_acquire_owned() {
+    async fn enter(&self, origin: &Origin, entry: Entry) -> Option<Place> {
+        let (share, room) = (&self.0.share, &self.0.room);
+        if let Some(place) = Place::take(&share.connections, &room.connections) {
             return Some(place);
         }
         let mut draft = Draft::open(&self.0, origin.clone(), entry)?;

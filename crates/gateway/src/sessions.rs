@@ -38,7 +38,7 @@ use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{
     Decider, Egress, ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec,
 };
-use casemate_store::{ApprovalStore, SessionStore, StoreError};
+use casemate_store::{ApprovalStore, DestinationStore, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 pub use self::{
@@ -66,7 +66,9 @@ use crate::{
 const PYTHON: &str = "python";
 
 /// Where the sessions of agents are remembered.
-pub trait SessionStores: Stores<Store: SessionStore + ApprovalStore> {
+pub trait SessionStores:
+    Stores<Store: SessionStore + ApprovalStore + DestinationStore + fmt::Debug + Send + Sync + 'static>
+{
     /// The agents that have a store.
     ///
     /// # Errors
@@ -290,6 +292,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     #[must_use]
     pub fn load(&self) -> (u64, u64) {
         self.admission.load()
+    }
+
+    /// How many live sessions a tenant has, and how many of its calls wait for a person or were approved and have not ended.
+    #[must_use]
+    pub fn count_of(&self, tenant: &str) -> (usize, usize) {
+        (self.table.count_of(tenant), self.waiting().count_of(tenant))
     }
 
     /// What kind of sandbox a profile asks for.

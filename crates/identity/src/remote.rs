@@ -68,6 +68,12 @@ impl RemoteIdentity {
         Ok(Self { sender })
     }
 
+    /// Whether the connection is over.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Asks for a token for one call.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! For which requests a lease has a credential: what a rule of the profile that names it says.
 
+use casemate_model::has_escaped_slash;
 use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleEffect};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Usage {
     pub methods: Vec<String>,
     /// The paths; any if there is no list.
     pub paths: Option<Vec<String>>,
+    /// Whether a path may have an escaped `/`.
+    pub escaped_slash: bool,
     /// The tools; all if there is no list.
     pub tools: Option<Vec<String>>,
     /// How many requests of one call, beside those that a person approved.
@@ -51,6 +54,7 @@ impl Usage {
                 .clone()
                 .unwrap_or_else(|| READING.iter().map(|method| (*method).to_owned()).collect()),
             paths: paths.map(|paths| paths.iter().map(|path| path.as_str().to_owned()).collect()),
+            escaped_slash: rule.escaped_slash,
             tools: rule.tools.clone(),
             most: rule.lends(),
         })
@@ -73,6 +77,7 @@ impl Usage {
             && DomainRule::read(&self.host).is_some_and(|host| host.allows(&request.host))
             && self.ports.contains(&request.port)
             && self.methods.contains(&request.method)
+            && (self.escaped_slash || !has_escaped_slash(&request.path))
             && self
                 .paths
                 .as_ref()

@@ -11,7 +11,7 @@ use crate::{
     cedar::CedarError,
     diagnostic::{Diagnostic, Report, render_diagnostics},
     domain::DomainRule,
-    egress::EgressRule,
+    egress::{BaseUrl, EgressRule},
     manifest::Cost,
     session::{Image, PoolRules, QuotaRules, SessionMode},
     source::{Paper, SourceError},
@@ -32,6 +32,10 @@ const BUILTIN_NAME: &str = "the built-in profile";
 const BUILTIN: &[u8] = include_bytes!("../profiles/run.toml");
 const BUILTIN_SERVE_NAME: &str = "the built-in profile of `casemate serve`";
 const BUILTIN_SERVE: &[u8] = include_bytes!("../profiles/serve.toml");
+const BUILTIN_UP_NAME: &str = "the built-in profile of `casemate up`";
+/// Whom the profile of `casemate serve` believes, and whom that of `casemate up` does.
+const ONLY_LOCAL: &str = "[\"casemate:local\"]";
+const LOCAL_AND_KEYS: &str = "[\"casemate:local\", \"casemate:api-keys\"]";
 
 /// What one route may do. Every field is described in [`schema_reference`](crate::schema_reference).
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub struct Profile {
     pub tools: ToolRules,
     /// What may leave a sandbox, for each destination.
     pub egress: Vec<EgressRule>,
+    /// Names of the proxy that stand for destinations.
+    pub base_urls: Vec<BaseUrl>,
     /// How calls are approved that need it.
     pub approvals: ApprovalRules,
     /// What calls may spend.
@@ -372,6 +378,16 @@ impl Profile {
         Self::parse_named(BUILTIN_SERVE_NAME, BUILTIN_SERVE.to_vec(), Syntax::Toml)
     }
 
+    /// The profile of `casemate up` when nobody names another: that of `casemate serve`, for the holders of this gateway's API
+    /// keys too.
+    ///
+    /// # Errors
+    /// Never in a build that passed its tests.
+    pub fn builtin_up() -> Result<Self, ProfileError> {
+        let text = String::from_utf8_lossy(BUILTIN_SERVE).replace(ONLY_LOCAL, LOCAL_AND_KEYS);
+        Self::parse_named(BUILTIN_UP_NAME, text.into_bytes(), Syntax::Toml)
+    }
+
     /// Reads a profile from its bytes.
     ///
     /// # Errors
@@ -462,6 +478,7 @@ impl Profile {
                 scopes: BTreeMap::new(),
             },
             egress: Vec::new(),
+            base_urls: Vec::new(),
             approvals: ApprovalRules::default(),
             budgets: BudgetRules::default(),
             modes: ModeRules {

@@ -21,6 +21,9 @@ pub const WAY_OUT_DNS_PORT: u16 = 53;
 /// Where programs find the certificate of their way out.
 pub const WAY_OUT_AUTHORITY: &str = "/etc/casemate/authority.pem";
 
+/// The same in the form that Java reads.
+pub const WAY_OUT_KEYSTORE: &str = "/etc/casemate/authority.jks";
+
 /// The addresses that are made up for names. In a sandbox with a way out all of them are its own.
 pub const MADE_UP_ADDRESSES: &str = "198.18.0.0/15";
 

@@ -108,6 +108,22 @@ impl Processes {
         })))
     }
 
+    /// Those that live and are not just being started.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let agents = self.0.agents.lock();
+        let agents = agents.unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for agent in agents.values() {
+            if let Ok(mut agent) = agent.try_lock()
+                && let Some(process) = &mut agent.process
+                && process.ended().is_none()
+            {
+                found.push(process.pid());
+            }
+        }
+        found
+    }
+
     fn agent(&self, owner: &Owner) -> Arc<tokio::sync::Mutex<Agent>> {
         let agents = self.0.agents.lock();
         let mut agents = agents.unwrap_or_else(PoisonError::into_inner);

@@ -129,16 +129,3 @@ async fn go(
     let ready = reached.inject(leg, draft).await?.record(leg, draft).await?;
     Box::pin(ready.send(leg, draft)).await
 }
-
-/// Fields by which clients prove who they are. Where the proxy proves it, they go.
-fn strip_credentials(fields: &mut HeaderMap) {
-    // Other spellings are the same field to some servers.
-    let named: Vec<_> = fields
-        .keys()
-        .filter(|name| casemate_model::is_credential(name.as_str()))
-        .cloned()
-        .collect();
-    for name in named {
-        fields.remove(name);
-    }
-}

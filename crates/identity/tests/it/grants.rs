@@ -139,7 +139,7 @@ fn a_grant_is_for_what_the_rule_says() {
     let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     let good = request("cred:orders");
-    let changes: [Change; 10] = [
+    let changes: [Change; 11] = [
         |request| request.rule = "another".into(),
         |request| request.host = "other.example.com".into(),
         |request| request.host = "orders.example.com.evil.example".into(),
@@ -149,6 +149,7 @@ fn a_grant_is_for_what_the_rule_says() {
         |request| request.method = "get".into(),
         |request| request.path = "/v2/orders/7".into(),
         |request| request.path = "/v1".into(),
+        |request| request.path = "/v1/orders%2F7".into(),
         |request| request.handle = "cred:other".parse().unwrap(),
     ];
     for change in changes {

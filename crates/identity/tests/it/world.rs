@@ -266,6 +266,7 @@ pub(crate) fn usage(handle: &str) -> Usage {
         ports: vec![443],
         methods: vec!["GET".into()],
         paths: Some(vec!["/v1/**".into()]),
+        escaped_slash: false,
         tools: None,
         most: 1_000_000,
     }

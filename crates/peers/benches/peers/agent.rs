@@ -162,7 +162,7 @@ impl Agent {
         dns.set_nonblocking(true)?;
         let sockets = WaySockets {
             proxy: listen()?,
-            transparent: vec![listen()?],
+            transparent: Vec::new(),
             dns,
             dns_tcp: listen()?,
         };

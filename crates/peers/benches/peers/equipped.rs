@@ -248,6 +248,7 @@ impl Judge for Rules {
                         side_effect: rule.side_effect,
                         body_bytes: ruling.most_body_bytes,
                         credential: rule.credential.clone(),
+                        escaped_slash: rule.escaped_slash,
                         messages: None,
                         without: Vec::new(),
                     }),

@@ -113,6 +113,7 @@ impl Compare<'_> {
             tenants,
             methods,
             paths,
+            escaped_slash,
             query,
             max_query_bytes,
             headers,
@@ -127,6 +128,7 @@ impl Compare<'_> {
             credential_requests: _,
             max_requests,
             max_bytes,
+            max_answer_bytes,
             plaintext,
             websocket,
             body,
@@ -177,6 +179,7 @@ impl Compare<'_> {
             ),
             ("max_requests", max_requests, now.max_requests),
             ("max_bytes", max_bytes, now.max_bytes),
+            ("max_answer_bytes", max_answer_bytes, now.max_answer_bytes),
         ] {
             self.more(&of(key), then, &now);
         }
@@ -187,6 +190,7 @@ impl Compare<'_> {
             &Reverse(*side_effect),
             &Reverse(now.side_effect),
         );
+        self.more(&of("escaped_slash"), escaped_slash, &now.escaped_slash);
         self.more(&of("plaintext"), plaintext, &now.plaintext);
         self.more(&of("websocket"), websocket, &now.websocket);
         self.bodies(&of("body"), body, &now.body);
@@ -194,6 +198,7 @@ impl Compare<'_> {
 
     fn bodies(&mut self, what: &str, then: &BodyRule, now: &BodyRule) {
         let BodyRule {
+            sha256,
             json,
             graphql_kinds,
             graphql_fields,
@@ -210,6 +215,12 @@ impl Compare<'_> {
             &format!("json in {what}"),
             &values(json),
             &values(&now.json),
+        );
+        let digests = |all: &Option<Vec<_>>| all.as_deref().map(texts);
+        self.optional(
+            &format!("sha256 in {what}"),
+            digests(sha256).as_deref(),
+            digests(&now.sha256).as_deref(),
         );
         let kinds = |kinds: &Option<Vec<GraphqlKind>>| kinds.as_deref().map(texts);
         for (name, then, now) in [
