@@ -88,6 +88,7 @@ fn order() -> Order {
         methods: vec!["GET".into()],
         paths: Some(vec!["/v1/**".into()]),
         tools: None,
+        known: None,
         most: u64::MAX,
     };
     Order {

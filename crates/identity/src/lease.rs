@@ -282,6 +282,12 @@ impl Desk {
         let covered = lease.usages.iter().any(|(usage, _)| usage.covers(request));
         if let Some(seen) = approved.filter(|_| covered) {
             let seen = Box::new(lease.approved.swap_remove(seen));
+            // From now on the agent has been there.
+            for (usage, _) in &mut lease.usages {
+                if usage.rule == request.rule {
+                    usage.learn(&request.host, request.port);
+                }
+            }
             return Ok((lease.binding.clone(), lease.epoch, Taken::Approved(seen)));
         }
         let mut covering = lease
@@ -293,7 +299,7 @@ impl Desk {
         if covering.peek().is_none() {
             return Err(NoGrant::Scope);
         }
-        let left = covering.find(|(_, (usage, used))| *used < usage.most);
+        let left = covering.find(|(_, (usage, used))| usage.knows(request) && *used < usage.most);
         let (taken, (_, used)) = left.ok_or(NoGrant::Spent)?;
         *used = used.saturating_add(1);
         Ok((lease.binding.clone(), lease.epoch, Taken::Counted(taken)))

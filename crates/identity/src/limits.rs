@@ -27,6 +27,8 @@ pub const TOKEN_TTL_MS: u64 = 60_000;
 pub const MAX_LEASES: usize = 16_384;
 /// The longest lease: that of the longest call.
 pub const MAX_LEASE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Destinations of one rule that are known.
+pub const MAX_KNOWN: usize = 1_024;
 /// Requests of one lease that were approved and not sent yet.
 pub const MAX_APPROVED: usize = 64;
 /// Rules in one lease.

@@ -1,10 +1,10 @@
 //! For which requests a lease has a credential: what a rule of the profile that names it says.
 
 use casemate_model::has_escaped_slash;
-use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleEffect};
+use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleApproval, RuleEffect};
 use serde::{Deserialize, Serialize};
 
-use crate::{Handle, Request};
+use crate::{Handle, Request, limits::MAX_KNOWN};
 
 /// The only port of a rule that names none.
 const HTTPS: u16 = 443;
@@ -31,6 +31,8 @@ pub struct Usage {
     pub escaped_slash: bool,
     /// The tools; all if there is no list.
     pub tools: Option<Vec<String>>,
+    /// Hosts and ports where the agent has been, if a person approves what goes elsewhere.
+    pub known: Option<Vec<(String, u16)>>,
     /// How many requests of one call, beside those that a person approved.
     pub most: u64,
 }
@@ -56,8 +58,30 @@ impl Usage {
             paths: paths.map(|paths| paths.iter().map(|path| path.as_str().to_owned()).collect()),
             escaped_slash: rule.escaped_slash,
             tools: rule.tools.clone(),
+            known: (rule.approval == RuleApproval::NewDestination).then(Vec::new),
             most: rule.lends(),
         })
+    }
+
+    /// Notes that the agent has been there, if that matters to the rule.
+    pub fn learn(&mut self, host: &str, port: u16) {
+        let is_meant = DomainRule::read(&self.host).is_some_and(|rule| rule.allows(host))
+            && self.ports.contains(&port);
+        if let Some(known) = &mut self.known
+            && is_meant
+            && known.len() < MAX_KNOWN
+        {
+            known.push((host.to_owned(), port));
+        }
+    }
+
+    /// Whether nobody has to approve that it goes there.
+    pub(crate) fn knows(&self, request: &Request) -> bool {
+        let is_there =
+            |(host, port): &(String, u16)| (host, *port) == (&request.host, request.port);
+        self.known
+            .as_ref()
+            .is_none_or(|known| known.iter().any(is_there))
     }
 
     /// Whether `tool` may make such requests.

@@ -9,8 +9,8 @@ use casemate_gateway::Policies;
 use casemate_model::one_line;
 use casemate_policy::RoutePolicy;
 use casemate_ports::{
-    Crossing, EgressError, HeldRequest, NotConsented, NotRecorded, Pending, ServedWay, WayBound,
-    Witness,
+    Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NotConsented, NotRecorded,
+    Pending, ServedWay, WayBound, Witness,
 };
 use tokio::{task::JoinSet, time::sleep};
 
@@ -69,6 +69,10 @@ pub(super) struct Approving {
 impl Witness for Approving {
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
         self.witness.record(crossing)
+    }
+
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
+        self.witness.consult(request)
     }
 
     fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {

@@ -80,9 +80,14 @@ pub(crate) async fn order(
     way: &NewWay,
     policy: &EgressPolicy,
 ) -> anyhow::Result<Option<(Right, Voucher)>> {
-    let usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
+    let mut usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
     if usages.is_empty() {
         return Ok(None);
+    }
+    for usage in &mut usages {
+        for known in &way.known {
+            usage.learn(&known.host, known.port);
+        }
     }
     let bound = way.bound.as_ref().ok_or_else(undecided)?;
     let order = Order {

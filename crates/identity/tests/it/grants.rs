@@ -420,6 +420,47 @@ fn what_is_taken_back_is_one_credential() {
     assert_eq!(identity.lost(&lease, ME), None);
 }
 
+/// R9: by a rule under which a person approves new destinations, a known one has the credential without, and one to which something was
+/// approved is known from then on, for this call; no other is.
+#[test]
+fn a_new_destination_is_approved_once() {
+    let world = World::new();
+    let identity = world.identity();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let mut asks = Usage {
+        host: "*.example.com".into(),
+        known: Some(Vec::new()),
+        ..usage("cred:orders")
+    };
+    for (host, port) in [
+        ("known.example.com", 443),
+        ("known.example.com", 8443),
+        ("elsewhere.example.org", 443),
+    ] {
+        asks.learn(host, port);
+    }
+    let order = Order {
+        usages: vec![asks],
+        ..order("cred:orders")
+    };
+    let token = identity.issue(order, ISSUER).unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let at = |host: &str, port| Request {
+        host: host.into(),
+        port,
+        ..request("cred:orders")
+    };
+    let is_granted = |ask: &Request| identity.grant(&lease, ME, ask).is_ok();
+    assert!(is_granted(&at("known.example.com", 443)));
+    assert!(!is_granted(&at("known.example.com", 8443)));
+    assert!(!is_granted(&at("elsewhere.example.org", 443)));
+    let new = at("new.example.com", 443);
+    assert!(!is_granted(&new));
+    identity.approve(new.clone(), ISSUER).unwrap();
+    assert!(is_granted(&new) && is_granted(&new));
+    assert!(!is_granted(&at("other.example.com", 443)));
+}
+
 /// R9, R101: what a person approved is granted once, and exactly as it was shown; nothing else is by a rule under which people are asked,
 /// and nobody but who ordered the right says what was approved.
 #[test]

@@ -268,6 +268,7 @@ pub(crate) fn usage(handle: &str) -> Usage {
         paths: Some(vec!["/v1/**".into()]),
         escaped_slash: false,
         tools: None,
+        known: None,
         most: 1_000_000,
     }
 }

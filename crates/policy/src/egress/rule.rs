@@ -123,12 +123,12 @@ impl EgressRule {
     pub fn lends(&self) -> u64 {
         match self.approval {
             _ if self.credential.is_none() => 0,
-            RuleApproval::Never if self.side_effect >= SideEffect::Write => {
+            // Each of them is approved.
+            RuleApproval::Always => 0,
+            _ if self.side_effect >= SideEffect::Write => {
                 self.credential_requests.min(self.max_requests)
             }
-            RuleApproval::Never => self.max_requests,
-            // Each of them is approved.
-            _ => 0,
+            _ => self.max_requests,
         }
     }
 

@@ -113,6 +113,9 @@ impl Aimed {
         draft.record.class = Some(destination.class());
         draft.record.rule = Some(destination.rule().to_owned());
         let mut fields = head.fields;
+        if let Some(placeholders) = &leg.inner.placeholders {
+            placeholders.take(&mut fields);
+        }
         if leg.inner.filters.looks() {
             // As it is sent it is judged.
             make_readable(&mut fields);
@@ -123,10 +126,6 @@ impl Aimed {
             Length::Bytes(bytes) => BodyLength::Bytes(bytes),
             Length::Chunked | Length::Stream => BodyLength::Unknown,
         };
-        let mut fields = head.fields;
-        if let Some(placeholders) = &leg.inner.placeholders {
-            placeholders.take(&mut fields);
-        }
         let facts = Facts {
             decision: draft.record.decision,
             origin: leg.origin.clone(),
