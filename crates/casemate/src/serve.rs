@@ -17,8 +17,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use casemate_api::{Api, Door, Listener, router};
+use casemate_api::{Api, Door, Listener, Network, router};
 use casemate_authority::Budgets;
+use casemate_callers::Callers;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_model::one_line;
 use casemate_policy::{Governing, Profile, RoutePolicy};
@@ -330,26 +331,7 @@ async fn serve(
     let api = Api::new(sessions, crew, switchboard, callers.clone());
     let api = api.with_household(Arc::new(members));
     let api = Arc::new(if order.timings { api.timed() } else { api });
-    let (stop, mut stopped) = watch::channel(());
-    let remote = network.zip(callers).map(|(network, callers)| {
-        let router = router(Arc::clone(&api), Door::Network(callers));
-        network.serve(Arc::clone(&api), router, stopped.clone())
-    });
-    let local = router(Arc::clone(&api), Door::Local(local_user()));
-    let service = axum::serve(listener, local);
-    let serving = service.with_graceful_shutdown(async move {
-        // An error is as good: whoever would say it is gone.
-        drop(stopped.changed().await);
-    });
-    let mut doors = tokio::spawn(async move {
-        let remote = async {
-            if let Some(remote) = remote {
-                remote.await;
-            }
-            Ok(())
-        };
-        tokio::try_join!(serving.into_future(), remote).map(drop)
-    });
+    let (stop, mut doors) = open_doors(&api, listener, network.zip(callers));
     report::line(&format!("listening on {}", socket.display()));
     if supervisor.is_none() {
         activation::notify_ready();
@@ -367,29 +349,72 @@ async fn serve(
         signal = signals.next() => Ok(Some(signal)),
         () = tended => Ok(None),
     };
-    match asked {
-        Ok(Some(signal)) => {
-            report::line(&format!("stopping: {}", of(signal)));
-            stop.send(()).unwrap_or_default();
-            let drain = limits.drain_ms.map_or(DRAIN_TIMEOUT, Duration::from_millis);
-            tokio::select! {
-                () = finish(&api, &mut doors, drain) => {}
-                // Whoever asks twice is in a hurry.
-                _ = signals.next() => {}
-            }
-            doors.abort();
-        }
-        Ok(None) => {
-            report::line("stopping: whoever looked after this process is gone");
-            doors.abort();
-        }
-        Err(_) => {}
+    if let Ok(asked) = asked {
+        let patience = limits.drain_ms.map_or(DRAIN_TIMEOUT, Duration::from_millis);
+        end(asked, &api, (stop, &mut doors), &mut signals, patience).await;
     }
     api.write_refusals();
     match asked {
         Ok(_) => Ok(()),
         Err(served) => served?.context("cannot serve any more"),
     }
+}
+
+type Service = Api<RemoteKeeper, CachedStores>;
+
+/// What serves those who come through the doors, and how it ends.
+type Doors = JoinHandle<std::io::Result<()>>;
+
+/// Serves this user, and others over a network, until the sender says not to.
+fn open_doors(
+    api: &Arc<Service>,
+    listener: Listener,
+    remote: Option<(Network, Arc<Callers>)>,
+) -> (watch::Sender<()>, Doors) {
+    let (stop, mut stopped) = watch::channel(());
+    let remote = remote.map(|(network, callers)| {
+        let router = router(Arc::clone(api), Door::Network(callers));
+        network.serve(Arc::clone(api), router, stopped.clone())
+    });
+    let local = router(Arc::clone(api), Door::Local(local_user()));
+    let service = axum::serve(listener, local);
+    let serving = service.with_graceful_shutdown(async move {
+        // An error is as good: whoever would say it is gone.
+        drop(stopped.changed().await);
+    });
+    let doors = tokio::spawn(async move {
+        let remote = async {
+            if let Some(remote) = remote {
+                remote.await;
+            }
+            Ok(())
+        };
+        tokio::try_join!(serving.into_future(), remote).map(drop)
+    });
+    (stop, doors)
+}
+
+/// Ends as a signal asks, with patience; at once if whoever looked after this process is gone.
+async fn end(
+    asked: Option<Signal>,
+    api: &Service,
+    (stop, doors): (watch::Sender<()>, &mut Doors),
+    signals: &mut Signals,
+    patience: Duration,
+) {
+    match asked {
+        Some(signal) => {
+            report::line(&format!("stopping: {}", of(signal)));
+            stop.send(()).unwrap_or_default();
+            tokio::select! {
+                () = finish(api, doors, patience) => {}
+                // Whoever asks twice is in a hurry.
+                _ = signals.next() => {}
+            }
+        }
+        None => report::line("stopping: whoever looked after this process is gone"),
+    }
+    doors.abort();
 }
 
 /// What was spent. Whatever an earlier process had set aside and not counted is spent.
@@ -419,17 +444,13 @@ const fn of(signal: Signal) -> &'static str {
 }
 
 /// Lets calls end, also those for which nobody waits at one of the doors, and their answers get there.
-async fn finish(
-    api: &Api<RemoteKeeper, CachedStores>,
-    doors: &mut JoinHandle<std::io::Result<()>>,
-    patience: Duration,
-) {
+async fn finish(api: &Service, doors: &mut Doors, patience: Duration) {
     drain(api, patience).await;
     drop(timeout(FLUSH_TIMEOUT, doors).await);
 }
 
 /// Lets calls end, and then ends them.
-async fn drain(api: &Api<RemoteKeeper, CachedStores>, patience: Duration) {
+async fn drain(api: &Service, patience: Duration) {
     let none_runs = async || {
         while !api.is_idle() {
             sleep(DRAIN_CHECK).await;

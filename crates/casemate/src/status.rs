@@ -40,9 +40,9 @@ pub(crate) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
             false => shown(&status),
         };
         report::print(format_args!("{text}"))?;
-        match status["ready"] == true {
-            true => Ok(Exit::Success),
-            false => Ok(Exit::Invalid),
+        match status.get("ready") {
+            Some(Value::Bool(true)) => Ok(Exit::Success),
+            _ => Ok(Exit::Invalid),
         }
     })
 }

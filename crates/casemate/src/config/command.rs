@@ -13,7 +13,7 @@ pub(crate) enum ConfigCommand {
     /// Say everything that is wrong with a configuration, and with the files that it names; print what it comes to
     Check {
         #[command(flatten)]
-        config: ConfigArgs,
+        config: Box<ConfigArgs>,
         /// Check it for `casemate up`, which needs no file of callers
         #[arg(long)]
         up: bool,

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use casemate_api::Api;
-use casemate_identity::RemoteIdentity;
+use casemate_identity::{RemoteIdentity, Side};
 use casemate_model::one_line;
 use casemate_transport::RemoteKeeper;
 use rustix::net::{
@@ -194,7 +194,11 @@ impl Kept {
         if self.connection.as_ref().is_some_and(|one| !one.is_gone()) {
             return;
         }
-        self.connection = match identity::connect_or_start(root).await {
+        let connected = async {
+            let stream = identity::connect_or_start(root, Side::Orders).await?;
+            anyhow::Ok(RemoteIdentity::over(stream).await?)
+        };
+        self.connection = match connected.await {
             Ok(connection) => {
                 self.failed = false;
                 Some(connection)
