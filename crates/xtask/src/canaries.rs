@@ -150,8 +150,6 @@ pub fn places(root: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::*;
 
     /// I2: what a test left is found, and it is an error if none told of any.

@@ -113,7 +113,7 @@ fn an_escaped_slash_is_for_rules_that_say_so() {
     let rule = "class = \"partner\"\npaths = [\"/v1/*\"]\n";
     assert_judged(&one(rule), &get("/v1/a%2Fb"), denied(PathSyntax));
     let said = format!("{rule}escaped_slash = \"allowed\"\n");
-    let policy = one(&said);
+    let saying = one(&said);
     for (path, outcome) in [
         ("/v1/a", ALLOWED),
         ("/v1/a%2Fb", ALLOWED),
@@ -123,7 +123,7 @@ fn an_escaped_slash_is_for_rules_that_say_so() {
         ("/v1/a%2fb", denied(PathSyntax)),
         ("/v1/%2Fb", denied(PathSyntax)),
     ] {
-        assert_judged(&policy, &get(path), outcome);
+        assert_judged(&saying, &get(path), outcome);
     }
     let denying = |paths: &str| {
         one(&format!(
@@ -138,6 +138,24 @@ fn an_escaped_slash_is_for_rules_that_say_so() {
     ] {
         assert_judged(&denying(paths), &get("/v1/a%2Fb"), denied(RuleDenies));
         assert_judged(&denying(paths), &get("/v1/c"), ALLOWED);
+    }
+    // Nor is a stranger's place another's by spelling.
+    let shared = policy(
+        r#"["github.com"]"#,
+        "[[egress.rules]]\nname = \"one\"\nhost = \"github.com\"\nclass = \"partner\"\ntenants = [\"acme/site\"]\nescaped_slash = \"allowed\"",
+    );
+    for (path, outcome) in [
+        ("/acme/site/a%2Fb", ALLOWED),
+        ("/acme%2Fsite", denied(TenantPin)),
+        ("/acme%2Fsite/a", denied(TenantPin)),
+        ("/acme/site%2Fa", denied(TenantPin)),
+        ("/evil/a/acme%2Fsite", denied(TenantPin)),
+    ] {
+        let facts = RequestFacts {
+            host: "github.com",
+            ..get(path)
+        };
+        assert_judged(&shared, &facts, outcome);
     }
     // Another rule of the host lends it to nobody.
     let two = one(&format!(
