@@ -11,7 +11,7 @@ mod whole;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderValue, Response, header};
 
 pub(crate) use self::answer::strip;
 use self::steps::Aimed;
