@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::{
     approvals,
-    credentials::{Safe, for_everybody, fresh},
+    canary::fresh,
+    credentials::{Safe, for_everybody},
     home::users,
     keeper::until,
     upstream::Upstream,
