@@ -82,8 +82,14 @@ async fn load(binary: &Path, minutes: u32) -> Result<Value, Failure> {
     for minute in 0..=minutes {
         // The first mark is after the first seconds: what there is one of is there by then.
         sleep(if minute == 0 { MINUTE / 6 } else { MINUTE }).await;
-        if agent.is_finished() || peer.is_finished() {
-            break;
+        // Both go on for a little longer than this.
+        if agent.is_finished() {
+            agent.await??;
+            return Err("the calls ended too early".into());
+        }
+        if peer.is_finished() {
+            peer.await??;
+            return Err("the call that lasts ended too early".into());
         }
         let sample = json!({
             "minute": minute,
