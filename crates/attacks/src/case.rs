@@ -45,9 +45,6 @@ pub struct Case {
     /// Whether a request may have begun to arrive of which the end never comes.
     #[serde(default)]
     pub begun: bool,
-    /// Whether a library may refuse it before there is a request that a record could be about.
-    #[serde(default)]
-    pub silent: bool,
     /// Whether another proxy may as well send one request that means one thing, instead of refusing.
     #[serde(default)]
     pub mended: bool,

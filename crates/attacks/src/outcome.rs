@@ -42,7 +42,6 @@ impl Report {
         };
         match (denials.as_slice(), case.codes.as_slice()) {
             ([], []) => Ok(()),
-            ([], _) if case.silent => Ok(()),
             ([one], codes)
                 if codes.contains(one) && self.code.as_ref().is_none_or(|code| code == one) =>
             {

@@ -20,7 +20,8 @@ use std::{
 use casemate_callers::{Bounds, LocalUser, Role};
 use casemate_gateway::{
     Allowed, Clock as _, Denied, Enclosed, Identified, Journal, Leased, Proposed, Recorded,
-    Recording, Ruling, SANDBOX_TOOLS, Stores, way::OpenWay,
+    Recording, Ruling, SANDBOX_TOOLS,
+    way::{Familiarity, OpenWay},
 };
 use casemate_images::ImageStore;
 use casemate_model::{Reason, RunMode, one_line};
@@ -42,7 +43,7 @@ use crate::{
     cli::RunArgs,
     exit::Exit,
     report::Failure,
-    state::{self, State},
+    state::{self, AgentStores, State},
     switch,
     system::System,
     way::Here,
@@ -218,7 +219,7 @@ async fn decide(
     way: Option<PlannedWay>,
     terms: &Terms,
     journal: &Arc<Journal>,
-    stores: &impl Stores,
+    stores: &AgentStores,
 ) -> Result<Exit, Failure> {
     let voice = terms.voice;
     let (decision, policy) = (enclosed.decision(), enclosed.policy());
@@ -256,7 +257,7 @@ async fn record(
     terms: &Terms,
     signals: Signals,
     journal: &Arc<Journal>,
-    stores: &impl Stores,
+    stores: &AgentStores,
 ) -> Result<Exit, Failure> {
     let out = terms.out.as_deref();
     let sink = Sink::open(out).map_err(|error| {
@@ -265,7 +266,13 @@ async fn record(
     })?;
     match allowed.record(journal, stores).await {
         Recording::Recorded(recorded) => {
-            let way = way.map(|way| (way, Arc::clone(journal)));
+            let way = match way {
+                Some(way) => {
+                    let familiarity = way.familiarity(stores, recorded.facts()).await;
+                    Some((way, Arc::clone(journal), familiarity))
+                }
+                None => None,
+            };
             perform(recorded, way, terms, signals, sink).await
         }
         Recording::Replayed(released) => terms.voice.replayed(&released),
@@ -273,9 +280,12 @@ async fn record(
     }
 }
 
+/// A way out, and what it takes to open it.
+type OpenedBy = (PlannedWay, Arc<Journal>, Familiarity);
+
 async fn perform<S: Sandbox, I: Idempotency>(
     recorded: Recorded<'_, S, I>,
-    way: Option<(PlannedWay, Arc<Journal>)>,
+    way: Option<OpenedBy>,
     terms: &Terms,
     mut signals: Signals,
     mut sink: Sink,
@@ -330,11 +340,11 @@ async fn perform<S: Sandbox, I: Idempotency>(
 
 /// Opens the call's way out, if it is to have one.
 async fn open<S: Sandbox, I>(
-    way: Option<(PlannedWay, Arc<Journal>)>,
+    way: Option<OpenedBy>,
     lease: &mut Leased<'_, S, I>,
 ) -> anyhow::Result<Option<(Here, OpenWay)>> {
     match way {
-        Some((way, journal)) => way.open(lease, journal).await.map(Some),
+        Some((way, journal, familiarity)) => way.open(lease, journal, familiarity).await.map(Some),
         None => Ok(None),
     }
 }

@@ -3,8 +3,8 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use bytes::Bytes;
-use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect, is_header};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use casemate_model::{DecisionId, DestinationClass, Digest, SideEffect, is_credential, is_header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{Cidr, Code, Destination, Entry, Name, Origin, Target};
 
@@ -99,6 +99,8 @@ pub struct Allowance {
     pub body_bytes: u64,
     /// The handle of the credential that belongs to it. The injector knows what it is.
     pub credential: Option<String>,
+    /// Whether its destination keeps an escaped `/` in its path apart from one that separates.
+    pub escaped_slash: bool,
     /// Which messages may pass, if it becomes a WebSocket.
     pub messages: Option<Messages>,
     /// The fields without which it was judged, and is sent: in any spelling of `-`, `_` and `.`.
@@ -132,7 +134,7 @@ pub struct Facts {
     pub server_name: Option<String>,
     /// Its method.
     pub method: Method,
-    /// Its path, in the one form that means one thing.
+    /// Its path, in the one form that means one thing, but for escaped slashes: see [`Allowance::escaped_slash`].
     pub path: String,
     /// What follows the question mark.
     pub query: Option<String>,
@@ -147,6 +149,18 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The fields that are sent, as far as they are its sender's. If a credential is put in, they are without those by which a client
+    /// proves who it is.
+    #[must_use]
+    pub fn sent(&self, lends: bool) -> HeaderMap {
+        let mut fields = self.fields.clone();
+        if lends {
+            strip_credentials(&mut fields);
+            make_readable(&mut fields);
+        }
+        fields
+    }
+
     /// Takes fields out, in whatever spelling of `-`, `_` and `.` they are there.
     pub fn remove(&mut self, names: &[String]) {
         let is_meant = |field: &HeaderName| {
@@ -163,6 +177,24 @@ impl Facts {
             self.fields.remove(name);
         }
     }
+}
+
+/// Takes out the fields by which clients prove who they are. Other spellings are the same field to some servers.
+fn strip_credentials(fields: &mut HeaderMap) {
+    let is_one = |name: &&HeaderName| is_credential(name.as_str());
+    let named: Vec<_> = fields.keys().filter(is_one).cloned().collect();
+    for name in named {
+        fields.remove(name);
+    }
+}
+
+/// Has an answer come readable, and whole, for whoever looks for a credential in it.
+pub(crate) fn make_readable(fields: &mut HeaderMap) {
+    fields.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    fields.remove(header::RANGE);
 }
 
 /// How long a body is, as far as the head says it.

@@ -25,6 +25,8 @@ pub const READ_BYTES: usize = 16 << 10;
 pub const MAX_JUDGED_BODY_BYTES: usize = 4 << 20;
 /// Bytes of all bodies of one agent that are held to be judged, from when they are read until they were sent.
 pub const MAX_HELD_BODY_BYTES: usize = 64 << 20;
+/// The same of one of its calls.
+pub const MAX_CALL_HELD_BYTES: usize = 32 << 20;
 
 /// Bytes of a refused request that are read and forgotten, so that its client reads the answer.
 pub const LINGER_BYTES: usize = 1 << 20;
@@ -51,8 +53,12 @@ pub const BACKDATE: Duration = Duration::from_secs(300);
 
 /// Connections of one agent at once.
 pub const MAX_CONNECTIONS: usize = 512;
+/// Connections of one of its calls at once: others have room, whatever one does.
+pub const MAX_CALL_CONNECTIONS: usize = 192;
 /// Requests of one agent at once, those that are held too: each that is sent is an open decision of whoever keeps the records.
 pub const MAX_REQUESTS: usize = 256;
+/// Requests of one of its calls at once: as many as one connection of HTTP/2 may have.
+pub const MAX_CALL_REQUESTS: usize = MAX_STREAMS as usize;
 /// Connections to destinations that one client connection may have at once.
 pub const MAX_LINKS: usize = 32;
 /// How long a connection that is used again may take to see the end of its last answer.
@@ -63,6 +69,8 @@ pub const MAX_STREAMS: u32 = 100;
 pub const MAX_RESETS: usize = 32;
 /// Requests that a client may give up before they are answered, on one connection of HTTP/2.
 pub const MAX_CANCELLED: usize = 100;
+/// Streams of one connection that are opened and never heard of: the library refuses them, or their client gives them up first.
+pub const MAX_UNHEARD: usize = 256;
 /// Bytes of a header list of HTTP/2.
 pub const MAX_HEADER_LIST_BYTES: u32 = 32 << 10;
 /// Bytes of one stream that are on their way.

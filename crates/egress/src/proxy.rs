@@ -7,6 +7,7 @@ mod http1;
 mod http2;
 mod incoming;
 mod links;
+mod opened;
 mod reply;
 mod stream;
 mod tunnel;
@@ -23,10 +24,13 @@ use tokio::{
 use self::{draft::Draft, exchange::Leg, stream::Io};
 use crate::{
     Authority, Clock, Code, Denial, Entropy, Entry, Filters, Host, Injector, Judge, Origin, Pins,
-    Recorder, Resolver, Route, Trust, TrustError, Vetting,
+    Placeholders, Recorder, Resolver, Route, Trust, TrustError, Vetting,
     authority::Leaves,
     dns::{Answer, Question},
-    limits::{MAX_CONNECTIONS, MAX_HELD_BODY_BYTES, MAX_REQUESTS},
+    limits::{
+        MAX_CALL_CONNECTIONS, MAX_CALL_HELD_BYTES, MAX_CALL_REQUESTS, MAX_CONNECTIONS,
+        MAX_HELD_BODY_BYTES, MAX_REQUESTS,
+    },
     trust::Dial,
 };
 
@@ -39,6 +43,8 @@ pub struct Parts {
     pub resolver: Arc<dyn Resolver>,
     /// Who has credentials.
     pub injector: Arc<dyn Injector>,
+    /// Who gives placeholders for credentials, if anybody does.
+    pub placeholders: Option<Arc<dyn Placeholders>>,
     /// What looks at answers.
     pub filters: Arc<dyn Filters>,
     /// Who keeps records.
@@ -72,15 +78,41 @@ pub struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self {
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
-            held: Arc::new(Semaphore::new(MAX_HELD_BODY_BYTES)),
-        }
+        Self::of(MAX_CONNECTIONS, MAX_REQUESTS, MAX_HELD_BODY_BYTES)
     }
 }
 
-/// A proxy of one agent. A clone is the same proxy.
+impl Room {
+    fn of(connections: usize, requests: usize, held: usize) -> Self {
+        Self {
+            connections: Arc::new(Semaphore::new(connections)),
+            requests: Arc::new(Semaphore::new(requests)),
+            held: Arc::new(Semaphore::new(held)),
+        }
+    }
+
+    /// What one call may have of it.
+    fn share() -> Self {
+        Self::of(MAX_CALL_CONNECTIONS, MAX_CALL_REQUESTS, MAX_CALL_HELD_BYTES)
+    }
+}
+
+/// A place in the share of a call, and in the room of its agent.
+pub(crate) struct Place {
+    _share: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(share: &Arc<Semaphore>, room: &Arc<Semaphore>) -> Option<Self> {
+        Some(Self {
+            _share: Arc::clone(share).try_acquire_owned().ok()?,
+            _room: Arc::clone(room).try_acquire_owned().ok()?,
+        })
+    }
+}
+
+/// A proxy of one call. A clone is the same proxy.
 #[derive(Clone)]
 pub struct Proxy(Arc<Inner>);
 
@@ -88,6 +120,7 @@ pub(crate) struct Inner {
     judge: Arc<dyn Judge>,
     resolver: Arc<dyn Resolver>,
     injector: Arc<dyn Injector>,
+    placeholders: Option<Arc<dyn Placeholders>>,
     filters: Arc<dyn Filters>,
     recorder: Arc<dyn Recorder>,
     clock: Arc<dyn Clock>,
@@ -98,6 +131,8 @@ pub(crate) struct Inner {
     routes: Vec<Route>,
     pins: Pins,
     reviews: watch::Sender<()>,
+    /// What the call has for itself of the room of its agent.
+    share: Room,
     room: Room,
 }
 
@@ -117,10 +152,12 @@ impl Proxy {
     pub fn new(parts: Parts) -> Result<Self, TrustError> {
         Ok(Self(Arc::new(Inner {
             dial: parts.trust.dial(&parts.clock)?,
-            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock)),
+            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock))
+                .map_err(TrustError::Setup)?,
             judge: parts.judge,
             resolver: parts.resolver,
             injector: parts.injector,
+            placeholders: parts.placeholders,
             filters: parts.filters,
             recorder: parts.recorder,
             clock: parts.clock,
@@ -129,6 +166,7 @@ impl Proxy {
             routes: parts.routes,
             pins: parts.pins,
             reviews: watch::Sender::new(()),
+            share: Room::share(),
             room: parts.room,
         })))
     }
@@ -217,8 +255,9 @@ impl Proxy {
     }
 
     /// A place for one more connection, or a record that there was none.
-    async fn enter(&self, origin: &Origin, entry: Entry) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.0.room.connections).try_acquire_owned() {
+    async fn enter(&self, origin: &Origin, entry: Entry) -> Option<Place> {
+        let (share, room) = (&self.0.share, &self.0.room);
+        if let Some(place) = Place::take(&share.connections, &room.connections) {
             return Some(place);
         }
         let mut draft = Draft::open(&self.0, origin.clone(), entry)?;

@@ -16,15 +16,15 @@ use std::{
 use casemate_ledger::{Entry, Kind, Urgency};
 use casemate_model::{DecisionId, DeniedAttempt};
 use casemate_ports::{
-    Advice, AdviceCode, ConsultedRequest, Crossing, Decider, HeldRequest, NotConsented,
-    NotRecorded, Pending, Said, Stage, Witness,
+    Advice, AdviceCode, ConsultedRequest, Crossing, Decider, HeldRequest, KnownDestination,
+    NotConsented, NotRecorded, Pending, Said, Stage, Witness,
 };
 use tokio::{
     sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch},
     time::timeout,
 };
 
-use crate::{Facts, Journal, RecordError, entry, journal::content_aad};
+use crate::{Facts, Journal, RecordError, entry, journal::content_aad, way::Familiar};
 
 /// The most records of one call, beside how its requests ended: a program that wants more has no way out any more.
 const MAX_RECORDS: u64 = 20_000;
@@ -138,7 +138,7 @@ impl Log for CallLog {
 }
 
 /// The records of one call's requests. Whoever serves the way out is not believed more than it has to be: it can record
-/// requests of this call only, each of them once, and end only those that it said are sent.
+/// requests of this call only, under names that are no other's, each of them once, and end only those that it said are sent.
 #[derive(Debug)]
 pub struct Crossings {
     log: Arc<dyn Log>,
@@ -152,6 +152,8 @@ pub struct Crossings {
     ask: Option<mpsc::Sender<Asked>>,
     /// Who is asked about each request, if somebody is: then none is sent that was not let pass.
     decider: Option<Arc<dyn Decider>>,
+    /// Where destinations are remembered that have answered, if they are.
+    memory: Option<Arc<dyn Familiar>>,
 }
 
 #[derive(Debug, Default)]
@@ -164,12 +166,12 @@ struct State {
     denied: BTreeMap<String, u64>,
     /// How often people were asked.
     asks: u64,
-    /// Those that wait for a person, and how it is said that they wait no more.
-    held: HashMap<DecisionId, Arc<Notify>>,
-    /// Those whose refusal is on record already, as a person's or for want of one.
-    answered: HashSet<DecisionId>,
+    /// Those about which people were asked, at most [`MAX_ASKS`].
+    held: HashMap<DecisionId, Arc<Holding>>,
     /// What was said of those that are neither sent nor refused yet.
     heard: HashMap<DecisionId, Heard>,
+    /// The destinations that have answered in this call.
+    known: HashSet<KnownDestination>,
 }
 
 /// A request that waits for a person. Whoever asked may go away.
@@ -177,6 +179,39 @@ struct State {
 pub(crate) struct Asked {
     pub(crate) request: HeldRequest,
     pub(crate) answer: oneshot::Sender<Consent>,
+    pub(crate) holding: Arc<Holding>,
+}
+
+/// What is known of a request that waits for a person, or has waited. Of its refusal there is one record: of whoever asks people, or of whoever
+/// serves the way out.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    /// Comes when nobody wants it any more.
+    pub(crate) gone: Notify,
+    /// Whether whoever asks people has it.
+    pub(crate) taken: AtomicBool,
+    /// Whether whoever asks people has its refusal on record.
+    pub(crate) recorded: AtomicBool,
+    /// The same, once it is over.
+    over: watch::Sender<Option<bool>>,
+}
+
+impl Holding {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            gone: Notify::new(),
+            taken: AtomicBool::new(false),
+            recorded: AtomicBool::new(false),
+            over: watch::Sender::new(None),
+        })
+    }
+
+    /// It is over: its refusal is on record, or is not.
+    fn end(&self, recorded: bool) {
+        let recorded = recorded || self.recorded.load(Ordering::SeqCst);
+        self.over
+            .send_if_modified(|over| over.replace(recorded).is_none());
+    }
 }
 
 /// What came of asking people.
@@ -186,6 +221,8 @@ pub(crate) enum Consent {
     Given,
     /// It may not, and that is on record.
     Refused,
+    /// Nothing: whoever serves the way out records what becomes of it.
+    Nothing,
 }
 
 /// A request that is sent, once that is on disk.
@@ -211,7 +248,13 @@ impl Crossings {
             writing: watch::Sender::new(0),
             ask: None,
             decider: None,
+            memory: None,
         }
+    }
+
+    /// The same, and `memory` hears of each destination that answers.
+    pub(crate) fn remembering(self, memory: Option<Arc<dyn Familiar>>) -> Self {
+        Self { memory, ..self }
     }
 
     /// The same, and `decider` is asked about each request.
@@ -290,7 +333,7 @@ impl Crossings {
 
     /// Takes one, if it is of this call, and can be.
     async fn take(&self, crossing: Crossing) -> Result<(), NotRecorded> {
-        if crossing.decision == self.log.call() || !crossing.is_plain() {
+        if !crossing.decision.is_request_of(self.log.call()) || !crossing.is_plain() {
             return Err(NotRecorded);
         }
         // What was sent has an end, and there are not more ends than requests.
@@ -337,18 +380,38 @@ impl Crossings {
         // Whoever closes all of them meanwhile has it ended.
         let mine = self.state().open.remove(&crossing.decision).is_some();
         match is_written && mine {
-            // Nothing waits for it but the end of its call.
-            true => self.write(crossing, None, Urgency::Soon).await,
+            true => {
+                // Nothing waits for it but the end of its call.
+                let has_answered =
+                    crossing.status.is_some() && matches!(crossing.stage, Stage::Ended(None));
+                self.write(crossing, None, Urgency::Soon).await?;
+                if has_answered {
+                    self.remember(&open.crossing).await;
+                }
+                Ok(())
+            }
             false => Err(NotRecorded),
         }
     }
 
+    /// Remembers where a request went that was answered whole. A refused or failed one says nothing of its destination.
+    async fn remember(&self, sent: &Crossing) {
+        let (Some(memory), Some(host), Some(port)) = (&self.memory, &sent.host, sent.port) else {
+            return;
+        };
+        let host = host.clone();
+        let destination = KnownDestination { host, port };
+        let is_new = self.state().known.insert(destination.clone());
+        if is_new {
+            memory.note(destination, self.log.now_ms()).await;
+        }
+    }
+
     async fn refused(&self, crossing: Crossing, code: &str) -> Result<(), NotRecorded> {
+        // Whoever asks people has that on record which waited for one: there is one record of it, not two.
+        let was_held = self.given_up(crossing.decision).await;
         let (is_known, heard) = {
             let mut state = self.state();
-            if let Some(gone) = state.held.remove(&crossing.decision) {
-                gone.notify_one();
-            }
             if state.closed || !state.used.insert(crossing.decision) {
                 return Err(NotRecorded);
             }
@@ -368,11 +431,32 @@ impl Crossings {
             let count = denied.entry(what).or_default();
             *count = count.saturating_add(1);
             let heard = state.heard.remove(&crossing.decision);
-            (state.answered.remove(&crossing.decision), heard)
+            (was_held, heard)
         };
         match is_known {
             true => Ok(()),
             false => self.write(crossing, heard, Urgency::Now).await,
+        }
+    }
+
+    /// Ends the waiting of a request for a person; whether it is on record then that it was refused.
+    async fn given_up(&self, decision: DecisionId) -> bool {
+        let Some(holding) = self.state().held.get(&decision).cloned() else {
+            return false;
+        };
+        holding.gone.notify_one();
+        let mut over = holding.over.subscribe();
+        // The sender is held here.
+        let _ = timeout(LAST_WRITES, over.wait_for(Option::is_some)).await;
+        holding.end(false);
+        let recorded = *holding.over.borrow();
+        recorded.unwrap_or_default()
+    }
+
+    /// Says of a request about which people were asked, and are no more, whether its refusal is on record.
+    pub(crate) fn settle(&self, decision: DecisionId, recorded: bool) {
+        if let Some(holding) = self.state().held.get(&decision) {
+            holding.end(recorded);
         }
     }
 
@@ -428,10 +512,10 @@ impl Witness for Crossings {
         Box::pin(async move {
             let decision = request.decision;
             let ask = self.ask.as_ref().ok_or(NotConsented)?;
-            let gone = Arc::new(Notify::new());
+            let holding = Holding::new();
             {
                 let mut state = self.state();
-                let is_new = decision != self.log.call()
+                let is_new = decision.is_request_of(self.log.call())
                     && !state.used.contains(&decision)
                     && !state.held.contains_key(&decision);
                 let is_over = state.closed || state.asks >= MAX_ASKS;
@@ -439,26 +523,27 @@ impl Witness for Crossings {
                     return Err(NotConsented);
                 }
                 state.asks += 1;
-                state.held.insert(decision, Arc::clone(&gone));
+                state.held.insert(decision, Arc::clone(&holding));
             }
             let (answer, answered) = oneshot::channel();
-            let sent = ask.send(Asked { request, answer }).await;
-            let consent = async {
-                sent.map_err(|_| NotConsented)?;
-                answered.await.map_err(|_| NotConsented)
+            let asked = Asked {
+                request,
+                answer,
+                holding: Arc::clone(&holding),
             };
-            let consent = tokio::select! {
-                consent = consent => consent,
-                () = gone.notified() => Err(NotConsented),
+            let consent = match ask.send(asked).await {
+                Ok(()) => answered.await.ok(),
+                Err(_) => None,
             };
-            let mut state = self.state();
-            state.held.remove(&decision);
-            match consent? {
-                Consent::Given => Ok(()),
-                Consent::Refused => {
-                    state.answered.insert(decision);
-                    Err(NotConsented)
-                }
+            match consent {
+                Some(consent) => holding.end(consent == Consent::Refused),
+                // The call has ended: whoever ends its requests says it of those that were taken.
+                None if holding.taken.load(Ordering::SeqCst) => {}
+                None => holding.end(false),
+            }
+            match consent {
+                Some(Consent::Given) => Ok(()),
+                _ => Err(NotConsented),
             }
         })
     }
@@ -473,7 +558,7 @@ impl Witness for Crossings {
             let by = decider.name().to_owned();
             {
                 let mut state = self.state();
-                let is_new = decision != self.log.call()
+                let is_new = decision.is_request_of(self.log.call())
                     && !state.used.contains(&decision)
                     && !state.heard.contains_key(&decision);
                 if state.closed || !is_new || state.heard.len() >= MAX_OPEN_REQUESTS {

@@ -2,7 +2,7 @@
 
 use casemate_authority::{Board, Epoch, Stopped, Subject};
 use casemate_model::{Reason, SandboxId};
-use casemate_policy::{Claims, RoutePolicy, Verified};
+use casemate_policy::{BaseUrl, Claims, RoutePolicy, Verified};
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec, WayOut};
 
 use crate::{
@@ -45,9 +45,9 @@ impl Identified {
     }
 
     /// Adds the variables by which programs find their way out, which are no caller's to choose.
-    pub(crate) fn lead_out(&mut self) -> Result<(), String> {
+    pub(crate) fn lead_out(&mut self, base_urls: &[BaseUrl]) -> Result<(), String> {
         let env = &mut self.facts.ask.command.env;
-        let ours = way::variables();
+        let ours = way::variables(base_urls);
         // A call that waited has them already.
         let chosen = env
             .iter()

@@ -38,7 +38,7 @@ use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{
     Decider, Egress, ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec,
 };
-use casemate_store::{ApprovalStore, SessionStore, StoreError};
+use casemate_store::{ApprovalStore, DestinationStore, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 pub use self::{
@@ -66,7 +66,9 @@ use crate::{
 const PYTHON: &str = "python";
 
 /// Where the sessions of agents are remembered.
-pub trait SessionStores: Stores<Store: SessionStore + ApprovalStore> {
+pub trait SessionStores:
+    Stores<Store: SessionStore + ApprovalStore + DestinationStore + fmt::Debug + Send + Sync + 'static>
+{
     /// The agents that have a store.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The way out of a call, as far as the life of the call is concerned: whether there is one, by which rules, and by which
 //! variables programs find it.
 
+mod familiar;
 mod open;
 mod variables;
 
@@ -10,6 +11,7 @@ use casemate_ports::{NewWay, RulesForm, TooManyPorts, WayBound, WayPorts, WayRul
 
 pub(crate) use self::open::WayEvent;
 pub use self::{
+    familiar::{Familiar, Familiarity},
     open::{Asks, ClosedWay, OpenWay, Overseen},
     variables::{is_reserved, variables},
 };
@@ -58,6 +60,7 @@ pub fn of_call(facts: &Facts, authority: &str, rules: WayRules) -> NewWay {
         authority: Digest::of(authority.as_bytes()),
         rules,
         consults: false,
+        known: Vec::new(),
         bound: bound(facts),
     }
 }

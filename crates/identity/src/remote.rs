@@ -85,6 +85,17 @@ impl RemoteIdentity {
         }
     }
 
+    /// Says that a person approved exactly this request of the call for which a token was asked here.
+    ///
+    /// # Errors
+    /// When that is not noted: then it gets no credential.
+    pub async fn approve(&self, request: Request) -> Result<(), RemoteError> {
+        match self.ask(&Question::Approve { request }).await? {
+            Reply::Done {} => Ok(()),
+            other => Err(wrong(other)),
+        }
+    }
+
     /// Redeems a token.
     ///
     /// # Errors
@@ -185,6 +196,7 @@ const fn patience(question: &Question) -> Duration {
         // This one waits for the lock of the store.
         Question::Reflected { .. } => REPLY_TIMEOUT,
         Question::Issue { .. }
+        | Question::Approve { .. }
         | Question::Redeem { .. }
         | Question::Standing { .. }
         | Question::End { .. } => PROMPT_TIMEOUT,

@@ -93,9 +93,47 @@ id! {
     ContextId, "context", "ctx_"
 }
 
+/// So much of the name of a call its requests have in theirs.
+type Kin = [u8; 6];
+
+impl DecisionId {
+    /// The name of a request of this call, made at `unix_ms`. No other call, and no request of another call, has such a name: whoever
+    /// names requests of one call can name nothing else.
+    #[must_use]
+    pub fn request(self, unix_ms: u64, entropy: [u8; 4]) -> Self {
+        let [a, b, c, d, e, f] = self.kin();
+        let [w, x, y, z] = entropy;
+        Self::new(unix_ms, [a, b, c, d, e, f, w, x, y, z])
+    }
+
+    /// Whether it is the name of a request of `call`.
+    #[must_use]
+    pub fn is_request_of(self, call: Self) -> bool {
+        self != call && self.kin() == call.kin()
+    }
+
+    fn kin(self) -> Kin {
+        let [_, _, _, _, _, _, a, b, c, d, e, f, ..] = self.0.into_bytes();
+        [a, b, c, d, e, f]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names of requests are of one call, and different from each other and from its own.
+    #[test]
+    fn requests_are_named_after_their_call() {
+        let [call, other] = [1, 2].map(|seed| DecisionId::new(1, [seed; 10]));
+        let first = call.request(2, [0, 0, 0, 1]);
+        let second = call.request(2, [0, 0, 0, 2]);
+        assert_ne!(first, second);
+        assert!(first.is_request_of(call) && second.is_request_of(call));
+        for stranger in [call, other, other.request(2, [0, 0, 0, 1])] {
+            assert!(!stranger.is_request_of(call), "{stranger}");
+        }
+    }
 
     #[test]
     fn ids_sort_by_time_and_refuse_other_kinds() {

@@ -7,6 +7,7 @@
 //! - On a host where strangers have a place too, a rule says whose place it means.
 //! - [`EgressPolicy::judge`] is a pure function, and looks at the rules of the host alone.
 
+mod base_url;
 mod body;
 mod check;
 mod facts;
@@ -22,6 +23,7 @@ mod tenant;
 mod words;
 
 pub use self::{
+    base_url::{BaseUrl, MAX_BASE_URLS},
     facts::{DestinationFacts, EgressCode, RequestBody, RequestFacts, RequestVerdict, Ruling},
     judge::EgressPolicy,
     path::PathPattern,
@@ -30,7 +32,11 @@ pub use self::{
         Familiarity, GraphqlKind, RuleApproval, RuleEffect, RuleExport, RuleKind, Scheme, WebSocket,
     },
 };
-pub(crate) use self::{keys::read_rule, tenant::known_tenants};
+pub(crate) use self::{
+    base_url::{VARIABLE as BASE_URL_VARIABLE, read_base_url},
+    keys::read_rule,
+    tenant::known_tenants,
+};
 
 /// The most rules of one profile.
 pub const MAX_EGRESS_RULES: usize = 1_024;

@@ -67,9 +67,9 @@ pub use self::{
     difference::{Change, Difference, Direction, Example},
     domain::DomainRule,
     egress::{
-        BodyRule, DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, GraphqlKind,
-        MAX_EGRESS_RULES, PathPattern, RequestBody, RequestFacts, RequestVerdict, RuleApproval,
-        RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
+        BaseUrl, BodyRule, DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity,
+        GraphqlKind, MAX_BASE_URLS, MAX_EGRESS_RULES, PathPattern, RequestBody, RequestFacts,
+        RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
     },
     engine::Engine,
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},

@@ -11,7 +11,7 @@ use crate::{
     cedar::CedarError,
     diagnostic::{Diagnostic, Report, render_diagnostics},
     domain::DomainRule,
-    egress::EgressRule,
+    egress::{BaseUrl, EgressRule},
     manifest::Cost,
     session::{Image, PoolRules, QuotaRules, SessionMode},
     source::{Paper, SourceError},
@@ -56,6 +56,8 @@ pub struct Profile {
     pub tools: ToolRules,
     /// What may leave a sandbox, for each destination.
     pub egress: Vec<EgressRule>,
+    /// Names of the proxy that stand for destinations.
+    pub base_urls: Vec<BaseUrl>,
     /// How calls are approved that need it.
     pub approvals: ApprovalRules,
     /// What calls may spend.
@@ -476,6 +478,7 @@ impl Profile {
                 scopes: BTreeMap::new(),
             },
             egress: Vec::new(),
+            base_urls: Vec::new(),
             approvals: ApprovalRules::default(),
             budgets: BudgetRules::default(),
             modes: ModeRules {

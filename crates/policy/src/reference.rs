@@ -4,7 +4,7 @@ use casemate_model::{Limits, MAX_LIMITS};
 
 use crate::{
     arguments::{MAX_ARGUMENT_BYTES, MAX_ARGUMENT_DEPTH, MAX_ARGUMENT_MEMBERS},
-    egress::{EgressRule, known_tenants},
+    egress::{BaseUrl, EgressRule, known_tenants},
     key::{Absent, Key, Kind, Subject, all_keys, keys_of},
     manifest::{
         MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH, MAX_MANIFEST_BYTES, Manifest,
@@ -28,6 +28,7 @@ pub fn schema_reference() -> String {
     );
     tables::<Profile>(&mut page, "");
     tables::<EgressRule>(&mut page, "egress.rules[]");
+    tables::<BaseUrl>(&mut page, "egress.base_urls[]");
     page.push_str(&tenants());
     page
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::Fault,
+    egress::BASE_URL_VARIABLE,
     environment::{self, Refused, refused},
     visible::quoted,
 };
@@ -135,6 +136,10 @@ pub(crate) fn workspace(text: &str) -> Result<String, Fault> {
 pub(crate) fn variable(text: &str) -> Result<String, Fault> {
     let (why, hint) = match refused(text) {
         None => return Ok(text.to_owned()),
+        // Which base URLs there are is read later; whoever leads a call out sets it.
+        Some(Refused::Reserved) if text.starts_with(BASE_URL_VARIABLE) => {
+            return Ok(text.to_owned());
+        }
         Some(Refused::NotAName) => (
             "is not a name for an environment variable",
             format!(

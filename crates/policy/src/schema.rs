@@ -9,7 +9,7 @@ use casemate_model::{ControlName, DestinationClass, IsolationTier, Limits, RiskC
 use crate::{
     diagnostic::Fault,
     domain::DomainRule,
-    egress::{MAX_EGRESS_RULES, read_rule},
+    egress::{MAX_BASE_URLS, MAX_EGRESS_RULES, read_base_url, read_rule},
     key::{
         Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, one_word,
         optional, put, section, text,
@@ -388,6 +388,16 @@ const EGRESS: &[Key<Profile>] = &[
         },
         Absent::Open("none"),
         "The rules. Their order means nothing.",
+    ),
+    key(
+        "egress.base_urls",
+        Kind::Each {
+            form: "list of sections: see [`egress.base_urls[]`](#egressbase_urls)",
+            most: MAX_BASE_URLS,
+            read: read_base_url,
+        },
+        Absent::Open("none"),
+        "Names of the proxy that stand for destinations, for clients that take a base URL and no proxy. They allow nothing: what is sent there is judged by the rules.",
     ),
 ];
 

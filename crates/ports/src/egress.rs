@@ -65,8 +65,20 @@ pub struct NewWay {
     pub rules: WayRules,
     /// Whether a program of the operator's is asked about each request.
     pub consults: bool,
+    /// Where its agent has been.
+    pub known: Vec<KnownDestination>,
     /// Whose call it is, and what was decided: what a lease of credentials is bound to.
     pub bound: Option<WayBound>,
+}
+
+/// A destination that has answered an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownDestination {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
 }
 
 /// Whose call it is, and what was decided.
@@ -154,6 +166,8 @@ pub struct HeldRequest {
     pub target: String,
     /// Its path, with the query.
     pub path: String,
+    /// The fields that are sent, in their order, but for what a credential adds and what is only between two neighbours.
+    pub fields: Vec<(String, String)>,
     /// Its body, whole.
     pub body: Option<Text>,
 }
@@ -174,7 +188,9 @@ impl HeldRequest {
             &self.target,
             &self.path,
         ];
-        words.into_iter().all(|word| crossing::is_plain(word))
+        let fields = self.fields.iter().flat_map(|(name, value)| [name, value]);
+        let mut words = words.into_iter().chain(fields);
+        words.all(|word| crossing::is_plain(word))
     }
 }
 

@@ -16,8 +16,8 @@ mod way;
 pub use self::{
     egress::{
         Advice, AdviceCode, ConsultedBody, ConsultedRequest, Crossing, CrossingContent, Decider,
-        Egress, EgressError, HeldRequest, NewWay, NotConsented, NotRecorded, Pending, RulesForm,
-        Said, ServedWay, Stage, WayAuthority, WayBound, WayRules, Witness,
+        Egress, EgressError, HeldRequest, KnownDestination, NewWay, NotConsented, NotRecorded,
+        Pending, RulesForm, Said, ServedWay, Stage, WayAuthority, WayBound, WayRules, Witness,
     },
     keeper::{
         ArtefactSink, CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Ended, Event,
@@ -29,7 +29,7 @@ pub use self::{
     },
     way::{
         BadSocket, HandsOver, MADE_UP_ADDRESSES, MAX_AUTHORITY_BYTES, MAX_WAY_PORTS, NotServed,
-        TooManyPorts, WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_PORT, Way, WayOut, WayPorts,
-        WaySockets,
+        TooManyPorts, WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_IDENTITY_HEADER,
+        WAY_OUT_KEYSTORE, WAY_OUT_PORT, Way, WayOut, WayPorts, WaySockets,
     },
 };

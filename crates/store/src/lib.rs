@@ -1,4 +1,4 @@
-//! Durable state beside the ledger: the state directory, keys, idempotency keys, sessions and approvals.
+//! Durable state beside the ledger: the state directory, keys, idempotency keys, sessions, approvals and where agents have been.
 //!
 //! Invariants:
 //! - What an answer promised is on disk: a claim, a key, an erasure survive the death of the process and of
@@ -18,6 +18,7 @@
 
 mod approval;
 mod crypto;
+mod destination;
 mod dir;
 mod envelope;
 mod error;
@@ -32,6 +33,7 @@ mod state;
 pub use self::{
     approval::{ApprovalRecord, ApprovalStore},
     crypto::CryptoError,
+    destination::{DestinationStore, MAX_DESTINATIONS},
     envelope::{seal_record, unseal_record},
     error::StoreError,
     idempotency::{Claim, Claimed, Idempotency, MAX_NAME_BYTES, State},

@@ -94,3 +94,17 @@ pub(crate) const OPEN_APPROVALS: &str = "\
 pub(crate) const FORGET_APPROVALS: &str = "\
     DELETE FROM approvals WHERE changed_at_ms < $1 AND state NOT IN ('pending', 'approved') \
     AND (state <> 'consumed' OR ended = 1)";
+
+pub(crate) const NOTE_DESTINATION: &str = "\
+    INSERT INTO destinations (tenant, host, port, answered_at_ms) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (tenant, host, port) DO UPDATE SET answered_at_ms = excluded.answered_at_ms \
+    WHERE destinations.answered_at_ms < excluded.answered_at_ms";
+
+pub(crate) const DESTINATIONS: &str = "\
+    SELECT host, port FROM destinations WHERE tenant = $1 ORDER BY host, port";
+
+/// All but the newest.
+pub(crate) const FORGET_DESTINATIONS: &str = "\
+    DELETE FROM destinations WHERE tenant = $1 AND (host, port) NOT IN (\
+    SELECT host, port FROM destinations WHERE tenant = $1 \
+    ORDER BY answered_at_ms DESC, host, port LIMIT $2)";

@@ -1,6 +1,7 @@
-//! Claims, sessions and approvals in SQLite: one database file per agent.
+//! Claims, sessions, approvals and destinations in SQLite: one database file per agent.
 
 mod approvals;
+mod destinations;
 mod file;
 mod sessions;
 #[cfg(test)]

@@ -247,7 +247,9 @@ function facts({ call, action, said }) {
 function parts({ decision, call, code, files }) {
   const program = call.program;
   const found = program.argv.map((word, number) => [`argument ${number}`, bytesOf(word)]);
-  for (const [name, value] of Object.entries(program.env)) found.push([`variable ${name}`, bytesOf(value)]);
+  // A request has its fields where a program has its variables.
+  const kind = call.tool === "egress.request" ? "field" : "variable";
+  for (const [name, value] of Object.entries(program.env)) found.push([`${kind} ${name}`, bytesOf(value)]);
   if (program.terminal) found.push(["terminal", encoder.encode("yes")]);
   if (code !== null) found.push([program.cell ? "cell" : "source", code]);
   for (const [name, content] of files) {

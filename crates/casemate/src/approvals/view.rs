@@ -12,6 +12,9 @@ use super::case::Case;
 const MAX_LINES: usize = 200;
 const MAX_BYTES: usize = 16 << 10;
 
+/// What is done by a request on the way out.
+const REQUEST: &str = "egress.request";
+
 /// The mark before every line that the agent wrote.
 const UNTRUSTED: &str = "\u{2502} ";
 
@@ -115,8 +118,13 @@ impl Page {
         for (number, word) in program.argv.iter().enumerate() {
             self.part(&format!("argument {number}"), word.as_bytes());
         }
+        // A request has its fields where a program has its variables.
+        let kind = match case.call.tool == REQUEST {
+            true => "field",
+            false => "variable",
+        };
         for (name, value) in &program.env {
-            self.part(&format!("variable {name}"), value.as_bytes());
+            self.part(&format!("{kind} {name}"), value.as_bytes());
         }
         if let Some(code) = &case.code {
             let kind = if program.cell.is_some() {

@@ -73,7 +73,7 @@ impl Request {
                 .map_err(NoPolicy::Profile),
         };
         let env = match &policy {
-            Ok(policy) if way::is_wanted(policy) => with_way_out(env)?,
+            Ok(policy) if way::is_wanted(policy) => with_way_out(env, policy)?,
             _ => env,
         };
         let ceiling = policy.as_ref().map(|policy| policy.sandbox.limits);
@@ -140,14 +140,17 @@ fn limits(args: &RunArgs, given: Limits) -> Limits {
 
 /// The variables by which the program finds its way out, which are no caller's to choose. They are part of the call, so
 /// that they are decided on and recorded.
-fn with_way_out(mut env: BTreeMap<String, Text>) -> anyhow::Result<BTreeMap<String, Text>> {
+fn with_way_out(
+    mut env: BTreeMap<String, Text>,
+    policy: &Profile,
+) -> anyhow::Result<BTreeMap<String, Text>> {
     if let Some(name) = env.keys().find(|name| way::is_reserved(name)) {
         bail!(
             "the variable `{}` leads programs to their way out: leave it to casemate",
             Text::from(name.clone())
         );
     }
-    env.extend(way::variables());
+    env.extend(way::variables(&policy.base_urls));
     Ok(env)
 }
 

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use casemate_gateway::{Journal, Leased, way};
+use casemate_gateway::{Facts, Journal, Leased, way};
 use casemate_policy::Profile;
 use casemate_ports::{
     Egress as _, EgressError, Owner, Sandbox, TooManyPorts, WayOut, WayPorts, WayRules,
@@ -11,6 +11,7 @@ use casemate_ports::{
 
 use crate::{
     decider::{DeciderFileError, LinkedDecider},
+    state::AgentStores,
     way::{Here, WayError, roots_in, service},
 };
 
@@ -39,6 +40,7 @@ pub(super) struct PlannedWay {
     authority: String,
     ports: WayPorts,
     decider: Option<LinkedDecider>,
+    profile: Profile,
 }
 
 impl PlannedWay {
@@ -65,6 +67,7 @@ impl PlannedWay {
             authority,
             ports,
             decider,
+            profile: profile.clone(),
         }))
     }
 
@@ -76,6 +79,16 @@ impl PlannedWay {
         }
     }
 
+    /// Where the agent of `facts` has been, if a rule asks for it.
+    pub(super) async fn familiarity(
+        &self,
+        stores: &AgentStores,
+        facts: &Facts,
+    ) -> way::Familiarity {
+        let (tenant, agent) = (facts.tenant(), &facts.ask.agent);
+        way::Familiarity::of(&self.profile, stores, tenant, agent).await
+    }
+
     /// Opens it for a call that holds the right to run.
     ///
     /// # Errors
@@ -84,12 +97,14 @@ impl PlannedWay {
         self,
         lease: &mut Leased<'_, S, I>,
         journal: Arc<Journal>,
+        familiarity: way::Familiarity,
     ) -> anyhow::Result<(Here, way::OpenWay)> {
         let sockets = lease.take_way_out();
         let sockets = sockets.context("the sandbox has no way out")?;
         let facts = lease.facts();
         let new = way::of_call(facts, &self.authority, self.rules);
         let overseen = way::Overseen {
+            familiarity,
             journal,
             asks: way::Asks::Nobody,
             decider: self.decider.map(|decider| Arc::new(decider) as _),

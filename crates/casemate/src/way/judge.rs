@@ -20,11 +20,13 @@ use casemate_egress::{
 use casemate_identity::Handle;
 use casemate_model::{SideEffect, Text, is_credential};
 use casemate_policy::{
-    DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity, RequestBody, RequestFacts,
-    RequestVerdict, RuleExport, Scheme, WebSocket,
+    DestinationFacts, EgressCode, EgressPolicy, EgressRule, RequestBody, RequestFacts,
+    RequestVerdict, RuleExport, Scheme, UNLIMITED, WebSocket,
 };
 use casemate_ports::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, HeldRequest, Witness};
 use http::StatusCode;
+
+use super::known::Known;
 
 /// Judges the requests of one call.
 #[derive(Debug)]
@@ -34,7 +36,11 @@ pub(super) struct Rules {
     /// The blocks of each rule, by its name.
     pins: BTreeMap<String, Vec<Cidr>>,
     sender: Sender,
+    /// Where the agent has been.
+    known: Arc<Known>,
     spent: Mutex<BTreeMap<String, Spent>>,
+    /// Whether a rule says how much may come back.
+    bounds_answers: bool,
     closed: AtomicBool,
     /// The credentials that were taken back from the call.
     taken_back: Mutex<TakenBack>,
@@ -95,6 +101,8 @@ struct Spent {
     requests: u64,
     bytes: u64,
     most_bytes: u64,
+    answered: u64,
+    most_answered: u64,
 }
 
 impl Rules {
@@ -105,15 +113,19 @@ impl Rules {
     pub(super) fn new(
         policy: Arc<EgressPolicy>,
         sender: Sender,
+        known: Arc<Known>,
         witness: Arc<dyn Witness>,
     ) -> Result<Self, CidrError> {
+        let bounds_answers = policy.all().any(|rule| rule.max_answer_bytes < UNLIMITED);
         Ok(Self {
             pins: policy
                 .all()
                 .map(|rule| Ok((rule.name.clone(), blocks(rule)?)))
                 .collect::<Result<_, _>>()?,
+            bounds_answers,
             policy,
             sender,
+            known,
             witness,
             spent: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -190,8 +202,7 @@ impl Rules {
             headers: &headers,
             body,
             websocket: facts.websocket,
-            // Nobody remembers where an agent has been.
-            destination: Familiarity::New,
+            destination: self.known.of(&host, target.port),
         })
     }
 
@@ -240,6 +251,7 @@ impl Rules {
                 side_effect: rule.side_effect,
                 body_bytes: ruling.most_body_bytes,
                 credential: rule.credential.clone(),
+                escaped_slash: rule.escaped_slash,
                 messages: messages(rule),
                 without: Vec::new(),
             }))
@@ -272,6 +284,7 @@ impl Rules {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let spent = spent.entry(rule.name.clone()).or_default();
         spent.most_bytes = rule.max_bytes;
+        spent.most_answered = rule.max_answer_bytes;
         if spent.requests >= rule.max_requests {
             return Err(exhausted(&rule.name));
         }
@@ -353,18 +366,22 @@ impl Judge for Rules {
     }
 
     fn spend(&self, allowance: &Allowance, flow: Flow, bytes: u64) -> Result<(), Denial> {
-        if flow == Flow::In {
+        if flow == Flow::In && !self.bounds_answers {
             return Ok(());
         }
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(spent) = spent.get_mut(&allowance.rule) else {
             return Err(exhausted(&allowance.rule));
         };
-        let after = spent.bytes.saturating_add(bytes);
-        if after > spent.most_bytes {
+        let (used, most) = match flow {
+            Flow::Out => (&mut spent.bytes, spent.most_bytes),
+            Flow::In => (&mut spent.answered, spent.most_answered),
+        };
+        let after = used.saturating_add(bytes);
+        if after > most {
             return Err(exhausted(&allowance.rule));
         }
-        spent.bytes = after;
+        *used = after;
         Ok(())
     }
 
@@ -386,6 +403,11 @@ fn held(facts: &Facts, rule: &EgressRule, code: EgressCode) -> Option<HeldReques
         (Some(whole), _) => Some(whole.bytes.to_vec().into()),
         (None, _) => return None,
     };
+    let sent = facts.sent(rule.credential.is_some());
+    let fields = sent.iter().map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.to_string(), value.to_owned()))
+    });
     let query = facts.query.as_ref();
     let query = query.map_or_else(String::new, |query| format!("?{query}"));
     Some(HeldRequest {
@@ -396,6 +418,7 @@ fn held(facts: &Facts, rule: &EgressRule, code: EgressCode) -> Option<HeldReques
         method: facts.method.to_string(),
         target: facts.destination.target().to_string(),
         path: format!("{}{query}", facts.path),
+        fields: fields.collect::<Option<_>>()?,
         body,
     })
 }

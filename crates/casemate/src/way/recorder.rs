@@ -6,11 +6,15 @@ use casemate_egress::{Pending, Record, RecordError, Recorder, Stage};
 use casemate_ports::{self as ports, Crossing, CrossingContent, Witness};
 use tokio::sync::{mpsc, watch};
 
+use super::known::Known;
+
 /// Passes on the records of one call.
 #[derive(Debug)]
 pub(super) struct Records {
     witness: Arc<dyn Witness>,
     broken: watch::Sender<bool>,
+    /// Learns where destinations answer.
+    known: Arc<Known>,
     /// Closed when the last of those who write records is gone.
     _alive: mpsc::Sender<()>,
 }
@@ -23,13 +27,14 @@ pub(super) struct Watch {
 }
 
 impl Records {
-    /// For `witness`.
-    pub(super) fn new(witness: Arc<dyn Witness>) -> (Self, Watch) {
+    /// For `witness`; `known` learns from them.
+    pub(super) fn new(witness: Arc<dyn Witness>, known: Arc<Known>) -> (Self, Watch) {
         let (broken, watched) = watch::channel(false);
         let (alive, watched_alive) = mpsc::channel(1);
         let records = Self {
             witness,
             broken,
+            known,
             _alive: alive,
         };
         let watch = Watch {
@@ -75,7 +80,13 @@ impl Watch {
 
 impl Recorder for Records {
     fn record<'a>(&'a self, record: &'a Record) -> Pending<'a, Result<(), RecordError>> {
-        Box::pin(self.write(crossing(record)))
+        Box::pin(async move {
+            let written = self.write(crossing(record)).await;
+            if written.is_ok() {
+                self.known.learn(record);
+            }
+            written
+        })
     }
 }
 

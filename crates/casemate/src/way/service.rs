@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use casemate_egress::{Cidr, Origin, Parts, Pins, Proxy, Resolver, Room, Trust, Vetting};
+use casemate_egress::{
+    Cidr, Code, Host, Origin, Parts, Pins, Proxy, Resolver, Room, Route, Scheme, Target, Trust,
+    Vetting,
+};
 use casemate_model::{DecisionId, one_line};
+use casemate_policy::EgressPolicy;
 use casemate_ports::{EgressError, NewWay, ServedWay, WayRules, WaySockets, Witness};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -17,6 +21,8 @@ use super::{
     call::{Call, Handed, OpenWay},
     credentials::Lent,
     judge::{Rules, Sender},
+    known::Known,
+    placeholders::OfCall,
     policies::Policies,
     recorder::Records,
     right::{Voucher, order},
@@ -126,17 +132,20 @@ impl Service {
         let authority = self.0.authorities.get(&way.authority);
         let authority = authority
             .ok_or_else(|| refused("its programs believe in an authority that is not ours"))?;
+        let policy = self.0.policies.get(&way.rules)?;
+        let known = Arc::new(Known::new(way.known));
         let rules = Rules::new(
-            self.0.policies.get(&way.rules)?,
+            Arc::clone(&policy),
             Sender {
                 tool: way.tool,
                 ceiling: way.ceiling,
                 consults: way.consults,
             },
+            Arc::clone(&known),
             Arc::clone(&witness),
         );
         let rules = Arc::new(rules.map_err(|error| EgressError::Refused(one_line(&error)))?);
-        let (records, watch) = Records::new(witness);
+        let (records, watch) = Records::new(witness, known);
         let made_up: Cidr = MADE_UP
             .parse()
             .map_err(|_| refused("no addresses to make up"))?;
@@ -144,14 +153,16 @@ impl Service {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&self.0.resolver),
             injector: Arc::clone(&lent) as _,
-            filters: Arc::new(Scrubs::of(Arc::clone(&lent))),
+            placeholders: OfCall::new(Arc::clone(&lent), Arc::new(System), &System)
+                .map(|placeholders| Arc::new(placeholders) as _),
+            filters: Arc::new(Scrubs::of(Arc::clone(&lent), Arc::new(System))),
             recorder: Arc::new(records),
             clock: Arc::new(System),
             entropy: Arc::new(System),
             vetting: Vetting::default(),
             trust: self.0.trust.clone(),
             authority,
-            routes: Vec::new(),
+            routes: routes(&policy).map_err(|code| refused(code.hint()))?,
             pins: Pins::new(made_up).map_err(|error| EgressError::Refused(one_line(&error)))?,
             room: self.0.room.clone(),
         });
@@ -189,6 +200,20 @@ impl Service {
             None => Lent::nothing("the gateway has none for this call; its log says why"),
         }
     }
+}
+
+/// The base URLs of a profile, as the proxy has them.
+fn routes(policy: &EgressPolicy) -> Result<Vec<Route>, Code> {
+    let urls = policy.base_urls().iter();
+    urls.map(|url| {
+        let target = Target {
+            scheme: Scheme::Https,
+            host: Host::parse(url.host.as_str())?,
+            port: url.port,
+        };
+        Route::new(&url.name, target, &url.base)
+    })
+    .collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -80,7 +80,7 @@ fn sends(world: &World, words: &[&str]) -> (bool, String, Value) {
     (came, answer["stdout"].as_str().unwrap().to_owned(), first)
 }
 
-/// R109, I1: under `casemate run` each request that the rules let through is asked about; what the decider denies, widens, breaks
+/// I1: under `casemate run` each request that the rules let through is asked about; what the decider denies, widens, breaks
 /// or does not answer is not sent, and the record says what it said. It sees no credential.
 #[test]
 fn what_a_decider_refuses_is_not_sent() {

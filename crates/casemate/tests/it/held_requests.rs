@@ -15,7 +15,8 @@ use crate::{
 /// A call that sends one request, and who waits for it.
 fn sends(world: &World, body: &str) -> Child {
     let url = world.url("/v1/orders?x=1");
-    let words = ["curl", "-sS", "-X", "POST", "-d", body, &url];
+    let field = "X-Order: seven";
+    let words = ["curl", "-sS", "-X", "POST", "-H", field, "-d", body, &url];
     let words = [&["call", "--json", "--thread", "t", "--"], &words[..]].concat();
     let mut call = world.home.casemate(words);
     let call = call.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -45,6 +46,9 @@ fn a_request_is_sent_once_when_a_person_consents() {
             "POST",
             &format!("https://{HOST}:{}/v1/orders?x=1", world.upstream.port),
             "{\"amount\":7}",
+            "field x-order: seven",
+            "field content-type: application/x-www-form-urlencoded",
+            "field user-agent: curl/",
             &approvals::text(&held, "action"),
         ] {
             assert!(shown.contains(part), "{part}: {shown}");
@@ -143,6 +147,12 @@ fn a_request_that_nobody_waits_for_is_not_sent() {
             let late = approvals::approve(&world.home, &held, "alice");
             assert_ne!(late.0.status.code(), Some(0), "{late:?} {ran:?}");
             assert_eq!(world.upstream.connections(), 0);
+            let requests = served.requests();
+            let mine = requests
+                .iter()
+                .filter(|one| one["decision"] == held["decision"]);
+            let kinds: Vec<_> = mine.map(|one| one["kind"].as_str().unwrap()).collect();
+            assert_eq!(kinds, ["held", "denied"], "{requests:?}");
         }
         drop(served);
         world.home.run(["audit", "verify"]).exits(0);
@@ -172,6 +182,71 @@ fn a_request_does_not_outlive_its_gateway() {
             .collect();
         assert_eq!(kinds, ["held", "denied"]);
         drop(served);
+        world.home.run(["audit", "verify"]).exits(0);
+    });
+}
+
+/// R116: a destination that has answered an agent is new no more: in the same call, in the next one, and after the gateway was killed. One that
+/// only refused or failed is as new as it was, and so is another port.
+#[test]
+fn a_destination_that_has_answered_is_not_new() {
+    for_everybody(|world| {
+        let more = "approval = \"new_destination\"";
+        let served = Served::start(world, "thread", more);
+        approvals::enlist(&world.home, "alice", &[]);
+        let (good, hangs) = (world.url("/v1/a"), world.url("/v1/hang"));
+        let script = format!("curl -sS -m 1 {hangs}; curl -sS {good}; curl -sS {good}");
+        let words = ["call", "--json", "--thread", "t", "--", "sh", "-c", &script];
+        let running = |words: &[&str]| {
+            let mut call = world.home.casemate(words);
+            call.stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let call = running(&words);
+        // The first is given up while it waits: that is no answer.
+        let first = approvals::waits(&world.home, 1).remove(0);
+        until("it is given up", || {
+            approvals::listed(&world.home, "pending")
+                .iter()
+                .all(|one| one["decision"] != first["decision"])
+        });
+        let second = approvals::waits(&world.home, 1).remove(0);
+        approvals::approve(&world.home, &second, "alice").exits(0);
+        let answer = Ran(call.wait_with_output().unwrap());
+        let answer: Value = serde_json::from_slice(&answer.0.stdout).unwrap();
+        assert_eq!(
+            stdout(&answer).matches("GET /v1/a HTTP/1.1").count(),
+            2,
+            "{answer}"
+        );
+        let answer = served.ran(&["--thread", "u", "--", "curl", "-sS", &good]);
+        assert_eq!(stdout(&answer), "GET /v1/a HTTP/1.1", "{answer}");
+        drop(served);
+        let served = Served::start(world, "thread", more);
+        let answer = served.ran(&["--thread", "v", "--", "curl", "-sS", &good]);
+        assert_eq!(stdout(&answer), "GET /v1/a HTTP/1.1", "{answer}");
+        drop(served);
+        // The same agent, at another door; another agent has not been there, and here nobody can be asked.
+        world.rule(more);
+        let runs = |agent: &str| {
+            let words = [
+                "run",
+                "--agent",
+                agent,
+                "--profile",
+                "p.toml",
+                "--",
+                "curl",
+                "-sS",
+                &good,
+            ];
+            Ran(world.casemate(&words).output().unwrap()).stdout()
+        };
+        assert_eq!(runs("local"), "GET /v1/a HTTP/1.1");
+        let told = runs("other");
+        assert!(told.contains("new_destination"), "{told}");
         world.home.run(["audit", "verify"]).exits(0);
     });
 }

@@ -417,15 +417,11 @@ fn a_repeat_under_a_key_is_not_sent_again() {
 fn a_program_that_expects_another_certificate_sends_nothing() {
     for_everybody(|world| {
         let url = world.url("/v1/a");
-        let python = format!("import urllib.request as r; r.urlopen('{url}')");
-        let ran = world.run(&[
-            "env",
-            "-u",
-            "SSL_CERT_FILE",
-            "/usr/bin/python3",
-            "-c",
-            &python,
-        ]);
+        // It believes nobody.
+        let python = format!(
+            "import ssl, urllib.request as r; r.urlopen('{url}', context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))"
+        );
+        let ran = world.run(&["/usr/bin/python3", "-c", &python]);
         let answer = ran.json();
         let stderr = answer["stderr"].as_str().unwrap();
         assert!(stderr.contains("CERTIFICATE_VERIFY_FAILED"), "{ran:?}");
@@ -660,5 +656,74 @@ fn plain_http_needs_a_rule_of_its_own() {
         let log = world.requests();
         let kinds: Vec<_> = log.iter().map(|record| &record["kind"]).collect();
         assert_eq!(kinds, ["allowed", "outcome", "denied"]);
+    });
+}
+
+/// R103, R105: a client that takes a base URL and knows of no proxy reaches what the URL stands for, over TLS, by the same rules; another name,
+/// or another path than the rules have, leads nowhere.
+#[test]
+fn a_base_url_stands_for_a_destination() {
+    for_everybody(|world| {
+        world.rule(&base_url(world));
+        let look = "import os, sys, urllib.request as r, urllib.error as e\n\
+            try: print(r.urlopen(os.environ['CASEMATE_ROUTE_ORDERS'] + sys.argv[1]).read().decode())\n\
+            except e.HTTPError as error: print(error.code, error.read().decode())";
+        let asks = |path: &str| {
+            let ran = world.run(&["/usr/bin/python3", "-c", look, path]);
+            let answer = ran.exits(0).json();
+            answer["stdout"].as_str().unwrap().trim().to_owned()
+        };
+        assert_eq!(asks("/7?x=1"), "GET /v1/orders/7?x=1 HTTP/1.1");
+        let log = world.requests();
+        let [sent, ended] = log.as_slice() else {
+            panic!("{log:?}");
+        };
+        for record in [sent, ended] {
+            assert_eq!(record["summary"]["entry"], "route");
+            assert_eq!(record["summary"]["host"], HOST);
+            assert_eq!(record["summary"]["rule"], "orders");
+        }
+        let before = world.upstream.connections();
+        for (path, code) in [("s/7", "egress_denied"), ("/../../v2", "path_ambiguous")] {
+            let told = asks(path);
+            assert!(told.contains(code), "{told}");
+        }
+        assert_eq!(world.upstream.connections(), before);
+        // Where programs find it is nobody else's to say.
+        let words = [
+            "run",
+            "--env",
+            "CASEMATE_ROUTE_ORDERS=x",
+            "--profile",
+            "p.toml",
+            "--",
+            "true",
+        ];
+        let ran = Ran(world.casemate(&words).output().unwrap());
+        ran.exits(2).says("CASEMATE_ROUTE_ORDERS");
+    });
+}
+
+/// A base URL for the destination of a world.
+pub(crate) fn base_url(world: &World) -> String {
+    format!(
+        "\n[[egress.base_urls]]\nname = \"orders\"\nurl = \"{}\"",
+        world.url("/v1/orders")
+    )
+}
+
+/// An answer that is longer than its rule lets through is cut off, and looks so; the record says why.
+#[test]
+fn a_long_answer_is_cut_off() {
+    for_everybody(|world| {
+        world.rule("max_answer_bytes = 10");
+        let ran = world.run(&["curl", "-sS", &world.url("/v1/orders/7")]);
+        let answer = ran.json();
+        assert_eq!(answer["stdout"], "", "{ran:?}");
+        let ended = world.requests().pop().unwrap();
+        assert_eq!(ended["summary"]["code"], "budget_exhausted", "{ended}");
+        world.rule("max_answer_bytes = 1_000");
+        let ran = world.run(&["curl", "-sS", &world.url("/v1/orders/7")]);
+        assert_eq!(ran.json()["stdout"], "GET /v1/orders/7 HTTP/1.1");
     });
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     home::{Ran, User},
     keeper::{Keepers, until},
-    way::{World, for_everybody},
+    way::{World, base_url, for_everybody},
 };
 
 /// A gateway whose calls have ways out.
@@ -403,5 +403,20 @@ fn the_variables_of_the_way_out_are_not_the_callers() {
                 "{told}"
             );
         }
+    });
+}
+
+/// A client that takes a base URL finds it in a session, too.
+#[test]
+fn a_base_url_stands_for_a_destination_in_a_session() {
+    for_everybody(|world| {
+        let served = Served::start(world, "thread", &base_url(world));
+        let script =
+            "curl -sS $CASEMATE_ROUTE_ORDERS/7; curl -sS --path-as-is $CASEMATE_ROUTE_ORDERS/../x";
+        let answer = served.ran(&["--thread", "t", "--", "sh", "-c", script]);
+        let told = stdout(&answer);
+        assert!(told.starts_with("GET /v1/orders/7 HTTP/1.1{"), "{answer}");
+        assert!(told.contains("path_ambiguous"), "{answer}");
+        assert_eq!(world.upstream.requests(), 1);
     });
 }

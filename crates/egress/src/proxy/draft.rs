@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use casemate_model::DecisionId;
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::Inner;
+use super::{Inner, Place};
 use crate::{Code, Denial, Entry, Origin, Record, Stage};
 
 /// The record of one decision. Dropped without an end, it says that the client went away.
@@ -17,7 +14,7 @@ pub(crate) struct Draft {
     pub(crate) record: Record,
     pub(crate) moved: Arc<Moved>,
     /// Its place among the requests of the agent, until its end is recorded.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     sent: bool,
     closed: bool,
 }
@@ -32,11 +29,12 @@ pub(crate) struct Moved {
 impl Draft {
     /// A record of something that begins now; `None` when it cannot even be named.
     pub(crate) fn open(inner: &Arc<Inner>, origin: Origin, entry: Entry) -> Option<Self> {
-        let mut entropy = [0; 10];
+        let mut entropy = [0; 4];
         inner.entropy.fill(&mut entropy).ok()?;
         let at_ms = inner.clock.now_ms();
+        let decision = origin.call.request(at_ms, entropy);
         let record = Record {
-            decision: DecisionId::new(at_ms, entropy),
+            decision,
             at_ms,
             origin,
             stage: Stage::Denied(Code::ClientGone),
@@ -67,10 +65,11 @@ impl Draft {
         })
     }
 
-    /// Takes a place among the requests of the agent, if there is one.
+    /// Takes a place among the requests of the call and of the agent, if there is one.
     pub(crate) fn enter(&mut self) -> Result<(), Code> {
-        let room = Arc::clone(&self.inner.room.requests);
-        self.place = Some(room.try_acquire_owned().map_err(|_| Code::TooMany)?);
+        let Inner { share, room, .. } = &*self.inner;
+        let place = Place::take(&share.requests, &room.requests);
+        self.place = Some(place.ok_or(Code::TooMany)?);
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::{
     exchange::{Leg, answer},
+    opened::{Counted, Opened},
     reply::{Body, BodyError, Reply, refusal},
     stream::Duplex,
 };
@@ -52,7 +53,10 @@ impl Drop for Unanswered<'_> {
 pub(crate) async fn serve(stream: impl Duplex + 'static, leg: Arc<Leg>) {
     let cancelled = Arc::new(Cancelled::default());
     let (requests, counted) = (Arc::clone(&leg), Arc::clone(&cancelled));
+    let opened = Opened::new(Arc::clone(&leg));
+    let stream = Counted::new(stream, &opened);
     let service = service_fn(move |request| {
+        opened.heard();
         let (leg, cancelled) = (Arc::clone(&requests), Arc::clone(&counted));
         async move {
             let unanswered = Unanswered(&cancelled);

@@ -1,6 +1,9 @@
 //! HTTP/2, byte by byte: what no library sends.
 
-use casemate_egress::{Code, Stage, limits::MAX_CANCELLED};
+use casemate_egress::{
+    Code, Stage,
+    limits::{MAX_CANCELLED, MAX_UNHEARD},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
@@ -157,7 +160,7 @@ async fn malformed_streams_are_never_requests() {
         raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&all)))
             .await;
         raw.hear().await;
-        refused(&raw, what).await;
+        refused(raw, what).await;
     }
     for (what, pseudo) in [
         (
@@ -211,7 +214,7 @@ async fn malformed_streams_are_never_requests() {
         raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&all)))
             .await;
         raw.hear().await;
-        refused(&raw, what).await;
+        refused(raw, what).await;
     }
     // X06: a tunnel with a protocol of its own (RFC 8441).
     let mut raw = start().await;
@@ -226,25 +229,33 @@ async fn malformed_streams_are_never_requests() {
     raw.send(&frame(HEADERS, END_HEADERS, 1, &fields(&all)))
         .await;
     raw.hear().await;
-    refused(&raw, "an extended CONNECT").await;
+    refused(raw, "an extended CONNECT").await;
 }
 
-/// Nothing arrived, even after what may be on its way has had its time: the next request is the first.
-async fn refused(raw: &Raw, what: &str) {
+/// Nothing arrived, even after what may be on its way has had its time, and there is one record: also of what the library refused by
+/// itself, when its connection has ended.
+async fn refused(raw: Raw, what: &str) {
+    let Raw {
+        world,
+        upstream,
+        stream,
+        ..
+    } = raw;
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(raw.upstream.connections(), 0, "{what}");
+    drop(stream);
+    let [record] = world.records(1).await.try_into().unwrap();
     assert!(
-        raw.world
-            .records
-            .all
-            .lock()
-            .unwrap()
-            .iter()
-            .all(|record| matches!(record.stage, Stage::Denied(_))),
+        matches!(record.stage, Stage::Denied(_)),
+        "{what}: {record:?}"
+    );
+    assert_eq!(
+        record.target.unwrap().host.to_string(),
+        "good.test",
         "{what}"
     );
+    assert_eq!(upstream.connections(), 0, "{what}");
 }
 
 /// A well-formed request by the same means is answered: the others fail for their own reason.
@@ -302,9 +313,13 @@ async fn rapid_resets_end_the_connection() {
             .count(),
         1
     );
+    // The last one may have come too late to be heard of.
+    let unheard = Stage::Denied(Code::Framing);
+    let unheard = records.iter().filter(|record| record.stage == unheard);
+    assert!(unheard.count() <= 1);
     assert!(records.iter().all(|record| matches!(
         record.stage,
-        Stage::Denied(Code::ClientGone | Code::TooMany)
+        Stage::Denied(Code::ClientGone | Code::TooMany | Code::Framing)
     )));
 }
 
@@ -326,7 +341,20 @@ async fn a_burst_of_resets_ends_the_connection() {
     }
     raw.send(&burst).await;
     while !raw.is_over().await {}
-    assert!(raw.world.rules.judged.lock().unwrap().len() < 500);
+    let Raw { world, stream, .. } = raw;
+    let judged = || world.rules.judged.lock().unwrap().len();
+    assert!(judged() < 500);
+    // Each that was read has a record, and they are not without end.
+    drop(stream);
+    let unheard = || {
+        let records = world.records.all.lock().unwrap();
+        let unheard = Stage::Denied(Code::Framing);
+        records.iter().filter(|one| one.stage == unheard).count()
+    };
+    while unheard() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(unheard() <= MAX_UNHEARD);
 }
 
 /// Header lists and continuations without end. (X08)
@@ -347,5 +375,5 @@ async fn endless_header_lists_are_never_requests() {
     }
     raw.send(&frame(CONTINUATION, END_HEADERS, 1, &[])).await;
     raw.hear().await;
-    refused(&raw, "a list without end").await;
+    refused(raw, "a list without end").await;
 }

@@ -7,7 +7,7 @@ use std::{
 
 use casemate_egress::{
     BodyLength, Code, Stage,
-    limits::{MAX_HELD_BODY_BYTES, MAX_JUDGED_BODY_BYTES},
+    limits::{MAX_CALL_HELD_BYTES, MAX_JUDGED_BODY_BYTES},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::client::TlsStream;
@@ -372,7 +372,7 @@ async fn bodies_that_are_judged_have_room_together() {
         .change("good.test", |rule| rule.delay = Some(Arc::clone(&consent)));
     let body = vec![b'a'; MAX_JUDGED_BODY_BYTES];
     let mut waiting = Vec::new();
-    for _ in 0..MAX_HELD_BODY_BYTES / MAX_JUDGED_BODY_BYTES {
+    for _ in 0..MAX_CALL_HELD_BYTES / MAX_JUDGED_BODY_BYTES {
         let mut stream = world.connect();
         let request = [head(body.len()).as_bytes(), &body].concat();
         stream.write_all(&request).await.unwrap();
@@ -392,7 +392,7 @@ async fn bodies_that_are_judged_have_room_together() {
     // The test keeps what was judged, too.
     waiting.clear();
     world
-        .records(1 + MAX_HELD_BODY_BYTES / MAX_JUDGED_BODY_BYTES)
+        .records(1 + MAX_CALL_HELD_BYTES / MAX_JUDGED_BODY_BYTES)
         .await;
     world.rules.judged.lock().unwrap().clear();
     consent.notify_one();

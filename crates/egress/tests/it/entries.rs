@@ -23,6 +23,40 @@ async fn good() -> (World, Upstream) {
     (world, upstream)
 }
 
+/// A path with an escaped slash is sent byte for byte where its rule says that the destination keeps it apart, and nowhere else.
+#[tokio::test]
+async fn an_escaped_slash_is_sent_where_a_rule_says_so() {
+    let (world, upstream) = good().await;
+    let authority = format!("good.test:{}", upstream.port);
+    let stream = tunnel(world.connect(), &authority).await;
+    let mut stream = tls(stream, "good.test", config(&world.proxy, &[b"http/1.1"]))
+        .await
+        .unwrap();
+    let request = format!("GET /@scope%2Fname?a=%2f HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let answer = ask(&mut stream, request.clone()).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.head.contains("casemate-denied: path_ambiguous"),
+        "{}",
+        answer.head
+    );
+    assert_eq!(upstream.connections(), 0);
+    world
+        .rules
+        .change("good.test", |rule| rule.escaped_slash = true);
+    let answer = ask(&mut stream, request).await;
+    assert!(
+        answer
+            .text()
+            .starts_with("GET /@scope%2Fname?a=%2f HTTP/1.1\n"),
+        "{}",
+        answer.text()
+    );
+    let records = world.records(3).await;
+    assert_eq!(records[0].stage, Stage::Denied(Code::PathAmbiguous));
+    assert_eq!(upstream.requests(), 1);
+}
+
 /// R103, R105, R119: a tunnel is intercepted with the agent's own authority, each request of it is judged, and the
 /// connection to the destination is used again.
 #[tokio::test]
@@ -173,6 +207,53 @@ async fn base_urls_lead_to_their_destination() {
     )
     .await;
     assert_eq!(answer.code().as_deref(), Some("egress_denied"));
+    // Whatever is not spelled as a route is, or wants to be more than requests, is none.
+    let before = upstream.requests();
+    let upgrade = "GET /ai/chat HTTP/1.1\r\nHost: proxy\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for (request, code) in [
+        (
+            "GET /a%69/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /x/../ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /./ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET //ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /ai/../../chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "path_ambiguous",
+        ),
+        (
+            "GET /AI/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "egress_denied",
+        ),
+        (
+            "GET /air/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "egress_denied",
+        ),
+        (
+            "GET http://proxy/ai/chat HTTP/1.1\r\nHost: proxy\r\n\r\n",
+            "egress_denied",
+        ),
+        (
+            "GET http://proxy.test/ai/chat HTTP/1.1\r\nHost: proxy.test\r\n\r\n",
+            "egress_denied",
+        ),
+        ("CONNECT proxy.test:443 HTTP/1.1\r\n\r\n", "egress_denied"),
+        (upgrade, "upgrade_refused"),
+    ] {
+        let answer = ask(&mut world.connect(), request).await;
+        assert_eq!(answer.code().as_deref(), Some(code), "{request}");
+    }
+    assert_eq!(upstream.requests(), before);
     assert_eq!(upstream.requests(), 1);
 }
 

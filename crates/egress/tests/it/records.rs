@@ -6,8 +6,8 @@ use std::{
 };
 
 use casemate_egress::{
-    Code, Entry, Stage,
-    limits::{MAX_CONNECTIONS, MAX_REQUESTS},
+    Code, Entry, Room, Stage,
+    limits::{MAX_CALL_CONNECTIONS, MAX_CALL_REQUESTS, MAX_CONNECTIONS, MAX_REQUESTS},
 };
 use tokio::io::AsyncWriteExt as _;
 
@@ -42,64 +42,73 @@ async fn no_record_no_request() {
     assert_eq!(upstream.requests(), 0);
 }
 
-/// An agent has so many connections and no more; each that is refused is recorded.
+/// A call has so many connections and no more, and so has its agent; each that is refused is recorded. Whatever one call does, another
+/// gets through.
 #[tokio::test]
 async fn connections_are_bounded() {
-    let world = World::new(&Roots::new().pem, Vec::new());
+    let (roots, room) = (Roots::new(), Room::default());
+    let calls: Vec<_> = (0..=MAX_CONNECTIONS / MAX_CALL_CONNECTIONS)
+        .map(|_| World::beside(&room, &roots.pem))
+        .collect();
+    let (last, calls) = calls.split_last().unwrap();
     let mut open = Vec::new();
-    for _ in 0..MAX_CONNECTIONS {
-        open.push(world.connect());
+    let fill = async |world: &World, open: &mut Vec<_>, count: usize| {
+        let before = world.proxy.connections();
+        open.extend((0..count).map(|_| world.connect()));
+        while world.proxy.connections() < before + count {
+            tokio::task::yield_now().await;
+        }
+    };
+    for world in calls {
+        fill(world, &mut open, MAX_CALL_CONNECTIONS).await;
+        assert!(is_closed(&mut world.connect()).await);
+        assert!(is_closed(&mut world.connect_to("198.18.0.1:443".parse().unwrap())).await);
+        let records = world.records(2).await;
+        assert_eq!(records[1].entry, Entry::Transparent);
+        assert_eq!(records[0].stage, Stage::Denied(Code::TooMany));
+        assert_eq!(ask(&mut last.connect(), REFUSED).await.status, 403);
+        while last.proxy.connections() > open.len() {
+            tokio::task::yield_now().await;
+        }
     }
-    while world.proxy.connections() < MAX_CONNECTIONS {
-        tokio::task::yield_now().await;
-    }
-    assert!(is_closed(&mut world.connect()).await);
-    assert!(is_closed(&mut world.connect_to("198.18.0.1:443".parse().unwrap())).await);
-    assert_eq!(world.records(2).await[1].entry, Entry::Transparent);
-    assert_eq!(
-        world.records(2).await[0].stage,
-        Stage::Denied(Code::TooMany)
-    );
+    // All of them together have what their agent has.
+    let rest = MAX_CONNECTIONS - open.len();
+    fill(last, &mut open, rest).await;
+    assert!(is_closed(&mut last.connect()).await);
     drop(open.pop());
-    while world.proxy.connections() == MAX_CONNECTIONS {
+    while last.proxy.connections() == MAX_CONNECTIONS {
         tokio::task::yield_now().await;
     }
-    assert_eq!(
-        ask(
-            &mut world.connect(),
-            "CONNECT evil.test:443 HTTP/1.1\r\n\r\n"
-        )
-        .await
-        .status,
-        403
-    );
+    assert_eq!(ask(&mut last.connect(), REFUSED).await.status, 403);
 }
 
-/// An agent has so many requests at once and no more, those that wait for a person too; each that is refused is recorded, and
-/// not even judged. When one has ended there is room again.
+const REFUSED: &str = "CONNECT evil.test:443 HTTP/1.1\r\n\r\n";
+
+/// A call has so many requests at once and no more, those that wait for a person too; each that is refused is recorded, and
+/// not even judged. Another call gets through, and when one has ended there is room again.
 #[tokio::test]
 async fn requests_are_bounded() {
-    let roots = Roots::new();
+    let (roots, room) = (Roots::new(), Room::default());
     let upstream = Upstream::plain(Manner::Echo).await;
-    let world = World::new(&roots.pem, Vec::new());
+    let world = World::beside(&room, &roots.pem);
     let waits = Rule {
         plaintext: true,
         delay: Some(Arc::default()),
         ..Rule::local(upstream.port)
     };
-    world.allow("good.test", waits);
+    world.allow("good.test", waits.clone());
     let request = format!(
         "GET http://good.test:{0}/ HTTP/1.1\r\nHost: good.test:{0}\r\n\r\n",
         upstream.port
     );
     let mut open = Vec::new();
-    for _ in 0..MAX_REQUESTS {
+    for _ in 0..MAX_CALL_REQUESTS {
         let mut stream = world.connect();
         stream.write_all(request.as_bytes()).await.unwrap();
         open.push(stream);
     }
     let judged = || world.rules.judged.lock().unwrap().len();
-    while judged() < MAX_REQUESTS {
+    while judged() < MAX_CALL_REQUESTS {
         tokio::task::yield_now().await;
     }
     let answer = ask(&mut world.connect(), &request).await;
@@ -108,7 +117,16 @@ async fn requests_are_bounded() {
         (429, Some("too_many"))
     );
     assert_eq!(world.denied().await, Code::TooMany);
-    assert_eq!((judged(), upstream.requests()), (MAX_REQUESTS, 0));
+    assert_eq!((judged(), upstream.requests()), (MAX_CALL_REQUESTS, 0));
+    let other = World::beside(&room, &roots.pem);
+    other.allow(
+        "good.test",
+        Rule {
+            delay: None,
+            ..waits
+        },
+    );
+    assert_eq!(ask(&mut other.connect(), &request).await.status, 200);
     world.rules.change("good.test", |rule| rule.delay = None);
     drop(open.pop());
     // Its place is free when its end is recorded.
@@ -116,7 +134,42 @@ async fn requests_are_bounded() {
     while ask(&mut world.connect(), &request).await.status == 429 {
         tokio::task::yield_now().await;
     }
-    assert_eq!((judged(), upstream.requests()), (MAX_REQUESTS + 1, 1));
+    assert_eq!((judged(), upstream.requests()), (MAX_CALL_REQUESTS + 1, 2));
+}
+
+/// Calls together have what their agent has, and no more.
+#[tokio::test]
+async fn requests_of_an_agent_are_bounded() {
+    let (roots, room) = (Roots::new(), Room::default());
+    let upstream = Upstream::plain(Manner::Echo).await;
+    let request = format!(
+        "GET http://good.test:{0}/ HTTP/1.1\r\nHost: good.test:{0}\r\n\r\n",
+        upstream.port
+    );
+    let (mut worlds, mut open) = (Vec::new(), Vec::new());
+    for number in 0..=MAX_REQUESTS {
+        if number % MAX_CALL_REQUESTS == 0 {
+            let world = World::beside(&room, &roots.pem);
+            let waits = Rule {
+                plaintext: true,
+                delay: Some(Arc::default()),
+                ..Rule::local(upstream.port)
+            };
+            world.allow("good.test", waits);
+            worlds.push(world);
+        }
+        let world = worlds.last().unwrap();
+        let mut stream = world.connect();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        open.push(stream);
+        let judged = || world.rules.judged.lock().unwrap().len();
+        while number < MAX_REQUESTS && judged() <= number % MAX_CALL_REQUESTS {
+            tokio::task::yield_now().await;
+        }
+    }
+    let last = worlds.last().unwrap();
+    assert_eq!(last.denied().await, Code::TooMany);
+    assert_eq!(upstream.requests(), 0);
 }
 
 /// Slow heads and slow hellos end. Time is the test's. (T02)

@@ -31,6 +31,7 @@ pub(crate) struct Rule {
     pub(crate) body_bytes: Option<usize>,
     pub(crate) most: u64,
     pub(crate) paths: Vec<String>,
+    pub(crate) escaped_slash: bool,
     pub(crate) budget: Option<u64>,
     pub(crate) delay: Option<Arc<tokio::sync::Notify>>,
 }
@@ -52,6 +53,7 @@ impl Rule {
             body_bytes: None,
             most: u64::MAX,
             paths: Vec::new(),
+            escaped_slash: false,
             budget: None,
             delay: None,
         }
@@ -143,6 +145,7 @@ impl Judge for Rules {
                 rule: facts.destination.rule().to_owned(),
                 side_effect: SideEffect::Read,
                 credential: rule.credential,
+                escaped_slash: rule.escaped_slash,
                 messages: rule.messages,
                 body_bytes: rule.most,
                 without: Vec::new(),
@@ -397,6 +400,15 @@ impl World {
     }
 
     pub(crate) fn with(roots: &[u8], routes: Vec<Route>, own: BTreeSet<SocketAddr>) -> Self {
+        Self::in_room(&Room::default(), roots, routes, own)
+    }
+
+    /// A proxy of another call of the agent that has this room.
+    pub(crate) fn beside(room: &Room, roots: &[u8]) -> Self {
+        Self::in_room(room, roots, Vec::new(), BTreeSet::new())
+    }
+
+    fn in_room(room: &Room, roots: &[u8], routes: Vec<Route>, own: BTreeSet<SocketAddr>) -> Self {
         let rules = Arc::new(Rules::default());
         let addresses = Arc::new(Addresses::default());
         let credentials = Arc::new(Credentials::default());
@@ -409,6 +421,7 @@ impl World {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&addresses) as _,
             injector: Arc::clone(&credentials) as _,
+            placeholders: None,
             filters: Arc::clone(&filters) as _,
             recorder: Arc::clone(&records) as _,
             clock: Arc::new(Still),
@@ -418,7 +431,7 @@ impl World {
             authority: Arc::new(authority),
             routes,
             pins: Pins::new("198.18.0.0/24".parse().unwrap()).unwrap(),
-            room: Room::default(),
+            room: room.clone(),
         })
         .unwrap();
         let origin = Origin {

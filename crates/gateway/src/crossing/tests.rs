@@ -47,8 +47,13 @@ impl Kept {
     }
 }
 
+/// The call, for nothing, or one of its requests.
 fn id(number: u8) -> DecisionId {
-    DecisionId::new(0, [number; 10])
+    let call = DecisionId::new(0, [200; 10]);
+    match number {
+        0 => call,
+        _ => call.request(0, [number; 4]),
+    }
 }
 
 fn crossing(number: u8, stage: Stage) -> Crossing {
@@ -111,6 +116,18 @@ async fn records_are_of_this_call_only_and_once() {
     };
     refused(0, Stage::Sent).await;
     refused(0, Stage::Ended(None)).await;
+    // Of another call, and of a request of another one.
+    let other = DecisionId::new(0, [201; 10]);
+    for stranger in [other, other.request(0, [1; 4])] {
+        for stage in [Stage::Sent, denied()] {
+            let decision = stranger;
+            let stranger = Crossing {
+                decision,
+                ..crossing(1, stage)
+            };
+            assert_eq!(crossings.record(stranger).await, Err(NotRecorded));
+        }
+    }
     refused(1, Stage::Ended(None)).await;
     crossings.record(crossing(1, Stage::Sent)).await.unwrap();
     refused(1, Stage::Sent).await;
@@ -155,7 +172,7 @@ async fn what_was_sent_and_lost_is_ended() {
 async fn requests_in_flight_are_bounded() {
     let (kept, crossings) = world();
     let named = |number: usize, stage| Crossing {
-        decision: DecisionId::new(1, [u8::try_from(number % 256).unwrap(); 10]),
+        decision: id(0).request(1, [u8::try_from(number % 256).unwrap(); 4]),
         ..crossing(0, stage)
     };
     for number in 0..MAX_OPEN_REQUESTS {
@@ -210,7 +227,83 @@ async fn what_is_not_taken_is_said() {
 async fn people_are_asked_so_often() {
     let (_, crossings) = world();
     let (crossings, mut asked) = crossings.asking();
-    let request = |number: u8| HeldRequest {
+    let most = u8::try_from(MAX_ASKS).unwrap();
+    for number in 1..=most {
+        let (consent, ()) = tokio::join!(crossings.consent(held(number)), async {
+            let asked: Asked = asked.recv().await.unwrap();
+            asked.answer.send(Consent::Refused).unwrap();
+        });
+        assert_eq!(consent, Err(NotConsented));
+    }
+    let more = crossings.consent(held(most + 1)).await;
+    assert_eq!(more, Err(NotConsented));
+    assert!(asked.try_recv().is_err(), "somebody was asked");
+}
+
+/// Nobody is asked in the name of another call, nor of this one.
+#[tokio::test]
+async fn people_are_asked_about_requests_of_this_call() {
+    let (_, crossings) = world();
+    let (crossings, mut asked) = crossings.asking();
+    let other = DecisionId::new(0, [201; 10]);
+    for decision in [id(0), other, other.request(0, [1; 4])] {
+        let request = HeldRequest {
+            decision,
+            ..held(1)
+        };
+        assert_eq!(crossings.consent(request).await, Err(NotConsented));
+    }
+    assert!(asked.try_recv().is_err(), "somebody was asked");
+}
+
+/// A request that is given up while it waits has one record: of whoever asks people, if it was kept, and otherwise its own; one that
+/// was consented to has its own, whatever becomes of it.
+#[tokio::test]
+async fn a_request_that_is_given_up_has_one_record() {
+    for (is_taken, answer, settled, own) in [
+        (true, Some(Consent::Refused), None, 0),
+        (true, Some(Consent::Nothing), None, 1),
+        (true, Some(Consent::Given), None, 1),
+        // Nobody took it before the call had ended.
+        (false, None, None, 1),
+        // The call has ended, and what waits ended with it, or could not.
+        (true, None, Some(true), 0),
+        (true, None, Some(false), 1),
+    ] {
+        let (kept, crossings) = world();
+        let (crossings, mut asked) = crossings.asking();
+        let people = async {
+            let asked: Asked = asked.recv().await.unwrap();
+            asked.holding.taken.store(is_taken, Ordering::SeqCst);
+            asked.holding.gone.notified().await;
+            match answer {
+                Some(answer) => asked.answer.send(answer).unwrap(),
+                None => drop(asked.answer),
+            }
+            if let Some(settled) = settled {
+                tokio::task::yield_now().await;
+                crossings.settle(id(1), settled);
+            }
+        };
+        let gives_up = async {
+            while asks(&crossings) == 0 {
+                tokio::task::yield_now().await;
+            }
+            crossings.record(crossing(1, denied())).await.unwrap();
+        };
+        let (consent, (), ()) = tokio::join!(crossings.consent(held(1)), people, gives_up);
+        assert_eq!(consent.is_ok(), answer == Some(Consent::Given));
+        assert_eq!(kept.says().len(), own, "{is_taken} {answer:?} {settled:?}");
+        assert_eq!(crossings.close().await, Ok(()));
+    }
+}
+
+fn asks(crossings: &Crossings) -> u64 {
+    crossings.state().asks
+}
+
+fn held(number: u8) -> HeldRequest {
+    HeldRequest {
         decision: id(number),
         rule: "rule".to_owned(),
         because: "approval_required".to_owned(),
@@ -218,19 +311,9 @@ async fn people_are_asked_so_often() {
         method: "GET".to_owned(),
         target: "https://a.example:443".to_owned(),
         path: "/".to_owned(),
+        fields: Vec::new(),
         body: None,
-    };
-    let most = u8::try_from(MAX_ASKS).unwrap();
-    for number in 1..=most {
-        let (consent, ()) = tokio::join!(crossings.consent(request(number)), async {
-            let asked: Asked = asked.recv().await.unwrap();
-            asked.answer.send(Consent::Refused).unwrap();
-        });
-        assert_eq!(consent, Err(NotConsented));
     }
-    let more = crossings.consent(request(most + 1)).await;
-    assert_eq!(more, Err(NotConsented));
-    assert!(asked.try_recv().is_err(), "somebody was asked");
 }
 
 /// A record for which nobody waits any more is written before it is said that all is.
@@ -342,4 +425,52 @@ async fn what_was_not_let_pass_is_not_sent() {
     let (_, nobody) = world();
     let none = nobody.consult(consulted(1)).await;
     assert!(matches!(none, Advice::Deny { .. }));
+}
+
+/// Remembers.
+#[derive(Debug, Default)]
+struct Memory(Mutex<Vec<String>>);
+
+impl Familiar for Memory {
+    fn note(&self, destination: KnownDestination, _: u64) -> Pending<'_, ()> {
+        let KnownDestination { host, port } = destination;
+        self.0.lock().unwrap().push(format!("{host}:{port}"));
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// A destination is remembered once, and only if it answered a request that was sent: not one that was refused, that failed, or that nobody
+/// sent; and by the name that was recorded when it was sent.
+#[tokio::test]
+async fn destinations_that_answer_are_remembered() {
+    let memory = Arc::new(Memory::default());
+    let (_, crossings) = world();
+    let crossings = crossings.remembering(Some(Arc::clone(&memory) as _));
+    let noted = || memory.0.lock().unwrap().clone();
+    let ended = |number, code: Option<&'static str>, status| Crossing {
+        status,
+        host: Some("evil.example".to_owned()),
+        ..crossing(number, Stage::Ended(code.map(Into::into)))
+    };
+    crossings.record(crossing(1, denied())).await.unwrap();
+    assert!(crossings.record(ended(2, None, Some(200))).await.is_err());
+    for (number, code, status) in [(3, Some("timeout"), Some(200)), (4, None, None)] {
+        crossings
+            .record(crossing(number, Stage::Sent))
+            .await
+            .unwrap();
+        crossings.record(ended(number, code, status)).await.unwrap();
+    }
+    assert_eq!(noted(), Vec::<String>::new());
+    for number in [5, 6] {
+        crossings
+            .record(crossing(number, Stage::Sent))
+            .await
+            .unwrap();
+        crossings
+            .record(ended(number, None, Some(404)))
+            .await
+            .unwrap();
+    }
+    assert_eq!(noted(), ["a.example:443"]);
 }

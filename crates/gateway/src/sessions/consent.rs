@@ -2,8 +2,8 @@
 //! be sent. They wait for as long as their call runs.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use casemate_model::{ApprovalState, Call, DecisionId, InputDigest, Program, Reason, Text};
@@ -76,35 +76,64 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let Asked {
             request,
             mut answer,
+            holding,
         } = asked;
         let decision = request.decision;
         let told = self.requests.add(decision);
         let consent = match self.keep_request(asker, request).await {
             // That is on record, too.
-            None => Consent::Refused,
+            None => Some(Consent::Refused),
             Some(()) => tokio::select! {
-                consent = self.consented(asker, decision, &told) => consent,
+                consent = self.consented(asker, decision, &told) => Some(consent),
                 // Whoever sent it went away.
-                () = answer.closed() => Consent::Refused,
+                () = holding.gone.notified() => None,
+                () = answer.closed() => None,
             },
         };
-        if consent == Consent::Refused {
-            // Nothing, if it is over.
-            self.end_request(decision).await;
-        }
+        let consent = match consent {
+            Some(consent) => consent,
+            None => match self.end_waiting_of(decision).await {
+                true => Consent::Refused,
+                false => Consent::Nothing,
+            },
+        };
+        // With the record itself: whoever drops this in between finds it so.
+        holding
+            .recorded
+            .fetch_or(consent == Consent::Refused, Ordering::SeqCst);
         self.requests.remove(decision);
         // Whoever went away has no need of it.
         let _ = answer.send(consent);
         self.drop_body(decision).await;
     }
 
-    /// Ends a request that waits: its call has ended, or whoever sent it went away.
-    pub(super) async fn end_request(&self, decision: DecisionId) {
-        let why = "whoever would have sent it waits no more";
-        let (to, reason) = (ApprovalState::Cancelled, Reason::ApprovalCancelled);
-        self.end_waiting(decision, to, reason, why).await;
+    /// Ends a request that waits: its call has ended. Whether it is on record that it was refused.
+    pub(super) async fn end_request(&self, decision: DecisionId) -> bool {
+        let recorded = self.end_waiting_of(decision).await;
         self.requests.remove(decision);
         self.drop_body(decision).await;
+        recorded
+    }
+
+    /// Ends the waiting of a request, if it is not over; whether it is on record that it was refused. A consent that is used up is not taken
+    /// back: whoever serves the way out says what came of it.
+    async fn end_waiting_of(&self, decision: DecisionId) -> bool {
+        let why = "whoever would have sent it waits no more";
+        let (to, reason) = (ApprovalState::Cancelled, Reason::ApprovalCancelled);
+        if self.end_waiting(decision, to, reason, why).await {
+            return true;
+        }
+        let state = match self.approval_record(decision).await {
+            Ok(Some((record, _))) => record.state,
+            Ok(None) | Err(_) => return false,
+        };
+        matches!(
+            state,
+            ApprovalState::Denied
+                | ApprovalState::ChangesRequested
+                | ApprovalState::Expired
+                | ApprovalState::Superseded
+        )
     }
 
     /// Keeps of a request that waits no more what was asked, and its body no longer: nobody sends it again.
@@ -197,13 +226,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 }
 
-/// A request as what people are asked about: its method and address in the place of a program, its body in that of a file.
+/// A request as what people are asked about: its method and address in the place of a program, its fields in that of variables, its body
+/// in that of a file.
 fn request_facts(asker: &Asker<'_>, request: &HeldRequest) -> Option<Facts> {
     let of = asker.facts;
     let claims = of.claims.clone()?;
     let terms = of.terms.clone()?;
     let address = format!("{}{}", request.target, request.path);
     let argv: Vec<Text> = vec![request.method.clone().into(), address.into()];
+    let fields = named_fields(&request.fields);
     let inputs = request.body.iter().map(|body| InputDigest {
         name: BODY.to_owned().into(),
         bytes: body.as_bytes().len() as u64,
@@ -224,7 +255,7 @@ fn request_facts(asker: &Asker<'_>, request: &HeldRequest) -> Option<Facts> {
             code: None,
             cell: None,
             terminal: false,
-            env: std::collections::BTreeMap::new(),
+            env: fields.clone(),
             inputs: inputs.collect(),
         },
         limits: of.ask.limits,
@@ -241,6 +272,7 @@ fn request_facts(asker: &Asker<'_>, request: &HeldRequest) -> Option<Facts> {
             tool: REQUEST.to_owned(),
             command: Command {
                 argv,
+                env: fields,
                 ..Command::default()
             },
             code: None,
@@ -276,4 +308,38 @@ fn request_facts(asker: &Asker<'_>, request: &HeldRequest) -> Option<Facts> {
         terms: Some(terms),
         ..of.clone()
     })
+}
+
+/// Fields by their names. One that is there again has its number, in a way in which no field is called.
+fn named_fields(fields: &[(String, String)]) -> BTreeMap<String, Text> {
+    let mut named = BTreeMap::new();
+    for (name, value) in fields {
+        let again = (2..).map(|number: usize| format!("{name} ({number})"));
+        let mut names = std::iter::once(name.clone()).chain(again);
+        if let Some(free) = names.find(|name| !named.contains_key(name)) {
+            named.insert(free, value.clone().into());
+        }
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No field is left out of what is signed, and none can pass for another.
+    #[test]
+    fn every_field_is_shown() {
+        let fields = [("a", "1"), ("b", "2"), ("a", "3"), ("a", "1")];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let named = named_fields(&fields);
+        let named: Vec<_> = named
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+            .collect();
+        assert_eq!(
+            named,
+            [("a", "1"), ("a (2)", "3"), ("a (3)", "1"), ("b", "2")]
+        );
+    }
 }

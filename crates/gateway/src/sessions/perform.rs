@@ -59,7 +59,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 let ended = match noted.done().await {
                     Ok(()) => {
                         progress.done("record");
-                        let way = self.open_way(planned, leased.facts()).await;
+                        let way = self.open_way(planned, policy, leased.facts()).await;
                         let looked = || self.still_on(&about, since);
                         // From here on a switch stops what runs; up to here this look does.
                         match way
@@ -97,9 +97,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                                     ended.because(stop.why().or(lost.get().map(String::as_str)));
                                 match way {
                                     Some(way) => {
-                                        let closed = way.close().await;
-                                        self.end_requests(asked).await;
-                                        ended.after_way(closed)
+                                        // First: what egress says of them waits for this.
+                                        self.end_requests(asked, &way).await;
+                                        ended.after_way(way.close().await)
                                     }
                                     None => ended,
                                 }

@@ -1,6 +1,12 @@
 //! The way out of a call in a session: planned before it has a place, open while it runs.
 
-use std::{convert::Infallible, future::pending, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    path::PathBuf,
+    sync::{OnceLock, atomic::Ordering},
+    time::Duration,
+};
 
 use casemate_model::{DecisionId, Reason, one_line};
 use casemate_policy::Profile;
@@ -42,7 +48,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let Some(rules) = way::rules(profile) else {
             return Ok((identified, None));
         };
-        if let Err(why) = identified.lead_out() {
+        if let Err(why) = identified.lead_out(&profile.base_urls) {
             return Err(identified.refuse(Reason::InvalidCall, &why, None));
         }
         let asked = timeout(AUTHORITY_TIMEOUT, self.egress.authority(owner, &rules));
@@ -90,13 +96,17 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     pub(super) async fn open_way(
         &self,
         planned: Option<PlannedWay>,
+        policy: &Profile,
         facts: &Facts,
     ) -> Result<Option<way::OpenWay>, EgressError> {
         let Some(planned) = planned else {
             return Ok(None);
         };
         let new = way::of_call(facts, &planned.authority, planned.rules);
+        let (tenant, agent) = (facts.tenant(), &facts.ask.agent);
+        let familiarity = way::Familiarity::of(policy, &self.stores, tenant, agent).await;
         let overseen = way::Overseen {
+            familiarity,
             journal: self.journal.clone(),
             asks: way::Asks::People,
             decider: self.decider.clone(),
@@ -138,6 +148,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             match event {
                 WayEvent::Asked(question) => {
                     asked.push(question.request.decision);
+                    question.holding.taken.store(true, Ordering::SeqCst);
                     asking.push(async move {
                         let decision = question.request.decision;
                         self.ask_people(asker, question).await;
@@ -159,10 +170,11 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         pending().await
     }
 
-    /// Ends requests of a call that wait still.
-    pub(super) async fn end_requests(&self, asked: Vec<DecisionId>) {
+    /// Ends requests of a call that wait still, and says of each whether that is on record.
+    pub(super) async fn end_requests(&self, asked: Vec<DecisionId>, way: &way::OpenWay) {
         for decision in asked {
-            self.end_request(decision).await;
+            let recorded = self.end_request(decision).await;
+            way.settle(decision, recorded);
         }
     }
 }

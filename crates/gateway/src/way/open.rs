@@ -2,12 +2,13 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use casemate_model::{DeniedAttempt, one_line};
+use casemate_model::{DecisionId, DeniedAttempt, one_line};
 use casemate_ports::{
     Decider, Egress, EgressError, NewWay, NotRecorded, Owner, ServedWay, WaySockets,
 };
 use tokio::{sync::mpsc, time::timeout};
 
+use super::Familiarity;
 use crate::{Crossings, Facts, Journal, crossing::Asked};
 
 /// How long whoever serves ways out has to open one.
@@ -42,6 +43,8 @@ pub struct Overseen {
     pub asks: Asks,
     /// Who is asked about each of them.
     pub decider: Option<Arc<dyn Decider>>,
+    /// Where its agent has been.
+    pub familiarity: Familiarity,
 }
 
 /// What happens to a way out.
@@ -80,16 +83,19 @@ impl OpenWay {
             journal,
             asks,
             decider,
+            familiarity: Familiarity { known, memory },
         } = overseen;
         let way = NewWay {
             consults: decider.is_some(),
+            known,
             ..way
         };
         let owner = Owner {
             tenant: facts.tenant().to_owned(),
             agent: facts.ask.agent.clone(),
         };
-        let crossings = Crossings::new(facts.clone(), journal).consulting(decider);
+        let crossings = Crossings::new(facts.clone(), journal);
+        let crossings = crossings.consulting(decider).remembering(memory);
         let (crossings, asked) = match asks {
             Asks::Nobody => (crossings, None),
             Asks::People => {
@@ -120,6 +126,11 @@ impl OpenWay {
             error = self.served.lost() => WayEvent::Lost(error),
             Some(asked) = asked => WayEvent::Asked(asked),
         }
+    }
+
+    /// Says of a request about which people were asked, and are no more, whether its refusal is on record.
+    pub(crate) fn settle(&self, decision: DecisionId, recorded: bool) {
+        self.crossings.settle(decision, recorded);
     }
 
     /// From now on nothing is let through.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use casemate_model::Text;
-use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_PORT};
+use casemate_policy::BaseUrl;
+use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_IDENTITY_HEADER, WAY_OUT_PORT};
 
 /// Where clients look for a proxy: those that are only written in one case are read in that case.
 const PROXIES: &[&str] = &[
@@ -31,6 +32,22 @@ const AUTHORITIES: &[&str] = &[
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
 ];
+/// Where SDKs ask the platform for tokens: at the proxy, which gives them placeholders.
+const PLATFORMS: &[(&str, &str)] = &[
+    (
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "/casemate/aws/credentials",
+    ),
+    ("IDENTITY_ENDPOINT", "/casemate/azure/token"),
+];
+/// What they are told beside that.
+const BESIDE: &[(&str, &str)] = &[
+    // A body in chunks that carry signatures cannot be signed again.
+    ("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"),
+    ("IDENTITY_HEADER", WAY_OUT_IDENTITY_HEADER),
+];
+/// Where clients that take a base URL find what stands for a destination.
+const BASE_URL: &str = "CASEMATE_ROUTE_";
 /// What is in the sandbox itself.
 const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 
@@ -38,13 +55,17 @@ const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES];
-    let mut known = known.into_iter().flatten();
+    let known = known.into_iter().flatten().copied();
+    let platforms = PLATFORMS.iter().chain(BESIDE).map(|(known, _)| *known);
+    let mut known = known.chain(platforms);
+    let begins = name.get(..BASE_URL.len());
     known.any(|known| known.eq_ignore_ascii_case(name))
+        || begins.is_some_and(|begin| begin.eq_ignore_ascii_case(BASE_URL))
 }
 
-/// The variables of a program with a way out.
+/// The variables of a program with a way out, which has these base URLs.
 #[must_use]
-pub fn variables() -> BTreeMap<String, Text> {
+pub fn variables(base_urls: &[BaseUrl]) -> BTreeMap<String, Text> {
     let proxy = format!("http://127.0.0.1:{WAY_OUT_PORT}");
     let values = [
         (PROXIES, proxy.as_str()),
@@ -58,19 +79,55 @@ pub fn variables() -> BTreeMap<String, Text> {
             .iter()
             .map(move |name| ((*name).to_owned(), value.clone()))
     };
-    values.into_iter().flat_map(named).collect()
+    let platforms = PLATFORMS
+        .iter()
+        .map(|(name, path)| ((*name).to_owned(), Text::from(format!("{proxy}{path}"))));
+    let beside = BESIDE
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Text::from((*value).to_owned())));
+    let base_urls = base_urls.iter().map(|url| {
+        let value = format!("{proxy}/{}", url.name);
+        (url.variable(), Text::from(value))
+    });
+    values
+        .into_iter()
+        .flat_map(named)
+        .chain(platforms)
+        .chain(beside)
+        .chain(base_urls)
+        .collect()
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use casemate_policy::{Profile, Syntax};
+
     use super::*;
 
     #[test]
     fn what_leads_out_is_not_for_callers() {
-        for name in variables().keys() {
+        let builtin = Profile::builtin().unwrap();
+        let builtin = String::from_utf8(builtin.source().to_vec()).unwrap();
+        let allowed = builtin.replace(
+            "allowed_domains = []",
+            "allowed_domains = [\"api.example.com\"]",
+        );
+        let url =
+            "\n[[egress.base_urls]]\nname = \"open-ai\"\nurl = \"https://api.example.com/v1\"\n";
+        let profile = Profile::parse((allowed + url).as_bytes(), Syntax::Toml).unwrap();
+        let all = variables(&profile.base_urls);
+        let found = all.get("CASEMATE_ROUTE_OPEN_AI").unwrap();
+        assert_eq!(found.as_str(), Some("http://127.0.0.1:3128/open-ai"));
+        for name in all.keys() {
             assert!(is_reserved(name), "{name}");
         }
-        for name in ["Https_Proxy", "ssl_cert_file", "No_PROXY"] {
+        for name in [
+            "Https_Proxy",
+            "ssl_cert_file",
+            "No_PROXY",
+            "casemate_route_X",
+        ] {
             assert!(is_reserved(name), "{name}");
         }
         for name in ["PROXY", "HTTPS_PROXY_", "SSL_CERT", "A"] {

@@ -232,6 +232,9 @@ fn environment(profile: &Profile, request: &Request<'_>) -> Answer {
                         .to_owned(),
                 );
             }
+            // Whoever leads the call out sets it, and lets nobody else.
+            Some(Refused::Reserved)
+                if profile.base_urls.iter().any(|url| url.variable() == *name) => {}
             Some(Refused::Reserved) => {
                 return invalid(format!(
                     "the variable {} is set by the sandbox",

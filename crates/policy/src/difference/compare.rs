@@ -11,6 +11,7 @@ use casemate_model::ControlName;
 use super::{Change, Direction, change, facts};
 use crate::{
     domain::DomainRule,
+    egress::BaseUrl,
     engine::Engine,
     grant::{needed, needs_approval},
     manifest::Manifest,
@@ -96,6 +97,7 @@ impl<'c> Compare<'c> {
             tools: _,
             // Rule by rule.
             egress: _,
+            base_urls,
             approvals,
             budgets,
             modes,
@@ -114,6 +116,13 @@ impl<'c> Compare<'c> {
         self.more("tier", &then.tier(), &now.tier());
         self.sandbox(sandbox, &now.sandbox);
         self.egress(then, now);
+        // What they name is judged by the rules; but a program that means one destination must not find another.
+        let shown = |urls: &[BaseUrl]| urls.iter().map(BaseUrl::shown).collect::<Vec<_>>();
+        self.same(
+            "egress.base_urls",
+            &shown(base_urls),
+            &shown(&now.base_urls),
+        );
         self.same("quotas", quotas, &now.quotas);
         self.approvals(approvals, &now.approvals);
         self.budgets(budgets, &now.budgets);

@@ -48,6 +48,13 @@ pub(super) fn says(rule: &BodyRule, facts: &RequestFacts<'_>) -> Says {
         _ if facts.websocket => Says::Unreadable,
         RequestBody::Empty => Says::None,
         RequestBody::Stream { .. } => Says::Streamed,
+        // Whatever it says: it is known.
+        RequestBody::Whole { digest, .. } if rule.sha256.is_some() => {
+            match rule.sha256.iter().flatten().any(|known| *known == digest) {
+                true => Says::All,
+                false => Says::None,
+            }
+        }
         RequestBody::Whole { bytes, .. } if is_json(facts) => {
             judged(rule, bytes).unwrap_or(Says::Unreadable)
         }

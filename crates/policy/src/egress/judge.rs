@@ -1,14 +1,13 @@
 //! The judgment of one request.
 
-use casemate_model::{DestinationClass, is_credential, is_header};
+use casemate_model::{DestinationClass, check_path, is_credential, is_header};
 
 use super::{
-    DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
+    BaseUrl, DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
     RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
     body::{Says, says},
     form,
     hosts::Hosts,
-    path::is_plain,
     query,
     rule::READING,
     tenant::{Place, place_of},
@@ -21,6 +20,7 @@ pub struct EgressPolicy {
     /// By name: nothing depends on the order in which they were written.
     rules: Vec<EgressRule>,
     hosts: Hosts,
+    base_urls: Vec<BaseUrl>,
 }
 
 impl EgressPolicy {
@@ -50,7 +50,10 @@ impl EgressPolicy {
                     .unwrap_or(DestinationClass::Public),
             )
         });
-        Self::of(profile.egress.iter().cloned().chain(implied))
+        Self {
+            base_urls: profile.base_urls.clone(),
+            ..Self::of(profile.egress.iter().cloned().chain(implied))
+        }
     }
 
     fn of(rules: impl Iterator<Item = EgressRule>) -> Self {
@@ -64,7 +67,11 @@ impl EgressPolicy {
                 RuleEffect::Deny => level.deny.push(index),
             }
         }
-        Self { rules, hosts }
+        Self {
+            rules,
+            hosts,
+            base_urls: Vec::new(),
+        }
     }
 
     /// What becomes of a request.
@@ -80,7 +87,7 @@ impl EgressPolicy {
         if !crate::domain::is_host(facts.host) {
             return refused(EgressCode::HostSyntax);
         }
-        if !is_plain(facts.path) {
+        if check_path(facts.path).is_err() {
             return refused(EgressCode::PathSyntax);
         }
         if overrides_method(facts) {
@@ -184,7 +191,8 @@ impl EgressPolicy {
         let allow = closest
             .into_iter()
             .flat_map(|level| self.rules(&level.allow));
-        let mut allow = allow.filter(meant).peekable();
+        let readable = |rule: &&EgressRule| !rule.is_ambiguous(facts.path);
+        let mut allow = allow.filter(readable).filter(meant).peekable();
         let deny = levels.iter().flat_map(|level| self.rules(&level.deny));
         allow.peek().is_some()
             && (form::is_form(facts)
@@ -201,6 +209,7 @@ impl EgressPolicy {
         closest
             .into_iter()
             .flat_map(|level| self.rules(&level.allow))
+            .filter(|rule| !rule.is_ambiguous(facts.path))
             .any(|rule| rule.credential.is_some() && is_meant(rule, facts))
     }
 
@@ -215,6 +224,12 @@ impl EgressPolicy {
         let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
         let rules = self.rules.iter().filter(allow);
         rules.flat_map(EgressRule::all_ports)
+    }
+
+    /// The names of the proxy that stand for destinations.
+    #[must_use]
+    pub fn base_urls(&self) -> &[BaseUrl] {
+        &self.base_urls
     }
 
     /// All rules.
@@ -284,6 +299,7 @@ fn refusal(
     };
     let own = rule.credential.is_some() || rule.kind == RuleKind::Browse;
     let first = [
+        (rule.is_ambiguous(facts.path), EgressCode::PathSyntax),
         (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
         (
             rule.class == DestinationClass::Unknown,

@@ -1,6 +1,6 @@
 //! The keys of a rule.
 
-use casemate_model::{DestinationClass, SideEffect};
+use casemate_model::{DestinationClass, Digest, SideEffect};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -26,6 +26,8 @@ use crate::{
 
 /// The largest body that a rule can name, in bytes.
 const MOST_BODY_BYTES: u64 = 1 << 40;
+/// More writes of one call are not counted one by one.
+const MOST_STRICT_REQUESTS: u64 = 1_000;
 const MOST_QUERY_BYTES: u64 = 64 * 1024;
 
 /// Reads one rule of `profile`, of which destinations and tools were read before.
@@ -120,6 +122,19 @@ const WHAT: &[Key<EgressRule>] = &[
         Absent::Open("any"),
         "The paths. One that servers could read in different ways is always refused.",
     ),
+    text(
+        "escaped_slash",
+        Form::Words(|| vec!["refused", "allowed"]),
+        |rule, text| {
+            word(text, &[false, true], |word| {
+                if word { "allowed" } else { "refused" }
+            })
+            .map(|word| rule.escaped_slash = word)
+        },
+        Absent::Words(&["refused"]),
+        "Paths with `%2F` in a segment, as registries of npm (`/@scope%2Fname`) and GitLab (`/projects/group%2Fname`) have them. Allow it only where the destination \
+         keeps it apart from `/`: in `paths` it is a character of its segment, and it is sent as it came. To a rule that denies it is both.",
+    ),
     list(
         "query",
         Form::Free("name"),
@@ -207,6 +222,13 @@ const HOW_MUCH: &[Key<EgressRule>] = &[
         |rule, number| put(&mut rule.max_bytes, number),
         "Bytes that one call may send by this rule, with heads and bodies. 2^53 stands for no limit.",
     ),
+    number(
+        "max_answer_bytes",
+        "bytes",
+        (0, UNLIMITED, UNLIMITED),
+        |rule, number| put(&mut rule.max_answer_bytes, number),
+        "Bytes that one call may be answered by this rule, in bodies and messages; what comes after them is cut off. 2^53 stands for no limit.",
+    ),
     one_word!(
         "approval",
         RuleApproval,
@@ -231,6 +253,14 @@ const WHO: &[Key<EgressRule>] = &[
         Absent::Open("none"),
         "The credential that is put in. A request that brings one of its own is refused.",
     ),
+    number(
+        "credential_requests",
+        "requests",
+        (1, 1, MOST_STRICT_REQUESTS),
+        |rule, number| put(&mut rule.credential_requests, number),
+        "Requests of one call that get the credential by a rule whose `side_effect` is `write` or more. Other rules \
+         give it to each of their requests, and with an `approval` each that was approved has it once.",
+    ),
     one_word!(
         "kind",
         RuleKind,
@@ -244,6 +274,13 @@ const BODY: &[Key<EgressRule>] = &[
     optional(
         "body",
         "What a body has to say. Each key is a condition; what cannot be read for certain is refused, and so is a body that is not there as a whole.",
+    ),
+    list(
+        "body.sha256",
+        Form::Free("digest, `sha256:` and 64 hex digits"),
+        |rule, entries| each(entries, digest, rule.body.sha256.insert(Vec::new())),
+        Absent::Open("no condition"),
+        "The digests of which the whole body has one: what is sent is known beforehand, byte for byte.",
     ),
     key(
         "body.json",
@@ -310,6 +347,15 @@ const BODY: &[Key<EgressRule>] = &[
         "The tools that `tools/call` of MCP may name.",
     ),
 ];
+
+fn digest(text: &str) -> Result<Digest, Fault> {
+    text.parse().map_err(|_| {
+        Fault::new(
+            format!("{} is not a digest", quoted(text)),
+            "write `sha256:` and 64 small hex digits",
+        )
+    })
+}
 
 fn network(text: &str) -> Result<IpNet, Fault> {
     let hint = match text.parse::<IpNet>() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_model::{DestinationClass, SideEffect};
+use casemate_model::{DestinationClass, Digest, SideEffect, has_escaped_slash};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ pub struct EgressRule {
     pub methods: Option<Vec<String>>,
     /// The paths; any if there is no list.
     pub paths: Option<Vec<PathPattern>>,
+    /// Whether the destination keeps an escaped `/` apart from one that separates, so that it may be sent one.
+    pub escaped_slash: bool,
     /// The names of a query; any if there is no list.
     pub query: Option<Vec<String>>,
     /// The longest query, in bytes.
@@ -50,10 +52,14 @@ pub struct EgressRule {
     pub kind: RuleKind,
     /// The tools to which it applies; all if there is no list.
     pub tools: Option<Vec<String>>,
+    /// Requests of one call that get the credential, if they are given out one by one: see [`EgressRule::lends`].
+    pub credential_requests: u64,
     /// Requests of one call.
     pub max_requests: u64,
     /// Bytes that one call sends.
     pub max_bytes: u64,
+    /// Bytes that one call is answered.
+    pub max_answer_bytes: u64,
     /// When a request waits for a person.
     pub approval: RuleApproval,
     /// Whether `http` is allowed, and not only `https`.
@@ -67,6 +73,8 @@ pub struct EgressRule {
 /// What a body has to say. Each list that is there is a condition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BodyRule {
+    /// The digests of which it has one.
+    pub sha256: Option<Vec<Digest>>,
     /// Pointers (RFC 6901) and what is there.
     pub json: BTreeMap<String, Value>,
     /// The kinds of GraphQL operations.
@@ -96,7 +104,7 @@ impl BodyRule {
 
     /// Whether it says anything.
     pub(super) fn is_open(&self) -> bool {
-        self.json.is_empty() && !self.has_graphql() && !self.has_rpc()
+        self.sha256.is_none() && self.json.is_empty() && !self.has_graphql() && !self.has_rpc()
     }
 }
 
@@ -110,6 +118,20 @@ const HTTPS: u16 = 443;
 pub(super) const READING: &[&str] = &["GET", "HEAD"];
 
 impl EgressRule {
+    /// To how many requests of one call the credential goes, beside those that a person approved.
+    #[must_use]
+    pub fn lends(&self) -> u64 {
+        match self.approval {
+            _ if self.credential.is_none() => 0,
+            // Each of them is approved.
+            RuleApproval::Always => 0,
+            _ if self.side_effect >= SideEffect::Write => {
+                self.credential_requests.min(self.max_requests)
+            }
+            _ => self.max_requests,
+        }
+    }
+
     /// Where a reader starts: nothing is known of the destination, and a request does the worst.
     pub(super) fn blank() -> Self {
         Self {
@@ -122,6 +144,7 @@ impl EgressRule {
             tenants: Vec::new(),
             methods: None,
             paths: None,
+            escaped_slash: false,
             query: None,
             max_query_bytes: QUERY_BYTES,
             headers: BTreeMap::new(),
@@ -130,10 +153,12 @@ impl EgressRule {
             export: RuleExport::Never,
             side_effect: SideEffect::ExternalSend,
             credential: None,
+            credential_requests: 1,
             kind: RuleKind::Api,
             tools: None,
             max_requests: UNLIMITED,
             max_bytes: UNLIMITED,
+            max_answer_bytes: UNLIMITED,
             approval: RuleApproval::Never,
             plaintext: false,
             websocket: WebSocket::Off,
@@ -179,10 +204,19 @@ impl EgressRule {
         }
     }
 
-    /// Whether a request to `path` is meant.
+    /// Whether a request to `path` is meant. What is denied is denied however the destination reads an escaped `/`.
     pub(super) fn has_path(&self, path: &str) -> bool {
+        let is_meant = |pattern: &PathPattern| match self.effect {
+            RuleEffect::Allow => pattern.matches(path),
+            RuleEffect::Deny => pattern.matches_somewhere(path),
+        };
         let paths = self.paths.as_ref();
-        paths.is_none_or(|paths| paths.iter().any(|pattern| pattern.matches(path)))
+        paths.is_none_or(|paths| paths.iter().any(is_meant))
+    }
+
+    /// Whether it leaves open what an escaped `/` in `path` means.
+    pub(super) fn is_ambiguous(&self, path: &str) -> bool {
+        !self.escaped_slash && has_escaped_slash(path)
     }
 
     /// Whether a request of `tool` is meant.

@@ -106,6 +106,65 @@ pub(crate) fn one(keys: &str) -> EgressPolicy {
     )
 }
 
+/// An escaped slash is a character of its segment, for rules that say so; to those that deny it is a separator too.
+#[test]
+fn an_escaped_slash_is_for_rules_that_say_so() {
+    let get = |path| RequestFacts { path, ..GET };
+    let rule = "class = \"partner\"\npaths = [\"/v1/*\"]\n";
+    assert_judged(&one(rule), &get("/v1/a%2Fb"), denied(PathSyntax));
+    let said = format!("{rule}escaped_slash = \"allowed\"\n");
+    let saying = one(&said);
+    for (path, outcome) in [
+        ("/v1/a", ALLOWED),
+        ("/v1/a%2Fb", ALLOWED),
+        ("/v1/a%2Fb/c", denied(PathRefused)),
+        ("/v1%2Fa", denied(PathRefused)),
+        ("/v1/a%2F..", denied(PathSyntax)),
+        ("/v1/a%2fb", denied(PathSyntax)),
+        ("/v1/%2Fb", denied(PathSyntax)),
+    ] {
+        assert_judged(&saying, &get(path), outcome);
+    }
+    let denying = |paths: &str| {
+        one(&format!(
+            "{said}[[egress.rules]]\nname = \"no\"\neffect = \"deny\"\nhost = \"api.example.com\"\npaths = {paths}"
+        ))
+    };
+    for paths in [
+        r#"["/v1/a/b"]"#,
+        r#"["/v1/a/**"]"#,
+        r#"["/v1/a%2Fb"]"#,
+        r#"["/v1/*/b"]"#,
+    ] {
+        assert_judged(&denying(paths), &get("/v1/a%2Fb"), denied(RuleDenies));
+        assert_judged(&denying(paths), &get("/v1/c"), ALLOWED);
+    }
+    // Nor is a stranger's place another's by spelling.
+    let shared = policy(
+        r#"["github.com"]"#,
+        "[[egress.rules]]\nname = \"one\"\nhost = \"github.com\"\nclass = \"partner\"\ntenants = [\"acme/site\"]\nescaped_slash = \"allowed\"",
+    );
+    for (path, outcome) in [
+        ("/acme/site/a%2Fb", ALLOWED),
+        ("/acme%2Fsite", denied(TenantPin)),
+        ("/acme%2Fsite/a", denied(TenantPin)),
+        ("/acme/site%2Fa", denied(TenantPin)),
+        ("/evil/a/acme%2Fsite", denied(TenantPin)),
+    ] {
+        let facts = RequestFacts {
+            host: "github.com",
+            ..get(path)
+        };
+        assert_judged(&shared, &facts, outcome);
+    }
+    // Another rule of the host lends it to nobody.
+    let two = one(&format!(
+        "{rule}[[egress.rules]]\nname = \"two\"\nhost = \"api.example.com\"\nclass = \"partner\"\npaths = [\"/v2/**\"]\nescaped_slash = \"allowed\""
+    ));
+    assert_judged(&two, &get("/v1/a%2Fb"), denied(PathRefused));
+    assert_judged(&two, &get("/v2/a%2Fb"), ALLOWED);
+}
+
 /// R106, R107: without a rule of its own an allowed host may be looked at, and no other host at all.
 #[test]
 fn what_is_allowed_without_a_rule_may_be_looked_at() {
@@ -1089,4 +1148,53 @@ tools = ["delete"]
         assert_judged(&websocket(&denying), &upgrade, denied(RuleDenies));
         assert_judged(&websocket(&denying), &GET, ALLOWED);
     }
+}
+
+/// A body that is known beforehand is the only one that passes, whatever it says; where one is denied by its digest, it is denied in doubt, too.
+#[test]
+fn a_body_has_one_of_these_digests() {
+    let known = Digest::of(b"known");
+    let allows = one(&format!(
+        "class = \"partner\"\nmethods = [\"POST\"]\nbody.sha256 = [\"{known}\"]"
+    ));
+    assert!(allows.wants_body(&post("known")));
+    let binary = RequestFacts {
+        headers: &[("content-type", b"application/octet-stream")],
+        ..post("known")
+    };
+    assert_judged(&allows, &binary, ALLOWED);
+    for body in ["know", "known ", "{}"] {
+        assert_judged(&allows, &post(body), denied(BodyCondition));
+    }
+    let streamed = RequestFacts {
+        body: RequestBody::Stream { bytes: Some(5) },
+        ..binary
+    };
+    assert_judged(&allows, &streamed, denied(BodyStreamed));
+    let empty = RequestFacts {
+        body: RequestBody::Empty,
+        ..binary
+    };
+    assert_judged(&allows, &empty, denied(BodyCondition));
+    let denies = one(&format!(
+        "class = \"partner\"\nmethods = [\"POST\"]\n[[egress.rules]]\nname = \"not\"\neffect = \"deny\"\nhost = \"api.example.com\"\nbody.sha256 = [\"{known}\"]"
+    ));
+    assert_judged(&denies, &binary, denied(RuleDenies));
+    assert_judged(&denies, &post("other"), ALLOWED);
+    assert_judged(&denies, &streamed, denied(RuleDenies));
+}
+
+/// Base URLs name what may be reached, and are no rules.
+#[test]
+fn base_urls_only_name() {
+    let urls = "[[egress.base_urls]]\nname = \"ai\"\nurl = \"https://api.example.com/v1\"\n";
+    let policy = policy(ONE, urls);
+    assert_eq!(policy.base_urls().len(), 1);
+    assert_eq!(policy.base_urls()[0].base, "/v1");
+    assert_judged(&policy, &GET, ALLOWED);
+    let posts = RequestFacts {
+        method: "POST",
+        ..GET
+    };
+    assert_judged(&policy, &posts, denied(MethodRefused));
 }

@@ -130,6 +130,16 @@ fn a_rule_that_lets_more_through_is_shown() {
         ),
         (
             "tools =",
+            "credential = \"key\"\ncredential_requests = 3\ntools =",
+            "credential_requests of the egress rule `api`",
+        ),
+        (
+            "tools =",
+            "escaped_slash = \"allowed\"\ntools =",
+            "escaped_slash of the egress rule `api`",
+        ),
+        (
+            "tools =",
             "max_query_bytes = 4000\ntools =",
             "max_query_bytes of the egress rule `api`",
         ),
@@ -187,4 +197,30 @@ fn a_change_of_what_keeps_something_back_is_shown() {
         &asks.replace(", \"POST\"", ""),
         "the egress rule `api`, which keeps something back, is another one",
     );
+}
+
+/// What a base URL stands for, what a body may be and how much comes back is compared like every other key.
+#[test]
+fn digests_answers_and_base_urls_are_compared() {
+    let digest = |text: &[u8]| casemate_model::Digest::of(text);
+    let rule = RULE.replace("body.rpc.methods = [\"a\"]", "");
+    let one = format!("{rule}body.sha256 = [\"{}\"]\n", digest(b"a"));
+    let two = format!(
+        "{rule}body.sha256 = [\"{}\", \"{}\"]\n",
+        digest(b"a"),
+        digest(b"b")
+    );
+    assert_wider(&one, &two, "sha256");
+    assert_wider(&one, &rule, "sha256");
+    assert_narrower(&two, &one);
+    let bounded = format!("{rule}max_answer_bytes = 10\n");
+    assert_wider(&bounded, &rule, "max_answer_bytes");
+    assert_narrower(&rule, &bounded);
+    let url = |path: &str| {
+        format!(
+            "{rule}\n[[egress.base_urls]]\nname = \"a\"\nurl = \"https://api.example.com{path}\"\n"
+        )
+    };
+    assert_wider(&url(""), &url("/v1"), "base_urls");
+    assert_wider(&rule, &url(""), "base_urls");
 }

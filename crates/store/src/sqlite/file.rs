@@ -24,7 +24,7 @@ const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// "CASE": SQLite keeps it in the header of the file.
 const APPLICATION_ID: i64 = 0x4341_5345;
 
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (
         1,
         "idempotency",
@@ -39,6 +39,11 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         3,
         "approvals",
         include_str!("../../migrations/sqlite/0003_approvals.sql"),
+    ),
+    (
+        4,
+        "destinations",
+        include_str!("../../migrations/sqlite/0004_destinations.sql"),
     ),
 ];
 

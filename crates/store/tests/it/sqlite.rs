@@ -2,7 +2,9 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, sync::Barrier, thread};
 
-use casemate_store::{Claimed, Idempotency as _, SqliteStore, StoreError};
+use casemate_store::{
+    Claimed, DestinationStore as _, Idempotency as _, MAX_DESTINATIONS, SqliteStore, StoreError,
+};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
@@ -422,4 +424,57 @@ async fn a_root_that_looks_like_a_uri_is_a_path() {
     let store = SqliteStore::open(&state, "a").await.unwrap();
     store.claim(&claim("k", "call", 1)).await.unwrap();
     assert!(root.join("agents/a/agent.db").exists());
+}
+
+/// Where an agent has been outlives the store, is its tenant's alone, and is bounded: what was noted longest ago is forgotten.
+#[tokio::test]
+async fn destinations_are_remembered() {
+    let home = Home::new();
+    let store = open(&home).await;
+    store
+        .note_destination("t", "a.example", 443, 1)
+        .await
+        .unwrap();
+    store
+        .note_destination("t", "a.example", 8443, 2)
+        .await
+        .unwrap();
+    // Again, and with a clock that went back.
+    store
+        .note_destination("t", "a.example", 443, 0)
+        .await
+        .unwrap();
+    store
+        .note_destination("u", "b.example", 443, 3)
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    let store = open(&home).await;
+    let pair = |host: &str, port| (host.to_owned(), port);
+    let known = store.destinations("t").await.unwrap();
+    assert_eq!(known, [pair("a.example", 443), pair("a.example", 8443)]);
+    let known = store.destinations("u").await.unwrap();
+    assert_eq!(known, [pair("b.example", 443)]);
+    assert_eq!(store.destinations("v").await.unwrap(), []);
+    for (tenant, host, port) in [
+        ("", "a.example", 443),
+        ("t", "", 443),
+        ("t", "a\nb", 443),
+        ("t", "a.example", 0),
+    ] {
+        let noted = store.note_destination(tenant, host, port, 1).await;
+        assert!(noted.is_err(), "{tenant} {host} {port}");
+    }
+    for number in 0..=MAX_DESTINATIONS {
+        let host = format!("{number}.example");
+        store
+            .note_destination("t", &host, 443, 10 + u64::from(number))
+            .await
+            .unwrap();
+    }
+    let known = store.destinations("t").await.unwrap();
+    assert_eq!(known.len(), MAX_DESTINATIONS as usize);
+    assert!(!known.contains(&pair("0.example", 443)) && !known.contains(&pair("a.example", 443)));
+    assert!(known.contains(&pair("1.example", 443)));
+    assert_eq!(store.destinations("u").await.unwrap().len(), 1);
 }

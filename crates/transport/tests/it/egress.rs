@@ -198,6 +198,7 @@ fn new_way() -> NewWay {
         authority: Digest::of(b"pem"),
         rules: rules(),
         consults: true,
+        known: Vec::new(),
         bound: Some(WayBound {
             tenant: "local".to_owned(),
             agent: "a".to_owned(),
@@ -320,6 +321,7 @@ fn held(method: &str) -> HeldRequest {
         method: method.to_owned(),
         target: "https://a.example:443".to_owned(),
         path: "/x".to_owned(),
+        fields: vec![("x-a".to_owned(), "1".to_owned())],
         body: Some(vec![0, 255].into()),
     }
 }

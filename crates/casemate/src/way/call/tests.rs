@@ -55,6 +55,7 @@ fn open(service: &Service, number: u8) -> Box<dyn ServedWay> {
         authority: Digest::of(authority.as_bytes()),
         rules,
         consults: false,
+        known: Vec::new(),
         bound: None,
     };
     let lent = Lent::nothing("a test");

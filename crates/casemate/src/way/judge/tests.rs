@@ -65,6 +65,7 @@ fn world(policy: EgressPolicy) -> (Arc<Person>, Rules) {
             ceiling: SideEffect::ExternalSend,
             consults: false,
         },
+        Arc::default(),
         Arc::clone(&person) as _,
     );
     (person, rules.unwrap())
@@ -251,4 +252,85 @@ async fn a_program_can_see_a_body() {
         assert_eq!(matches!(shown, ConsultedBody::Beginning(_)), !whole);
     }
     assert!(person.consulted.lock().unwrap().is_empty());
+}
+
+/// What is shown is what is sent: all fields, but those instead of which a credential goes.
+#[test]
+fn fields_are_part_of_what_is_consented_to() {
+    let (_, rules) = world(policy("class = \"partner\"\napproval = \"always\""));
+    let mut facts = get(&rules);
+    for (name, value) in [
+        ("x-a", "1"),
+        ("x-a", "2"),
+        ("authorization", "3"),
+        ("range", "bytes=0-1"),
+    ] {
+        field(&mut facts, name, value);
+    }
+    let mut one = rule(&rules.policy).clone();
+    let shown = |one: &EgressRule| {
+        held(&facts, one, EgressCode::ApprovalRequired)
+            .unwrap()
+            .fields
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut all = shown(&one);
+    all.sort();
+    let wanted = [
+        pair("authorization", "3"),
+        pair("range", "bytes=0-1"),
+        pair("x-a", "1"),
+        pair("x-a", "2"),
+    ];
+    assert_eq!(all, wanted);
+    one.credential = Some("cred:a".to_owned());
+    let mut all = shown(&one);
+    all.sort();
+    assert_eq!(
+        all,
+        [
+            pair("accept-encoding", "identity"),
+            pair("x-a", "1"),
+            pair("x-a", "2")
+        ]
+    );
+}
+
+/// A destination is new until one of its answers is whole; it is another one at another port.
+#[tokio::test]
+async fn a_destination_that_answered_is_not_new() {
+    let asks = "class = \"partner\"\napproval = \"new_destination\"";
+    let (person, rules) = world(policy(asks));
+    let facts = get(&rules);
+    assert!(rules.judge(&facts).await.is_ok());
+    assert_eq!(person.asked.load(Ordering::SeqCst), 1);
+    let known = |port| {
+        Known::new(vec![casemate_ports::KnownDestination {
+            host: "a.example.com".to_owned(),
+            port,
+        }])
+    };
+    for (port, asked) in [(8443, 1), (443, 0)] {
+        let (person, mut rules) = world(policy(asks));
+        rules.known = Arc::new(known(port));
+        assert!(rules.judge(&facts).await.is_ok());
+        assert_eq!(person.asked.load(Ordering::SeqCst), asked, "{port}");
+    }
+}
+
+/// What comes back is counted by itself, and for each rule.
+#[tokio::test]
+async fn answers_have_a_budget() {
+    let (_, rules) = world(policy(
+        "class = \"partner\"\nmax_answer_bytes = 10\nmax_bytes = 100",
+    ));
+    let allowance = rules.judge(&get(&rules)).await.unwrap();
+    rules.spend(&allowance, Flow::Out, 100).unwrap();
+    rules.spend(&allowance, Flow::In, 9).unwrap();
+    let more = rules.spend(&allowance, Flow::In, 2).unwrap_err();
+    assert_eq!(more.code, Code::BudgetExhausted);
+    rules.spend(&allowance, Flow::In, 1).unwrap();
+    let (_, rules) = world(policy("class = \"partner\""));
+    let allowance = rules.judge(&get(&rules)).await.unwrap();
+    rules.spend(&allowance, Flow::In, u64::MAX).unwrap();
 }

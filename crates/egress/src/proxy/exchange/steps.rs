@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use casemate_model::{Digest, is_header, query_names};
+use casemate_model::{Digest, has_escaped_slash, is_header, query_names};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
@@ -12,13 +12,14 @@ use super::{
         links::Sender,
         reply::{Body, full},
     },
-    Leg, strip_credentials,
+    Leg,
     whole::whole,
 };
 use crate::{
     Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, Flow, InjectError, Injection,
     Scheme, Whole,
     head::{Aim, Head, Length, Path},
+    judge::make_readable,
     limits::MAX_JUDGED_BODY_BYTES,
 };
 
@@ -88,6 +89,12 @@ impl Aimed {
                 let mut routes = leg.inner.routes.iter();
                 let found = routes.find_map(|route| route.resolve(&path));
                 let (target, path) = found.ok_or(Code::EgressDenied)??;
+                draft.record.entry = Entry::Route;
+                draft.record.target = Some(target.clone());
+                // Whoever can speak that knows its destination by name.
+                if head.websocket {
+                    return Err(Code::UpgradeRefused.into());
+                }
                 (target, path, Entry::Route)
             }
             // A whole URL where only a path can be meant.
@@ -105,6 +112,14 @@ impl Aimed {
         )?;
         draft.record.class = Some(destination.class());
         draft.record.rule = Some(destination.rule().to_owned());
+        let mut fields = head.fields;
+        if let Some(placeholders) = &leg.inner.placeholders {
+            placeholders.take(&mut fields);
+        }
+        if leg.inner.filters.looks() {
+            // As it is sent it is judged.
+            make_readable(&mut fields);
+        }
         let Path { path, query } = path;
         let length = match head.length {
             Length::Nothing => BodyLength::Empty,
@@ -120,7 +135,7 @@ impl Aimed {
             method: head.method,
             path,
             query,
-            fields: head.fields,
+            fields,
             length,
             body: None,
             websocket: head.websocket,
@@ -133,7 +148,12 @@ impl Aimed {
         let judge = &leg.inner.judge;
         if let Some(most) = judge.body_bytes(&self.facts) {
             let most = most.min(MAX_JUDGED_BODY_BYTES);
-            let bytes = whole(self.body, most, &leg.inner.room.held).await?;
+            let bytes = whole(
+                self.body,
+                most,
+                [&leg.inner.share.held, &leg.inner.room.held],
+            )
+            .await?;
             let digest = Digest::of(&bytes);
             draft.record.body = Some(digest);
             self.body = full(bytes.clone());
@@ -145,6 +165,9 @@ impl Aimed {
         draft.record.side_effect = Some(allowance.side_effect);
         if matches!(self.facts.length, BodyLength::Bytes(bytes) if bytes > allowance.body_bytes) {
             return Err(denied(Code::BodyTooLarge, &allowance));
+        }
+        if has_escaped_slash(&self.facts.path) && !allowance.escaped_slash {
+            return Err(denied(Code::PathAmbiguous, &allowance));
         }
         if self.facts.websocket && allowance.messages.is_none() {
             return Err(denied(Code::UpgradeRefused, &allowance));
@@ -237,7 +260,7 @@ impl Injected {
             Version::HTTP_11
         };
         let fields = request.headers_mut();
-        fields.clone_from(&facts.fields);
+        *fields = facts.sent(injection.is_some());
         if !is_h2 {
             fields.remove(header::TE);
             let host = facts.destination.target().authority();
@@ -250,21 +273,12 @@ impl Injected {
             fields.remove(header::SEC_WEBSOCKET_EXTENSIONS);
         }
         if let Some(injection) = &injection {
-            strip_credentials(fields);
             if has_beside(&facts, fields, injection) {
                 return Err(denied(Code::CredScope, &allowance));
             }
             for (name, value) in injection.fields() {
                 fields.insert(name, value.clone());
             }
-        }
-        if injection.is_some() || leg.inner.filters.looks() {
-            // What comes back must be readable, and whole, for whoever looks for a credential in it.
-            fields.insert(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            );
-            fields.remove(header::RANGE);
         }
         // Connecting took time, and so did the credential.
         if !leg.inner.judge.stands(&allowance.rule) {
@@ -295,10 +309,11 @@ impl Injected {
 /// Servers differ in which of two they take. What cannot be read may be the same.
 fn has_beside(facts: &Facts, fields: &HeaderMap, injection: &Injection) -> bool {
     let ours = injection.query().map(String::from_utf8_lossy);
-    let ours = ours.and_then(|pair| query_names(&pair).next().flatten());
     let theirs = facts.query.as_deref().unwrap_or_default();
-    let in_query = ours.is_some_and(|ours| {
-        query_names(theirs).any(|name| name.is_none_or(|name| name.eq_ignore_ascii_case(&ours)))
+    let in_query = ours.is_some_and(|pairs| {
+        let ours: Vec<_> = query_names(&pairs).flatten().collect();
+        let is_ours = |name: &str| ours.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        query_names(theirs).any(|name| name.is_none_or(|name| is_ours(&name)))
     });
     let mut injected = injection.fields().iter();
     in_query

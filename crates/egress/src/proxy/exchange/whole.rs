@@ -15,7 +15,8 @@ use crate::{Code, limits::BODY_IDLE_TIMEOUT};
 /// A body with its place in the room for all of them, which it has as long as there is a copy of it.
 struct Held {
     bytes: Vec<u8>,
-    place: Option<OwnedSemaphorePermit>,
+    /// In the share of the call, and in the room of its agent.
+    places: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl AsRef<[u8]> for Held {
@@ -25,28 +26,30 @@ impl AsRef<[u8]> for Held {
 }
 
 impl Held {
-    fn push(&mut self, data: &[u8], room: &Arc<Semaphore>) -> Result<(), Code> {
+    fn push(&mut self, data: &[u8], rooms: [&Arc<Semaphore>; 2]) -> Result<(), Code> {
         let length = u32::try_from(data.len()).map_err(|_| Code::BodyTooLarge)?;
-        let more = Arc::clone(room).try_acquire_many_owned(length);
-        let more = more.map_err(|_| Code::TooMany)?;
-        match &mut self.place {
-            Some(place) => place.merge(more),
-            place => *place = Some(more),
+        for (place, room) in self.places.iter_mut().zip(rooms) {
+            let more = Arc::clone(room).try_acquire_many_owned(length);
+            let more = more.map_err(|_| Code::TooMany)?;
+            match place {
+                Some(place) => place.merge(more),
+                place => *place = Some(more),
+            }
         }
         self.bytes.extend_from_slice(data);
         Ok(())
     }
 }
 
-/// All of a body that is not longer than `most`, if it comes in time and there is `room` for it.
+/// All of a body that is not longer than `most`, if it comes in time and there is room for it in all `rooms`.
 pub(super) async fn whole(
     mut body: Body,
     most: usize,
-    room: &Arc<Semaphore>,
+    rooms: [&Arc<Semaphore>; 2],
 ) -> Result<Bytes, Code> {
     let mut held = Held {
         bytes: Vec::new(),
-        place: None,
+        places: [None, None],
     };
     loop {
         let frame = timeout(BODY_IDLE_TIMEOUT, body.frame()).await;
@@ -65,7 +68,7 @@ pub(super) async fn whole(
             if held.bytes.len().saturating_add(data.len()) > most {
                 return Err(Code::BodyTooLarge);
             }
-            held.push(&data, room)?;
+            held.push(&data, rooms)?;
         }
     }
 }

@@ -113,6 +113,7 @@ impl Compare<'_> {
             tenants,
             methods,
             paths,
+            escaped_slash,
             query,
             max_query_bytes,
             headers,
@@ -123,8 +124,11 @@ impl Compare<'_> {
             credential,
             kind,
             tools,
+            // What it comes to is compared.
+            credential_requests: _,
             max_requests,
             max_bytes,
+            max_answer_bytes,
             plaintext,
             websocket,
             body,
@@ -163,7 +167,9 @@ impl Compare<'_> {
                 .collect()
         };
         self.demands(&of("headers"), &lines(headers), &lines(&now.headers));
+        let (lent, lends) = (then.lends(), now.lends());
         for (key, then, now) in [
+            ("credential_requests", &lent, lends),
             ("max_query_bytes", max_query_bytes, now.max_query_bytes),
             ("max_body_bytes", max_body_bytes, now.max_body_bytes),
             (
@@ -173,6 +179,7 @@ impl Compare<'_> {
             ),
             ("max_requests", max_requests, now.max_requests),
             ("max_bytes", max_bytes, now.max_bytes),
+            ("max_answer_bytes", max_answer_bytes, now.max_answer_bytes),
         ] {
             self.more(&of(key), then, &now);
         }
@@ -183,6 +190,7 @@ impl Compare<'_> {
             &Reverse(*side_effect),
             &Reverse(now.side_effect),
         );
+        self.more(&of("escaped_slash"), escaped_slash, &now.escaped_slash);
         self.more(&of("plaintext"), plaintext, &now.plaintext);
         self.more(&of("websocket"), websocket, &now.websocket);
         self.bodies(&of("body"), body, &now.body);
@@ -190,6 +198,7 @@ impl Compare<'_> {
 
     fn bodies(&mut self, what: &str, then: &BodyRule, now: &BodyRule) {
         let BodyRule {
+            sha256,
             json,
             graphql_kinds,
             graphql_fields,
@@ -206,6 +215,12 @@ impl Compare<'_> {
             &format!("json in {what}"),
             &values(json),
             &values(&now.json),
+        );
+        let digests = |all: &Option<Vec<_>>| all.as_deref().map(texts);
+        self.optional(
+            &format!("sha256 in {what}"),
+            digests(sha256).as_deref(),
+            digests(&now.sha256).as_deref(),
         );
         let kinds = |kinds: &Option<Vec<GraphqlKind>>| kinds.as_deref().map(texts);
         for (name, then, now) in [
