@@ -25,13 +25,18 @@ pub fn findings(tree: &Tree) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Pages that are made of types, and written by the tests that compare them: a package, and the name of its test.
-const MADE_OF_TYPES: &[(&str, &str)] = &[
-    ("casemate", "the_page_of_the_configuration_is_current"),
-    (
+/// Pages that are made of types, and written by the tests that compare them: a package, its target, and the test's name.
+const MADE_OF_TYPES: &[[&str; 3]] = &[
+    [
+        "casemate",
+        "--bins",
+        "the_page_of_the_configuration_is_current",
+    ],
+    [
         "casemate-api",
+        "--lib",
         "the_description_of_the_interface_is_current",
-    ),
+    ],
 ];
 
 /// Writes every page.
@@ -40,9 +45,9 @@ const MADE_OF_TYPES: &[(&str, &str)] = &[
 /// As [`pages`]; when a page cannot be written.
 pub fn write(tree: &Tree) -> Result<()> {
     pages(tree)?.iter().try_for_each(|page| page.write(tree))?;
-    for (package, test) in MADE_OF_TYPES {
+    for [package, target, test] in MADE_OF_TYPES {
         let mut command = process::cargo();
-        command.args(["test", "--quiet", "--package", package, test]);
+        command.args(["test", "--quiet", "--package", package, target, test]);
         process::run(command.env("BLESS", "1"))?;
     }
     Ok(())

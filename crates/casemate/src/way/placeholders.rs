@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    /// I25 of the corpus: only who sets the header of the platform is answered, and only about something.
+    /// Of the corpus, case I25: only who sets the header of the platform is answered, and only about something.
     #[test]
     fn the_platform_wants_its_header() {
         let ours = placeholders();

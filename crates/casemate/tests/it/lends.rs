@@ -551,7 +551,7 @@ open("/workspace/token", "w").write(token)
     });
 }
 
-/// R75, C29: a request that is signed with a placeholder, as the SDKs of AWS do, is signed again with the key of the rule, for its region
+/// R75: a request (C29 of the corpus) that is signed with a placeholder, as the SDKs of AWS do, is signed again with the key of the rule, for its region
 /// and service; one with a signature of something else is not sent.
 #[test]
 fn a_signature_by_a_placeholder_is_made_again() {
