@@ -241,7 +241,9 @@ async fn decide(
         Err(denied) => Ruling::Denied(denied),
     };
     match ruling {
-        Ruling::Allowed(allowed) => record(allowed, way, terms, signals, journal, stores).await,
+        Ruling::Allowed(allowed) => {
+            Box::pin(record(allowed, way, terms, signals, journal, stores)).await
+        }
         Ruling::Denied(denied) => voice.refused(&denied.record(journal)),
         // There is nobody here whom it could wait for.
         Ruling::Held(held) => match held.record(journal) {
