@@ -7,9 +7,10 @@ use axum::{
     http::HeaderMap,
 };
 use casemate_gateway::{Assertion, SignedAnswer, WebhookMessage};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{limits::MAX_ANSWER_BYTES, problem::Problem};
+use crate::{limits::MAX_ANSWER_BYTES, openapi::AssertionShape, problem::Problem};
 
 /// The headers of Standard Webhooks.
 const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
@@ -18,11 +19,13 @@ const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signatur
 pub(crate) struct Signed(pub(crate) SignedAnswer);
 
 /// An answer in JSON.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Body {
+#[schemars(rename = "SignedAnswer")]
+pub(crate) struct Body {
     note: Option<String>,
     statement: Option<String>,
+    #[schemars(with = "Option<AssertionShape>")]
     assertion: Option<Assertion>,
 }
 

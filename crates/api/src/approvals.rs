@@ -12,6 +12,7 @@ use casemate_callers::Permission;
 use casemate_gateway::{LeftWaiting, Refused, RunningCall, Told};
 use casemate_model::{ApprovalState, Authenticator, DecisionId};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Owner};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -23,6 +24,7 @@ use crate::{
     answer::Signed,
     extract::{Asked, Named},
     limits::RESUME_PAUSE_MS,
+    openapi::ApprovalStateWord,
     problem::Problem,
     routes::{Keeps, Remembers},
     sse,
@@ -30,8 +32,9 @@ use crate::{
     who::Who,
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Which {
+    #[schemars(with = "Option<ApprovalStateWord>")]
     state: Option<ApprovalState>,
 }
 

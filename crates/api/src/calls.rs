@@ -10,6 +10,7 @@ use axum::{
 };
 use casemate_gateway::{Answer, Output, Phase, Pieces, RunningCall, Told};
 use casemate_model::{DecisionId, Stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -130,7 +131,7 @@ fn answer(told: &Told, output: Output) -> Result<Response, Problem> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct From {
     #[serde(default)]
     from: u64,

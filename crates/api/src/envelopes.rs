@@ -9,11 +9,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use casemate_callers::{Bounds, HolderPublic, Role, Wanted};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     extract::Named,
+    openapi::{BoundsShape, RoleWord},
     operate::operation,
     problem::Problem,
     routes::{Keeps, Remembers},
@@ -22,14 +24,16 @@ use crate::{
 };
 
 /// An envelope to issue.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewEnvelope {
     subject: String,
     #[serde(default)]
     scopes: BTreeSet<String>,
+    #[schemars(with = "Vec<RoleWord>")]
     roles: BTreeSet<Role>,
     #[serde(default)]
+    #[schemars(with = "Option<BoundsShape>")]
     bounds: Bounds,
     ttl_s: u64,
     /// The holder's Ed25519 key: the member `x` of its JWK.

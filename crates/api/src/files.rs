@@ -13,6 +13,7 @@ use casemate_gateway::Done;
 use casemate_model::Text;
 use casemate_ports::Chunk;
 use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -21,7 +22,8 @@ use crate::{
     body::Pieces,
     extract::{Asked, Named},
     limits::{ANSWER_QUEUE, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
-    owner::{OfAgent, local, named},
+    openapi::AgentName,
+    owner::{OfAgent, agent, local, named},
     problem::Problem,
     routes::{Keeps, Remembers},
     sessions::session,
@@ -29,9 +31,10 @@ use crate::{
     who::Who,
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ListQuery {
-    #[serde(default = "local")]
+    #[serde(default = "local", deserialize_with = "agent")]
+    #[schemars(with = "AgentName")]
     agent: String,
     /// The directory; `/workspace` itself if there is none.
     #[serde(default)]

@@ -9,11 +9,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use casemate_callers::{ApiKey, NewApiKey, Role};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     extract::Named,
+    openapi::RoleWord,
     operate::operation,
     problem::Problem,
     routes::{Keeps, Remembers},
@@ -22,12 +24,13 @@ use crate::{
 };
 
 /// An API key to make.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKey {
     subject: String,
     #[serde(default)]
     scopes: BTreeSet<String>,
+    #[schemars(with = "Vec<RoleWord>")]
     roles: BTreeSet<Role>,
     ttl_s: u64,
 }

@@ -27,6 +27,7 @@ pub mod limits;
 mod listener;
 mod mcp;
 mod network;
+mod openapi;
 mod operate;
 mod owner;
 mod page;
@@ -41,6 +42,7 @@ mod routes;
 mod sessions;
 mod sse;
 mod state;
+mod status;
 mod switches;
 mod terminal;
 mod tls;
@@ -50,7 +52,9 @@ pub use self::{
     door::Door,
     listener::{BindError, Listener},
     network::{Network, NetworkError},
+    openapi::openapi,
     routes::{ENDPOINTS, Endpoint, Keeps, Remembers, router},
     state::Api,
+    status::{Household, Process},
     tls::{TlsError, TlsFiles, config as tls_config},
 };

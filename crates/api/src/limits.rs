@@ -74,3 +74,9 @@ pub const CONVERSATION_IDLE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Requests of one conversation that have no answer yet.
 pub const MAX_CONVERSATION_REQUESTS: usize = 32;
+
+/// How long an answer to whether calls can be run counts, in milliseconds: strangers may ask.
+pub const READINESS_KEPT_MS: u64 = 1_000;
+
+/// How long the keeper has to answer before it is said that it does not, in milliseconds.
+pub const KEEPER_ANSWER_MS: u64 = 5_000;

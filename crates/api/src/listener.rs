@@ -2,7 +2,13 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{
+            fs::{FileTypeExt as _, PermissionsExt as _},
+            net::UnixListener as StdUnixListener,
+        },
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -28,8 +34,13 @@ pub enum BindError {
     #[error("`{0}` is there, and is not a socket")]
     NotASocket(PathBuf),
     /// Another gateway listens there.
-    #[error("a gateway listens on `{0}` already")]
-    Taken(PathBuf),
+    #[error("a gateway listens on `{path}` already{}", whose(*.process))]
+    Taken {
+        /// Where.
+        path: PathBuf,
+        /// Its process, if the kernel says.
+        process: Option<i32>,
+    },
     /// The socket cannot be made.
     #[error("cannot listen on `{path}`")]
     Listen {
@@ -41,11 +52,15 @@ pub enum BindError {
     },
 }
 
-/// The socket on which the gateway listens; removed when this is dropped.
+fn whose(process: Option<i32>) -> String {
+    process.map_or_else(String::new, |process| format!(", process {process}"))
+}
+
+/// The socket on which the gateway listens; removed when this is dropped, by whoever made it.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
-    path: PathBuf,
+    made: Option<PathBuf>,
     uid: u32,
     room: Arc<Semaphore>,
 }
@@ -64,21 +79,50 @@ impl Listener {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(BindError::NotASocket(path.to_owned()));
             }
-            Ok(_) if UnixStream::connect(path).await.is_ok() => {
-                return Err(BindError::Taken(path.to_owned()));
-            }
-            Ok(_) => fs::remove_file(path).map_err(failed)?,
+            Ok(_) => match UnixStream::connect(path).await {
+                Ok(stream) => {
+                    let peer = stream.peer_cred();
+                    return Err(BindError::Taken {
+                        path: path.to_owned(),
+                        process: peer.ok().and_then(|peer| peer.pid()),
+                    });
+                }
+                Err(_) => fs::remove_file(path).map_err(failed)?,
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self {
+        Ok(Self::on(listener, Some(path.to_owned())))
+    }
+
+    /// On a socket that somebody else made, who listens on it and removes it.
+    ///
+    /// # Errors
+    /// When it is no such socket.
+    pub fn given(socket: OwnedFd) -> io::Result<Self> {
+        let listener = StdUnixListener::from(socket);
+        listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::on(UnixListener::from_std(listener)?, None))
+    }
+
+    /// The same socket, for another process. It stays open until the last that has it is gone.
+    ///
+    /// # Errors
+    /// When the system has no descriptor for it.
+    pub fn shared(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    fn on(listener: UnixListener, made: Option<PathBuf>) -> Self {
+        Self {
             listener,
-            path: path.to_owned(),
+            made,
             uid: rustix::process::geteuid().as_raw(),
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        })
+        }
     }
 
     async fn next(&mut self) -> (Caller, SocketAddr) {
@@ -105,8 +149,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // If it is gone already, so much the better.
-        drop(fs::remove_file(&self.path));
+        if let Some(path) = &self.made {
+            // If it is gone already, so much the better.
+            drop(fs::remove_file(path));
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     extract::Asked,
-    owner::local,
+    owner::{agent, local},
     routes::{Keeps, Remembers},
     state::Api,
     who::Who,
@@ -38,7 +38,7 @@ const STATELESS: &str = "2026-07-28";
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Here {
-    #[serde(default = "local")]
+    #[serde(default = "local", deserialize_with = "agent")]
     agent: String,
     route: Option<String>,
     thread: Option<String>,

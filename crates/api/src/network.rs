@@ -3,7 +3,8 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener as StdTcpListener},
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -56,6 +57,17 @@ pub enum NetworkError {
         #[source]
         source: io::Error,
     },
+    /// What was handed over is no socket on which somebody listens.
+    #[error("what was handed over is no TCP socket that listens")]
+    Given(#[source] io::Error),
+}
+
+/// Whether credentials would be readable on the way.
+fn readable(address: SocketAddr, has_tls: bool) -> Result<(), NetworkError> {
+    match has_tls || address.ip().is_loopback() {
+        true => Ok(()),
+        false => Err(NetworkError::Readable(address)),
+    }
 }
 
 /// A port on which the gateway listens.
@@ -84,17 +96,33 @@ impl Network {
         address: SocketAddr,
         tls: Option<rustls::ServerConfig>,
     ) -> Result<Self, NetworkError> {
-        if tls.is_none() && !address.ip().is_loopback() {
-            return Err(NetworkError::Readable(address));
-        }
+        readable(address, tls.is_some())?;
         let listener = TcpListener::bind(address).await;
-        Ok(Self {
-            listener: listener.map_err(|source| NetworkError::Listen { address, source })?,
+        let listener = listener.map_err(|source| NetworkError::Listen { address, source })?;
+        Ok(Self::on(listener, tls))
+    }
+
+    /// On a socket that somebody else listens on.
+    ///
+    /// # Errors
+    /// When it is no such socket, and when other hosts could reach it and there is no TLS.
+    pub fn given(socket: OwnedFd, tls: Option<rustls::ServerConfig>) -> Result<Self, NetworkError> {
+        let listener = StdTcpListener::from(socket);
+        let address = listener.local_addr().map_err(NetworkError::Given)?;
+        readable(address, tls.is_some())?;
+        let set = listener.set_nonblocking(true);
+        let listener = set.and_then(|()| TcpListener::from_std(listener));
+        Ok(Self::on(listener.map_err(NetworkError::Given)?, tls))
+    }
+
+    fn on(listener: TcpListener, tls: Option<rustls::ServerConfig>) -> Self {
+        Self {
+            listener,
             tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
             room: Arc::new(Semaphore::new(MAX_NETWORK_CONNECTIONS)),
             most: MAX_NETWORK_CONNECTIONS,
             addresses: Arc::new(Addresses::of_at_most(MAX_CONNECTIONS_OF_ADDRESS)),
-        })
+        }
     }
 
     /// The same, for at most so many connections at one time, and so many of one address.

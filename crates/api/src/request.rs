@@ -6,44 +6,60 @@ use casemate_gateway::{Ask, Code, Demand, Key};
 use casemate_model::{ContextId, Limits, RunMode, SessionId, Text, Trigger, Within};
 use casemate_policy::Profile;
 use casemate_ports::{Cell, Command, Echo, InputFile, TerminalSize};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{limits::MAX_CODE_BYTES, owner::local, problem::Problem};
+use crate::{
+    limits::MAX_CODE_BYTES,
+    openapi::{ContextName, RunModeWord, SessionName, TextShape, TriggerWord},
+    owner::local,
+    problem::Problem,
+};
 
 /// Where a sandbox has its input files.
 const INPUTS: &str = "/workspace/in/";
 
 /// A call.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CallRequest {
     #[serde(default = "local")]
     agent: String,
     route: Option<String>,
     thread: Option<String>,
+    #[schemars(with = "Option<SessionName>")]
     session: Option<SessionId>,
+    #[schemars(with = "Option<ContextName>")]
     context: Option<ContextId>,
     /// Whether a cell runs in the interpreter of its thread or session, whatever the profile's mode is.
     #[serde(skip)]
     pub(crate) interpreter: bool,
     tool: Tool,
+    #[schemars(with = "Option<TextShape>")]
     code: Option<Text>,
+    #[schemars(with = "Option<Vec<TextShape>>")]
     argv: Option<Vec<Text>>,
     #[serde(default)]
+    #[schemars(with = "Vec<TextShape>")]
     args: Vec<Text>,
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, TextShape>")]
     env: BTreeMap<String, Text>,
+    #[schemars(with = "Option<TextShape>")]
     pub(crate) stdin: Option<Text>,
     #[serde(default)]
     files: Vec<FileRequest>,
     terminal: Option<Size>,
     #[serde(default)]
+    #[schemars(with = "LimitsRequest")]
     limits: LimitsRequest,
     timeout_ms: Option<u64>,
     mode: Option<Mode>,
     idempotency_key: Option<String>,
     trace_id: Option<String>,
+    #[schemars(with = "Option<RunModeWord>")]
     run_mode: Option<RunMode>,
+    #[schemars(with = "Option<TriggerWord>")]
     trigger: Option<Trigger>,
     /// Whether the answer comes when the call has ended.
     #[serde(default = "yes")]
@@ -54,7 +70,7 @@ const fn yes() -> bool {
     true
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Tool {
     Python,
@@ -63,7 +79,7 @@ enum Tool {
 }
 
 /// How Python code runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Mode {
     /// As a cell of a notebook, in the session's interpreter.
@@ -72,15 +88,17 @@ enum Mode {
     Script,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileRequest {
+    #[schemars(with = "TextShape")]
     name: Text,
+    #[schemars(with = "TextShape")]
     content: Text,
 }
 
 /// The size of a terminal.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Size {
     pub(crate) rows: u16,
@@ -96,7 +114,7 @@ impl From<Size> for TerminalSize {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitsRequest {
     wall_ms: Option<u64>,

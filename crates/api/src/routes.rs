@@ -17,11 +17,11 @@ use crate::{
     door::{self, Door},
     envelopes, files, keys,
     limits::MAX_CALL_BYTES,
-    mcp, page, ports,
+    mcp, openapi, page, ports,
     problem::Problem,
     resource, sessions,
     state::Api,
-    switches, terminal,
+    status, switches, terminal,
 };
 
 /// A keeper that any thread may use.
@@ -92,6 +92,7 @@ endpoints! {
     get "GET" "/v1/sessions/{id}/terminal" RunCalls => terminal::open;
     get "GET" "/v1/pools" ReadSessions => sessions::pools;
     get "GET" "/v1/load" ReadSessions => sessions::load;
+    get "GET" "/v1/status" ReadRecords => status::show;
     get "GET" "/v1/api-keys" ReadCallers => keys::list;
     post "POST" "/v1/api-keys" ManageCallers => keys::create;
     delete "DELETE" "/v1/api-keys/{name}" ManageCallers => keys::revoke;
@@ -115,7 +116,11 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router
             door::admit(Arc::clone(&admitting), door.clone(), request, next)
         }))
         // In front of the door: whoever looks at the page has not said yet who they are, and it says nothing of anybody.
-        .route("/approvals", get(page::approvals));
+        .route("/approvals", get(page::approvals))
+        // So is whoever looks whether the gateway is there, and is told no more than that.
+        .route("/openapi.json", get(openapi::show))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz::<K, P>));
     // So is whoever asks where to get a credential, which the user of a socket does not need.
     let router = match is_network {
         true => router

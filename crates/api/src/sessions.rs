@@ -10,12 +10,14 @@ use axum::{
 };
 use casemate_gateway::{Done, SessionError, SessionView};
 use casemate_model::SessionId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     extract::{Asked, Named},
-    owner::{OfAgent, local, named},
+    openapi::AgentName,
+    owner::{OfAgent, agent, local, named},
     problem::Problem,
     routes::{Keeps, Remembers},
     state::Api,
@@ -23,10 +25,11 @@ use crate::{
 };
 
 /// A session to open.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenRequest {
-    #[serde(default = "local")]
+    #[serde(default = "local", deserialize_with = "agent")]
+    #[schemars(with = "AgentName")]
     agent: String,
     thread: Option<String>,
     route: Option<String>,

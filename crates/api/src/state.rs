@@ -1,12 +1,16 @@
 //! What every request needs, and how a call begins.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use casemate_authority::Switchboard;
 use casemate_callers::Callers;
 use casemate_gateway::{
     Ask, Crew, Demand, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
 };
+use casemate_model::Isolation;
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -16,6 +20,7 @@ use crate::{
     problem::Problem,
     refusals::Refusals,
     routes::{Keeps, Remembers},
+    status::{Household, Readiness},
     who::Who,
 };
 
@@ -37,6 +42,12 @@ pub struct Api<K, P> {
     pub(crate) refusals: Refusals,
     /// What clients of the Model Context Protocol are in the middle of.
     pub(crate) conversations: Arc<Conversations>,
+    /// The processes beside this one, if somebody knows them.
+    pub(crate) household: Option<Arc<dyn Household>>,
+    /// Whether calls can be run, as it was found out last.
+    pub(crate) readiness: Readiness,
+    /// What the newest sandbox of a call really enforced.
+    pub(crate) enforced: Mutex<Option<Isolation>>,
 }
 
 /// Both ends of a call that has begun.
@@ -68,6 +79,18 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             callers,
             refusals: Refusals::default(),
             conversations: Arc::default(),
+            household: None,
+            readiness: Readiness::default(),
+            enforced: Mutex::default(),
+        }
+    }
+
+    /// The same, which knows these processes.
+    #[must_use]
+    pub fn with_household(self, household: Arc<dyn Household>) -> Self {
+        Self {
+            household: Some(household),
+            ..self
         }
     }
 
@@ -185,6 +208,13 @@ impl<K: Keeps, P: Remembers> Unanswered<K, P> {
                     self.call.waits_for_person();
                 }
                 Ok(mut told) => {
+                    if let Told::Released(released) = &told
+                        && let Some(isolation) = &released.facts().isolation
+                    {
+                        let enforced = api.enforced.lock();
+                        let mut enforced = enforced.unwrap_or_else(PoisonError::into_inner);
+                        *enforced = Some(isolation.clone());
+                    }
                     told.forget_program();
                     self.api.calls.end(&self.call, Arc::new(told));
                 }

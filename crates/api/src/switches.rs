@@ -11,11 +11,13 @@ use casemate_authority::{Position, Switch, SwitchKind, Throw};
 use casemate_callers::Permission;
 use casemate_gateway::ThrowError;
 use casemate_model::{Bounds, Reason};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     door::Asked,
+    openapi::{PositionWord, SwitchKindWord},
     problem::Problem,
     refusals::Refused,
     routes::{Keeps, Remembers},
@@ -24,11 +26,13 @@ use crate::{
 };
 
 /// A switch to throw.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewThrow {
+    #[schemars(with = "SwitchKindWord")]
     kind: SwitchKind,
     name: String,
+    #[schemars(with = "PositionWord")]
     to: Position,
     reason: String,
 }

@@ -16,13 +16,15 @@ use axum::{
 use casemate_gateway::{Answer, Ask, Demand, Key, Output, Told};
 use casemate_model::{Limits, Within};
 use casemate_ports::{Command, Control, Event, TerminalSize};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     extract::{Asked, Named, Upgrade},
     limits::MAX_MESSAGE_BYTES,
-    owner::local,
+    openapi::AgentName,
+    owner::{agent, local},
     pipe::Pipe,
     problem::Problem,
     request::Size,
@@ -35,9 +37,10 @@ use crate::{
 /// The highest number of a signal.
 const MAX_SIGNAL: u8 = 64;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TerminalQuery {
-    #[serde(default = "local")]
+    #[serde(default = "local", deserialize_with = "agent")]
+    #[schemars(with = "AgentName")]
     agent: String,
     #[serde(default = "rows")]
     rows: u16,

@@ -114,7 +114,8 @@ pub(crate) fn explain(file: &Path, faults: &[ConfigFault]) -> Failure {
     Failure::invalid(anyhow!("`{shown}` has {} errors", faults.len()))
 }
 
-fn check(file: &Path) -> Result<Exit, Failure> {
+/// Prints every fault of a file.
+pub(crate) fn check(file: &Path) -> Result<Exit, Failure> {
     Callers::check(&read(file)?).map_err(|faults| explain(file, &faults))?;
     Ok(Exit::Success)
 }

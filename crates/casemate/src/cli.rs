@@ -9,14 +9,18 @@ use crate::{
     approvals::ApprovalsCommand,
     callers::CallersCommand,
     client::{CallArgs, McpArgs, SessionCommand},
+    config::ConfigCommand,
     credential::CredentialCommand,
     doctor::DoctorArgs,
     egress::EgressArgs,
     exit::Exit,
     identity::IdentityArgs,
     keeper::KeeperArgs,
+    manual::{CompletionsArgs, ManArgs},
     serve::ServeArgs,
+    status::StatusArgs,
     switch::SwitchCommand,
+    up::UpArgs,
     values,
 };
 
@@ -59,6 +63,10 @@ impl Cli {
 pub(crate) enum Command {
     /// Run a program in a sandbox
     Run(Box<RunArgs>),
+    /// Start the whole server, and look after it until it is stopped
+    Up(UpArgs),
+    /// Say how the server stands, and whether calls can be run
+    Status(StatusArgs),
     /// Serve sessions and calls on a socket of this user's
     Serve(ServeArgs),
     /// Run a call in a session of `casemate serve`
@@ -96,6 +104,16 @@ pub(crate) enum Command {
     Image(ImageCommand),
     /// Say what this host can enforce, and attack sandboxes to prove it
     Doctor(DoctorArgs),
+    /// Print what a shell needs to complete the command line
+    Completions(CompletionsArgs),
+    /// Print the manual page of a command
+    Man(ManArgs),
+    /// Check what a server is told
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Serve as `casemate up` says on standard input, which is a socket
+    #[command(hide = true)]
+    Gateway,
     /// Make sandboxes for whoever connects to a socket
     #[command(hide = true)]
     Keeper(KeeperArgs),

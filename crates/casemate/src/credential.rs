@@ -152,7 +152,11 @@ fn rotate(root: &Path, handle: &Handle, args: &SecretArgs) -> Result<Exit, Failu
     let mut secrets = secrets(args, seen.kind.form())?;
     if secrets.second.is_none() && seen.kind.has_second() {
         // The client stays the same; a session's token belongs to its key.
-        let keeps = matches!(seen.kind, casemate_identity::Kind::OauthRefresh { .. });
+        use casemate_identity::Kind;
+        let keeps = matches!(
+            seen.kind,
+            Kind::OauthRefresh { .. } | Kind::TokenExchange { .. }
+        );
         secrets.second = match keeps {
             true => store.read(handle).map_err(Failure::failed)?.secrets.second,
             false => None,

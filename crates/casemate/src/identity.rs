@@ -49,6 +49,11 @@ fn roots_in(root: &Path) -> PathBuf {
     root.join("identity").join("roots.pem")
 }
 
+/// Where platforms write who this host is.
+fn assertions_in(root: &Path) -> PathBuf {
+    root.join("identity").join("assertions")
+}
+
 /// The credentials of the state directory at `root`, under the key of its file.
 pub(crate) fn store(root: &Path) -> anyhow::Result<Store> {
     let state = StateDir::open(root)?;

@@ -2,11 +2,13 @@
 //!
 //! The only crate that picks drivers: the sandbox, the stores, the clock.
 
+mod activation;
 mod approvals;
 mod audit;
 mod callers;
 mod cli;
 mod client;
+mod config;
 mod credential;
 mod decider;
 mod detach;
@@ -18,14 +20,17 @@ mod identity;
 mod image;
 mod keeper;
 mod log_file;
+mod manual;
 mod policy;
 mod profile;
 mod report;
 mod run;
 mod serve;
 mod state;
+mod status;
 mod switch;
 mod system;
+mod up;
 mod values;
 mod way;
 
@@ -36,6 +41,7 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     let done = match Cli::read().command {
         Command::Run(args) => run::run(*args),
+        Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Call(args) => client::call(&args),
         Command::Session(command) => client::session(command),
@@ -50,6 +56,11 @@ fn main() -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Credential(command) => credential::run(*command),
+        Command::Status(args) => status::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
+        Command::Config(command) => config::run(command),
+        Command::Gateway => serve::run_supervised(),
         Command::Keeper(args) => keeper::run(&args),
         Command::Identity(args) => identity::run(&args),
         Command::Egress(args) => egress::run(&args),

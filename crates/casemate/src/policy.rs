@@ -10,7 +10,7 @@ mod list;
 mod proofs;
 
 pub(crate) use self::{
-    activate::{journal, operate},
+    activate::{journal, operate, operate_in},
     bundle::{ActivePolicies, store},
     keys::new as new_key,
 };

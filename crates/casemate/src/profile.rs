@@ -51,6 +51,17 @@ fn check(file: &Path) -> Result<bool, Failure> {
     }
 }
 
+/// Whether a profile can be used; prints why it cannot.
+pub(crate) fn is_valid(file: &Path) -> bool {
+    match Profile::load(file) {
+        Ok(_) => true,
+        Err(error) => {
+            explain(&error);
+            false
+        }
+    }
+}
+
 /// Prints everything that is wrong with a profile.
 pub(crate) fn explain(error: &ProfileError) {
     match error.rendered() {

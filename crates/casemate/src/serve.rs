@@ -3,7 +3,9 @@
 //! The keeper is another process, which outlives this one: what lives there is found again after a restart.
 
 mod drivers;
+mod household;
 mod network;
+mod supervised;
 mod webhooks;
 
 use std::{
@@ -15,8 +17,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use casemate_api::{Api, Door, Listener, router};
+use casemate_api::{Api, Door, Listener, Network, router};
 use casemate_authority::Budgets;
+use casemate_callers::Callers;
 use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sessions};
 use casemate_model::one_line;
 use casemate_policy::{Governing, Profile, RoutePolicy};
@@ -24,6 +27,7 @@ use casemate_ports::{Decider, Signal};
 use casemate_store::StateDir;
 use casemate_transport::RemoteKeeper;
 use casemate_webhooks::Webhooks;
+use serde::{Deserialize, Serialize};
 use tokio::{
     runtime::Builder,
     sync::watch,
@@ -34,10 +38,19 @@ use tokio::{
 pub(crate) use self::webhooks::new_key as new_webhook_key;
 use self::{
     drivers::{CachedStores, Renews, StoredImages},
-    network::{Front, NetworkArgs},
+    household::Members,
+    network::Front,
+    supervised::Supervisor,
+};
+pub(crate) use self::{
+    household::{identity_socket, keeper_socket, who_listens},
+    network::tls_of,
+    supervised::{Sockets, order, run as run_supervised},
 };
 use crate::{
+    activation,
     approvals::People,
+    config::{Config, ConfigArgs},
     decider::LinkedDecider,
     egress::Processes,
     exit::Exit,
@@ -47,7 +60,7 @@ use crate::{
     profile::explain,
     report::{self, Failure},
     run::{Signals, local_user},
-    state::{self, State},
+    state::State,
     switch,
     system::System,
 };
@@ -76,25 +89,55 @@ const DRAIN_CHECK: Duration = Duration::from_millis(20);
 /// Serve sessions and calls over HTTP on a Unix socket of this user's, and over a network for those whom a file names.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Decide by this profile (.json or .toml) on its route, instead of the bundle in force or the built-in one; can be
-    /// repeated
-    #[arg(long = "profile", value_name = "FILE")]
-    profiles: Vec<PathBuf>,
-
-    /// Listen here instead of in the state directory
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-
-    /// Tell the services that this file (.toml) names about calls that wait, and about alerts
-    #[arg(long, value_name = "FILE")]
-    webhooks: Option<PathBuf>,
-
     #[command(flatten)]
-    network: NetworkArgs,
+    config: ConfigArgs,
 
     /// Say in answers to calls how long each step took
     #[arg(long, hide = true)]
     timings: bool,
+}
+
+/// What a gateway is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Order {
+    /// The state directory.
+    pub(crate) root: PathBuf,
+    pub(crate) config: Config,
+    /// Who is heard over the network when the configuration names no file of callers.
+    pub(crate) heard: Heard,
+    pub(crate) timings: bool,
+}
+
+/// Who is heard over a network if no file says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Heard {
+    /// Nobody.
+    Nobody,
+    /// The holders of this gateway's API keys.
+    Keys,
+}
+
+impl Order {
+    /// Says everything that contradicts itself.
+    fn refuse_contradictions(&self) -> Result<(), Failure> {
+        let mut found = self.config.contradictions(self.heard == Heard::Keys);
+        let Some(last) = found.pop() else {
+            return Ok(());
+        };
+        for found in &found {
+            report::line(&found.what);
+            report::hint(found.hint);
+        }
+        Err(Failure::usage(anyhow::anyhow!(last.what)).hint(last.hint))
+    }
+
+    /// The gateway's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let told = self.config.socket.clone();
+        told.unwrap_or_else(|| socket_in(&self.root))
+    }
 }
 
 /// The gateway's socket in the state directory at `root`.
@@ -103,40 +146,59 @@ pub(crate) fn socket_in(root: &Path) -> PathBuf {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
-    let root = state::path()?;
-    let front = Front::of(&args.network, &root)?;
-    let policies = policies(&root, &args.profiles)?;
-    let webhooks = args.webhooks.as_deref().map(Webhooks::load).transpose();
-    let webhooks = webhooks.map_err(Failure::invalid)?;
-    let decider = LinkedDecider::in_state(&root).map_err(Failure::invalid)?;
-    let decider = decider.map(|decider| Arc::new(decider) as _);
+    let config = args.config.load()?;
+    let order = Order {
+        root: config.root()?,
+        config,
+        heard: Heard::Nobody,
+        timings: args.timings,
+    };
+    start(&order, activation::sockets()?, None)
+}
+
+/// Does what it is ordered to, on sockets that are given or its own.
+fn start(order: &Order, sockets: Sockets, supervisor: Option<Supervisor>) -> Result<Exit, Failure> {
+    let around = Around::of(order)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
-    let socket = args.socket.clone().unwrap_or_else(|| socket_in(&root));
-    let around = Around {
-        front,
-        webhooks,
-        decider,
-    };
-    let served = runtime.block_on(Box::pin(serve(&root, &socket, policies, around, args)));
+    let served = serve(order, around, sockets, supervisor);
+    let served = runtime.block_on(Box::pin(served));
     served.map_err(Failure::failed)?;
     Ok(Exit::Success)
 }
 
-/// What is served and told beside the socket.
-struct Around {
+/// Who is heard and told beside the socket, and what is decided by.
+pub(crate) struct Around {
     front: Option<Front>,
     webhooks: Option<Webhooks>,
+    policies: Box<dyn Policies>,
     decider: Option<Arc<dyn Decider>>,
 }
 
+impl Around {
+    /// What an order asks for, if all of it can be followed.
+    pub(crate) fn of(order: &Order) -> Result<Self, Failure> {
+        order.refuse_contradictions()?;
+        // What only reads comes first: where it fails, nothing was made.
+        let governing = governing(&order.config.profiles, order.heard)?;
+        let webhooks = order.config.webhooks.as_deref().map(Webhooks::load);
+        let webhooks = webhooks.transpose().map_err(Failure::invalid)?;
+        let decider = LinkedDecider::in_state(&order.root).map_err(Failure::invalid)?;
+        Ok(Self {
+            front: Front::of(order)?,
+            policies: policies(order, governing)?,
+            webhooks,
+            decider: decider.map(|decider| Arc::new(decider) as _),
+        })
+    }
+}
+
 /// The policies to decide by: of the profiles that are named, or of the bundle in force, and of the built-in profile until there is one.
-fn policies(root: &Path, files: &[PathBuf]) -> Result<Box<dyn Policies>, Failure> {
-    let governing = governing(files)?;
-    if !files.is_empty() {
+fn policies(order: &Order, governing: Governing) -> Result<Box<dyn Policies>, Failure> {
+    if !order.config.profiles.is_empty() {
         return Ok(Box::new(Arc::new(governing)));
     }
-    let active = ActivePolicies::open(root, Some(governing), gate::all_open);
+    let active = ActivePolicies::open(&order.root, Some(governing), gate::all_open);
     let active = active.map_err(Failure::failed)?;
     if let Err(why) = active.current() {
         return Err(Failure::invalid(anyhow::anyhow!("{why}"))
@@ -146,7 +208,7 @@ fn policies(root: &Path, files: &[PathBuf]) -> Result<Box<dyn Policies>, Failure
 }
 
 /// The policies of these profiles, each used by itself.
-fn governing(files: &[PathBuf]) -> Result<Governing, Failure> {
+fn governing(files: &[PathBuf], heard: Heard) -> Result<Governing, Failure> {
     let mut governing = Governing::new();
     let mut add = |profile: Profile| {
         let policy = RoutePolicy::of(profile).map_err(Failure::invalid)?;
@@ -154,7 +216,11 @@ fn governing(files: &[PathBuf]) -> Result<Governing, Failure> {
         Ok(())
     };
     if files.is_empty() {
-        add(Profile::builtin_serve().map_err(Failure::failed)?)?;
+        let builtin = match heard {
+            Heard::Nobody => Profile::builtin_serve(),
+            Heard::Keys => Profile::builtin_up(),
+        };
+        add(builtin.map_err(Failure::failed)?)?;
     }
     let mut routes = HashSet::new();
     for file in files {
@@ -185,25 +251,31 @@ impl Policies for Shared {
 type Gateway = Sessions<RemoteKeeper, CachedStores>;
 
 async fn serve(
-    root: &Path,
-    socket: &Path,
-    policies: Box<dyn Policies>,
+    order: &Order,
     Around {
         front,
         webhooks,
+        policies,
         decider,
     }: Around,
-    args: &ServeArgs,
+    sockets: Sockets,
+    mut supervisor: Option<Supervisor>,
 ) -> anyhow::Result<()> {
+    let Order { root, config, .. } = order;
+    let limits = &config.limits;
+    let socket = order.socket();
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let state = State::open(root)?;
     let (journal, stores) = state.journal()?;
     journal.recover(&stores).await?;
     let keeper = connect_or_start(root).await?;
     // First, as it is the lock: only one gateway says which sessions nobody remembers.
-    let listener = Listener::bind(socket).await?;
+    let listener = match sockets.local {
+        Some(given) => Listener::given(given).context("cannot use the socket that is given")?,
+        None => Listener::bind(&socket).await?,
+    };
     let network = match &front {
-        Some(front) => Some(front.bind().await?),
+        Some(front) => Some(front.listen(sockets.network).await?),
         None => None,
     };
     let callers = front.map(|front| front.callers);
@@ -211,7 +283,8 @@ async fn serve(
     let board = Arc::clone(switchboard.board());
     let policies = Shared(Arc::from(policies));
     let cores = available_parallelism().map_or(1, usize::from);
-    let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS);
+    let calls = (cores * CALLS_FOR_EACH_CORE).max(LEAST_CALLS) as u64;
+    let egress = Processes::new(root, Arc::clone(&policies.0))?;
     let sessions = Arc::new(Gateway::new(Parts {
         keeper,
         stores: CachedStores::new(StateDir::open(root)?),
@@ -223,15 +296,15 @@ async fn serve(
         board: Arc::clone(&board),
         budgets: budgets(root)?,
         approvers: Box::new(People::new(root)),
-        egress: Arc::new(Processes::new(root, policies.0)?),
+        egress: Arc::new(egress.clone()),
         decider,
         renewal: Box::new(Renews::new(callers.clone())),
         capacity: Capacity {
             bounds: Bounds {
-                calls: calls as u64,
-                queued: MOST_QUEUED,
+                calls: limits.calls.unwrap_or(calls),
+                queued: limits.queued.unwrap_or(MOST_QUEUED),
             },
-            queue_timeout_ms: QUEUE_TIMEOUT_MS,
+            queue_timeout_ms: limits.queue_timeout_ms.unwrap_or(QUEUE_TIMEOUT_MS),
         },
     }));
     for (route, image) in sessions.without_image() {
@@ -254,20 +327,62 @@ async fn serve(
     let watched = Arc::clone(&sessions);
     // Also when they cannot be read: then everything stops.
     let _watch = board.watch(move |_| watched.switches_thrown())?;
+    let members = Members::new(root, egress, supervisor.as_ref().map(Supervisor::pid));
     let api = Api::new(sessions, crew, switchboard, callers.clone());
-    let api = Arc::new(if args.timings { api.timed() } else { api });
+    let api = api.with_household(Arc::new(members));
+    let api = Arc::new(if order.timings { api.timed() } else { api });
+    let (stop, mut doors) = open_doors(&api, listener, network.zip(callers));
+    report::line(&format!("listening on {}", socket.display()));
+    if supervisor.is_none() {
+        activation::notify_ready();
+    }
+    let tended = async {
+        match &mut supervisor {
+            Some(supervisor) => supervisor.tend(root, &api).await,
+            None => std::future::pending().await,
+        }
+    };
+    let asked = tokio::select! {
+        served = &mut doors => Err(served),
+        never = api.look_after_waiting(left) => match never {},
+        never = api.look_after_refusals() => match never {},
+        signal = signals.next() => Ok(Some(signal)),
+        () = tended => Ok(None),
+    };
+    if let Ok(asked) = asked {
+        let patience = limits.drain_ms.map_or(DRAIN_TIMEOUT, Duration::from_millis);
+        end(asked, &api, (stop, &mut doors), &mut signals, patience).await;
+    }
+    api.write_refusals();
+    match asked {
+        Ok(_) => Ok(()),
+        Err(served) => served?.context("cannot serve any more"),
+    }
+}
+
+type Service = Api<RemoteKeeper, CachedStores>;
+
+/// What serves those who come through the doors, and how it ends.
+type Doors = JoinHandle<std::io::Result<()>>;
+
+/// Serves this user, and others over a network, until the sender says not to.
+fn open_doors(
+    api: &Arc<Service>,
+    listener: Listener,
+    remote: Option<(Network, Arc<Callers>)>,
+) -> (watch::Sender<()>, Doors) {
     let (stop, mut stopped) = watch::channel(());
-    let remote = network.zip(callers).map(|(network, callers)| {
-        let router = router(Arc::clone(&api), Door::Network(callers));
-        network.serve(Arc::clone(&api), router, stopped.clone())
+    let remote = remote.map(|(network, callers)| {
+        let router = router(Arc::clone(api), Door::Network(callers));
+        network.serve(Arc::clone(api), router, stopped.clone())
     });
-    let local = router(Arc::clone(&api), Door::Local(local_user()));
+    let local = router(Arc::clone(api), Door::Local(local_user()));
     let service = axum::serve(listener, local);
     let serving = service.with_graceful_shutdown(async move {
         // An error is as good: whoever would say it is gone.
         drop(stopped.changed().await);
     });
-    let mut doors = tokio::spawn(async move {
+    let doors = tokio::spawn(async move {
         let remote = async {
             if let Some(remote) = remote {
                 remote.await;
@@ -276,28 +391,30 @@ async fn serve(
         };
         tokio::try_join!(serving.into_future(), remote).map(drop)
     });
-    report::line(&format!("listening on {}", socket.display()));
-    let asked = tokio::select! {
-        served = &mut doors => Err(served),
-        never = api.look_after_waiting(left) => match never {},
-        never = api.look_after_refusals() => match never {},
-        signal = signals.next() => Ok(signal),
-    };
-    if let Ok(signal) = asked {
-        report::line(&format!("stopping: {}", of(signal)));
-        stop.send(()).unwrap_or_default();
-        tokio::select! {
-            () = finish(&api, &mut doors) => {}
-            // Whoever asks twice is in a hurry.
-            _ = signals.next() => {}
-        }
-        doors.abort();
-    }
-    api.write_refusals();
+    (stop, doors)
+}
+
+/// Ends as a signal asks, with patience; at once if whoever looked after this process is gone.
+async fn end(
+    asked: Option<Signal>,
+    api: &Service,
+    (stop, doors): (watch::Sender<()>, &mut Doors),
+    signals: &mut Signals,
+    patience: Duration,
+) {
     match asked {
-        Ok(_) => Ok(()),
-        Err(served) => served?.context("cannot serve any more"),
+        Some(signal) => {
+            report::line(&format!("stopping: {}", of(signal)));
+            stop.send(()).unwrap_or_default();
+            tokio::select! {
+                () = finish(api, doors, patience) => {}
+                // Whoever asks twice is in a hurry.
+                _ = signals.next() => {}
+            }
+        }
+        None => report::line("stopping: whoever looked after this process is gone"),
     }
+    doors.abort();
 }
 
 /// What was spent. Whatever an earlier process had set aside and not counted is spent.
@@ -327,22 +444,19 @@ const fn of(signal: Signal) -> &'static str {
 }
 
 /// Lets calls end, also those for which nobody waits at one of the doors, and their answers get there.
-async fn finish(
-    api: &Api<RemoteKeeper, CachedStores>,
-    doors: &mut JoinHandle<std::io::Result<()>>,
-) {
-    drain(api).await;
+async fn finish(api: &Service, doors: &mut Doors, patience: Duration) {
+    drain(api, patience).await;
     drop(timeout(FLUSH_TIMEOUT, doors).await);
 }
 
 /// Lets calls end, and then ends them.
-async fn drain(api: &Api<RemoteKeeper, CachedStores>) {
+async fn drain(api: &Service, patience: Duration) {
     let none_runs = async || {
         while !api.is_idle() {
             sleep(DRAIN_CHECK).await;
         }
     };
-    if timeout(DRAIN_TIMEOUT, none_runs()).await.is_ok() {
+    if timeout(patience, none_runs()).await.is_ok() {
         return;
     }
     let cancelled = api.cancel_all();

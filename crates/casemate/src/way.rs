@@ -13,6 +13,7 @@ mod here;
 mod judge;
 mod known;
 mod names;
+mod placeholders;
 mod policies;
 mod recorder;
 mod right;

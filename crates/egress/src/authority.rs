@@ -102,6 +102,7 @@ impl Authority {
         let (not_before, not_after) = not_before.zip(not_after).ok_or(AuthorityError::Time)?;
         let key = || KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::Key);
         let mut params = CertificateParams::default();
+        // The same for each: sandboxes have its hash as the name of a file.
         params.distinguished_name = called("Casemate agent");
         params.not_before = not_before;
         params.not_after = not_after;

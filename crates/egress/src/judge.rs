@@ -99,6 +99,8 @@ pub struct Allowance {
     pub body_bytes: u64,
     /// The handle of the credential that belongs to it. The injector knows what it is.
     pub credential: Option<String>,
+    /// Whether its destination keeps an escaped `/` in its path apart from one that separates.
+    pub escaped_slash: bool,
     /// Which messages may pass, if it becomes a WebSocket.
     pub messages: Option<Messages>,
     /// The fields without which it was judged, and is sent: in any spelling of `-`, `_` and `.`.
@@ -132,7 +134,7 @@ pub struct Facts {
     pub server_name: Option<String>,
     /// Its method.
     pub method: Method,
-    /// Its path, in the one form that means one thing.
+    /// Its path, in the one form that means one thing, but for escaped slashes: see [`Allowance::escaped_slash`].
     pub path: String,
     /// What follows the question mark.
     pub query: Option<String>,

@@ -50,7 +50,8 @@ pub use self::{
     recorder::{Origin, Record, RecordError, Recorder, Stage},
     route::Route,
     seams::{
-        Filter, FilterError, Filters, InjectError, Injection, Injector, ResolveError, Resolver,
+        Filter, FilterError, Filters, InjectError, Injection, Injector, Placeholders, ResolveError,
+        Resolver,
     },
     trust::{Trust, TrustError},
 };

@@ -24,7 +24,7 @@ use tokio::{
 use self::{draft::Draft, exchange::Leg, stream::Io};
 use crate::{
     Authority, Clock, Code, Denial, Entropy, Entry, Filters, Host, Injector, Judge, Origin, Pins,
-    Recorder, Resolver, Route, Trust, TrustError, Vetting,
+    Placeholders, Recorder, Resolver, Route, Trust, TrustError, Vetting,
     authority::Leaves,
     dns::{Answer, Question},
     limits::{
@@ -43,6 +43,8 @@ pub struct Parts {
     pub resolver: Arc<dyn Resolver>,
     /// Who has credentials.
     pub injector: Arc<dyn Injector>,
+    /// Who gives placeholders for credentials, if anybody does.
+    pub placeholders: Option<Arc<dyn Placeholders>>,
     /// What looks at answers.
     pub filters: Arc<dyn Filters>,
     /// Who keeps records.
@@ -118,6 +120,7 @@ pub(crate) struct Inner {
     judge: Arc<dyn Judge>,
     resolver: Arc<dyn Resolver>,
     injector: Arc<dyn Injector>,
+    placeholders: Option<Arc<dyn Placeholders>>,
     filters: Arc<dyn Filters>,
     recorder: Arc<dyn Recorder>,
     clock: Arc<dyn Clock>,
@@ -149,10 +152,12 @@ impl Proxy {
     pub fn new(parts: Parts) -> Result<Self, TrustError> {
         Ok(Self(Arc::new(Inner {
             dial: parts.trust.dial(&parts.clock)?,
-            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock)),
+            leaves: Leaves::new(parts.authority, Arc::clone(&parts.clock))
+                .map_err(TrustError::Setup)?,
             judge: parts.judge,
             resolver: parts.resolver,
             injector: parts.injector,
+            placeholders: parts.placeholders,
             filters: parts.filters,
             recorder: parts.recorder,
             clock: parts.clock,

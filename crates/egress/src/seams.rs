@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{Facts, Name, Pending};
 
@@ -47,6 +47,7 @@ pub struct Injection {
     fields: Vec<(HeaderName, HeaderValue)>,
     query: Option<Bytes>,
     hidden: Vec<(String, Bytes)>,
+    expires_at_ms: Option<u64>,
     once: Vec<(String, Bytes)>,
 }
 
@@ -64,6 +65,7 @@ impl Injection {
             fields: Vec::new(),
             query: None,
             hidden: Vec::new(),
+            expires_at_ms: None,
             once: Vec::new(),
         }
     }
@@ -92,6 +94,15 @@ impl Injection {
         self
     }
 
+    /// With the time, in milliseconds since 1970, from which nobody takes any more what must not come back.
+    #[must_use]
+    pub fn expiring(self, at_ms: Option<u64>) -> Self {
+        Self {
+            expires_at_ms: at_ms,
+            ..self
+        }
+    }
+
     /// With something that is good for this request only: it must not come back in its answer, and is not worth looking for in others.
     #[must_use]
     pub fn hiding_once(mut self, handle: &str, secret: Bytes) -> Self {
@@ -109,6 +120,12 @@ impl Injection {
     #[must_use]
     pub fn query(&self) -> Option<&[u8]> {
         self.query.as_deref()
+    }
+
+    /// When what must not come back is worth nothing any more; nothing if nobody knows.
+    #[must_use]
+    pub const fn expires_at_ms(&self) -> Option<u64> {
+        self.expires_at_ms
     }
 
     /// What must not come back in any answer, and whose it is.
@@ -129,6 +146,22 @@ impl fmt::Debug for Injection {
         let names: Vec<_> = self.fields.iter().map(|(name, _)| name.as_str()).collect();
         write!(f, "Injection({})", names.join(", "))
     }
+}
+
+/// Gives programs placeholders where their platform would give them credentials, and takes placeholders out of requests again: whatever goes
+/// into a request, its rule says.
+pub trait Placeholders: fmt::Debug + Send + Sync {
+    /// The answer of a platform's service at this path of the proxy, if there is one. Nothing of it is worth anything elsewhere.
+    fn give(
+        &self,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        fields: &HeaderMap,
+    ) -> Option<(StatusCode, Bytes)>;
+
+    /// Takes a placeholder out of the fields by which clients prove who they are, if it is there and nothing else is.
+    fn take(&self, fields: &mut HeaderMap);
 }
 
 /// Makes filters for answers.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use casemate_ledger::{Entry, Kind, Ledger, Receipt, Urgency};
+use casemate_ledger::{Entry, Head, Kind, Ledger, Receipt, Urgency};
 use casemate_model::{DecisionId, Digest, Outcome};
 use casemate_store::{Idempotency as _, Keys};
 use tokio::{runtime::Handle, time::timeout};
@@ -87,6 +87,14 @@ impl Journal {
             }
         }
         Ok(closed)
+    }
+
+    /// How far the log has got; nothing while it is empty.
+    ///
+    /// # Errors
+    /// When the log cannot be read or was damaged: nothing may run then.
+    pub fn head(&self) -> Result<Option<Head>, RecordError> {
+        self.ledger.head().map_err(RecordError::Append)
     }
 
     /// Whether the ledger still waits for the outcome of `decision`.

@@ -294,6 +294,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         self.admission.load()
     }
 
+    /// How many live sessions a tenant has, and how many of its calls wait for a person or were approved and have not ended.
+    #[must_use]
+    pub fn count_of(&self, tenant: &str) -> (usize, usize) {
+        (self.table.count_of(tenant), self.waiting().count_of(tenant))
+    }
+
     /// What kind of sandbox a profile asks for.
     fn kind(&self, profile: &Profile) -> Result<Kind, SessionError> {
         let image = match &profile.sandbox.image {

@@ -63,7 +63,7 @@ pub(crate) fn live(mut ends: Ends) -> io::Result<()> {
     let own_network = match &ends.network {
         PlaceNetwork::Own(ports) => {
             bring_loopback_up()?;
-            let mut fds = vec![scene::authority()?];
+            let mut fds = Vec::from(scene::authority()?);
             fds.extend(open_way(ports)?);
             fds
         }

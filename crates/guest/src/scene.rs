@@ -20,7 +20,8 @@ const EGRESS: &CStr = c"/run/egress";
 const EGRESS_SOCKET: &CStr = c"/run/egress/proxy.sock";
 /// Where the authority of the way out is.
 const AUTHORITY: &CStr = c"/etc/casemate";
-const AUTHORITY_FILE: &CStr = c"authority.pem";
+/// As text, and as Java reads it.
+const AUTHORITY_FILES: [&CStr; 2] = [c"authority.pem", c"authority.jks"];
 const INPUTS: &CStr = c"/workspace/in";
 
 /// How many connections may wait at the way out.
@@ -92,19 +93,20 @@ fn way_out() -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// The file of the call's authority, empty yet: what comes back is for writing it, which nobody in here can.
-pub(crate) fn authority() -> io::Result<OwnedFd> {
+/// The files of the call's authority, empty yet: what comes back is for writing them, which nobody in here can.
+pub(crate) fn authority() -> io::Result<[OwnedFd; 2]> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let options = c"size=16k,nr_inodes=2,mode=0755";
+    let options = c"size=32k,nr_inodes=3,mode=0755";
     mount(c"tmpfs", AUTHORITY, c"tmpfs", flags, options)?;
     // Another mount of the same files, which is nowhere: who writes through this one does not hold the other open.
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let aside = open_tree(CWD, AUTHORITY, flags)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
-    let file = rustix::fs::openat(&aside, AUTHORITY_FILE, flags, mode)?;
+    let [text, keystore] =
+        AUTHORITY_FILES.map(|name| rustix::fs::openat(&aside, name, flags, mode));
     seal(AUTHORITY)?;
-    Ok(file)
+    Ok([text?, keystore?])
 }
 
 fn seal(point: &CStr) -> io::Result<()> {

@@ -10,12 +10,25 @@ use crate::{
     limits::{ENDPOINT_TIMEOUT, MAX_ANSWER_BYTES},
 };
 
+/// Whom a request for a token is for.
+#[derive(Debug)]
+pub enum Issuer {
+    /// One that is asked over TLS.
+    Remote,
+    /// The platform that this host runs on, which is asked in clear, and wants this header.
+    Platform(&'static str, Secret),
+}
+
 /// A request for a token.
 pub struct TokenRequest {
-    /// Where: an `https://` URL of a credential's settings.
+    /// For whom.
+    pub issuer: Issuer,
+    /// Where: a URL of a credential's settings.
     pub url: String,
     /// Who asks, if that is said in the header.
     pub authorization: Option<Secret>,
+    /// The version of the service that is asked, if it wants to be told (`x-ms-version`).
+    pub version: Option<&'static str>,
     /// What its body is.
     pub content_type: &'static str,
     /// Its body.
@@ -58,9 +71,13 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     fn ask(&self, request: &TokenRequest) -> Result<TokenAnswer, EndpointError>;
 }
 
-/// Token endpoints over HTTPS: certificates verified, no redirect followed, no connection reused.
+/// Token endpoints over HTTPS: certificates verified, no redirect followed, no connection reused. Only the platform of this host is asked in
+/// clear, as it answers in no other way.
 #[derive(Debug)]
-pub struct HttpsEndpoint(ureq::Agent);
+pub struct HttpsEndpoint {
+    remote: ureq::Agent,
+    platform: ureq::Agent,
+}
 
 impl HttpsEndpoint {
     /// Believes the authorities in a file, or else those of this host.
@@ -68,23 +85,39 @@ impl HttpsEndpoint {
     /// # Errors
     /// When no authorities are found.
     pub fn new(authorities: Option<&Path>) -> Result<Self, AuthoritiesError> {
-        client(authorities, ENDPOINT_TIMEOUT, Plain::Refused).map(Self)
+        Ok(Self {
+            remote: client(authorities, ENDPOINT_TIMEOUT, Plain::Refused)?,
+            platform: client(authorities, ENDPOINT_TIMEOUT, Plain::Loopback)?,
+        })
     }
 }
 
 impl Endpoint for HttpsEndpoint {
     fn ask(&self, request: &TokenRequest) -> Result<TokenAnswer, EndpointError> {
         let failed = |error: ureq::Error| EndpointError(error.to_string());
-        let mut post = self
-            .0
-            .post(&request.url)
-            .header("accept", "application/json")
-            .header("user-agent", "casemate")
-            .header("content-type", request.content_type);
-        if let Some(authorization) = &request.authorization {
-            post = post.header("authorization", authorization.expose());
-        }
-        let mut response = post.send(request.body.as_bytes()).map_err(failed)?;
+        let response = match &request.issuer {
+            Issuer::Platform(name, value) => self
+                .platform
+                .get(&request.url)
+                .header(*name, value.expose())
+                .call(),
+            Issuer::Remote => {
+                let mut post = self
+                    .remote
+                    .post(&request.url)
+                    .header("accept", "application/json")
+                    .header("user-agent", "casemate")
+                    .header("content-type", request.content_type);
+                if let Some(version) = request.version {
+                    post = post.header("x-ms-version", version);
+                }
+                if let Some(authorization) = &request.authorization {
+                    post = post.header("authorization", authorization.expose());
+                }
+                post.send(request.body.as_bytes())
+            }
+        };
+        let mut response = response.map_err(failed)?;
         let retry_after = response
             .headers()
             .get("retry-after")

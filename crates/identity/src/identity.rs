@@ -6,11 +6,13 @@ use casemate_authority::{Board, Epoch, Stopped, Subject};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionToken, Binding, Clock, Endpoint, Entropy, Handle, Holder, LeaseId, Order, RefreshError,
-    Rendered, Request, State, Store, StoreError, TokenError,
+    ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, Kind, LeaseId,
+    Order, RefreshError, Rendered, Request, State, Store, StoreError, TokenError,
+    assertions::Nowhere,
     lease::{Desk, NoGrant},
     refresh::{Means, Tokens},
     render::{RenderError, render},
+    sas,
 };
 
 /// Everything that may be asked of identity. Threads share it.
@@ -21,6 +23,7 @@ pub struct Identity {
     endpoint: Box<dyn Endpoint>,
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
+    assertions: Box<dyn Assertions>,
     desk: Mutex<Desk>,
     tokens: Tokens,
 }
@@ -94,9 +97,16 @@ impl Identity {
             endpoint,
             clock,
             entropy,
+            assertions: Box::new(Nowhere),
             desk: Mutex::default(),
             tokens: Tokens::default(),
         }
+    }
+
+    /// The same, for which the platform writes assertions.
+    #[must_use]
+    pub fn with_assertions(self, assertions: Box<dyn Assertions>) -> Self {
+        Self { assertions, ..self }
     }
 
     /// Issues a token for one call. It ends with `issuer`, and so does what it is redeemed for.
@@ -135,6 +145,15 @@ impl Identity {
             self.entropy.as_ref(),
             self.clock.now_ms(),
         )
+    }
+
+    /// Notes that a person approved exactly this request of the call whose right `issuer` ordered. It is granted once.
+    ///
+    /// # Errors
+    /// When there is no such call any more, or too much was approved and not sent.
+    pub fn approve(&self, request: Request, issuer: Holder) -> Result<(), GrantError> {
+        let noted = self.desk().approve(issuer, request, self.clock.now_ms());
+        Ok(noted?)
     }
 
     /// Whether [`Identity::grant`] can answer without asking anybody.
@@ -207,11 +226,16 @@ impl Identity {
                 self.clock.now_ms(),
             )?);
         }
-        drop(credential);
-        let (token, _) = self.tokens.get(&self.means(), handle)?;
+        let kind = credential.header.kind;
+        drop(credential.secrets);
+        let (token, expires_at_ms) = self.tokens.get(&self.means(), handle)?;
         // While it was fetched, the right to it may have been taken back.
         self.stands(binding, since, handle)?;
-        Ok(Rendered::bearer(&token))
+        let rendered = match &kind {
+            Kind::AzureSas { blob_url, .. } => sas::rendered(blob_url, &token, request)?,
+            _ => Rendered::bearer(&token),
+        };
+        Ok(rendered.until(expires_at_ms))
     }
 
     fn stands(&self, binding: &Binding, since: Epoch, handle: &Handle) -> Result<(), GrantError> {
@@ -306,6 +330,7 @@ impl Identity {
             endpoint: self.endpoint.as_ref(),
             clock: self.clock.as_ref(),
             entropy: self.entropy.as_ref(),
+            assertions: self.assertions.as_ref(),
         }
     }
 

@@ -1,15 +1,16 @@
 //! What kinds of credentials there are, and what is said of one in clear.
 
+mod check;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use http::HeaderName;
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use crate::{
     Form,
     limits::{MAX_WORD_BYTES, MAX_WORDS},
-    secret::is_line,
 };
 
 /// A kind of credential with its settings, none of which is secret.
@@ -49,6 +50,24 @@ pub enum Kind {
         #[serde(default)]
         auth: ClientAuth,
     },
+    /// The secret is that of a client of Entra, by whose rights requests to a container of Azure Storage are signed (user delegation SAS).
+    AzureSas {
+        /// Where its tokens are fetched.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// How the client proves who it is.
+        #[serde(default)]
+        auth: ClientAuth,
+        /// The account's blob service, such as `https://ACCOUNT.blob.core.windows.net`.
+        blob_url: String,
+        /// The account.
+        account: String,
+        /// The container.
+        container: String,
+        /// What may be done: letters of `racwdl`, in that order.
+        permissions: String,
+    },
     /// The secret is a refresh token (RFC 6749, 6); each answer may bring the next one.
     OauthRefresh {
         /// Where.
@@ -79,6 +98,55 @@ pub enum Kind {
         /// What is asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         scopes: Vec<String>,
+    },
+    /// The secret is a token, which is exchanged for another one (RFC 8693).
+    TokenExchange {
+        /// Where.
+        token_url: String,
+        /// The client, if it says who it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_id: Option<String>,
+        /// How the client proves who it is, if it has a secret too.
+        #[serde(default)]
+        auth: ClientAuth,
+        /// What the token is (RFC 8693, 3).
+        subject_token_type: String,
+        /// For whom the other one is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        audience: Option<String>,
+        /// What the other one is for: a URI (RFC 8707).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resource: Option<String>,
+        /// What is asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scopes: Vec<String>,
+    },
+    /// There is no secret: the platform gives this host an assertion of who it is, which changes, and which gets tokens (RFC 7523, 2.2).
+    OidcFederation {
+        /// Where.
+        token_url: String,
+        /// The client.
+        client_id: String,
+        /// The file of the assertion, in the directory for them.
+        assertion: String,
+        /// What is asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scopes: Vec<String>,
+        /// For whom the tokens are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        audience: Option<String>,
+    },
+    /// The platform that this host runs on gives it tokens (Azure managed identities). The secret is what its endpoint wants to be shown, if
+    /// there is one.
+    AzureManagedIdentity {
+        /// What the tokens are for.
+        resource: String,
+        /// Which of its identities, if it has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_id: Option<String>,
+        /// The endpoint of App Service (`IDENTITY_ENDPOINT`); that of virtual machines if there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<String>,
     },
     /// The secret is the private key of a GitHub App, which gets tokens of one installation.
     GithubApp {
@@ -149,28 +217,23 @@ pub enum KindError {
         "the secret is no private key that can sign: RSA with 2048 bits or more, or P-256, in PEM and not encrypted"
     )]
     Key,
+    /// Such endpoints are on this host only.
+    #[error(
+        "`{0}` must be an `http://` URL of this host (127.0.0.1, ::1 or localhost), without user, query and fragment"
+    )]
+    Here(&'static str),
+    /// More than is said, or nothing.
+    #[error("`{0}` must be some of the letters `racwdl`, in that order, such as `rl`")]
+    Permissions(&'static str),
+    /// It would lead elsewhere.
+    #[error(
+        "`{0}` must be the name of a file in `identity/assertions` of the state directory: letters, digits, `_`, `-` and `.`"
+    )]
+    File(&'static str),
     /// A second secret that the kind does not have.
     #[error("a credential of the kind `{0}` has no second secret")]
     Second(&'static str),
 }
-
-/// Headers in which a credential would change what a request is.
-const TAKEN: &[&str] = &[
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "range",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 impl Kind {
     /// The words for all kinds.
@@ -182,6 +245,10 @@ impl Kind {
         "oauth-client",
         "oauth-refresh",
         "jwt-bearer",
+        "token-exchange",
+        "oidc-federation",
+        "azure-managed-identity",
+        "azure-sas",
         "github-app",
         "aws-sigv4",
         "hmac",
@@ -189,18 +256,13 @@ impl Kind {
     /// Kinds that people ask for and that there are not.
     pub const ABSENT: &'static [&'static str] = &[
         "aws-sigv4a",
-        "azure-federated",
-        "azure-managed-identity",
-        "azure-sas",
         "body",
         "cookie",
         "mtls",
-        "oidc-federation",
         "on-behalf-of",
         "path",
         "postgres",
         "ssh",
-        "token-exchange",
     ];
 
     /// Its word.
@@ -212,8 +274,12 @@ impl Kind {
             Self::Basic { .. } => "basic",
             Self::Query { .. } => "query",
             Self::OauthClient { .. } => "oauth-client",
+            Self::AzureSas { .. } => "azure-sas",
             Self::OauthRefresh { .. } => "oauth-refresh",
             Self::JwtBearer { .. } => "jwt-bearer",
+            Self::TokenExchange { .. } => "token-exchange",
+            Self::OidcFederation { .. } => "oidc-federation",
+            Self::AzureManagedIdentity { .. } => "azure-managed-identity",
             Self::GithubApp { .. } => "github-app",
             Self::AwsSigv4 { .. } => "aws-sigv4",
             Self::Hmac { .. } => "hmac",
@@ -225,6 +291,9 @@ impl Kind {
     pub const fn form(&self) -> Form {
         match self {
             Self::JwtBearer { .. } | Self::GithubApp { .. } => Form::Pem,
+            Self::OidcFederation { .. } | Self::AzureManagedIdentity { endpoint: None, .. } => {
+                Form::Nothing
+            }
             _ => Form::Line,
         }
     }
@@ -232,7 +301,10 @@ impl Kind {
     /// Whether there may be a second secret: of the client, or of the session.
     #[must_use]
     pub const fn has_second(&self) -> bool {
-        matches!(self, Self::OauthRefresh { .. } | Self::AwsSigv4 { .. })
+        matches!(
+            self,
+            Self::OauthRefresh { .. } | Self::TokenExchange { .. } | Self::AwsSigv4 { .. }
+        )
     }
 
     /// Whether it is used by getting a token with it.
@@ -241,8 +313,12 @@ impl Kind {
         matches!(
             self,
             Self::OauthClient { .. }
+                | Self::AzureSas { .. }
                 | Self::OauthRefresh { .. }
                 | Self::JwtBearer { .. }
+                | Self::TokenExchange { .. }
+                | Self::OidcFederation { .. }
+                | Self::AzureManagedIdentity { .. }
                 | Self::GithubApp { .. }
         )
     }
@@ -259,7 +335,16 @@ impl Kind {
         match self {
             Self::OauthClient { scopes, .. }
             | Self::OauthRefresh { scopes, .. }
-            | Self::JwtBearer { scopes, .. } => scopes.clone(),
+            | Self::JwtBearer { scopes, .. }
+            | Self::TokenExchange { scopes, .. }
+            | Self::OidcFederation { scopes, .. } => scopes.clone(),
+            Self::AzureManagedIdentity { resource, .. } => vec![resource.clone()],
+            Self::AzureSas {
+                account,
+                container,
+                permissions,
+                ..
+            } => vec![format!("{account}/{container}:{permissions}")],
             Self::GithubApp {
                 repositories,
                 permissions,
@@ -276,232 +361,5 @@ impl Kind {
             } => vec![format!("{service}:{region}")],
             _ => Vec::new(),
         }
-    }
-
-    /// Whether its settings can be used.
-    ///
-    /// # Errors
-    /// The first that cannot.
-    pub fn check(&self) -> Result<(), KindError> {
-        match self {
-            Self::Bearer {} => Ok(()),
-            Self::Header { name } => header(name),
-            Self::Basic { user } => {
-                word("user", user)?;
-                if user.contains(':') {
-                    Err(KindError::User)
-                } else {
-                    Ok(())
-                }
-            }
-            Self::Query { name } => word("name", name),
-            Self::OauthClient {
-                token_url,
-                client_id,
-                scopes,
-                audience,
-                ..
-            } => {
-                url("token-url", token_url)?;
-                word("client-id", client_id)?;
-                words("scope", scopes)?;
-                optional("audience", audience.as_deref())
-            }
-            Self::OauthRefresh {
-                token_url,
-                client_id,
-                scopes,
-                ..
-            } => {
-                url("token-url", token_url)?;
-                word("client-id", client_id)?;
-                words("scope", scopes)
-            }
-            Self::JwtBearer {
-                token_url,
-                issuer,
-                subject,
-                audience,
-                key_id,
-                scopes,
-            } => {
-                url("token-url", token_url)?;
-                word("issuer", issuer)?;
-                word("subject", subject)?;
-                optional("audience", audience.as_deref())?;
-                optional("key-id", key_id.as_deref())?;
-                words("scope", scopes)
-            }
-            Self::GithubApp {
-                api_url,
-                app_id,
-                repositories,
-                permissions,
-                ..
-            } => {
-                url("api-url", api_url)?;
-                word("app-id", app_id)?;
-                words("repository", repositories)?;
-                let (what, levels): (Vec<_>, Vec<_>) = permissions
-                    .iter()
-                    .map(|(what, level)| (what.clone(), level.clone()))
-                    .unzip();
-                words("permission", &what)?;
-                words("permission", &levels)
-            }
-            Self::AwsSigv4 {
-                access_key_id,
-                region,
-                service,
-            } => {
-                part("access-key-id", access_key_id)?;
-                part("region", region)?;
-                part("service", service)
-            }
-            Self::Hmac {
-                header: signature,
-                time_header,
-            } => {
-                header(signature)?;
-                header(time_header)
-            }
-        }
-    }
-}
-
-fn word(name: &'static str, text: &str) -> Result<(), KindError> {
-    if text.is_empty() || text.len() > MAX_WORD_BYTES || !is_line(text) {
-        return Err(KindError::Word(name));
-    }
-    Ok(())
-}
-
-/// A part of a list with slashes in between.
-fn part(name: &'static str, text: &str) -> Result<(), KindError> {
-    word(name, text)?;
-    let good = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    if good {
-        Ok(())
-    } else {
-        Err(KindError::Word(name))
-    }
-}
-
-fn optional(name: &'static str, text: Option<&str>) -> Result<(), KindError> {
-    text.map_or(Ok(()), |text| word(name, text))
-}
-
-/// Words that stand in one list, with spaces in between.
-fn words(name: &'static str, all: &[String]) -> Result<(), KindError> {
-    if all.len() > MAX_WORDS {
-        return Err(KindError::TooMany(name));
-    }
-    all.iter().try_for_each(|one| match one.contains(' ') {
-        true => Err(KindError::Word(name)),
-        false => word(name, one),
-    })
-}
-
-fn url(name: &'static str, text: &str) -> Result<(), KindError> {
-    word(name, text)?;
-    let good = Url::parse(text).is_ok_and(|url| {
-        url.scheme() == "https"
-            && url.host_str().is_some_and(|host| !host.is_empty())
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    if good {
-        Ok(())
-    } else {
-        Err(KindError::Url(name))
-    }
-}
-
-fn header(name: &str) -> Result<(), KindError> {
-    let lower = name.to_ascii_lowercase();
-    let known = HeaderName::try_from(lower.as_str()).is_ok();
-    if !known || TAKEN.contains(&lower.as_str()) || lower.starts_with("proxy-") {
-        let shown = name
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .take(64)
-            .collect();
-        return Err(KindError::Header(shown));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A credential cannot say where a request ends or goes, and no token is fetched where others could read it.
-    #[test]
-    fn settings_that_change_a_request_or_leak_are_refused() {
-        for name in [
-            "Host",
-            "content-length",
-            "Transfer-Encoding",
-            "proxy-authorization",
-            "x y",
-            "",
-            "x:y",
-            "Range",
-        ] {
-            assert!(
-                Kind::Header { name: name.into() }.check().is_err(),
-                "{name}"
-            );
-        }
-        Kind::Header {
-            name: "X-Api-Key".into(),
-        }
-        .check()
-        .unwrap();
-        for token_url in [
-            "http://id.example/token",
-            "https://",
-            "https://u:p@id.example/token",
-            "https://id.example/token?x=1",
-            "https://id.example/token#x",
-            "file:///etc/passwd",
-            "id.example",
-            "",
-        ] {
-            let kind = Kind::OauthClient {
-                token_url: token_url.into(),
-                client_id: "c".into(),
-                scopes: Vec::new(),
-                audience: None,
-                auth: ClientAuth::Basic,
-            };
-            assert!(kind.check().is_err(), "{token_url}");
-        }
-        assert_eq!(
-            Kind::Basic { user: "a:b".into() }.check(),
-            Err(KindError::User)
-        );
-        let region = Kind::AwsSigv4 {
-            access_key_id: "AKID".into(),
-            region: "eu/x".into(),
-            service: "s3".into(),
-        };
-        assert!(region.check().is_err());
-    }
-
-    #[test]
-    fn every_kind_has_its_word_on_disk() {
-        let kind = Kind::Basic { user: "u".into() };
-        assert_eq!(
-            serde_json::to_string(&kind).unwrap(),
-            r#"{"kind":"basic","user":"u"}"#
-        );
-        assert!(Kind::WORDS.contains(&kind.as_str()));
-        assert!(serde_json::from_str::<Kind>(r#"{"kind":"bearer","user":"u"}"#).is_err());
-        assert!(Kind::WORDS.iter().all(|word| !Kind::ABSENT.contains(word)));
     }
 }

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 use crate::{
     Entropy, Handle, Request, Usage,
     limits::{
-        MAX_BOUND_NAME_BYTES, MAX_LEASE_MS, MAX_LEASES, MAX_TOKENS, MAX_USAGES, TOKEN_TTL_MS,
+        MAX_APPROVED, MAX_BOUND_NAME_BYTES, MAX_LEASE_MS, MAX_LEASES, MAX_TOKENS, MAX_USAGES,
+        TOKEN_TTL_MS,
     },
     render::hex,
 };
@@ -117,13 +118,22 @@ pub(crate) enum NoGrant {
     Lease,
     #[error("no rule of the call has this credential for this request")]
     Scope,
-    #[error("the rule has this credential for no more requests of the call")]
+    #[error(
+        "the rule has this credential for no more requests of the call, unless a person approves one"
+    )]
     Spent,
+    #[error("no call has such an approval: it is over, or waits for too many")]
+    Approval,
 }
 
 /// Of which rule of a lease a request was taken.
 #[derive(Debug)]
-pub(crate) struct Taken(usize);
+pub(crate) enum Taken {
+    /// Counted, by this one.
+    Counted(usize),
+    /// Approved: exactly this.
+    Approved(Box<Request>),
+}
 
 struct Pending {
     issuer: Holder,
@@ -140,6 +150,8 @@ pub(crate) struct Lease {
     pub(crate) binding: Binding,
     pub(crate) epoch: Epoch,
     usages: Vec<(Usage, u64)>,
+    /// What people approved, until it is taken.
+    approved: Vec<Request>,
     from_ms: u64,
     until_ms: u64,
 }
@@ -244,6 +256,7 @@ impl Desk {
                 .map(|usage| (usage, 0))
                 .collect(),
             binding: order.binding,
+            approved: Vec::new(),
             from_ms: now_ms,
             until_ms: now_ms.saturating_add(order.lease_ms.min(MAX_LEASE_MS)),
         };
@@ -264,6 +277,19 @@ impl Desk {
             .get_mut(id)
             .filter(|lease| lease.holder == holder && lease.is_alive(now_ms));
         let lease = lease.ok_or(NoGrant::Lease)?;
+        // What a person saw is sent once, and as it was shown.
+        let approved = lease.approved.iter().position(|seen| seen == request);
+        let covered = lease.usages.iter().any(|(usage, _)| usage.covers(request));
+        if let Some(seen) = approved.filter(|_| covered) {
+            let seen = Box::new(lease.approved.swap_remove(seen));
+            // From now on the agent has been there.
+            for (usage, _) in &mut lease.usages {
+                if usage.rule == request.rule {
+                    usage.learn(&request.host, request.port);
+                }
+            }
+            return Ok((lease.binding.clone(), lease.epoch, Taken::Approved(seen)));
+        }
         let mut covering = lease
             .usages
             .iter_mut()
@@ -273,18 +299,41 @@ impl Desk {
         if covering.peek().is_none() {
             return Err(NoGrant::Scope);
         }
-        let left = covering.find(|(_, (usage, used))| *used < usage.most);
+        let left = covering.find(|(_, (usage, used))| usage.knows(request) && *used < usage.most);
         let (taken, (_, used)) = left.ok_or(NoGrant::Spent)?;
         *used = used.saturating_add(1);
-        Ok((lease.binding.clone(), lease.epoch, Taken(taken)))
+        Ok((lease.binding.clone(), lease.epoch, Taken::Counted(taken)))
     }
 
     /// Gives a request back for which nothing was rendered.
-    pub(crate) fn give_back(&mut self, id: &LeaseId, Taken(taken): Taken) {
-        let lease = self.leases.get_mut(id);
-        if let Some((_, used)) = lease.and_then(|lease| lease.usages.get_mut(taken)) {
-            *used = used.saturating_sub(1);
+    pub(crate) fn give_back(&mut self, id: &LeaseId, taken: Taken) {
+        let Some(lease) = self.leases.get_mut(id) else {
+            return;
+        };
+        match taken {
+            Taken::Counted(taken) => {
+                if let Some((_, used)) = lease.usages.get_mut(taken) {
+                    *used = used.saturating_sub(1);
+                }
+            }
+            Taken::Approved(seen) => lease.approved.push(*seen),
         }
+    }
+
+    /// Notes that a person approved a request of the call that `issuer` ordered for.
+    pub(crate) fn approve(
+        &mut self,
+        issuer: Holder,
+        request: Request,
+        now_ms: u64,
+    ) -> Result<(), NoGrant> {
+        let lease = self
+            .leases
+            .values_mut()
+            .find(|lease| lease.issuer == issuer && lease.is_alive(now_ms));
+        let lease = lease.filter(|lease| lease.approved.len() < MAX_APPROVED);
+        lease.ok_or(NoGrant::Approval)?.approved.push(request);
+        Ok(())
     }
 
     /// Whether a lease is still its holder's.

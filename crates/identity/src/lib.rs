@@ -22,6 +22,7 @@
 //! Deliberately absent: the process, its socket and its confinement (`casemate identity`); who may call what (policy);
 //! the ledger: whoever asks records what was granted before it is sent.
 
+mod assertions;
 mod clock;
 mod credential;
 mod endpoint;
@@ -36,6 +37,7 @@ mod record;
 mod refresh;
 mod remote;
 mod render;
+mod sas;
 mod secret;
 mod server;
 mod side;
@@ -45,9 +47,10 @@ mod usage;
 mod wire;
 
 pub use self::{
+    assertions::{AssertionError, AssertionFiles, Assertions},
     clock::{Clock, Entropy},
     credential::{Credential, Secrets},
-    endpoint::{Endpoint, EndpointError, HttpsEndpoint, TokenAnswer, TokenRequest},
+    endpoint::{Endpoint, EndpointError, HttpsEndpoint, Issuer, TokenAnswer, TokenRequest},
     handle::{Handle, HandleError},
     identity::{GrantError, OrderError},
     identity::{Identity, Tested},

@@ -27,6 +27,10 @@ pub const TOKEN_TTL_MS: u64 = 60_000;
 pub const MAX_LEASES: usize = 16_384;
 /// The longest lease: that of the longest call.
 pub const MAX_LEASE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Destinations of one rule that are known.
+pub const MAX_KNOWN: usize = 1_024;
+/// Requests of one lease that were approved and not sent yet.
+pub const MAX_APPROVED: usize = 64;
 /// Rules in one lease.
 pub const MAX_USAGES: usize = 1_024;
 /// Bytes of a name in a binding.
@@ -34,6 +38,12 @@ pub const MAX_BOUND_NAME_BYTES: usize = 1_024;
 
 /// OAuth tokens are fetched anew so long before they expire, if that is less than half of their life.
 pub const REFRESH_BEFORE_MS: u64 = 20 * 60 * 1_000;
+/// Shared access signatures are made anew so long before they expire, if that is less than half of their life.
+pub const SAS_REFRESH_BEFORE_MS: u64 = 15 * 60 * 1_000;
+/// How long one counts.
+pub const SAS_LIFE_MS: u64 = 60 * 60 * 1_000;
+/// How far back it counts: clocks differ.
+pub const SAS_SKEW_MS: u64 = 15 * 60 * 1_000;
 /// A token that says nothing of its life has this one.
 pub const DEFAULT_TOKEN_LIFE_MS: u64 = 10 * 60 * 1_000;
 /// No token is taken to live longer, whatever its issuer says.

@@ -8,12 +8,17 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::{
-    ClientAuth, Form, Kind, Secret, Secrets, TokenAnswer, TokenRequest,
+    ClientAuth, Form, Issuer, Kind, Secret, Secrets, TokenAnswer, TokenRequest,
     jws::{self, SignError},
     limits::{ASSERTION_SKEW_S, ASSERTION_TTL_S, DEFAULT_TOKEN_LIFE_MS, MAX_TOKEN_LIFE_MS},
     render::hex,
+    sas,
 };
 
+/// Where virtual machines of Azure get tokens.
+const IMDS: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
+const IMDS_VERSION: &str = "2018-02-01";
+const APP_SERVICE_VERSION: &str = "2019-08-01";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// Room for what is not secret in a form; if it takes more, only that moves.
 const SETTINGS_BYTES: usize = 4_096;
@@ -58,8 +63,16 @@ pub(crate) fn question(
     now_ms: u64,
     nonce: &[u8],
 ) -> Result<Option<TokenRequest>, SignError> {
-    let now = now_ms / 1_000;
-    Ok(Some(match kind {
+    Ok(match kind {
+        Kind::JwtBearer { .. } | Kind::GithubApp { .. } => signed(kind, secrets, now_ms, nonce)?,
+        Kind::AzureManagedIdentity { .. } => platform(kind, secrets),
+        _ => presented(kind, secrets),
+    })
+}
+
+/// Of kinds whose secret is shown to the endpoint.
+fn presented(kind: &Kind, secrets: &Secrets) -> Option<TokenRequest> {
+    Some(match kind {
         Kind::OauthClient {
             token_url,
             client_id,
@@ -70,6 +83,16 @@ pub(crate) fn question(
             let mut form = Fields::new("client_credentials", secrets.room());
             form.scopes(scopes);
             form.add_some("audience", audience.as_deref());
+            form.of_client(token_url, client_id, Some(&secrets.main), *auth)
+        }
+        Kind::AzureSas {
+            token_url,
+            client_id,
+            auth,
+            ..
+        } => {
+            let mut form = Fields::new("client_credentials", secrets.room());
+            form.add("scope", sas::SCOPE);
             form.of_client(token_url, client_id, Some(&secrets.main), *auth)
         }
         Kind::OauthRefresh {
@@ -83,6 +106,61 @@ pub(crate) fn question(
             form.scopes(scopes);
             form.of_client(token_url, client_id, secrets.second.as_ref(), *auth)
         }
+        Kind::TokenExchange {
+            token_url,
+            client_id,
+            auth,
+            subject_token_type,
+            audience,
+            resource,
+            scopes,
+        } => {
+            let grant = "urn:ietf:params:oauth:grant-type:token-exchange";
+            let mut form = Fields::new(grant, secrets.room());
+            form.add("subject_token", secrets.main.expose());
+            form.add("subject_token_type", subject_token_type);
+            form.add(
+                "requested_token_type",
+                "urn:ietf:params:oauth:token-type:access_token",
+            );
+            form.add_some("audience", audience.as_deref());
+            form.add_some("resource", resource.as_deref());
+            form.scopes(scopes);
+            match client_id {
+                Some(id) => form.of_client(token_url, id, secrets.second.as_ref(), *auth),
+                None => form.request(token_url, None),
+            }
+        }
+        Kind::OidcFederation {
+            token_url,
+            client_id,
+            scopes,
+            audience,
+            ..
+        } => {
+            let mut form = Fields::new("client_credentials", secrets.room());
+            form.add(
+                "client_assertion_type",
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            );
+            form.add("client_assertion", secrets.main.expose());
+            form.scopes(scopes);
+            form.add_some("audience", audience.as_deref());
+            form.of_client(token_url, client_id, None, ClientAuth::Post)
+        }
+        _ => return None,
+    })
+}
+
+/// Of kinds whose secret signs.
+fn signed(
+    kind: &Kind,
+    secrets: &Secrets,
+    now_ms: u64,
+    nonce: &[u8],
+) -> Result<Option<TokenRequest>, SignError> {
+    let now = now_ms / 1_000;
+    Ok(Some(match kind {
         Kind::JwtBearer {
             token_url,
             issuer,
@@ -131,14 +209,56 @@ pub(crate) fn question(
             }
             let api = api_url.trim_end_matches('/');
             TokenRequest {
+                issuer: Issuer::Remote,
                 url: format!("{api}/app/installations/{installation}/access_tokens"),
                 authorization: Some(Secret::made(format!("Bearer {}", assertion.expose()))),
+                version: None,
                 content_type: "application/json",
                 body: Zeroizing::new(Value::Object(body).to_string()),
             }
         }
         _ => return Ok(None),
     }))
+}
+
+/// Of kinds for which the platform of this host is asked.
+fn platform(kind: &Kind, secrets: &Secrets) -> Option<TokenRequest> {
+    let Kind::AzureManagedIdentity {
+        resource,
+        client_id,
+        endpoint,
+    } = kind
+    else {
+        return None;
+    };
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let version = match endpoint {
+        Some(_) => APP_SERVICE_VERSION,
+        None => IMDS_VERSION,
+    };
+    query.append_pair("api-version", version);
+    query.append_pair("resource", resource);
+    if let Some(id) = client_id {
+        query.append_pair("client_id", id);
+    }
+    let (at, issuer) = match endpoint {
+        Some(endpoint) => (
+            endpoint.as_str(),
+            Issuer::Platform("x-identity-header", secrets.main.clone()),
+        ),
+        None => (
+            IMDS,
+            Issuer::Platform("metadata", Secret::made("true".to_owned())),
+        ),
+    };
+    Some(TokenRequest {
+        issuer,
+        url: format!("{at}?{}", query.finish()),
+        authorization: None,
+        version: None,
+        content_type: "",
+        body: Zeroizing::default(),
+    })
 }
 
 /// A form that grows in a buffer which leaves no copies.
@@ -212,11 +332,31 @@ impl Fields {
 
     fn request(self, url: &str, authorization: Option<Secret>) -> TokenRequest {
         TokenRequest {
+            issuer: Issuer::Remote,
             url: url.to_owned(),
             authorization,
+            version: None,
             content_type: FORM,
             body: self.0,
         }
+    }
+}
+
+/// What an answer means that is none.
+pub(crate) fn failed(answer: &TokenAnswer) -> AnswerError {
+    let parsed = strict_json(&answer.body, BOUNDS).ok();
+    let error = parsed
+        .as_ref()
+        .and_then(|value| value.get("error"))
+        .and_then(Value::as_str);
+    let known = error.and_then(|error| INVALID.iter().find(|known| **known == error));
+    match known {
+        // A server that is ill may say anything.
+        Some(word) if matches!(answer.status, 400 | 401) => AnswerError::Invalid(word),
+        _ => AnswerError::Status {
+            status: answer.status,
+            retry_after_ms: answer.retry_after_ms,
+        },
     }
 }
 
@@ -224,19 +364,7 @@ impl Fields {
 pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<Token, AnswerError> {
     let parsed = strict_json(&answer.body, BOUNDS).ok();
     if !(200..300).contains(&answer.status) {
-        let error = parsed
-            .as_ref()
-            .and_then(|value| value.get("error"))
-            .and_then(Value::as_str);
-        let known = error.and_then(|error| INVALID.iter().find(|known| **known == error));
-        return Err(match known {
-            // A server that is ill may say anything.
-            Some(word) if matches!(answer.status, 400 | 401) => AnswerError::Invalid(word),
-            _ => AnswerError::Status {
-                status: answer.status,
-                retry_after_ms: answer.retry_after_ms,
-            },
-        });
+        return Err(failed(answer));
     }
     let parsed = parsed.ok_or(AnswerError::Garbage)?;
     let text = |name: &str| parsed.get(name).and_then(Value::as_str);
@@ -257,17 +385,20 @@ pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<To
     if !text("token_type").is_some_and(|word| word.eq_ignore_ascii_case("bearer")) {
         return Err(AnswerError::Garbage);
     }
-    let life_ms = match parsed.get("expires_in") {
-        None => DEFAULT_TOKEN_LIFE_MS,
-        // Some write the number as a text.
-        Some(Value::String(seconds)) => seconds
-            .parse::<u64>()
-            .map_err(|_| AnswerError::Garbage)?
-            .saturating_mul(1_000),
-        Some(seconds) => seconds
-            .as_u64()
-            .ok_or(AnswerError::Garbage)?
-            .saturating_mul(1_000),
+    // Some write numbers as texts.
+    let number = |name: &str| match parsed.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => text.parse().map(Some).map_err(|_| AnswerError::Garbage),
+        Some(number) => number.as_u64().map(Some).ok_or(AnswerError::Garbage),
+    };
+    let of = |seconds: u64| seconds.saturating_mul(1_000);
+    let life_ms = match (number("expires_in")?, kind) {
+        (Some(seconds), _) => of(seconds),
+        (None, Kind::AzureManagedIdentity { .. }) => match number("expires_on")? {
+            Some(at) => of(at).saturating_sub(now_ms),
+            None => DEFAULT_TOKEN_LIFE_MS,
+        },
+        (None, _) => DEFAULT_TOKEN_LIFE_MS,
     };
     Ok(Token {
         access: secret(text("access_token").ok_or(AnswerError::Garbage)?)?,

@@ -6,11 +6,15 @@ use std::{
 };
 
 use crate::{
-    Clock, Credential, Endpoint, EndpointError, Entropy, Handle, Header, Secret, Secrets, State,
-    Store, StoreError,
+    AssertionError, Assertions, Clock, Credential, Endpoint, EndpointError, Entropy, Form, Handle,
+    Header, Kind, Secret, Secrets, State, Store, StoreError, TokenRequest,
     jws::SignError,
-    limits::{EXPIRY_MARGIN_MS, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, REFRESH_BEFORE_MS},
+    limits::{
+        EXPIRY_MARGIN_MS, FIRST_BACKOFF_MS, MAX_BACKOFF_MS, REFRESH_BEFORE_MS,
+        SAS_REFRESH_BEFORE_MS,
+    },
     oauth::{self, AnswerError, Token},
+    sas,
     store::By,
 };
 
@@ -20,6 +24,7 @@ pub(crate) struct Means<'a> {
     pub(crate) endpoint: &'a dyn Endpoint,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) entropy: &'a dyn Entropy,
+    pub(crate) assertions: &'a dyn Assertions,
 }
 
 /// Why there is no token.
@@ -33,6 +38,15 @@ pub enum RefreshError {
         "the credential `{0}` is quarantined: its issuer does not take it any more; `casemate credential rotate` gives it a new secret"
     )]
     Quarantined(Handle),
+    /// The platform's assertion cannot be read now.
+    #[error("no token for `{handle}`: its assertion cannot be read")]
+    Assertion {
+        /// Which.
+        handle: Handle,
+        /// Why.
+        #[source]
+        source: AssertionError,
+    },
     /// No assertion can be signed.
     #[error("the credential `{handle}` cannot be used: {why}")]
     Sign {
@@ -112,13 +126,17 @@ struct Unkept {
 }
 
 impl Live {
-    fn new(token: Token, version: u64, fetched_at_ms: u64) -> Self {
+    fn new(token: Token, header: &Header, fetched_at_ms: u64) -> Self {
+        let before_ms = match header.kind {
+            Kind::AzureSas { .. } => SAS_REFRESH_BEFORE_MS,
+            _ => REFRESH_BEFORE_MS,
+        };
         let expires_at_ms = fetched_at_ms.saturating_add(token.life_ms);
         Self {
             access: token.access,
-            version,
+            version: header.version,
             fetched_at_ms,
-            deadline_ms: deadline_ms(expires_at_ms, token.life_ms),
+            deadline_ms: deadline_ms(expires_at_ms, token.life_ms, before_ms),
             expires_at_ms,
         }
     }
@@ -135,14 +153,10 @@ impl Live {
     }
 }
 
-/// When a token is fetched anew: 20 minutes before it expires, or half of its life if that is shorter.
-pub(crate) const fn deadline_ms(expires_at_ms: u64, life_ms: u64) -> u64 {
+/// When a token is fetched anew: so long before it expires, or half of its life if that is shorter.
+pub(crate) const fn deadline_ms(expires_at_ms: u64, life_ms: u64, before_ms: u64) -> u64 {
     let half = life_ms / 2;
-    let before = if half < REFRESH_BEFORE_MS {
-        half
-    } else {
-        REFRESH_BEFORE_MS
-    };
+    let before = if half < before_ms { half } else { before_ms };
     expires_at_ms.saturating_sub(before)
 }
 
@@ -272,27 +286,44 @@ fn fetch(
         .entropy
         .fill(&mut nonce)
         .map_err(RefreshError::Random)?;
+    let mut secrets = credential.secrets.clone();
+    if let Kind::OidcFederation { assertion, .. } = &header.kind {
+        let read = means.assertions.read(assertion);
+        secrets.main = read.map_err(|source| RefreshError::Assertion {
+            handle: handle.clone(),
+            source,
+        })?;
+    }
     let unsigned = |error: SignError| RefreshError::Sign {
         handle: handle.clone(),
         why: error.to_string(),
     };
-    let question =
-        oauth::question(&header.kind, &credential.secrets, now_ms, &nonce).map_err(unsigned)?;
+    let question = oauth::question(&header.kind, &secrets, now_ms, &nonce).map_err(unsigned)?;
     let question = question.ok_or_else(|| unsigned(SignError::Key))?;
-    let answer = means.endpoint.ask(&question).map_err(|source| {
-        turn.failed(now_ms, None);
-        RefreshError::Endpoint {
-            handle: handle.clone(),
-            source,
-        }
-    })?;
-    match oauth::token(&header.kind, &answer, now_ms) {
+    let ask = |turn: &mut Turn, question: &TokenRequest| {
+        means.endpoint.ask(question).map_err(|source| {
+            turn.failed(now_ms, None);
+            RefreshError::Endpoint {
+                handle: handle.clone(),
+                source,
+            }
+        })
+    };
+    let answer = ask(turn, &question)?;
+    let mut got = oauth::token(&header.kind, &answer, now_ms);
+    if let Ok(token) = &got
+        && let Some(question) = sas::question(&header.kind, &token.access, now_ms)
+    {
+        // That token is for this, and gone after it.
+        got = sas::token(&header.kind, &ask(turn, &question)?, now_ms);
+    }
+    match got {
         Ok(token) => {
             turn.failures = 0;
             let mut next = credential.secrets.clone();
             match &token.refresh {
                 Some(refresh) if *refresh != next.main => next.main = refresh.clone(),
-                _ => return Ok(Some(Live::new(token, header.version, now_ms))),
+                _ => return Ok(Some(Live::new(token, header, now_ms))),
             }
             let unkept = Unkept {
                 seen: header.clone(),
@@ -302,12 +333,15 @@ fn fetch(
             };
             keep(means, turn, unkept)
         }
-        Err(AnswerError::Invalid(_)) => match means.store.quarantine(header) {
-            Ok(_) => Err(RefreshError::Quarantined(handle.clone())),
-            // Another one is there already, and is not blamed for it.
-            Err(StoreError::Stale { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        },
+        // Where nobody gave a secret, nobody can give another: the platform does.
+        Err(AnswerError::Invalid(_)) if header.kind.form() != Form::Nothing => {
+            match means.store.quarantine(header) {
+                Ok(_) => Err(RefreshError::Quarantined(handle.clone())),
+                // Another one is there already, and is not blamed for it.
+                Err(StoreError::Stale { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
         Err(error) => {
             let asked = match error {
                 AnswerError::Status { retry_after_ms, .. } => retry_after_ms,
@@ -330,11 +364,7 @@ fn keep(means: &Means<'_>, turn: &mut Turn, unkept: Unkept) -> Result<Option<Liv
         By::Issuer,
         means.clock.now_ms(),
     ) {
-        Ok(header) => Ok(Some(Live::new(
-            unkept.token,
-            header.version,
-            unkept.fetched_at_ms,
-        ))),
+        Ok(header) => Ok(Some(Live::new(unkept.token, &header, unkept.fetched_at_ms))),
         Err(StoreError::Stale { .. } | StoreError::Revoked(_) | StoreError::Absent(_)) => Ok(None),
         Err(error) => {
             turn.unkept = Some(unkept);
@@ -368,7 +398,7 @@ mod tests {
             (0, 0),
         ] {
             assert_eq!(
-                deadline_ms(minutes(100) + life, life),
+                deadline_ms(minutes(100) + life, life, REFRESH_BEFORE_MS),
                 minutes(100) + life - before,
                 "{life}"
             );

@@ -68,6 +68,12 @@ impl RemoteIdentity {
         Ok(Self { sender })
     }
 
+    /// Whether the connection is over.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Asks for a token for one call.
     ///
     /// # Errors
@@ -75,6 +81,17 @@ impl RemoteIdentity {
     pub async fn issue(&self, order: Order) -> Result<ActionToken, RemoteError> {
         match self.ask(&Question::Issue { order }).await? {
             Reply::Issued { token } => Ok(token),
+            other => Err(wrong(other)),
+        }
+    }
+
+    /// Says that a person approved exactly this request of the call for which a token was asked here.
+    ///
+    /// # Errors
+    /// When that is not noted: then it gets no credential.
+    pub async fn approve(&self, request: Request) -> Result<(), RemoteError> {
+        match self.ask(&Question::Approve { request }).await? {
+            Reply::Done {} => Ok(()),
             other => Err(wrong(other)),
         }
     }
@@ -179,6 +196,7 @@ const fn patience(question: &Question) -> Duration {
         // This one waits for the lock of the store.
         Question::Reflected { .. } => REPLY_TIMEOUT,
         Question::Issue { .. }
+        | Question::Approve { .. }
         | Question::Redeem { .. }
         | Question::Standing { .. }
         | Question::End { .. } => PROMPT_TIMEOUT,

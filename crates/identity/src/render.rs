@@ -41,6 +41,9 @@ pub struct Rendered {
     pub query: Option<Secret>,
     /// What must not come back, in this answer or another.
     pub hidden: Vec<Secret>,
+    /// When that expires, in milliseconds since 1970, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
     /// What is good for this request only, and must not come back in its answer.
     pub once: Vec<Secret>,
 }
@@ -53,6 +56,9 @@ pub(crate) enum RenderError {
         "a body that streams cannot be signed: send it with its length, within what may be judged"
     )]
     Body,
+    /// A signature is for one account.
+    #[error("the signature is for another host")]
+    Host,
     /// The query cannot be signed, since it can be read in two ways.
     #[error("the query cannot be signed")]
     Query,
@@ -64,6 +70,7 @@ impl Rendered {
             fields,
             query: None,
             hidden,
+            expires_at_ms: None,
             once: Vec::new(),
         }
     }
@@ -77,6 +84,22 @@ impl Rendered {
         let hidden = self.hidden.iter().chain(&self.once).chain(&self.query);
         let hidden = hidden.map(Secret::room);
         256 + fields.chain(hidden).sum::<usize>()
+    }
+
+    /// The same, which expires.
+    pub(crate) fn until(self, at_ms: u64) -> Self {
+        Self {
+            expires_at_ms: Some(at_ms),
+            ..self
+        }
+    }
+
+    /// Pairs at the end of a query.
+    pub(crate) fn in_query(pairs: Secret, hidden: Vec<Secret>) -> Self {
+        Self {
+            query: Some(pairs),
+            ..Self::lasting(Vec::new(), hidden)
+        }
     }
 
     /// A bearer token.
@@ -109,10 +132,7 @@ pub(crate) fn render(
                 |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let value = Zeroizing::new(encoded(main.expose()));
             let pair = Secret::made(format!("{}={}", encoded(name), *value));
-            Rendered {
-                query: Some(pair),
-                ..Rendered::lasting(Vec::new(), vec![main.clone()])
-            }
+            Rendered::in_query(pair, vec![main.clone()])
         }
         Kind::AwsSigv4 { .. } => sigv4::sign(kind, secrets, request, now_ms)?,
         Kind::Hmac {
@@ -122,8 +142,12 @@ pub(crate) fn render(
         // A token that was fetched is one.
         Kind::Bearer {}
         | Kind::OauthClient { .. }
+        | Kind::AzureSas { .. }
         | Kind::OauthRefresh { .. }
         | Kind::JwtBearer { .. }
+        | Kind::TokenExchange { .. }
+        | Kind::OidcFederation { .. }
+        | Kind::AzureManagedIdentity { .. }
         | Kind::GithubApp { .. } => Rendered::bearer(main),
     })
 }
@@ -167,6 +191,7 @@ fn sign(
         ],
         query: None,
         hidden: Vec::new(),
+        expires_at_ms: None,
         once: vec![signature],
     })
 }

@@ -19,6 +19,8 @@ pub enum Form {
     Line,
     /// A private key in PEM.
     Pem,
+    /// There is none: what proves who this is is elsewhere.
+    Nothing,
 }
 
 /// Why something is not kept as a secret. Nothing of it is repeated.
@@ -42,6 +44,9 @@ pub enum SecretError {
         "the secret has a line break, a NUL or another character that no header can carry: pass it as one line of visible ASCII"
     )]
     Characters,
+    /// Nobody would look at it.
+    #[error("a credential of this kind has no secret: what proves who this is is elsewhere")]
+    Unwanted,
     /// It is not what this kind of credential signs with.
     #[error("this is no private key in PEM: pass the whole file, from BEGIN to END")]
     NotPem,
@@ -56,6 +61,8 @@ impl Secret {
         let text = match form {
             Form::Line => bytes.strip_suffix(b"\n").unwrap_or(bytes),
             Form::Pem => bytes,
+            Form::Nothing if bytes.is_empty() => return Ok(Self::made(String::new())),
+            Form::Nothing => return Err(SecretError::Unwanted),
         };
         match text.len() {
             0 => return Err(SecretError::Empty),
@@ -65,7 +72,7 @@ impl Secret {
         }
         let text = std::str::from_utf8(text).map_err(|_| SecretError::Characters)?;
         let good = match form {
-            Form::Line => is_line(text),
+            Form::Line | Form::Nothing => is_line(text),
             Form::Pem => {
                 if !text.trim_start().starts_with("-----BEGIN ") {
                     return Err(SecretError::NotPem);

@@ -146,6 +146,10 @@ impl Server {
                 Ok(token) => Reply::Issued { token },
                 Err(error) => refused(Code::Unavailable, one_line(&error)),
             },
+            Question::Approve { request } => match identity.approve(request, holder) {
+                Ok(()) => Reply::Done {},
+                Err(error) => refused(Code::Scope, one_line(&error)),
+            },
             Question::Redeem { token, binding } => {
                 match identity.redeem(&token, &binding, holder) {
                     Ok(lease) => Reply::Redeemed { lease },

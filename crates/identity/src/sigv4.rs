@@ -90,6 +90,7 @@ pub(crate) fn sign(
         hidden.push(token.clone());
     }
     Ok(Rendered {
+        expires_at_ms: None,
         fields: rendered,
         query: None,
         // The session token goes into every request until it expires; a signature into one.

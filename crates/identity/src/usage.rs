@@ -1,10 +1,10 @@
 //! For which requests a lease has a credential: what a rule of the profile that names it says.
 
-use casemate_model::SideEffect;
+use casemate_model::has_escaped_slash;
 use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleApproval, RuleEffect};
 use serde::{Deserialize, Serialize};
 
-use crate::{Handle, Request};
+use crate::{Handle, Request, limits::MAX_KNOWN};
 
 /// The only port of a rule that names none.
 const HTTPS: u16 = 443;
@@ -27,9 +27,13 @@ pub struct Usage {
     pub methods: Vec<String>,
     /// The paths; any if there is no list.
     pub paths: Option<Vec<String>>,
+    /// Whether a path may have an escaped `/`.
+    pub escaped_slash: bool,
     /// The tools; all if there is no list.
     pub tools: Option<Vec<String>>,
-    /// How many requests of one call: one, where a person approves or something is written.
+    /// Hosts and ports where the agent has been, if a person approves what goes elsewhere.
+    pub known: Option<Vec<(String, u16)>>,
+    /// How many requests of one call, beside those that a person approved.
     pub most: u64,
 }
 
@@ -41,7 +45,6 @@ impl Usage {
         if rule.effect != RuleEffect::Allow {
             return None;
         }
-        let strict = rule.approval != RuleApproval::Never || rule.side_effect >= SideEffect::Write;
         let paths = rule.paths.as_ref();
         Some(Self {
             handle,
@@ -53,9 +56,32 @@ impl Usage {
                 .clone()
                 .unwrap_or_else(|| READING.iter().map(|method| (*method).to_owned()).collect()),
             paths: paths.map(|paths| paths.iter().map(|path| path.as_str().to_owned()).collect()),
+            escaped_slash: rule.escaped_slash,
             tools: rule.tools.clone(),
-            most: if strict { 1 } else { rule.max_requests },
+            known: (rule.approval == RuleApproval::NewDestination).then(Vec::new),
+            most: rule.lends(),
         })
+    }
+
+    /// Notes that the agent has been there, if that matters to the rule.
+    pub fn learn(&mut self, host: &str, port: u16) {
+        let is_meant = DomainRule::read(&self.host).is_some_and(|rule| rule.allows(host))
+            && self.ports.contains(&port);
+        if let Some(known) = &mut self.known
+            && is_meant
+            && known.len() < MAX_KNOWN
+        {
+            known.push((host.to_owned(), port));
+        }
+    }
+
+    /// Whether nobody has to approve that it goes there.
+    pub(crate) fn knows(&self, request: &Request) -> bool {
+        let is_there =
+            |(host, port): &(String, u16)| (host, *port) == (&request.host, request.port);
+        self.known
+            .as_ref()
+            .is_none_or(|known| known.iter().any(is_there))
     }
 
     /// Whether `tool` may make such requests.
@@ -75,6 +101,7 @@ impl Usage {
             && DomainRule::read(&self.host).is_some_and(|host| host.allows(&request.host))
             && self.ports.contains(&request.port)
             && self.methods.contains(&request.method)
+            && (self.escaped_slash || !has_escaped_slash(&request.path))
             && self
                 .paths
                 .as_ref()

@@ -13,6 +13,9 @@ pub(crate) enum Question {
     Issue {
         order: Order,
     },
+    Approve {
+        request: Request,
+    },
     Redeem {
         token: ActionToken,
         binding: Binding,

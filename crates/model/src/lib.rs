@@ -18,6 +18,7 @@ mod isolation;
 mod limits;
 mod one_line;
 mod outcome;
+mod path;
 mod query;
 mod reason;
 mod sealed;
@@ -36,6 +37,7 @@ pub use self::{
     limits::{Limits, MAX_LIMITS},
     one_line::one_line,
     outcome::{Artefact, Cause, DeniedAttempt, Exit, Outcome, OutcomeStatus, Stream, Usage},
+    path::{AmbiguousPath, check_path, has_escaped_slash, without_escaped_slashes},
     query::query_names,
     reason::Reason,
     sealed::Sealed,

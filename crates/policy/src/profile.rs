@@ -32,6 +32,10 @@ const BUILTIN_NAME: &str = "the built-in profile";
 const BUILTIN: &[u8] = include_bytes!("../profiles/run.toml");
 const BUILTIN_SERVE_NAME: &str = "the built-in profile of `casemate serve`";
 const BUILTIN_SERVE: &[u8] = include_bytes!("../profiles/serve.toml");
+const BUILTIN_UP_NAME: &str = "the built-in profile of `casemate up`";
+/// Whom the profile of `casemate serve` believes, and whom that of `casemate up` does.
+const ONLY_LOCAL: &str = "[\"casemate:local\"]";
+const LOCAL_AND_KEYS: &str = "[\"casemate:local\", \"casemate:api-keys\"]";
 
 /// What one route may do. Every field is described in [`schema_reference`](crate::schema_reference).
 #[derive(Clone, Debug)]
@@ -372,6 +376,16 @@ impl Profile {
     /// Never in a build that passed its tests.
     pub fn builtin_serve() -> Result<Self, ProfileError> {
         Self::parse_named(BUILTIN_SERVE_NAME, BUILTIN_SERVE.to_vec(), Syntax::Toml)
+    }
+
+    /// The profile of `casemate up` when nobody names another: that of `casemate serve`, for the holders of this gateway's API
+    /// keys too.
+    ///
+    /// # Errors
+    /// Never in a build that passed its tests.
+    pub fn builtin_up() -> Result<Self, ProfileError> {
+        let text = String::from_utf8_lossy(BUILTIN_SERVE).replace(ONLY_LOCAL, LOCAL_AND_KEYS);
+        Self::parse_named(BUILTIN_UP_NAME, text.into_bytes(), Syntax::Toml)
     }
 
     /// Reads a profile from its bytes.

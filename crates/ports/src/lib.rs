@@ -29,7 +29,7 @@ pub use self::{
     },
     way::{
         BadSocket, HandsOver, MADE_UP_ADDRESSES, MAX_AUTHORITY_BYTES, MAX_WAY_PORTS, NotServed,
-        TooManyPorts, WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_PORT, Way, WayOut, WayPorts,
-        WaySockets,
+        TooManyPorts, WAY_OUT_AUTHORITY, WAY_OUT_DNS_PORT, WAY_OUT_IDENTITY_HEADER,
+        WAY_OUT_KEYSTORE, WAY_OUT_PORT, Way, WayOut, WayPorts, WaySockets,
     },
 };

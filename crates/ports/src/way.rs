@@ -12,11 +12,17 @@ pub use self::sockets::{BadSocket, WaySockets};
 /// The port of the proxy, on the sandbox's loopback.
 pub const WAY_OUT_PORT: u16 = 3128;
 
+/// What programs show where their platform would give them tokens. It is no secret: whoever gets there is the call.
+pub const WAY_OUT_IDENTITY_HEADER: &str = "casemate";
+
 /// The port of the answerer of names, on the sandbox's loopback.
 pub const WAY_OUT_DNS_PORT: u16 = 53;
 
 /// Where programs find the certificate of their way out.
 pub const WAY_OUT_AUTHORITY: &str = "/etc/casemate/authority.pem";
+
+/// The same in the form that Java reads.
+pub const WAY_OUT_KEYSTORE: &str = "/etc/casemate/authority.jks";
 
 /// The addresses that are made up for names. In a sandbox with a way out all of them are its own.
 pub const MADE_UP_ADDRESSES: &str = "198.18.0.0/15";

@@ -77,7 +77,7 @@ impl<'a> Construction<'a> {
                 path.as_c_str(),
                 Mode::from_raw_mode(*mode),
             )?),
-            Step::File(path, content) => create(path)?.write_all(content.as_bytes()),
+            Step::File(path, content) => create(path)?.write_all(content),
             Step::MountPoint(path) => create(path).map(|_| ()),
             Step::Link(target, path) => {
                 Ok(rustix::fs::symlink(target.as_c_str(), path.as_c_str())?)

@@ -21,6 +21,7 @@ mod facts;
 mod host;
 mod image;
 mod keeper;
+mod keystore;
 mod limits;
 mod nursery;
 mod place;

@@ -2,6 +2,8 @@
 //!
 //! Paths are relative to the new root; the working directory is there from [`Step::EnterRoot`] on.
 
+mod trust;
+
 use std::{
     borrow::Cow,
     ffi::{CString, NulError},
@@ -12,10 +14,13 @@ use std::{
 
 use casemate_confine::{HIDDEN_DIRECTORIES, HIDDEN_FILES, RESOLV_CONF};
 use casemate_model::Limits;
-use casemate_ports::{WAY_OUT_AUTHORITY, WayOut, WayPorts};
+use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_KEYSTORE, WayOut, WayPorts};
 use casemate_sys::MountAttributes;
 
-use crate::host::{self, Shown};
+use crate::{
+    host::{self, Shown},
+    keystore::keystore,
+};
 
 /// The user that programs are, and its group.
 pub(crate) const SANDBOX_ID: u32 = 1000;
@@ -36,7 +41,7 @@ pub(crate) enum Step {
     /// Makes a directory with these permissions.
     Directory(CString, u32),
     /// Makes a file with this content, readable by all.
-    File(CString, Cow<'static, str>),
+    File(CString, Cow<'static, [u8]>),
     /// Makes an empty file, for something to be mounted on.
     MountPoint(CString),
     /// Makes a symbolic link: target, path.
@@ -121,10 +126,23 @@ pub(crate) fn plan(
     let mut steps = vec![Step::StartNetwork];
     userland(&mut steps, root)?;
     if let Some(way_out) = way_out {
-        let authority = WAY_OUT_AUTHORITY.trim_start_matches('/');
+        let relative = |path: &'static str| c(path.trim_start_matches('/'));
+        let authority = relative(WAY_OUT_AUTHORITY)?;
+        let keystore = relative(WAY_OUT_KEYSTORE)?;
         steps.push(Step::Directory(c("etc/casemate")?, 0o755));
-        steps.push(Step::File(c(authority)?, way_out.authority.clone().into()));
-        steps.push(Step::File(c("etc/resolv.conf")?, RESOLV_CONF.into()));
+        steps.push(Step::File(
+            authority,
+            way_out.authority.clone().into_bytes().into(),
+        ));
+        steps.push(Step::File(
+            keystore,
+            self::keystore(&way_out.authority).into(),
+        ));
+        trust::stores(&mut steps)?;
+        steps.push(Step::File(
+            c("etc/resolv.conf")?,
+            RESOLV_CONF.as_bytes().into(),
+        ));
     }
     show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
@@ -167,7 +185,11 @@ pub(crate) fn shared_root(root: &Path, image: Image<'_>, has_ways: bool) -> io::
     if has_ways {
         // Each call has an authority of its own there.
         steps.push(Step::Directory(c("etc/casemate")?, 0o755));
-        steps.push(Step::File(c("etc/resolv.conf")?, RESOLV_CONF.into()));
+        trust::stores(&mut steps)?;
+        steps.push(Step::File(
+            c("etc/resolv.conf")?,
+            RESOLV_CONF.as_bytes().into(),
+        ));
     }
     show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
@@ -258,7 +280,7 @@ fn files(steps: &mut Vec<Step>) -> io::Result<()> {
         ("etc/hostname", "sandbox\n"),
         ("etc/nsswitch.conf", NSSWITCH),
     ] {
-        steps.push(Step::File(c(path)?, content.into()));
+        steps.push(Step::File(c(path)?, content.as_bytes().into()));
     }
     Ok(())
 }

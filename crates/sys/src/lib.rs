@@ -12,6 +12,7 @@
 mod clone;
 mod exec;
 mod landlock;
+mod listen;
 mod memory;
 mod mount;
 mod net;
@@ -27,6 +28,7 @@ pub use self::{
     },
     exec::{exec_fd, exec_path, exit_now},
     landlock::{LandlockRule, LandlockScope, LandlockStatus, landlock_abi, restrict_files},
+    listen::take_listening_sockets,
     memory::read_process_memory,
     mount::{MountAttributes, set_mount_attributes},
     net::{PendingNetwork, bring_loopback_up, enter_network},

@@ -8,6 +8,7 @@ mod egress;
 mod field;
 mod goals;
 mod host;
+mod identity;
 mod ledger;
 mod policy;
 mod report;
@@ -19,6 +20,7 @@ mod sandbox;
 pub use self::{
     crun::serve as serve_crun,
     egress::{corpus, egress, egress_soak},
+    identity::identity,
     ledger::ledger,
     policy::policy,
     run::{RunOptions, run},

@@ -11,6 +11,8 @@ use crate::{Tree, process};
 pub enum Client {
     /// The official SDK of the Model Context Protocol for Python, in both versions that people have
     Mcp,
+    /// schemathesis, which makes requests from the description of the interface
+    Schemathesis,
 }
 
 /// A program that uses a client, and what pip installs for it.
@@ -32,6 +34,10 @@ impl Client {
                     package: "mcp>=2,<3",
                 },
             ],
+            Self::Schemathesis => &[Script {
+                name: "openapi_fuzz",
+                package: "schemathesis>=4,<5",
+            }],
         }
     }
 }

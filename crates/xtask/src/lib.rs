@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 
 pub mod bench;
+pub mod canaries;
 pub mod clients;
 pub mod demo;
 pub mod image;

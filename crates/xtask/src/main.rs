@@ -111,6 +111,8 @@ enum Bench {
         #[arg(long, value_name = "MINUTES", conflicts_with = "ways", value_parser = clap::value_parser!(u64).range(1..=10_000))]
         soak: Option<u64>,
     },
+    /// What it costs to lend a credential to a request
+    Identity,
     /// Decisions, beside bare Cedar; switches, approvals and budgets, beside what they come to without
     Policy,
     /// The worker of `bench run` that times crun
@@ -218,6 +220,7 @@ fn measure(bench: Bench) -> Result<()> {
             ..
         } => bench::egress_soak(&Tree::current()?, minutes),
         Bench::Egress { ways, soak: None } => bench::egress(&Tree::current()?, &ways),
+        Bench::Identity => bench::identity(&Tree::current()?),
         Bench::Policy => bench::policy(&Tree::current()?),
         Bench::ServeCrun { directory } => bench::serve_crun(&directory),
     }

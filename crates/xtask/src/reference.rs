@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{Page, Tree};
+use crate::{Page, Tree, process};
 
 mod words;
 
@@ -25,10 +25,25 @@ pub fn findings(tree: &Tree) -> Result<Vec<String>> {
         .collect())
 }
 
+/// Pages that are made of types, and written by the tests that compare them: a package, and the name of its test.
+const MADE_OF_TYPES: &[(&str, &str)] = &[
+    ("casemate", "the_page_of_the_configuration_is_current"),
+    (
+        "casemate-api",
+        "the_description_of_the_interface_is_current",
+    ),
+];
+
 /// Writes every page.
 ///
 /// # Errors
 /// As [`pages`]; when a page cannot be written.
 pub fn write(tree: &Tree) -> Result<()> {
-    pages(tree)?.iter().try_for_each(|page| page.write(tree))
+    pages(tree)?.iter().try_for_each(|page| page.write(tree))?;
+    for (package, test) in MADE_OF_TYPES {
+        let mut command = process::cargo();
+        command.args(["test", "--quiet", "--package", package, test]);
+        process::run(command.env("BLESS", "1"))?;
+    }
+    Ok(())
 }

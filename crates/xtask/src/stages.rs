@@ -4,10 +4,14 @@ use std::{process::Command, time::Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::{Tree, process, reference, requirements};
+use crate::{
+    Tree,
+    canaries::{self, Canaries},
+    process, reference, requirements,
+};
 
-/// Runs every stage, whether or not an earlier one failed, and the tests last, so that the end of the output
-/// is the end of the test runner's.
+/// Runs every stage, whether or not an earlier one failed, and the tests last but for the search for what they left, so that the
+/// end of the output is almost the end of the test runner's.
 ///
 /// # Errors
 /// Names the stages that failed.
@@ -31,8 +35,11 @@ pub fn test() -> Result<()> {
         process::cargo().args(["test", "--doc", "--workspace"]),
     );
     stages.summarise();
+    let canaries = Canaries::new()?;
     let mut tests = tests();
+    tests.env(canaries::REPORTS, canaries.reports());
     stages.command("tests", &mut tests);
+    stages.run("secrets of tests", || secrets(&canaries));
     let failed = stages.failed();
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
@@ -55,6 +62,13 @@ fn tests() -> Command {
         ]);
     }
     command
+}
+
+/// What tests left.
+fn secrets(canaries: &Canaries) -> Result<()> {
+    let tree = Tree::current()?;
+    println!("{}", canaries.look(&canaries::places(tree.root()))?);
+    Ok(())
 }
 
 fn generated_pages() -> Result<()> {

@@ -289,3 +289,36 @@ async fn the_same_key_and_call_run_once() {
     );
     assert_eq!(served.house.keeper.runs(), 1);
 }
+
+/// Found by schemathesis: what is no name of an agent was a record that could not be written. It is a request that cannot be
+/// followed, and does nothing.
+#[tokio::test]
+async fn what_is_no_name_of_an_agent_is_refused() {
+    let served = Served::new(House::new("thread")).await;
+    let session = served.session("t").await;
+    let opened = served.house.keeper.opened();
+    for agent in ["", "..", "A", "-a", "a b", "a/b", &"a".repeat(64)] {
+        let open = served
+            .post("/v1/sessions", &json!({ "agent": agent }))
+            .await;
+        assert_eq!(
+            (open.status, open.code().as_str()),
+            (422, "invalid_call"),
+            "{agent}"
+        );
+        let agent = agent.replace(' ', "%20");
+        for path in [
+            format!("/v1/sessions?agent={agent}"),
+            format!("/v1/sessions/{session}?agent={agent}"),
+            format!("/v1/sessions/{session}/files?agent={agent}"),
+        ] {
+            let answer = served.get(&path).await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (400, "invalid_call"),
+                "{path}"
+            );
+        }
+    }
+    assert_eq!(served.house.keeper.opened(), opened);
+}

@@ -39,7 +39,7 @@ impl Gateway {
         UnixStream::connect(&socket).await.map_err(|error| {
             Failure::failed(error)
                 .context(format!("no gateway listens on `{}`", socket.display()))
-                .hint("start one: `casemate serve`")
+                .hint("start one: `casemate up`, or `casemate serve`")
         })
     }
 

@@ -11,7 +11,8 @@ use crate::report::Failure;
 /// What a credential is.
 #[derive(Debug, Args)]
 pub(crate) struct KindArgs {
-    /// `header`, `bearer`, `basic`, `query`, `oauth-client`, `oauth-refresh`, `jwt-bearer`, `github-app`, `aws-sigv4` or `hmac`
+    /// `header`, `bearer`, `basic`, `query`, `oauth-client`, `oauth-refresh`, `jwt-bearer`, `token-exchange`, `oidc-federation`,
+    /// `azure-managed-identity`, `azure-sas`, `github-app`, `aws-sigv4` or `hmac`
     #[arg(long, value_name = "KIND")]
     kind: String,
     /// header, query: the name under which the secret is sent
@@ -20,19 +21,20 @@ pub(crate) struct KindArgs {
     /// basic: the user
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// oauth-client, oauth-refresh, jwt-bearer: where tokens are fetched, over HTTPS
+    /// oauth-client, oauth-refresh, jwt-bearer, token-exchange, oidc-federation, azure-sas: where tokens are fetched, over HTTPS
     #[arg(long, value_name = "URL")]
     token_url: Option<String>,
-    /// oauth-client, oauth-refresh: the client
+    /// oauth-client, oauth-refresh, oidc-federation, azure-sas: the client; token-exchange: the same, if it has one; azure-managed-identity: which
+    /// identity, if there are several
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// oauth-client, oauth-refresh: how the client proves who it is
+    /// oauth-client, oauth-refresh, token-exchange, azure-sas: how the client proves who it is
     #[arg(long, value_enum, default_value = "basic")]
     client_auth: Auth,
-    /// oauth-client, oauth-refresh, jwt-bearer: what is asked for; can be repeated
+    /// oauth-client, oauth-refresh, jwt-bearer, token-exchange, oidc-federation: what is asked for; can be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// oauth-client, jwt-bearer: for whom
+    /// oauth-client, jwt-bearer, token-exchange, oidc-federation: for whom
     #[arg(long, value_name = "NAME")]
     audience: Option<String>,
     /// jwt-bearer: who asserts
@@ -44,6 +46,34 @@ pub(crate) struct KindArgs {
     /// jwt-bearer: the name of the key
     #[arg(long, value_name = "ID")]
     key_id: Option<String>,
+    /// token-exchange: what the secret is
+    #[arg(
+        long,
+        value_name = "URN",
+        default_value = "urn:ietf:params:oauth:token-type:access_token"
+    )]
+    subject_token_type: String,
+    /// token-exchange, azure-managed-identity: what the tokens are for
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
+    /// oidc-federation: the file in `identity/assertions` of the state directory into which the platform writes who this host is
+    #[arg(long, value_name = "FILE")]
+    assertion: Option<String>,
+    /// azure-managed-identity: the endpoint of App Service, whose header is the secret [default: that of virtual machines]
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// azure-sas: the account's blob service, such as https://ACCOUNT.blob.core.windows.net
+    #[arg(long, value_name = "URL")]
+    blob_url: Option<String>,
+    /// azure-sas: the account
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// azure-sas: the container
+    #[arg(long, value_name = "NAME")]
+    container: Option<String>,
+    /// azure-sas: what may be done, some of `racwdl`
+    #[arg(long, value_name = "LETTERS")]
+    allow: Option<String>,
     /// github-app: the API
     #[arg(long, value_name = "URL", default_value = "https://api.github.com")]
     api_url: String,
@@ -139,6 +169,36 @@ impl KindArgs {
                 audience: self.audience,
                 key_id: self.key_id,
                 scopes: self.scopes,
+            },
+            "token-exchange" => Kind::TokenExchange {
+                token_url: need(self.token_url, "token-url")?,
+                client_id: self.client_id,
+                auth,
+                subject_token_type: self.subject_token_type,
+                audience: self.audience,
+                resource: self.resource,
+                scopes: self.scopes,
+            },
+            "oidc-federation" => Kind::OidcFederation {
+                token_url: need(self.token_url, "token-url")?,
+                client_id: need(self.client_id, "client-id")?,
+                assertion: need(self.assertion, "assertion")?,
+                scopes: self.scopes,
+                audience: self.audience,
+            },
+            "azure-managed-identity" => Kind::AzureManagedIdentity {
+                resource: need(self.resource, "resource")?,
+                client_id: self.client_id,
+                endpoint: self.endpoint,
+            },
+            "azure-sas" => Kind::AzureSas {
+                token_url: need(self.token_url, "token-url")?,
+                client_id: need(self.client_id, "client-id")?,
+                auth,
+                blob_url: need(self.blob_url, "blob-url")?,
+                account: need(self.account, "account")?,
+                container: need(self.container, "container")?,
+                permissions: need(self.allow, "allow")?,
             },
             "github-app" => Kind::GithubApp {
                 api_url: self.api_url,

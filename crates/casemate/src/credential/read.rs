@@ -19,6 +19,8 @@ pub(super) fn read(file: Option<&Path>, form: Form) -> Result<Secret, Failure> {
             let opened = File::open(path).with_context(|| format!("cannot open {path:?}"));
             whole(opened.map_err(Failure::usage)?)
         }
+        // There is nothing to be read.
+        None if form == Form::Nothing => Ok(Zeroizing::default()),
         None if io::stdin().is_terminal() => {
             return Err(
                 Failure::usage(anyhow!("the secret would be shown while it is typed"))

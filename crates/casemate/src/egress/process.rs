@@ -111,6 +111,11 @@ impl Process {
         }
     }
 
+    /// Its number.
+    pub(super) fn pid(&self) -> i32 {
+        self.child.0.id().cast_signed()
+    }
+
     /// Whether it ended because nobody needed it; nothing while it lives.
     pub(super) fn ended(&mut self) -> Option<bool> {
         match self.child.0.try_wait() {

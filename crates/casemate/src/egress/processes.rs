@@ -30,7 +30,7 @@ use tokio::{
 
 use super::{
     process::Process,
-    rights::{Lending, Still},
+    rights::{Approving, Held, Lending, Still},
 };
 use crate::{
     report,
@@ -108,6 +108,22 @@ impl Processes {
         })))
     }
 
+    /// Those that live and are not just being started.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let agents = self.0.agents.lock();
+        let agents = agents.unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for agent in agents.values() {
+            if let Ok(mut agent) = agent.try_lock()
+                && let Some(process) = &mut agent.process
+                && process.ended().is_none()
+            {
+                found.push(process.pid());
+            }
+        }
+        found
+    }
+
     fn agent(&self, owner: &Owner) -> Arc<tokio::sync::Mutex<Agent>> {
         let agents = self.0.agents.lock();
         let mut agents = agents.unwrap_or_else(PoisonError::into_inner);
@@ -153,16 +169,17 @@ impl Processes {
         };
         // Sent before the way out is opened, and read when it is.
         let right = self.lend(&way, &lender).await;
-        let bound = way.bound.clone();
-        let served = remote.open(&owner, way, None, witness).await?;
-        Ok(match (right, bound) {
-            (Some(right), Some(bound)) => {
-                let governing = Arc::clone(&self.0.governing);
-                let still = Still::new(governing, bound);
-                Box::new(Lending::start(served, right, still))
-            }
-            _ => served,
-        })
+        let (Some(right), Some(bound)) = (right, way.bound.clone()) else {
+            return remote.open(&owner, way, None, witness).await;
+        };
+        let right = Held::new(right);
+        let approving = Arc::new(Approving {
+            witness,
+            right: right.clone(),
+        });
+        let served = remote.open(&owner, way, None, approving).await?;
+        let still = Still::new(Arc::clone(&self.0.governing), bound);
+        Ok(Box::new(Lending::start(served, right, still)))
     }
 
     /// Orders what the call of `way` may use of credentials, and lends whoever serves it a connection for that. What cannot be had

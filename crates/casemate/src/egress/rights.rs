@@ -1,16 +1,20 @@
 //! The rights of calls to credentials, as long as their ways out are served.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use casemate_gateway::Policies;
+use casemate_model::one_line;
 use casemate_policy::RoutePolicy;
-use casemate_ports::{EgressError, Pending, ServedWay, WayBound};
+use casemate_ports::{
+    Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NotConsented, NotRecorded,
+    Pending, ServedWay, WayBound, Witness,
+};
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::way::Right;
+use crate::{report, way::Right};
 
 /// How often it is looked whether the policy is still the one that allowed the call.
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,27 +41,81 @@ impl Still {
     }
 }
 
+/// The right of a call, until it ends. A clone is the same.
+#[derive(Clone, Debug)]
+pub(super) struct Held(Arc<Mutex<Option<Right>>>);
+
+impl Held {
+    pub(super) fn new(right: Right) -> Self {
+        Self(Arc::new(Mutex::new(Some(right))))
+    }
+
+    fn end(&self) {
+        drop(self.right().take());
+    }
+
+    fn right(&self) -> MutexGuard<'_, Option<Right>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says to identity what people consented to, before egress hears of it: no other request gets their consent's credential.
+#[derive(Debug)]
+pub(super) struct Approving {
+    pub(super) witness: Arc<dyn Witness>,
+    pub(super) right: Held,
+}
+
+impl Witness for Approving {
+    fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
+        self.witness.record(crossing)
+    }
+
+    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
+        self.witness.consult(request)
+    }
+
+    fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
+        Box::pin(async move {
+            self.witness.consent(request.clone()).await?;
+            let approved = self
+                .right
+                .right()
+                .as_ref()
+                .and_then(|right| right.approve(&request));
+            if let Some(Err(error)) = match approved {
+                Some(approved) => Some(approved.await),
+                None => None,
+            } {
+                // It will not get its credential, and says so in its record.
+                let why = one_line(&error);
+                report::line(&format!("{} has no credential: {why}", request.decision));
+            }
+            Ok(())
+        })
+    }
+}
+
 /// A way out whose call has a right to credentials. The right ends with it, when it is revoked, and when another policy is in
 /// force than the one that allowed the call: whoever serves it loses its lease, whatever it does.
 #[derive(Debug)]
 pub(super) struct Lending {
     served: Box<dyn ServedWay>,
-    right: Arc<Mutex<Option<Right>>>,
+    right: Held,
     /// Ends when it is dropped.
     _looks: JoinSet<()>,
 }
 
 impl Lending {
     /// Begins to look after `right`. Needs a tokio runtime.
-    pub(super) fn start(served: Box<dyn ServedWay>, right: Right, still: Still) -> Self {
-        let right = Arc::new(Mutex::new(Some(right)));
+    pub(super) fn start(served: Box<dyn ServedWay>, right: Held, still: Still) -> Self {
         let mut looks = JoinSet::new();
-        let looked_after = Arc::clone(&right);
+        let looked_after = right.clone();
         looks.spawn(async move {
             while still.holds() {
                 sleep(LOOK).await;
             }
-            end(&looked_after);
+            looked_after.end();
         });
         Self {
             served,
@@ -67,18 +125,13 @@ impl Lending {
     }
 }
 
-fn end(right: &Mutex<Option<Right>>) {
-    let mut right = right.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(right.take());
-}
-
 impl ServedWay for Lending {
     fn lost(&mut self) -> Pending<'_, EgressError> {
         self.served.lost()
     }
 
     fn revoke(&self) {
-        end(&self.right);
+        self.right.end();
         self.served.revoke();
     }
 
@@ -91,7 +144,7 @@ impl ServedWay for Lending {
         Box::pin(async move {
             // What was found in its answers is noted first.
             let closed = served.close().await;
-            end(&right);
+            right.end();
             closed
         })
     }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use casemate_confine::restrict_identity;
 use casemate_sys::{LandlockRule, LandlockStatus};
 
-use super::credentials_in;
+use super::{assertions_in, credentials_in};
 use crate::switch::switches_in;
 
 /// What is really enforced.
@@ -35,10 +35,12 @@ pub(super) fn confine(state: &Path, socket: &Path) -> anyhow::Result<Confined> {
     let path = |path: &Path| CString::new(path.as_os_str().as_bytes());
     let credentials = path(&credentials_in(state))?;
     let switches = path(&switches_in(state))?;
+    let assertions = path(&assertions_in(state))?;
     let run = path(socket.parent().unwrap_or(state))?;
     let files = [
         LandlockRule::Write(&credentials),
         LandlockRule::Execute(&switches),
+        LandlockRule::Execute(&assertions),
         LandlockRule::Write(&run),
         // Libraries and configuration by which names become addresses.
         LandlockRule::Execute(c"/lib"),

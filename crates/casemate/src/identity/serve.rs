@@ -1,6 +1,8 @@
 //! Identity's process, from its socket to its end.
 
 use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
     path::Path,
     pin::pin,
     sync::Arc,
@@ -9,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use casemate_authority::Board;
-use casemate_identity::{HttpsEndpoint, Identity, Server};
+use casemate_identity::{AssertionFiles, HttpsEndpoint, Identity, Server};
 use casemate_transport::Listener;
 use tokio::{
     runtime::Builder,
@@ -18,13 +20,13 @@ use tokio::{
     time::sleep,
 };
 
-use super::{confine::confine, roots_in, store};
+use super::{assertions_in, confine::confine, roots_in, store};
 use crate::{detach::detach, exit::Exit, report, switch::switches_in, system::System};
 
 /// Threads that wait for token endpoints at once.
 const MAX_WAITING_THREADS: usize = 64;
-/// Connections at once: one for each call that has credentials.
-const MAX_CONNECTIONS: usize = 1_024;
+/// Connections at once: two for each call that has credentials.
+const MAX_CONNECTIONS: usize = 2_048;
 /// How often it is looked for tokens that are due, and whether anybody still needs this process.
 const TICK: Duration = Duration::from_millis(500);
 /// How long nothing is accepted when there is no room.
@@ -54,6 +56,14 @@ pub(super) fn run(socket: &Path, state: &Path, idle_exit: Duration) -> anyhow::R
             Box::new(System),
             Box::new(System),
         );
+        let assertions = assertions_in(&state);
+        // They can be put there when somebody needs them.
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&assertions);
+        made.with_context(|| format!("cannot make `{}`", assertions.display()))?;
+        let identity = identity.with_assertions(Box::new(AssertionFiles(assertions)));
         // Before a secret is read, and while there is one thread.
         let confined = confine(&state, &socket)?;
         report::line(&format!("identity listens, {confined}"));

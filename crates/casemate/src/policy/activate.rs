@@ -281,7 +281,16 @@ pub(crate) fn operate(
     operation: Operation,
     act: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<DecisionId, Failure> {
-    let (journal, _) = journal()?;
+    operate_in(&state::path()?, operation, act)
+}
+
+/// The same in the state directory at `root`.
+pub(crate) fn operate_in(
+    root: &Path,
+    operation: Operation,
+    act: impl FnOnce() -> Result<(), Failure>,
+) -> Result<DecisionId, Failure> {
+    let (journal, _) = journal_in(root)?;
     let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
     let open = journal
         .operate(operation, &claims)
@@ -295,7 +304,11 @@ pub(crate) fn operate(
 
 /// The journal of the state directory, and its stores.
 pub(crate) fn journal() -> Result<(casemate_gateway::Journal, state::AgentStores), Failure> {
-    State::open(&state::path()?)
+    journal_in(&state::path()?)
+}
+
+fn journal_in(root: &Path) -> Result<(casemate_gateway::Journal, state::AgentStores), Failure> {
+    State::open(root)
         .and_then(State::journal)
         .map_err(Failure::failed)
 }

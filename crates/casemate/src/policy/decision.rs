@@ -178,7 +178,12 @@ fn decided(decision: &Decision) -> Result<Value, Failure> {
 
 /// The policy of this digest: a stored bundle, or a profile that every build has.
 fn under(digest: Digest) -> Result<std::sync::Arc<Engine>, Failure> {
-    for profile in [Profile::builtin(), Profile::builtin_serve()] {
+    let every_build_has = [
+        Profile::builtin(),
+        Profile::builtin_serve(),
+        Profile::builtin_up(),
+    ];
+    for profile in every_build_has {
         let profile = profile.map_err(Failure::failed)?;
         if profile.digest() == digest {
             let engine = Engine::of_profile(profile.into()).map_err(Failure::failed)?;

@@ -1,42 +1,23 @@
 //! What `casemate serve` needs to be heard over a network, checked before anything starts.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::anyhow;
-use casemate_api::{Network, NetworkError, TlsFiles, tls_config};
+use casemate_api::{Network, TlsFiles, tls_config};
 use casemate_callers::{Callers, CallersError};
 use casemate_gateway::Clock as _;
 
+use super::Order;
 use crate::{
     callers,
+    config::Config,
     report::{self, Failure},
     state::callers_in,
     system::System,
 };
 
-/// Over which network the gateway is heard, and by whom.
-#[derive(Debug, clap::Args)]
-pub(super) struct NetworkArgs {
-    /// Listen on this address too, such as 127.0.0.1:8443, for those whom --callers names
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
-
-    /// Who may call over the network (.toml)
-    #[arg(long, value_name = "FILE")]
-    callers: Option<PathBuf>,
-
-    /// The certificate of the server, and those that vouch for it (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-
-    /// Its key (PEM), for this user only to read
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-
-    /// The authorities that vouch for clients (PEM): a client that presents a certificate must have one of theirs
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    client_ca: Option<PathBuf>,
-}
+/// What a file of callers says for those who have none: the API keys of this gateway count.
+const ONLY_KEYS: &str = "audience = \"casemate-run\"\n[api_keys]\n";
 
 /// A network on which the gateway is to be heard.
 #[derive(Debug)]
@@ -47,37 +28,22 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// What the command line asks for, if it asks for a network.
-    pub(super) fn of(args: &NetworkArgs, root: &std::path::Path) -> Result<Option<Self>, Failure> {
-        let (address, file) = match (args.listen, &args.callers) {
-            (None, None) if args.tls_cert.is_none() => return Ok(None),
-            (None, _) => {
-                let idle = anyhow!("--callers and --tls-cert are for a network, and there is none");
-                return Err(Failure::usage(idle).hint("add --listen with an address"));
-            }
-            (Some(address), None) => {
-                let open = anyhow!("nobody says who may call on {address}");
-                return Err(Failure::usage(open)
-                    .hint("name a file with --callers: docs/callers.md has one to begin with"));
-            }
-            (Some(address), Some(file)) => (address, file),
+    /// What an order asks for, if it asks for a network.
+    pub(super) fn of(order: &Order) -> Result<Option<Self>, Failure> {
+        let config = &order.config;
+        let Some(address) = config.listen else {
+            return Ok(None);
         };
-        let tls = args.tls_cert.clone().zip(args.tls_key.clone());
-        let tls = tls.map(|(certificates, key)| TlsFiles {
-            certificates,
-            key,
-            client_authorities: args.client_ca.clone(),
-        });
-        if tls.is_none() && !address.ip().is_loopback() {
-            return Err(readable(NetworkError::Readable(address)));
-        }
-        let text = callers::read(file)?;
-        let opened = Callers::open(&text, &callers_in(root), System.now_ms());
-        let callers = opened.map_err(|error| match error {
-            CallersError::Config(faults) => callers::explain(file, &faults),
-            error => Failure::failed(error),
+        let text = match &config.callers {
+            Some(file) => callers::read(file)?,
+            None => ONLY_KEYS.to_owned(),
+        };
+        let opened = Callers::open(&text, &callers_in(&order.root), System.now_ms());
+        let callers = opened.map_err(|error| match (error, &config.callers) {
+            (CallersError::Config(faults), Some(file)) => callers::explain(file, &faults),
+            (error, _) => Failure::failed(error),
         })?;
-        if callers.takes_certificates() && args.client_ca.is_none() {
+        if callers.takes_certificates() && config.tls.client_ca.is_none() {
             let unheard = anyhow!(
                 "the callers file has rules for certificates, and no client is asked for one"
             );
@@ -85,20 +51,36 @@ impl Front {
         }
         Ok(Some(Self {
             address,
-            tls,
+            tls: files(config),
             callers: Arc::new(callers),
         }))
     }
 
-    /// Listens.
-    pub(super) async fn bind(&self) -> anyhow::Result<Network> {
+    /// Listens, on a socket that is given or its own.
+    pub(super) async fn listen(&self, given: Option<OwnedFd>) -> anyhow::Result<Network> {
         let tls = self.tls.as_ref().map(tls_config).transpose()?;
-        let network = Network::bind(self.address, tls).await?;
+        let network = match given {
+            Some(given) => Network::given(given, tls)?,
+            None => Network::bind(self.address, tls).await?,
+        };
         report::line(&format!("listening on {}", network.address()?));
         Ok(network)
     }
 }
 
-fn readable(error: NetworkError) -> Failure {
-    Failure::usage(error).hint("name --tls-cert and --tls-key, or listen on 127.0.0.1")
+fn files(config: &Config) -> Option<TlsFiles> {
+    let tls = config.tls.certificate.clone().zip(config.tls.key.clone());
+    tls.map(|(certificates, key)| TlsFiles {
+        certificates,
+        key,
+        client_authorities: config.tls.client_ca.clone(),
+    })
+}
+
+/// Whether the files for TLS can be used, if there are any.
+pub(crate) fn tls_of(config: &Config) -> Result<(), Failure> {
+    match files(config) {
+        Some(files) => tls_config(&files).map(drop).map_err(Failure::invalid),
+        None => Ok(()),
+    }
 }

@@ -220,6 +220,7 @@ fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
     if let Some(pair) = &rendered.query {
         injection = injection.with_query(Bytes::copy_from_slice(pair.expose().as_bytes()));
     }
+    injection = injection.expiring(rendered.expires_at_ms);
     let handle = handle.to_string();
     let bytes = |secret: &Secret| Bytes::copy_from_slice(secret.expose().as_bytes());
     for hidden in &rendered.hidden {

@@ -251,6 +251,7 @@ impl Rules {
                 side_effect: rule.side_effect,
                 body_bytes: ruling.most_body_bytes,
                 credential: rule.credential.clone(),
+                escaped_slash: rule.escaped_slash,
                 messages: messages(rule),
                 without: Vec::new(),
             }))

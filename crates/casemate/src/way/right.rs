@@ -1,12 +1,13 @@
 //! The right of a call to credentials: ordered by whoever decided about the call, redeemed by whoever serves its way out.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use casemate_identity::{
-    ActionToken, Binding, LeaseId, Order, RemoteError, RemoteIdentity, Side, Usage,
+    ActionToken, Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Request, Side, Usage,
 };
+use casemate_model::{Digest, Text};
 use casemate_policy::EgressPolicy;
-use casemate_ports::NewWay;
+use casemate_ports::{HeldRequest, NewWay};
 use tokio::net::UnixStream;
 
 use crate::identity::connect_or_start;
@@ -17,7 +18,42 @@ const MOST_ORDERS: usize = 2;
 /// The right of one call. It ends when this is dropped, whoever redeemed it.
 #[derive(Debug)]
 pub(crate) struct Right {
-    _orders: RemoteIdentity,
+    orders: RemoteIdentity,
+    /// The credentials of the rules under which people are asked.
+    handles: BTreeMap<String, Handle>,
+}
+
+impl Right {
+    /// Says to identity that a person consented to exactly this request; nothing if its rule has no credential.
+    pub(crate) fn approve(
+        &self,
+        held: &HeldRequest,
+    ) -> Option<impl Future<Output = Result<(), RemoteError>> + Send + use<>> {
+        let handle = self.handles.get(&held.rule)?;
+        let request = seen(held, handle.clone())?;
+        let orders = self.orders.clone();
+        Some(async move { orders.approve(request).await })
+    }
+}
+
+/// What a person saw, as a grant is bound to it.
+fn seen(held: &HeldRequest, handle: Handle) -> Option<Request> {
+    let (host, port) = held.target.strip_prefix("https://")?.rsplit_once(':')?;
+    let (path, query) = match held.path.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (held.path.as_str(), None),
+    };
+    let body = held.body.as_ref().map_or(&b""[..], Text::as_bytes);
+    Some(Request {
+        handle,
+        rule: held.rule.clone(),
+        method: held.method.clone(),
+        host: host.to_owned(),
+        port: port.parse().ok()?,
+        path: path.to_owned(),
+        query,
+        body: Some(Digest::of(body)),
+    })
 }
 
 /// What a right is redeemed by: the token, and the connection that is to have the lease.
@@ -44,14 +80,19 @@ pub(crate) async fn order(
     way: &NewWay,
     policy: &EgressPolicy,
 ) -> anyhow::Result<Option<(Right, Voucher)>> {
-    let usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
+    let mut usages: Vec<_> = policy.all().filter_map(Usage::of).collect();
     if usages.is_empty() {
         return Ok(None);
+    }
+    for usage in &mut usages {
+        for known in &way.known {
+            usage.learn(&known.host, known.port);
+        }
     }
     let bound = way.bound.as_ref().ok_or_else(undecided)?;
     let order = Order {
         binding: binding(way)?,
-        usages,
+        usages: usages.clone(),
         lease_ms: bound.wall_ms,
     };
     let mut orders = 1;
@@ -61,7 +102,13 @@ pub(crate) async fn order(
         match identity.issue(order.clone()).await {
             Ok(token) => {
                 let connection = connect_or_start(root, Side::Redeems).await?;
-                let right = Right { _orders: identity };
+                let handles = usages
+                    .iter()
+                    .map(|usage| (usage.rule.clone(), usage.handle.clone()));
+                let right = Right {
+                    handles: handles.collect(),
+                    orders: identity,
+                };
                 return Ok(Some((right, Voucher { token, connection })));
             }
             Err(RemoteError::Http(_)) if orders < MOST_ORDERS => orders += 1,

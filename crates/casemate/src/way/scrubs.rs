@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use casemate_egress::{Facts, Filter, FilterError, Filters, Injection};
+use casemate_egress::{Clock, Facts, Filter, FilterError, Filters, Injection};
 use casemate_model::Digest;
 use casemate_scrub::{Body, Coding, DecodeLimits, Hits, Scrubber, Secret};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,11 +20,32 @@ use super::credentials::Lent;
 /// answered: a destination may keep a secret and show it later, elsewhere.
 pub(super) struct Scrubs {
     lent: Arc<Lent>,
+    clock: Arc<dyn Clock>,
     known: Arc<Mutex<Known>>,
 }
 
-/// By digest, with the credential that it belongs to.
-type Secrets = BTreeMap<Digest, (String, Zeroizing<Vec<u8>>)>;
+/// How long what has expired is looked for: clocks differ, and some who check tokens are lenient. In milliseconds.
+const FORGET_AFTER_MS: u64 = 10 * 60 * 1_000;
+
+/// By digest.
+type Secrets = BTreeMap<Digest, Kept>;
+
+/// One of them.
+#[derive(Clone)]
+struct Kept {
+    /// The credential that it belongs to.
+    handle: String,
+    secret: Zeroizing<Vec<u8>>,
+    /// When nobody takes it any more, if that is known.
+    expires_at_ms: Option<u64>,
+}
+
+impl Kept {
+    fn is_over(&self, now_ms: u64) -> bool {
+        self.expires_at_ms
+            .is_some_and(|at| at.saturating_add(FORGET_AFTER_MS) <= now_ms)
+    }
+}
 
 /// What was put into requests of the call.
 #[derive(Default)]
@@ -38,15 +59,16 @@ struct Known {
 
 impl Scrubs {
     /// For the call that these were lent to.
-    pub(super) fn of(lent: Arc<Lent>) -> Self {
+    pub(super) fn of(lent: Arc<Lent>, clock: Arc<dyn Clock>) -> Self {
         Self {
             lent,
+            clock,
             known: Arc::default(),
         }
     }
 
     fn look(&self, injected: Option<&Injection>) -> Look {
-        let own = injected.map(|injection| secrets(injection.once()));
+        let own = injected.map(|injection| secrets(injection.once(), None));
         Look {
             known: Arc::clone(&self.known),
             own: own.unwrap_or_default(),
@@ -61,20 +83,29 @@ impl Scrubs {
 impl Filters for Scrubs {
     fn learn(&self, injected: &Injection) -> Result<(), FilterError> {
         let mut known = lock(&self.known);
+        let now_ms = self.clock.now_ms();
         let mut all = known.secrets.clone();
-        all.extend(secrets(injected.hidden()));
-        let own = secrets(injected.once());
+        all.retain(|_, kept| !kept.is_over(now_ms));
+        for (digest, new) in secrets(injected.hidden(), injected.expires_at_ms()) {
+            all.entry(digest)
+                .and_modify(|kept| {
+                    // Whoever does not know when it expires may be right.
+                    let later = |(one, other): (u64, u64)| one.max(other);
+                    let both = kept.expires_at_ms.zip(new.expires_at_ms);
+                    kept.expires_at_ms = both.map(later);
+                })
+                .or_insert(new);
+        }
+        let own = secrets(injected.once(), None);
         if !own.is_empty() {
             // There must be room for it in its own answer.
             together(all.values().chain(own.values()))?;
         }
-        if all.len() > known.secrets.len() {
-            *known = Known {
-                scrubber: Some(together(all.values())?),
-                secrets: all,
-                changes: known.changes.saturating_add(1),
-            };
+        if !all.keys().eq(known.secrets.keys()) {
+            known.scrubber = Some(together(all.values())?);
+            known.changes = known.changes.saturating_add(1);
         }
+        known.secrets = all;
         Ok(())
     }
 
@@ -89,21 +120,23 @@ impl Filters for Scrubs {
 }
 
 /// What must not come back, by digest.
-fn secrets(hidden: &[(String, Bytes)]) -> Secrets {
+fn secrets(hidden: &[(String, Bytes)], expires_at_ms: Option<u64>) -> Secrets {
     let hidden = hidden.iter();
     hidden
         .map(|(handle, secret)| {
-            let kept = (handle.clone(), Zeroizing::new(secret.to_vec()));
+            let kept = Kept {
+                handle: handle.clone(),
+                secret: Zeroizing::new(secret.to_vec()),
+                expires_at_ms,
+            };
             (Digest::of(secret), kept)
         })
         .collect()
 }
 
 /// What looks for all of these.
-fn together<'a>(
-    secrets: impl Iterator<Item = &'a (String, Zeroizing<Vec<u8>>)>,
-) -> Result<Arc<Scrubber>, FilterError> {
-    let secrets = secrets.map(|(handle, secret)| Secret::new(handle.clone(), secret.clone()));
+fn together<'a>(secrets: impl Iterator<Item = &'a Kept>) -> Result<Arc<Scrubber>, FilterError> {
+    let secrets = secrets.map(|kept| Secret::new(kept.handle.clone(), kept.secret.clone()));
     let secrets = secrets.collect::<Result<_, _>>().map_err(|_| FilterError)?;
     let scrubber = Scrubber::new(secrets).map_err(|_| FilterError)?;
     Ok(Arc::new(scrubber))
@@ -272,6 +305,8 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     fn secret() -> String {
@@ -282,8 +317,18 @@ mod tests {
         Injection::empty().hiding("cred:a", Bytes::copy_from_slice(secret.as_bytes()))
     }
 
+    /// A clock that is told what time it is.
+    #[derive(Clone, Debug, Default)]
+    struct Hands(Arc<AtomicU64>);
+
+    impl Clock for Hands {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
     fn scrubs() -> Scrubs {
-        Scrubs::of(Lent::nothing("a test"))
+        Scrubs::of(Lent::nothing("a test"), Arc::new(Hands::default()))
     }
 
     fn is_in(secret: &str, bytes: &[u8]) -> bool {
@@ -364,6 +409,40 @@ mod tests {
             let shown = scrubs.look(None).message(known.clone().into()).unwrap();
             assert!(!is_in(&known, &shown));
         }
+    }
+
+    /// R78, I15: however many tokens a long call has one after the other, each is looked for while anybody takes it, and for a while after;
+    /// then it makes room, and the call goes on.
+    #[test]
+    fn what_has_expired_makes_room() {
+        let hands = Hands::default();
+        let scrubs = Scrubs::of(Lent::nothing("a test"), Arc::new(hands.clone()));
+        let (lasting, life_ms) = (secret(), 30 * 60 * 1_000);
+        scrubs.learn(&hiding(&lasting)).unwrap();
+        let is_shown = |secret: &str| {
+            let shown = scrubs.look(None).message(secret.to_owned().into());
+            is_in(secret, &shown.unwrap())
+        };
+        let mut before: Option<String> = None;
+        for _ in 0..64 {
+            let token = secret().repeat(64);
+            let expires_at_ms = hands.now_ms() + life_ms;
+            scrubs
+                .learn(&hiding(&token).expiring(Some(expires_at_ms)))
+                .unwrap();
+            if let Some(before) = before {
+                assert!(!is_shown(&before));
+            }
+            assert!(!is_shown(&token) && !is_shown(&lasting));
+            hands.0.store(expires_at_ms, Ordering::SeqCst);
+            before = Some(token);
+        }
+        // What is known to last is not forgotten because somebody says that it expires.
+        scrubs.learn(&hiding(&lasting).expiring(Some(1))).unwrap();
+        hands.0.fetch_add(FORGET_AFTER_MS, Ordering::SeqCst);
+        scrubs.learn(&hiding(&secret())).unwrap();
+        assert!(!is_shown(&lasting));
+        assert!(is_shown(&before.unwrap()));
     }
 
     /// R78: a signature is good for its request: it is looked for in its own answer, and does not fill what is looked for in others. What

@@ -22,6 +22,7 @@ use super::{
     credentials::Lent,
     judge::{Rules, Sender},
     known::Known,
+    placeholders::OfCall,
     policies::Policies,
     recorder::Records,
     right::{Voucher, order},
@@ -152,7 +153,9 @@ impl Service {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&self.0.resolver),
             injector: Arc::clone(&lent) as _,
-            filters: Arc::new(Scrubs::of(Arc::clone(&lent))),
+            placeholders: OfCall::new(Arc::clone(&lent), Arc::new(System), &System)
+                .map(|placeholders| Arc::new(placeholders) as _),
+            filters: Arc::new(Scrubs::of(Arc::clone(&lent), Arc::new(System))),
             recorder: Arc::new(records),
             clock: Arc::new(System),
             entropy: Arc::new(System),

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{home::Home, keeper::Keepers};
+use crate::{canary, home::Home, keeper::Keepers};
 
 const CALLERS: &str = "audience = \"casemate-run\"\n[api_keys]\n";
 
@@ -104,7 +104,9 @@ fn new_key(home: &Home, role: &str) -> String {
         "--role",
         role,
     ];
-    home.run(words).exits(0).stdout().trim_end().to_owned()
+    let key = home.run(words).exits(0).stdout().trim_end().to_owned();
+    canary::watch(&key);
+    key
 }
 
 /// A gateway that is asked to stop lets calls over a network end, for longer than answers need to be read, and answers them.

@@ -1,7 +1,6 @@
 //! Credentials: real programs in real sandboxes use them, and never see one.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader},
     process::Stdio,
 };
@@ -10,8 +9,9 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use crate::{
+    canary::{self, fresh, spellings},
     home::{Ran, User, users},
-    upstream::Upstream,
+    upstream::{Roots, Upstream},
     way::{HOST, World},
 };
 
@@ -27,12 +27,6 @@ pub(crate) fn for_everybody(test: impl Fn(&Safe)) {
     }
 }
 
-/// A secret of this run, which begins with what a program in a sandbox may look for.
-pub(crate) fn fresh() -> String {
-    let letters: String = (0..32).map(|_| fastrand::alphanumeric()).collect();
-    format!("canary-{letters}")
-}
-
 impl Safe {
     fn bearer(user: User) -> Self {
         let secret = fresh();
@@ -43,9 +37,19 @@ impl Safe {
     }
 
     pub(crate) fn before(user: User, secret: String, shows: &str) -> Self {
-        let world = World::before(user, |roots| {
-            Upstream::demanding(roots, HOST, &secret, shows)
-        });
+        let demanded = secret.clone();
+        Self::with(user, secret, |roots| {
+            Upstream::demanding(roots, HOST, &demanded, shows)
+        })
+    }
+
+    /// In front of another destination.
+    pub(crate) fn with(
+        user: User,
+        secret: String,
+        upstream: impl FnOnce(&Roots) -> Upstream,
+    ) -> Self {
+        let world = World::before(user, upstream);
         world.rule("credential = \"cred:orders-api\"");
         Self { world, secret }
     }
@@ -61,22 +65,8 @@ impl Safe {
     /// No form of the secret is in these bytes.
     #[track_caller]
     pub(crate) fn assert_absent(&self, place: &str, bytes: &[u8]) {
-        let base64 = base64::engine::general_purpose::STANDARD.encode(&self.secret);
-        let hex: String = self
-            .secret
-            .bytes()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let reversed: String = self.secret.chars().rev().collect();
-        for form in [
-            &self.secret,
-            &base64.chars().take(40).collect(),
-            &hex,
-            &reversed,
-        ] {
-            let found = bytes
-                .windows(form.len())
-                .any(|part| part == form.as_bytes());
+        for form in spellings(&self.secret) {
+            let found = memchr::memmem::find(bytes, &form).is_some();
             assert!(!found, "a secret in {place}");
         }
     }
@@ -89,26 +79,12 @@ impl Safe {
         self.assert_not_kept();
     }
 
-    /// It is in no file of the state directory.
+    /// It is in no file of its home.
     #[track_caller]
     pub(crate) fn assert_not_kept(&self) {
-        let mut open = vec![self.world.home.path("state")];
-        let mut files = 0;
-        while let Some(dir) = open.pop() {
-            for entry in fs::read_dir(dir).unwrap().flatten() {
-                let kind = entry.file_type().unwrap();
-                if kind.is_dir() {
-                    open.push(entry.path());
-                } else if kind.is_file() {
-                    files += 1;
-                    self.assert_absent(
-                        &entry.path().display().to_string(),
-                        &fs::read(entry.path()).unwrap(),
-                    );
-                }
-            }
-        }
-        assert!(files > 5);
+        let swept = canary::sweep(&self.world.home.path(""));
+        assert_eq!(swept.found.len(), 0, "{swept:?}");
+        assert!(swept.files > 5);
     }
 
     pub(crate) fn listed(&self) -> Value {
@@ -328,6 +304,9 @@ fn what_is_taken_back_is_lent_to_nobody() {
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
         assert_eq!(line, "begun\n");
+        // While all of us are at it, nobody was told it by words or environment.
+        let swept = canary::sweep_processes();
+        assert!(swept.files > 4 && swept.found.is_empty(), "{swept:?}");
         switch("off");
         // The destination never ends it.
         let code = running.wait().unwrap().code();
@@ -392,7 +371,31 @@ fn what_cannot_be_kept_is_refused() {
     for (words, why) in [
         (&["--kind", "basic"][..], "--user"),
         (&["--kind", "ssh"], "not supported"),
-        (&["--kind", "azure-managed-identity"], "not supported"),
+        (&["--kind", "azure-managed-identity"], "--resource"),
+        (
+            &[
+                "--kind",
+                "azure-managed-identity",
+                "--resource",
+                "https://vault.azure.net",
+                "--endpoint",
+                "http://192.0.2.1/msi",
+            ],
+            "this host",
+        ),
+        (
+            &[
+                "--kind",
+                "oidc-federation",
+                "--token-url",
+                "https://id.example.com/",
+                "--client-id",
+                "c",
+                "--assertion",
+                "../x",
+            ],
+            "identity/assertions",
+        ),
         (&["--kind", "nonsense"], "there is no kind"),
         (&["--kind", "header", "--name", "Host"], "Host"),
         (

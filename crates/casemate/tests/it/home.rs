@@ -15,6 +15,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::canary;
+
 /// A user id that nothing else uses; it needs no account.
 const ORDINARY: u32 = 60_001;
 
@@ -47,6 +49,13 @@ pub(crate) struct Home {
     dir: TempDir,
     user: User,
     binary: Arc<Binary>,
+}
+
+impl Drop for Home {
+    /// Nothing of a test's secrets is in what is left of it.
+    fn drop(&mut self) {
+        canary::leave(self.dir.path());
+    }
 }
 
 impl fmt::Debug for Home {

@@ -10,7 +10,8 @@ use std::{
 use base64::Engine as _;
 
 use crate::{
-    credentials::{Safe, for_everybody, fresh},
+    canary::fresh,
+    credentials::{Safe, for_everybody},
     home::{User, users},
     upstream::Upstream,
 };

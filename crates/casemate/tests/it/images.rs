@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::wheel::Wheel;
+pub(crate) use self::wheel::Wheel;
 use crate::home::{Home, Ran, for_everybody};
 
 /// A user, a directory of wheels in place of an index, and a recipe.

@@ -3,14 +3,17 @@
 use std::{
     fs,
     os::unix::net::UnixStream,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
+use base64::Engine as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    credentials::{Safe, for_everybody, fresh},
+    approvals,
+    canary::fresh,
+    credentials::{Safe, for_everybody},
     home::users,
     keeper::until,
     upstream::Upstream,
@@ -185,8 +188,13 @@ fn credentials_of_two_agents_do_not_mix() {
     assert_eq!((world.upstream.requests(), other.requests()), (6, 6));
     // Each is marked by its own answers, and used by its own agent.
     let uses = world.home.run(["audit", "uses", "--json"]).stdout();
+    let mut used = 0;
     for line in uses.lines() {
         let one: Value = serde_json::from_str(line).unwrap();
+        if one["credentials"] == serde_json::json!([]) {
+            continue;
+        }
+        used += 1;
         let handle = &one["credentials"][0]["credential"];
         let expected = match one["agent"].as_str() {
             Some("one") => "cred:orders-api",
@@ -194,6 +202,7 @@ fn credentials_of_two_agents_do_not_mix() {
         };
         assert_eq!(handle, expected, "{one}");
     }
+    assert_eq!(used, 12);
     assert_unseen(&safe, &[]);
 }
 
@@ -352,7 +361,7 @@ fn a_new_policy_ends_leases() {
             ("profiles/serve.toml", profile.to_owned()),
             ("tests/serve.toml", trial.to_owned()),
         ] {
-            let path = home.path(&format!("bundle-{version}/{path}"));
+            let path = home.path(format!("bundle-{version}/{path}"));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
@@ -368,7 +377,8 @@ fn a_new_policy_ends_leases() {
         ])
         .exits(0);
     };
-    let with = safe.world.with_rule(profile, CREDENTIAL);
+    let profile = profile.replace("risk_class", "tier = \"code\"\nrisk_class");
+    let with = safe.world.with_rule(&profile, CREDENTIAL);
     activate(1, &with);
     let served = Served::under(&safe.world, &[]);
     let (upstream, url) = (&safe.world.upstream, safe.world.url("/v1/a"));
@@ -392,4 +402,194 @@ fn a_new_policy_ends_leases() {
     assert_eq!(outcome.unwrap()["summary"]["code"], "revoked");
     let again = served.ran(&["--thread", "u", "--", "curl", "-sS", &url]);
     assert_eq!(stdout(&again), "good");
+}
+
+/// R9, R101, R163: what a person approved has the credential once, and as it was shown; identity knows what that was from the gateway, not
+/// from whoever sends it.
+#[test]
+fn what_a_person_approved_has_it_once() {
+    for_everybody(|safe| {
+        let waits = format!("{CREDENTIAL}\napproval = \"always\"");
+        let served = Served::start(&safe.world, "thread", &waits);
+        let (home, upstream) = (&safe.world.home, &safe.world.upstream);
+        approvals::enlist(home, "alice", &[]);
+        let url = safe.world.url("/v1/raw?x=1");
+        let curl = format!("curl -sS -X POST -d amount=7 '{url}'");
+        let running = begin(safe, &format!("{curl}; echo; {curl}"));
+        for sent in [0, 1] {
+            let held = approvals::waits(home, 1).remove(0);
+            assert_eq!(upstream.requests(), sent);
+            approvals::approve(home, &held, "alice").exits(0);
+            until("it is sent", || upstream.requests() == sent + 1);
+        }
+        let answer = end(running);
+        let shown = "you sent [redacted] and it is good";
+        assert_eq!(stdout(&answer), format!("{shown}\n{shown}"), "{answer}");
+        assert_eq!((upstream.requests(), upstream.proven()), (2, 2));
+        drop(served);
+        assert_unseen(safe, &[answer]);
+    });
+}
+
+/// R75, R79, I2: unmodified Git clones, fetches and pushes over HTTPS with a password that it does not know; nothing is pushed by a rule that
+/// only lets it fetch.
+#[test]
+fn git_uses_a_password_that_it_does_not_know() {
+    for user in users() {
+        let secret = fresh();
+        let repositories = tempfile::tempdir().unwrap();
+        let git = |words: &[&str]| {
+            let mut git = Command::new("git");
+            let git = git.arg("-C").arg(repositories.path()).args(words);
+            let output = git.output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        git(&["init", "-q", "--bare", "-b", "main", "orders.git"]);
+        git(&["-C", "orders.git", "config", "http.receivepack", "true"]);
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("bot:{secret}"));
+        let shows = format!("authorization: Basic {pair}\r\n");
+        let safe = Safe::with(user, secret, |roots| {
+            Upstream::git(roots, HOST, &shows, repositories.path())
+        });
+        safe.add(&["--kind", "basic", "--user", "bot"]);
+        let world = &safe.world;
+        let profile = include_str!("../../../policy/profiles/serve.toml");
+        let with = world.with_rule(profile, CREDENTIAL);
+        let reads = "\"/v1/orders.git/info/refs\", \"/v1/orders.git/git-upload-pack\"";
+        let fetches = with.replace("\"/v1/**\"", reads);
+        assert_ne!(fetches, with);
+        let (_, rule) = with.split_once("[[egress.rules]]").unwrap();
+        let pushes = format!("[[egress.rules]]{rule}")
+            .replace("name = \"orders\"", "name = \"push\"")
+            .replace("\"/v1/**\"", "\"/v1/orders.git/git-receive-pack\"")
+            .replace("side_effect = \"read\"", "side_effect = \"draft\"");
+        let url = world.url("/v1/orders.git");
+        let work = format!(
+            "set -e; export GIT_TERMINAL_PROMPT=0; cd /workspace; rm -rf clone; git clone -q {url} clone; cd clone; \
+             git checkout -qB main; echo one >> file; git add file; git -c user.name=n -c user.email=e commit -qm first; \
+             git push -q origin main && git fetch -q && git rev-parse origin/main"
+        );
+        let fetcher = ["--thread", "t", "--", "sh", "-c", &work];
+        let call = ["--thread", "u", "--", "sh", "-c", &work];
+        world.home.write("fetch.toml", &fetches);
+        let served = Served::under(world, &["fetch.toml"]);
+        let answer = served.ran(&fetcher);
+        assert_ne!(answer["outcome"]["exit_code"], 0, "{answer}");
+        assert!(answer.to_string().contains("cred_scope"), "{answer}");
+        drop(served);
+        assert_eq!(git(&["-C", "orders.git", "branch"]), "");
+        world
+            .home
+            .write("push.toml", format!("{fetches}\n{pushes}"));
+        let served = Served::under(world, &["push.toml"]);
+        let answer = served.ran(&call);
+        let head = git(&["-C", "orders.git", "rev-parse", "main"]);
+        assert_eq!(stdout(&answer), head, "{answer}");
+        // Again, with something to fetch.
+        let answer = served.ran(&call);
+        let head = git(&["-C", "orders.git", "rev-parse", "main"]);
+        assert_eq!(stdout(&answer), head, "{answer}");
+        assert_eq!(world.upstream.requests(), world.upstream.proven());
+        drop(served);
+        assert_unseen(&safe, &[answer]);
+    }
+}
+
+/// R72, R75, I2: programs that ask their platform for a token, as the SDKs of Azure do, get one that is worth nothing: in its place the rule's
+/// credential goes into their requests; in another place, and in another call, it is what it says.
+#[test]
+fn a_placeholder_stands_for_the_credential_of_its_call() {
+    for_everybody(|safe| {
+        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let upstream = &safe.world.upstream;
+        let script = format!(
+            r#"
+import json, os, urllib.error, urllib.request as r
+def get(url, **fields):
+    try:
+        return r.urlopen(r.Request(url, headers=fields)).read().decode()
+    except urllib.error.HTTPError as error:
+        return str(error.code) + str(error.headers.get("Casemate-Denied", ""))
+place = os.environ["IDENTITY_ENDPOINT"] + "?api-version=2019-08-01&resource=https://orders"
+print(get(place), get(place, Metadata="true"))
+given = json.loads(get(place, **{{"X-IDENTITY-HEADER": os.environ["IDENTITY_HEADER"]}}))
+token = given["access_token"]
+print(given["token_type"], given["resource"])
+url = "{}"
+print(get(url, Authorization="Bearer " + token))
+print(get(url, Authorization="Bearer " + token, **{{"X-Note": token}}))
+print(get(url, Authorization="Basic " + token), get(url, Authorization="Bearer x" + token))
+if os.path.exists("/workspace/token"):
+    print(get(url, Authorization="Bearer " + open("/workspace/token").read()))
+open("/workspace/token", "w").write(token)
+"#,
+            safe.world.url("/v1/a")
+        );
+        let call = ["--thread", "t", "--", "/usr/bin/python3", "-c", &script];
+        let first = "401 401\nBearer https://orders\ngood\ngood\n403cred_scope 403cred_scope\n";
+        let answer = served.ran(&call);
+        assert_eq!(stdout(&answer), first, "{answer}");
+        assert_eq!((upstream.requests(), upstream.proven()), (2, 2));
+        // The placeholder of the call before is nothing to this one.
+        let answer = served.ran(&call);
+        let second = format!("{first}403cred_scope\n");
+        assert_eq!(stdout(&answer), second, "{answer}");
+        assert_eq!((upstream.requests(), upstream.proven()), (4, 4));
+        drop(served);
+        // Where nothing is lent, nothing is given.
+        let served = Served::start(&safe.world, "thread", "");
+        let ask = "curl -sS -H 'X-IDENTITY-HEADER: casemate' \"$IDENTITY_ENDPOINT?resource=x\"; curl -sS \"$AWS_CONTAINER_CREDENTIALS_FULL_URI\"";
+        let answer = served.ran(&["--thread", "u", "--", "sh", "-c", ask]);
+        let told = stdout(&answer);
+        assert!(
+            !told.contains("placeholder") && told.contains("no credential is lent"),
+            "{told}"
+        );
+        drop(served);
+        assert_unseen(safe, &[answer]);
+    });
+}
+
+/// R75, C29: a request that is signed with a placeholder, as the SDKs of AWS do, is signed again with the key of the rule, for its region
+/// and service; one with a signature of something else is not sent.
+#[test]
+fn a_signature_by_a_placeholder_is_made_again() {
+    for user in users() {
+        let secret = fresh();
+        let shows = "authorization: AWS4-HMAC-SHA256 Credential=AKIDOFTHERULE/";
+        let safe = Safe::before(user, secret, shows);
+        safe.add(&[
+            "--kind",
+            "aws-sigv4",
+            "--access-key-id",
+            "AKIDOFTHERULE",
+            "--region",
+            "eu-west-1",
+            "--service",
+            "s3",
+        ]);
+        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let url = safe.world.url("/v1/a");
+        let script = format!(
+            r#"
+set -e
+curl -sS "$AWS_CONTAINER_CREDENTIALS_FULL_URI" > given
+part() {{ python3 -c "import json; print(json.load(open('given'))['$1'], end='')"; }}
+id=$(part AccessKeyId); key=$(part SecretAccessKey); session=$(part Token)
+sign() {{ curl -sS --aws-sigv4 aws:amz:us-east-2:s3 "$@" {url}; echo; }}
+sign --user "$id:$key" -H "x-amz-security-token: $session"
+sign --user "$id:$key" -H "x-amz-security-token: $session" -X POST -d some-content
+sign --user "AKIDOFTHERULE:$key"
+"#
+        );
+        let answer = served.ran(&["--thread", "t", "--", "sh", "-c", &script]);
+        let said = stdout(&answer);
+        assert!(said.starts_with("good\ngood\n"), "{answer}");
+        assert!(said.contains("cred_scope"), "{answer}");
+        let upstream = &safe.world.upstream;
+        assert_eq!((upstream.requests(), upstream.proven()), (2, 2));
+        drop(served);
+        assert_unseen(&safe, &[answer]);
+    }
 }

@@ -3,6 +3,8 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -32,7 +34,7 @@ impl Roots {
         }
     }
 
-    fn server(&self, name: &str) -> ServerConfig {
+    pub(crate) fn server(&self, name: &str) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -120,6 +122,34 @@ impl Upstream {
         })
     }
 
+    /// A Git server with the repositories in a directory, below `/v1`, for whoever shows that they know a secret.
+    pub(crate) fn git(roots: &Roots, name: &str, shows: &str, directory: &Path) -> Self {
+        let config = Arc::new(roots.server(name));
+        let proven = Arc::new(AtomicUsize::new(0));
+        let (shows, count) = (shows.to_owned(), Arc::clone(&proven));
+        let directory = directory.to_owned();
+        let upstream = Self::start(move |stream, requests| {
+            let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else {
+                return;
+            };
+            let mut stream = StreamOwned::new(connection, stream);
+            let Some((head, body)) = whole(&mut stream) else {
+                return;
+            };
+            requests.fetch_add(1, Ordering::SeqCst);
+            let answer = match head.contains(&shows) {
+                false => b"HTTP/1.1 401 No\r\nwww-authenticate: Basic realm=\"git\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
+                true => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    http_backend(&directory, &head, &body)
+                }
+            };
+            let _ = stream.write_all(&answer);
+            let _ = stream.flush();
+        });
+        Self { proven, ..upstream }
+    }
+
     /// How many requests had the secret.
     pub(crate) fn proven(&self) -> usize {
         self.proven.load(Ordering::SeqCst)
@@ -130,7 +160,7 @@ impl Upstream {
         Self::start(answer)
     }
 
-    fn start(serve: impl Fn(TcpStream, &AtomicUsize) + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(serve: impl Fn(TcpStream, &AtomicUsize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -247,6 +277,71 @@ fn demand(
     );
     let _ = stream.write_all(&body);
     let _ = stream.flush();
+}
+
+/// A request: its head, and its body, which has a length.
+fn whole(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
+    let (mut bytes, mut byte) = (Vec::new(), [0]);
+    while !bytes.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        bytes.push(byte[0]);
+    }
+    let head = String::from_utf8(bytes).ok()?;
+    let length = field(&head, "content-length").map_or(Some(0), |length| length.parse().ok())?;
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some((head, body))
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+/// What Git's own server answers.
+fn http_backend(directory: &Path, head: &str, body: &[u8]) -> Vec<u8> {
+    let mut words = head.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let of = |name: &str| field(head, name).unwrap_or_default();
+    let mut server = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", directory)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", "*")
+        .env("REMOTE_USER", "casemate")
+        .env("REQUEST_METHOD", method)
+        .env("PATH_INFO", path.strip_prefix("/v1").unwrap())
+        .env("QUERY_STRING", query)
+        .env("CONTENT_TYPE", of("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("HTTP_CONTENT_ENCODING", of("content-encoding"))
+        .env("GIT_PROTOCOL", of("git-protocol"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = server.stdin.take().unwrap();
+    let body = body.to_vec();
+    let fed = thread::spawn(move || drop(input.write_all(&body)));
+    let said = server.wait_with_output().unwrap().stdout;
+    fed.join().unwrap();
+    let end = said
+        .windows(4)
+        .position(|part| part == b"\r\n\r\n")
+        .unwrap()
+        + 2;
+    let (fields, content) = said.split_at(end);
+    let fields = String::from_utf8_lossy(fields);
+    let status = field(&fields, "status").unwrap_or("200 OK");
+    let length = content.len() - 2;
+    let head =
+        format!("HTTP/1.1 {status}\r\n{fields}content-length: {length}\r\nconnection: close\r\n");
+    [head.as_bytes(), content].concat()
 }
 
 /// The head of a request, and what comes with it.

@@ -19,7 +19,8 @@ use crate::{Clock, Host, clock::TlsTime, limits::MAX_LEAVES};
 #[derive(Debug)]
 pub(crate) struct Leaves {
     authority: Arc<Authority>,
-    clock: Arc<dyn Clock>,
+    /// Without a certificate: each connection has the one of its host.
+    config: ServerConfig,
 }
 
 /// The certificates that were minted. The one that was not asked for longest goes first.
@@ -60,17 +61,32 @@ impl Kept {
 
 /// Serves one certificate, whatever the client asks for: whether it may ask was seen before.
 #[derive(Debug)]
-struct Fixed(Arc<CertifiedKey>);
+struct Fixed(Option<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Fixed {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+        self.0.clone()
     }
 }
 
 impl Leaves {
-    pub(crate) const fn new(authority: Arc<Authority>, clock: Arc<dyn Clock>) -> Self {
-        Self { authority, clock }
+    /// # Errors
+    /// When the TLS library does not start.
+    pub(crate) fn new(
+        authority: Arc<Authority>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, rustls::Error> {
+        let time = Arc::new(TlsTime(clock));
+        let mut config = ServerConfig::builder_with_details(authority.provider(), time)
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Fixed(None)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Nothing is resumed: a ticket of one host means nothing to another, and no request comes before a handshake.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(Self { authority, config })
     }
 
     pub(crate) fn authority(&self) -> &Authority {
@@ -79,18 +95,8 @@ impl Leaves {
 
     /// How to serve as `host`.
     pub(crate) fn serve(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let time = Arc::new(TlsTime(Arc::clone(&self.clock)));
-        let certificate = self.authority.leaf(host)?;
-        let mut config = ServerConfig::builder_with_details(self.authority.provider(), time)
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(AuthorityError::Load)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Fixed(certificate)));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Nothing is resumed: a ticket of one host means nothing to another, and no request comes before a handshake.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.max_early_data_size = 0;
+        let mut config = self.config.clone();
+        config.cert_resolver = Arc::new(Fixed(Some(self.authority.leaf(host)?)));
         Ok(Arc::new(config))
     }
 }
@@ -117,7 +123,7 @@ mod tests {
             .map(|name| Subtree::Name(Name::parse(name).unwrap()))
             .collect();
         let authority = Authority::new(&subtrees, &At(NOW), Arc::new(Seeded::default())).unwrap();
-        Leaves::new(Arc::new(authority), Arc::new(At(NOW)))
+        Leaves::new(Arc::new(authority), Arc::new(At(NOW))).unwrap()
     }
 
     /// A handshake in memory, as `name` at `now`, by a client that trusts `root`.

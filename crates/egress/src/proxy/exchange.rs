@@ -11,15 +11,20 @@ mod whole;
 
 use std::sync::Arc;
 
+use http::{HeaderValue, Response, header};
+
 pub(crate) use self::answer::strip;
 use self::steps::Aimed;
 use super::{
     Inner,
     draft::Draft,
     links::Links,
-    reply::{Body, Reply, refusal},
+    reply::{Body, Reply, full, refusal},
 };
-use crate::{Code, Denial, Entry, Name, Origin, Target, head::Head};
+use crate::{
+    Code, Denial, Entry, Name, Origin, Target,
+    head::{Aim, Head},
+};
 
 /// Where the requests of a client connection come from, and where they may go.
 pub(crate) struct Leg {
@@ -74,6 +79,9 @@ impl Leg {
 
 /// Answers one request: with what its destination answers, or with why not. It is recorded either way.
 pub(crate) async fn answer(leg: &Leg, head: Result<Head, Code>, body: Body) -> Reply {
+    if let Some(given) = head.as_ref().ok().and_then(|head| placeholder(leg, head)) {
+        return Reply::Response(given);
+    }
     let Some(mut draft) = leg.draft() else {
         return Reply::Response(refusal(&Code::RecordUnavailable.into(), None));
     };
@@ -84,6 +92,28 @@ pub(crate) async fn answer(leg: &Leg, head: Result<Head, Code>, body: Body) -> R
             Reply::Response(refusal(&denial, Some(draft.record.decision)))
         }
     }
+}
+
+/// The answer to a program that asks its platform for credentials. It comes from this process, and nothing leaves it.
+fn placeholder(leg: &Leg, head: &Head) -> Option<Response<Body>> {
+    let Aim::Origin { path, .. } = &head.aim else {
+        return None;
+    };
+    let placeholders = leg.inner.placeholders.as_ref();
+    let placeholders = placeholders.filter(|_| leg.fixed.is_none())?;
+    let (status, body) = placeholders.give(
+        &head.method,
+        &path.path,
+        path.query.as_deref(),
+        &head.fields,
+    )?;
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    Some(response)
 }
 
 async fn go(

@@ -89,7 +89,8 @@ impl Links {
         let room = Arc::clone(&self.room)
             .try_acquire_owned()
             .map_err(|_| Code::TooMany)?;
-        let connected = upstream::connect(inner, destination, offers_h2, draft).await?;
+        // Most requests find a connection, and do not carry what it takes to make one.
+        let connected = Box::pin(upstream::connect(inner, destination, offers_h2, draft)).await?;
         let mut state = self.state();
         while state.tasks.try_join_next().is_some() {}
         state.tasks.spawn(connected.driver);

@@ -23,6 +23,40 @@ async fn good() -> (World, Upstream) {
     (world, upstream)
 }
 
+/// A path with an escaped slash is sent byte for byte where its rule says that the destination keeps it apart, and nowhere else.
+#[tokio::test]
+async fn an_escaped_slash_is_sent_where_a_rule_says_so() {
+    let (world, upstream) = good().await;
+    let authority = format!("good.test:{}", upstream.port);
+    let stream = tunnel(world.connect(), &authority).await;
+    let mut stream = tls(stream, "good.test", config(&world.proxy, &[b"http/1.1"]))
+        .await
+        .unwrap();
+    let request = format!("GET /@scope%2Fname?a=%2f HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let answer = ask(&mut stream, request.clone()).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.head.contains("casemate-denied: path_ambiguous"),
+        "{}",
+        answer.head
+    );
+    assert_eq!(upstream.connections(), 0);
+    world
+        .rules
+        .change("good.test", |rule| rule.escaped_slash = true);
+    let answer = ask(&mut stream, request).await;
+    assert!(
+        answer
+            .text()
+            .starts_with("GET /@scope%2Fname?a=%2f HTTP/1.1\n"),
+        "{}",
+        answer.text()
+    );
+    let records = world.records(3).await;
+    assert_eq!(records[0].stage, Stage::Denied(Code::PathAmbiguous));
+    assert_eq!(upstream.requests(), 1);
+}
+
 /// R103, R105, R119: a tunnel is intercepted with the agent's own authority, each request of it is judged, and the
 /// connection to the destination is used again.
 #[tokio::test]

@@ -31,6 +31,7 @@ pub(crate) struct Rule {
     pub(crate) body_bytes: Option<usize>,
     pub(crate) most: u64,
     pub(crate) paths: Vec<String>,
+    pub(crate) escaped_slash: bool,
     pub(crate) budget: Option<u64>,
     pub(crate) delay: Option<Arc<tokio::sync::Notify>>,
 }
@@ -52,6 +53,7 @@ impl Rule {
             body_bytes: None,
             most: u64::MAX,
             paths: Vec::new(),
+            escaped_slash: false,
             budget: None,
             delay: None,
         }
@@ -143,6 +145,7 @@ impl Judge for Rules {
                 rule: facts.destination.rule().to_owned(),
                 side_effect: SideEffect::Read,
                 credential: rule.credential,
+                escaped_slash: rule.escaped_slash,
                 messages: rule.messages,
                 body_bytes: rule.most,
                 without: Vec::new(),
@@ -418,6 +421,7 @@ impl World {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&addresses) as _,
             injector: Arc::clone(&credentials) as _,
+            placeholders: None,
             filters: Arc::clone(&filters) as _,
             recorder: Arc::clone(&records) as _,
             clock: Arc::new(Still),

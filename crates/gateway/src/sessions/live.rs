@@ -206,6 +206,13 @@ impl Table {
         found.cloned()
     }
 
+    /// How many live sessions a tenant has.
+    pub(super) fn count_of(&self, tenant: &str) -> usize {
+        let rows = self.lock();
+        let of = rows.sessions.values();
+        of.filter(|live| live.owner.tenant == tenant).count()
+    }
+
     /// The owner's sessions.
     pub(super) fn of(&self, owner: &Owner) -> Vec<Arc<Live>> {
         let rows = self.lock();

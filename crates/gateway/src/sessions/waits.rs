@@ -39,6 +39,11 @@ impl Waits {
         Some(owner.clone())
     }
 
+    pub(super) fn count_of(&self, tenant: &str) -> usize {
+        let owners = self.calls.values();
+        owners.filter(|(owner, _)| owner.tenant == tenant).count()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.calls.len()
     }

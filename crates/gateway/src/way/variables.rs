@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use casemate_model::Text;
 use casemate_policy::BaseUrl;
-use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_PORT};
+use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_IDENTITY_HEADER, WAY_OUT_PORT};
 
 /// Where clients look for a proxy: those that are only written in one case are read in that case.
 const PROXIES: &[&str] = &[
@@ -32,6 +32,20 @@ const AUTHORITIES: &[&str] = &[
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
 ];
+/// Where SDKs ask the platform for tokens: at the proxy, which gives them placeholders.
+const PLATFORMS: &[(&str, &str)] = &[
+    (
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "/casemate/aws/credentials",
+    ),
+    ("IDENTITY_ENDPOINT", "/casemate/azure/token"),
+];
+/// What they are told beside that.
+const BESIDE: &[(&str, &str)] = &[
+    // A body in chunks that carry signatures cannot be signed again.
+    ("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"),
+    ("IDENTITY_HEADER", WAY_OUT_IDENTITY_HEADER),
+];
 /// Where clients that take a base URL find what stands for a destination.
 const BASE_URL: &str = "CASEMATE_ROUTE_";
 /// What is in the sandbox itself.
@@ -41,7 +55,9 @@ const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES];
-    let mut known = known.into_iter().flatten();
+    let known = known.into_iter().flatten().copied();
+    let platforms = PLATFORMS.iter().chain(BESIDE).map(|(known, _)| *known);
+    let mut known = known.chain(platforms);
     let begins = name.get(..BASE_URL.len());
     known.any(|known| known.eq_ignore_ascii_case(name))
         || begins.is_some_and(|begin| begin.eq_ignore_ascii_case(BASE_URL))
@@ -63,6 +79,12 @@ pub fn variables(base_urls: &[BaseUrl]) -> BTreeMap<String, Text> {
             .iter()
             .map(move |name| ((*name).to_owned(), value.clone()))
     };
+    let platforms = PLATFORMS
+        .iter()
+        .map(|(name, path)| ((*name).to_owned(), Text::from(format!("{proxy}{path}"))));
+    let beside = BESIDE
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Text::from((*value).to_owned())));
     let base_urls = base_urls.iter().map(|url| {
         let value = format!("{proxy}/{}", url.name);
         (url.variable(), Text::from(value))
@@ -70,6 +92,8 @@ pub fn variables(base_urls: &[BaseUrl]) -> BTreeMap<String, Text> {
     values
         .into_iter()
         .flat_map(named)
+        .chain(platforms)
+        .chain(beside)
         .chain(base_urls)
         .collect()
 }

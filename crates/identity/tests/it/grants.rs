@@ -139,7 +139,7 @@ fn a_grant_is_for_what_the_rule_says() {
     let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     let good = request("cred:orders");
-    let changes: [Change; 10] = [
+    let changes: [Change; 11] = [
         |request| request.rule = "another".into(),
         |request| request.host = "other.example.com".into(),
         |request| request.host = "orders.example.com.evil.example".into(),
@@ -149,6 +149,7 @@ fn a_grant_is_for_what_the_rule_says() {
         |request| request.method = "get".into(),
         |request| request.path = "/v2/orders/7".into(),
         |request| request.path = "/v1".into(),
+        |request| request.path = "/v1/orders%2F7".into(),
         |request| request.handle = "cred:other".parse().unwrap(),
     ];
     for change in changes {
@@ -417,4 +418,104 @@ fn what_is_taken_back_is_one_credential() {
     assert_eq!(identity.lost(&lease, ME).unwrap().len(), 3);
     identity.end(&lease, ME);
     assert_eq!(identity.lost(&lease, ME), None);
+}
+
+/// R9: by a rule under which a person approves new destinations, a known one has the credential without, and one to which something was
+/// approved is known from then on, for this call; no other is.
+#[test]
+fn a_new_destination_is_approved_once() {
+    let world = World::new();
+    let identity = world.identity();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let mut asks = Usage {
+        host: "*.example.com".into(),
+        known: Some(Vec::new()),
+        ..usage("cred:orders")
+    };
+    for (host, port) in [
+        ("known.example.com", 443),
+        ("known.example.com", 8443),
+        ("elsewhere.example.org", 443),
+    ] {
+        asks.learn(host, port);
+    }
+    let order = Order {
+        usages: vec![asks],
+        ..order("cred:orders")
+    };
+    let token = identity.issue(order, ISSUER).unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let at = |host: &str, port| Request {
+        host: host.into(),
+        port,
+        ..request("cred:orders")
+    };
+    let is_granted = |ask: &Request| identity.grant(&lease, ME, ask).is_ok();
+    assert!(is_granted(&at("known.example.com", 443)));
+    assert!(!is_granted(&at("known.example.com", 8443)));
+    assert!(!is_granted(&at("elsewhere.example.org", 443)));
+    let new = at("new.example.com", 443);
+    assert!(!is_granted(&new));
+    identity.approve(new.clone(), ISSUER).unwrap();
+    assert!(is_granted(&new) && is_granted(&new));
+    assert!(!is_granted(&at("other.example.com", 443)));
+}
+
+/// R9, R101: what a person approved is granted once, and exactly as it was shown; nothing else is by a rule under which people are asked,
+/// and nobody but who ordered the right says what was approved.
+#[test]
+fn what_was_approved_is_granted_once_and_as_it_was_shown() {
+    let world = World::new();
+    let identity = world.identity();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let strict = Order {
+        usages: vec![Usage {
+            most: 0,
+            ..usage("cred:orders")
+        }],
+        ..order("cred:orders")
+    };
+    let token = identity.issue(strict, ISSUER).unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let shown = Request {
+        body: Some(Digest::of(b"transfer 5")),
+        ..request("cred:orders")
+    };
+    let refused = |ask: &Request| {
+        let granted = identity.grant(&lease, ME, ask);
+        assert!(matches!(granted, Err(GrantError::Scope(_))), "{granted:?}");
+    };
+    refused(&shown);
+    for stranger in [ME, Holder(7)] {
+        let noted = identity.approve(shown.clone(), stranger);
+        assert!(matches!(noted, Err(GrantError::Scope(_))), "{noted:?}");
+    }
+    refused(&shown);
+    identity.approve(shown.clone(), ISSUER).unwrap();
+    for change in [
+        |ask: &mut Request| ask.body = Some(Digest::of(b"transfer 9")),
+        |ask: &mut Request| ask.body = None,
+        |ask: &mut Request| ask.path = "/v1/orders/8".into(),
+        |ask: &mut Request| ask.query = Some("all=1".into()),
+        |ask: &mut Request| ask.method = "POST".into(),
+        |ask: &mut Request| ask.host = "orders.example.org".into(),
+        |ask: &mut Request| ask.port = 8443,
+        |ask: &mut Request| ask.rule = "other".into(),
+        |ask: &mut Request| ask.handle = handle("cred:other"),
+    ] {
+        let mut other = shown.clone();
+        change(&mut other);
+        refused(&other);
+    }
+    identity.grant(&lease, ME, &shown).unwrap();
+    refused(&shown);
+    // An approval reaches no further than the rules of the call.
+    let elsewhere = Request {
+        host: "evil.example.com".into(),
+        ..shown.clone()
+    };
+    identity.approve(elsewhere.clone(), ISSUER).unwrap();
+    refused(&elsewhere);
+    identity.end(&lease, ME);
+    assert!(identity.approve(shown, ISSUER).is_err());
 }

@@ -11,5 +11,6 @@
 mod fetching;
 mod grants;
 mod kept;
+mod platforms;
 mod wire;
 mod world;

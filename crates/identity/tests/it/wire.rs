@@ -88,6 +88,7 @@ async fn who_orders_and_who_redeems_are_two() {
         orders.lost(lease.clone()).await.map(drop),
         orders.end(lease.clone()).await,
         orders.reflected(handle("orders")).await,
+        redeems.approve(request("cred:orders")).await,
     ];
     for refused in refused {
         let told = format!("{:?}", refused.unwrap_err());

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use casemate_authority::{Board, Position, SwitchKind, Switchboard, Throw};
 use casemate_identity::{
     Binding, ClientAuth, Clock, Endpoint, EndpointError, Entropy, Form, Handle, Header, Identity,
-    Kind, Order, Request, Secret, Secrets, Store, TokenAnswer, TokenRequest, Usage,
+    Issuer, Kind, Order, Request, Secret, Secrets, Store, TokenAnswer, TokenRequest, Usage,
 };
 use casemate_model::{DecisionId, Digest};
 use casemate_store::{FileProvider, StateDir};
@@ -97,7 +97,13 @@ pub(crate) struct AtDesk(pub(crate) Arc<Desk>);
 impl Endpoint for AtDesk {
     fn ask(&self, request: &TokenRequest) -> Result<TokenAnswer, EndpointError> {
         self.0.count.fetch_add(1, Ordering::SeqCst);
-        self.0.asked.lock().unwrap().push(request.body.to_string());
+        let asked = match &request.issuer {
+            Issuer::Remote => request.body.to_string(),
+            Issuer::Platform(header, value) => {
+                format!("{} {header}: {}", request.url, value.expose())
+            }
+        };
+        self.0.asked.lock().unwrap().push(asked);
         let mut closed = self.0.closed.lock().unwrap();
         while *closed {
             closed = self.0.opened.wait(closed).unwrap();
@@ -260,7 +266,9 @@ pub(crate) fn usage(handle: &str) -> Usage {
         ports: vec![443],
         methods: vec!["GET".into()],
         paths: Some(vec!["/v1/**".into()]),
+        escaped_slash: false,
         tools: None,
+        known: None,
         most: 1_000_000,
     }
 }

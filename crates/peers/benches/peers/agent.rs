@@ -22,8 +22,8 @@ use std::{
 use casemate_ledger::{Entry, Kind, Ledger};
 use casemate_model::{DecisionId, Digest, SideEffect};
 use casemate_ports::{
-    Crossing, Egress as _, HeldRequest, NewWay, NotConsented, NotRecorded, Owner, Pending,
-    RulesForm, ServedWay, Stage, WayRules, WaySockets, Witness,
+    Advice, AdviceCode, ConsultedRequest, Crossing, Egress as _, HeldRequest, NewWay, NotConsented,
+    NotRecorded, Owner, Pending, RulesForm, ServedWay, Stage, WayRules, WaySockets, Witness,
 };
 use casemate_transport::{RemoteEgress, handover};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -150,6 +150,8 @@ impl Agent {
             ceiling: SideEffect::Draft,
             authority: Digest::of(pem.as_bytes()),
             rules,
+            consults: false,
+            known: Vec::new(),
             bound: None,
         };
         let served = self.remote.open(&owner, way, None, witness).await?;
@@ -162,7 +164,7 @@ impl Agent {
         dns.set_nonblocking(true)?;
         let sockets = WaySockets {
             proxy: listen()?,
-            transparent: vec![listen()?],
+            transparent: Vec::new(),
             dns,
             dns_tcp: listen()?,
         };
@@ -190,6 +192,12 @@ pub(crate) fn now_ms() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// What a decider says that is not there: it is not asked.
+const NOBODY: Advice = Advice::Deny {
+    code: AdviceCode::Unavailable,
+    status: None,
+};
+
 /// Counts what it is told, and writes nothing down.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -211,6 +219,10 @@ impl Witness for Counts {
 
     fn consent(&self, _: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
         Box::pin(std::future::ready(Err(NotConsented)))
+    }
+
+    fn consult(&self, _: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(std::future::ready(NOBODY))
     }
 }
 
@@ -242,5 +254,9 @@ impl Witness for Book {
 
     fn consent(&self, _: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
         Box::pin(std::future::ready(Err(NotConsented)))
+    }
+
+    fn consult(&self, _: ConsultedRequest) -> Pending<'_, Advice> {
+        Box::pin(std::future::ready(NOBODY))
     }
 }

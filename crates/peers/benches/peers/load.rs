@@ -164,8 +164,12 @@ impl Connection {
     }
 }
 
-/// Requests a second over so many kept connections.
-pub(crate) async fn rate(route: &Route, connections: usize, seconds: f64) -> Result<f64, Failure> {
+/// Requests a second over so many kept connections, and how many there were with the first of each.
+pub(crate) async fn rate(
+    route: &Route,
+    connections: usize,
+    seconds: f64,
+) -> Result<(f64, f64), Failure> {
     let mut open = Vec::new();
     for _ in 0..connections {
         let mut connection = Connection::open(route).await?;
@@ -188,7 +192,8 @@ pub(crate) async fn rate(route: &Route, connections: usize, seconds: f64) -> Res
     while let Some(count) = tasks.join_next().await {
         all += f64::from(count??);
     }
-    Ok(all / began.elapsed().as_secs_f64())
+    let rate = all / began.elapsed().as_secs_f64();
+    Ok((rate, all + connections as f64))
 }
 
 /// How long each request takes on one kept connection, in microseconds.

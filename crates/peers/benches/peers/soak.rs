@@ -236,8 +236,14 @@ async fn keys(mut peer: Peer, origin: u16, minutes: u32) -> Result<u32, Failure>
             writeln!(told)?;
             stream.drain().await;
             writeln!(told)?;
-            sleep(Duration::from_millis(20)).await;
             client.kept = None;
+            // On a busy machine it takes a while until they are given back.
+            for _ in 0..100 {
+                sleep(Duration::from_millis(20)).await;
+                if client.stream().await.is_ok() {
+                    break;
+                }
+            }
         }
     }
     Ok(number)

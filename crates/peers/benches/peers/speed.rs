@@ -32,6 +32,10 @@ const CONNECTIONS: usize = 32;
 const GIBIBYTE: usize = 1 << 30;
 const RECORD: usize = 700;
 const FLUSHES: usize = 200;
+/// How often it is looked whether a rule was given back.
+const GIVEN_BACK: usize = 200;
+/// In what the system counts the time of processors (`USER_HZ`).
+const TICK_US: f64 = 10_000.0;
 
 /// How much is measured.
 struct Extent {
@@ -66,6 +70,9 @@ struct Found {
     one: Vec<f64>,
     fresh: Vec<f64>,
     starts: Vec<f64>,
+    /// The time of processors, and for how many requests.
+    cpu_us: f64,
+    requests: f64,
 }
 
 pub(crate) fn speed() -> Result<(), Failure> {
@@ -168,10 +175,14 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
         });
     }
     for _ in 0..extent.rounds {
-        for ((_, _, route), found) in ways.iter().zip(&mut found) {
-            found
-                .rates
-                .push(rate(route, CONNECTIONS, extent.seconds).await?);
+        for ((_, pid, route), found) in ways.iter().zip(&mut found) {
+            let before = pid.map(cpu).transpose()?;
+            let (rate, count) = rate(route, CONNECTIONS, extent.seconds).await?;
+            found.rates.push(rate);
+            if let (Some(pid), Some(before)) = (pid, before) {
+                found.cpu_us += cpu(*pid)? - before;
+                found.requests += count;
+            }
             found
                 .one
                 .push(median(latencies(route, extent.seconds / 2.0).await?));
@@ -186,6 +197,7 @@ async fn measure(extent: &Extent) -> Result<Value, Failure> {
             *name,
             json!({
                 "rps": median(found.rates),
+                "cpu_us": (found.requests > 0.0).then(|| found.cpu_us / found.requests),
                 "p50_us": median(found.one),
                 "fresh_p50_us": median(found.fresh),
                 "start_p50_ms": (!found.starts.is_empty()).then(|| median(found.starts)),
@@ -293,7 +305,15 @@ async fn cut(peer: &mut Peer, route: &Route, count: usize) -> Result<Value, Fail
         connection.drain().await;
         all.push(began.elapsed().as_secs_f64() * 1e3);
         told.write_all(b"\n")?;
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // On a busy machine that takes a while.
+        for _ in 0..GIVEN_BACK {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if let Ok(mut connection) = Connection::open(route).await
+                && connection.get("/").await.is_ok()
+            {
+                break;
+            }
+        }
     }
     all.sort_by(f64::total_cmp);
     let at = |percent: usize| all[(all.len() - 1) * percent / 100];
@@ -307,6 +327,20 @@ pub(crate) fn memory(pid: u32, what: &str) -> Result<f64, Failure> {
         return Err("no such process".into());
     }
     Ok(all)
+}
+
+/// What a process and those that it started have had of processors, in microseconds: all of it on this machine, whoever else is at work.
+fn cpu(pid: u32) -> Result<f64, Failure> {
+    let mut ticks = 0.0;
+    for path in group(pid)? {
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let times = fields.split_whitespace().skip(11).take(2);
+        ticks += times
+            .filter_map(|time| time.parse::<f64>().ok())
+            .sum::<f64>();
+    }
+    Ok(ticks * TICK_US)
 }
 
 /// Where the system tells of the processes of a group.

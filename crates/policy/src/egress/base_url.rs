@@ -1,6 +1,7 @@
 //! Base URLs: names of the proxy itself that stand for a destination, for clients that take a base URL and no proxy.
 
-use super::path::is_plain;
+use casemate_model::{check_path, has_escaped_slash};
+
 use crate::{
     diagnostic::{Fault, Report},
     domain::DomainRule,
@@ -13,6 +14,8 @@ use crate::{
 
 /// The most base URLs of one profile.
 pub const MAX_BASE_URLS: usize = 32;
+/// Below which the proxy answers itself: with placeholders.
+const OURS: &str = "casemate";
 /// The most bytes of a name.
 const MAX_NAME_BYTES: usize = 32;
 /// What the variables begin with in which programs find them.
@@ -110,6 +113,10 @@ pub(crate) fn read_base_url(profile: &mut Profile, node: &Node, report: &mut Rep
 
 fn name(text: &str) -> Result<String, Fault> {
     let inner = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
+    if text == OURS {
+        let message = format!("{} is what the proxy itself answers", quoted(text));
+        return Err(Fault::new(message, "give it another name"));
+    }
     let good = text.len() <= MAX_NAME_BYTES
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text.chars().all(inner);
@@ -141,7 +148,8 @@ fn parse(text: &str) -> Result<(DomainRule, u16, String), Fault> {
     if host.as_str().starts_with('*') {
         return Err(fault("name one host"));
     }
-    if !base.is_empty() && (base.ends_with('/') || !is_plain(base)) {
+    let is_plain = || check_path(base).is_ok() && !has_escaped_slash(base);
+    if !base.is_empty() && (base.ends_with('/') || !is_plain()) {
         let hint =
             "write its path in its plain form, without a `/` at its end, a query and a fragment";
         return Err(fault(hint));
@@ -173,6 +181,7 @@ mod tests {
             "https://api.example.com/v1#x",
             "https://api.example.com/../v1",
             "https://api.example.com/%76",
+            "https://api.example.com/a%2Fb",
             "https://api.example.com//v1",
             "https://u@api.example.com/v1",
             "https://api.example.com:/v1",
@@ -186,7 +195,9 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        for bad in ["", "a/b", "A", "1a", "-a", "a_b", "a.b", "..", "a%20"] {
+        for bad in [
+            "casemate", "", "a/b", "A", "1a", "-a", "a_b", "a.b", "..", "a%20",
+        ] {
             assert!(name(bad).is_err(), "{bad}");
         }
         assert_eq!(name("open-ai2").unwrap(), "open-ai2");

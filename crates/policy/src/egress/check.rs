@@ -1,9 +1,9 @@
 //! What has to be true of a rule as a whole, and beside the others of its profile.
 
-use casemate_model::DestinationClass;
+use casemate_model::{DestinationClass, SideEffect};
 
 use super::{
-    EgressRule, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
+    EgressRule, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
     rule::READING,
     tenant::{Place, is_public_suffix, places_of},
 };
@@ -28,6 +28,7 @@ pub(super) fn check(rule: &EgressRule, profile: &Profile, node: &Node, report: &
         RuleEffect::Deny => check.denial(),
         RuleEffect::Allow => {
             check.destination(rule, profile);
+            check.paths(rule);
             check.tenants(rule);
             check.kind(rule, profile);
         }
@@ -157,6 +158,17 @@ impl Check<'_, '_> {
         }
     }
 
+    fn paths(&mut self, rule: &EgressRule) {
+        let mut paths = rule.paths.iter().flatten();
+        if !rule.escaped_slash && paths.any(PathPattern::has_escaped_slash) {
+            self.fault(
+                "paths",
+                "`%2F` in a path, and the rule refuses it",
+                "if the destination keeps it apart from `/`, say `escaped_slash = \"allowed\"`",
+            );
+        }
+    }
+
     fn tenants(&mut self, rule: &EgressRule) {
         let places = places_of(&rule.host);
         let host = quoted(rule.host.as_str());
@@ -207,6 +219,16 @@ impl Check<'_, '_> {
                 "a credential that others on the way could read",
                 "leave out one of the two",
             );
+        }
+        if rule.credential_requests != 1 {
+            let writes = rule.side_effect >= SideEffect::Write;
+            if rule.credential.is_none() || !writes || rule.approval != RuleApproval::Never {
+                self.fault(
+                    "credential_requests",
+                    "only writes with a credential, for which nobody is asked, are counted",
+                    "leave it out: a rule that reads gives its credential to each request, and one with an `approval` to each that was approved",
+                );
+            }
         }
         if rule.kind == RuleKind::Browse {
             let reading = |methods: &Vec<String>| {

@@ -1,6 +1,6 @@
 //! The judgment of one request.
 
-use casemate_model::{DestinationClass, is_credential, is_header};
+use casemate_model::{DestinationClass, check_path, is_credential, is_header};
 
 use super::{
     BaseUrl, DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
@@ -8,7 +8,6 @@ use super::{
     body::{Says, says},
     form,
     hosts::Hosts,
-    path::is_plain,
     query,
     rule::READING,
     tenant::{Place, place_of},
@@ -88,7 +87,7 @@ impl EgressPolicy {
         if !crate::domain::is_host(facts.host) {
             return refused(EgressCode::HostSyntax);
         }
-        if !is_plain(facts.path) {
+        if check_path(facts.path).is_err() {
             return refused(EgressCode::PathSyntax);
         }
         if overrides_method(facts) {
@@ -192,7 +191,8 @@ impl EgressPolicy {
         let allow = closest
             .into_iter()
             .flat_map(|level| self.rules(&level.allow));
-        let mut allow = allow.filter(meant).peekable();
+        let readable = |rule: &&EgressRule| !rule.is_ambiguous(facts.path);
+        let mut allow = allow.filter(readable).filter(meant).peekable();
         let deny = levels.iter().flat_map(|level| self.rules(&level.deny));
         allow.peek().is_some()
             && (form::is_form(facts)
@@ -209,6 +209,7 @@ impl EgressPolicy {
         closest
             .into_iter()
             .flat_map(|level| self.rules(&level.allow))
+            .filter(|rule| !rule.is_ambiguous(facts.path))
             .any(|rule| rule.credential.is_some() && is_meant(rule, facts))
     }
 
@@ -298,6 +299,7 @@ fn refusal(
     };
     let own = rule.credential.is_some() || rule.kind == RuleKind::Browse;
     let first = [
+        (rule.is_ambiguous(facts.path), EgressCode::PathSyntax),
         (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
         (
             rule.class == DestinationClass::Unknown,

@@ -26,6 +26,8 @@ use crate::{
 
 /// The largest body that a rule can name, in bytes.
 const MOST_BODY_BYTES: u64 = 1 << 40;
+/// More writes of one call are not counted one by one.
+const MOST_STRICT_REQUESTS: u64 = 1_000;
 const MOST_QUERY_BYTES: u64 = 64 * 1024;
 
 /// Reads one rule of `profile`, of which destinations and tools were read before.
@@ -119,6 +121,19 @@ const WHAT: &[Key<EgressRule>] = &[
         |rule, entries| each(entries, PathPattern::parse, rule.paths.insert(Vec::new())),
         Absent::Open("any"),
         "The paths. One that servers could read in different ways is always refused.",
+    ),
+    text(
+        "escaped_slash",
+        Form::Words(|| vec!["refused", "allowed"]),
+        |rule, text| {
+            word(text, &[false, true], |word| {
+                if word { "allowed" } else { "refused" }
+            })
+            .map(|word| rule.escaped_slash = word)
+        },
+        Absent::Words(&["refused"]),
+        "Paths with `%2F` in a segment, as registries of npm (`/@scope%2Fname`) and GitLab (`/projects/group%2Fname`) have them. Allow it only where the destination \
+         keeps it apart from `/`: in `paths` it is a character of its segment, and it is sent as it came. To a rule that denies it is both.",
     ),
     list(
         "query",
@@ -237,6 +252,14 @@ const WHO: &[Key<EgressRule>] = &[
         |rule, text| token(text).map(|handle| rule.credential = Some(handle)),
         Absent::Open("none"),
         "The credential that is put in. A request that brings one of its own is refused.",
+    ),
+    number(
+        "credential_requests",
+        "requests",
+        (1, 1, MOST_STRICT_REQUESTS),
+        |rule, number| put(&mut rule.credential_requests, number),
+        "Requests of one call that get the credential by a rule whose `side_effect` is `write` or more. Other rules \
+         give it to each of their requests, and with an `approval` each that was approved has it once.",
     ),
     one_word!(
         "kind",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_model::{DestinationClass, Digest, SideEffect};
+use casemate_model::{DestinationClass, Digest, SideEffect, has_escaped_slash};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ pub struct EgressRule {
     pub methods: Option<Vec<String>>,
     /// The paths; any if there is no list.
     pub paths: Option<Vec<PathPattern>>,
+    /// Whether the destination keeps an escaped `/` apart from one that separates, so that it may be sent one.
+    pub escaped_slash: bool,
     /// The names of a query; any if there is no list.
     pub query: Option<Vec<String>>,
     /// The longest query, in bytes.
@@ -50,6 +52,8 @@ pub struct EgressRule {
     pub kind: RuleKind,
     /// The tools to which it applies; all if there is no list.
     pub tools: Option<Vec<String>>,
+    /// Requests of one call that get the credential, if they are given out one by one: see [`EgressRule::lends`].
+    pub credential_requests: u64,
     /// Requests of one call.
     pub max_requests: u64,
     /// Bytes that one call sends.
@@ -114,6 +118,20 @@ const HTTPS: u16 = 443;
 pub(super) const READING: &[&str] = &["GET", "HEAD"];
 
 impl EgressRule {
+    /// To how many requests of one call the credential goes, beside those that a person approved.
+    #[must_use]
+    pub fn lends(&self) -> u64 {
+        match self.approval {
+            _ if self.credential.is_none() => 0,
+            // Each of them is approved.
+            RuleApproval::Always => 0,
+            _ if self.side_effect >= SideEffect::Write => {
+                self.credential_requests.min(self.max_requests)
+            }
+            _ => self.max_requests,
+        }
+    }
+
     /// Where a reader starts: nothing is known of the destination, and a request does the worst.
     pub(super) fn blank() -> Self {
         Self {
@@ -126,6 +144,7 @@ impl EgressRule {
             tenants: Vec::new(),
             methods: None,
             paths: None,
+            escaped_slash: false,
             query: None,
             max_query_bytes: QUERY_BYTES,
             headers: BTreeMap::new(),
@@ -134,6 +153,7 @@ impl EgressRule {
             export: RuleExport::Never,
             side_effect: SideEffect::ExternalSend,
             credential: None,
+            credential_requests: 1,
             kind: RuleKind::Api,
             tools: None,
             max_requests: UNLIMITED,
@@ -184,10 +204,19 @@ impl EgressRule {
         }
     }
 
-    /// Whether a request to `path` is meant.
+    /// Whether a request to `path` is meant. What is denied is denied however the destination reads an escaped `/`.
     pub(super) fn has_path(&self, path: &str) -> bool {
+        let is_meant = |pattern: &PathPattern| match self.effect {
+            RuleEffect::Allow => pattern.matches(path),
+            RuleEffect::Deny => pattern.matches_somewhere(path),
+        };
         let paths = self.paths.as_ref();
-        paths.is_none_or(|paths| paths.iter().any(|pattern| pattern.matches(path)))
+        paths.is_none_or(|paths| paths.iter().any(is_meant))
+    }
+
+    /// Whether it leaves open what an escaped `/` in `path` means.
+    pub(super) fn is_ambiguous(&self, path: &str) -> bool {
+        !self.escaped_slash && has_escaped_slash(path)
     }
 
     /// Whether a request of `tool` is meant.

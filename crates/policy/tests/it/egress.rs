@@ -106,6 +106,65 @@ pub(crate) fn one(keys: &str) -> EgressPolicy {
     )
 }
 
+/// An escaped slash is a character of its segment, for rules that say so; to those that deny it is a separator too.
+#[test]
+fn an_escaped_slash_is_for_rules_that_say_so() {
+    let get = |path| RequestFacts { path, ..GET };
+    let rule = "class = \"partner\"\npaths = [\"/v1/*\"]\n";
+    assert_judged(&one(rule), &get("/v1/a%2Fb"), denied(PathSyntax));
+    let said = format!("{rule}escaped_slash = \"allowed\"\n");
+    let saying = one(&said);
+    for (path, outcome) in [
+        ("/v1/a", ALLOWED),
+        ("/v1/a%2Fb", ALLOWED),
+        ("/v1/a%2Fb/c", denied(PathRefused)),
+        ("/v1%2Fa", denied(PathRefused)),
+        ("/v1/a%2F..", denied(PathSyntax)),
+        ("/v1/a%2fb", denied(PathSyntax)),
+        ("/v1/%2Fb", denied(PathSyntax)),
+    ] {
+        assert_judged(&saying, &get(path), outcome);
+    }
+    let denying = |paths: &str| {
+        one(&format!(
+            "{said}[[egress.rules]]\nname = \"no\"\neffect = \"deny\"\nhost = \"api.example.com\"\npaths = {paths}"
+        ))
+    };
+    for paths in [
+        r#"["/v1/a/b"]"#,
+        r#"["/v1/a/**"]"#,
+        r#"["/v1/a%2Fb"]"#,
+        r#"["/v1/*/b"]"#,
+    ] {
+        assert_judged(&denying(paths), &get("/v1/a%2Fb"), denied(RuleDenies));
+        assert_judged(&denying(paths), &get("/v1/c"), ALLOWED);
+    }
+    // Nor is a stranger's place another's by spelling.
+    let shared = policy(
+        r#"["github.com"]"#,
+        "[[egress.rules]]\nname = \"one\"\nhost = \"github.com\"\nclass = \"partner\"\ntenants = [\"acme/site\"]\nescaped_slash = \"allowed\"",
+    );
+    for (path, outcome) in [
+        ("/acme/site/a%2Fb", ALLOWED),
+        ("/acme%2Fsite", denied(TenantPin)),
+        ("/acme%2Fsite/a", denied(TenantPin)),
+        ("/acme/site%2Fa", denied(TenantPin)),
+        ("/evil/a/acme%2Fsite", denied(TenantPin)),
+    ] {
+        let facts = RequestFacts {
+            host: "github.com",
+            ..get(path)
+        };
+        assert_judged(&shared, &facts, outcome);
+    }
+    // Another rule of the host lends it to nobody.
+    let two = one(&format!(
+        "{rule}[[egress.rules]]\nname = \"two\"\nhost = \"api.example.com\"\nclass = \"partner\"\npaths = [\"/v2/**\"]\nescaped_slash = \"allowed\""
+    ));
+    assert_judged(&two, &get("/v1/a%2Fb"), denied(PathRefused));
+    assert_judged(&two, &get("/v2/a%2Fb"), ALLOWED);
+}
+
 /// R106, R107: without a rule of its own an allowed host may be looked at, and no other host at all.
 #[test]
 fn what_is_allowed_without_a_rule_may_be_looked_at() {

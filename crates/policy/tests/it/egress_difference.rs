@@ -130,6 +130,16 @@ fn a_rule_that_lets_more_through_is_shown() {
         ),
         (
             "tools =",
+            "credential = \"key\"\ncredential_requests = 3\ntools =",
+            "credential_requests of the egress rule `api`",
+        ),
+        (
+            "tools =",
+            "escaped_slash = \"allowed\"\ntools =",
+            "escaped_slash of the egress rule `api`",
+        ),
+        (
+            "tools =",
             "max_query_bytes = 4000\ntools =",
             "max_query_bytes of the egress rule `api`",
         ),

@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::{Prepared, Stay};
-use crate::keeper::During as _;
+use crate::{keeper::During as _, keystore::keystore};
 
 /// What a place is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +102,7 @@ impl Namespace {
 pub(crate) struct OwnNetwork {
     pub(crate) namespace: Rc<Namespace>,
     authority: File,
+    keystore: File,
     /// Until they are somebody else's alone.
     sockets: Option<WaySockets>,
 }
@@ -148,19 +149,25 @@ const MAX_STALE: usize = 4096;
 impl OwnNetwork {
     fn of(pid: Pid, mut descriptors: Vec<OwnedFd>) -> Result<Self, KeeperError> {
         let during = "look at the network of a place";
-        let sockets = descriptors.split_off(1);
-        let authority = descriptors
-            .pop()
-            .ok_or(io::ErrorKind::NotFound)
-            .during(during)?;
-        let kind = rustix::fs::fstat(&authority).during(during)?.st_mode;
-        if FileType::from_raw_mode(kind) != FileType::RegularFile {
-            return Err(KeeperError::Lost("its authority is no file".into()));
+        if descriptors.len() < 2 {
+            return Err(KeeperError::Lost("its authority is missing".into()));
         }
+        let sockets = descriptors.split_off(2);
+        let mut file = || {
+            let file = descriptors.pop().ok_or(io::ErrorKind::NotFound);
+            let file = file.during(during)?;
+            let kind = rustix::fs::fstat(&file).during(during)?.st_mode;
+            match FileType::from_raw_mode(kind) {
+                FileType::RegularFile => Ok(File::from(file)),
+                _ => Err(KeeperError::Lost("its authority is no file".into())),
+            }
+        };
+        let (keystore, authority) = (file()?, file()?);
         let sockets = WaySockets::of_descriptors(sockets);
         Ok(Self {
             namespace: Rc::new(Namespace::of(pid).during(during)?),
-            authority: authority.into(),
+            authority,
+            keystore,
             sockets: Some(sockets.map_err(|error| KeeperError::Lost(error.to_string()))?),
         })
     }
@@ -184,10 +191,15 @@ impl OwnNetwork {
     }
 
     fn certify(&mut self, authority: &str) -> io::Result<()> {
-        self.authority.set_len(0)?;
-        self.authority.rewind()?;
-        self.authority.write_all(authority.as_bytes())
+        rewrite(&mut self.authority, authority.as_bytes())?;
+        rewrite(&mut self.keystore, &keystore(authority))
     }
+}
+
+fn rewrite(file: &mut File, content: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(content)
 }
 
 /// Drops who came when no call was there that they could belong to.

@@ -17,7 +17,7 @@ fn steps() -> Vec<Step> {
 
 /// I3: a sandbox that is to have no way out has no socket of one, and one that has one has nothing else more.
 #[test]
-fn a_way_out_is_its_sockets_and_two_files() {
+fn a_way_out_is_its_sockets_and_three_files_and_links() {
     let way_out = WayOut {
         authority: "certificate".to_owned(),
         ports: WayPorts::new([8443]).unwrap(),
@@ -33,16 +33,34 @@ fn a_way_out_is_its_sockets_and_two_files() {
     assert!(!without.iter().any(|step| matches!(step, Step::OpenWay(_))));
     let more: Vec<_> = with.iter().filter(|step| !without.contains(step)).collect();
     let path = |path: &str| CString::new(path).unwrap();
+    let is_store = |step: &&&Step| match step {
+        Step::Directory(path, 0o755) => {
+            let path = path.to_str().unwrap();
+            path.starts_with("etc/ssl") || path.starts_with("etc/pki")
+        }
+        Step::Link(target, _) => target.to_bytes().starts_with(b"/etc/casemate/authority."),
+        _ => false,
+    };
+    let (stores, more): (Vec<_>, Vec<_>) = more.iter().partition(is_store);
+    let bundle = Step::Link(
+        path("/etc/casemate/authority.pem"),
+        path("etc/ssl/certs/ca-certificates.crt"),
+    );
+    assert!(stores.contains(&&bundle), "{stores:?}");
     assert_eq!(
         more,
         [
             &Step::Directory(path("etc/casemate"), 0o755),
-            &Step::File(path("etc/casemate/authority.pem"), "certificate".into()),
-            &Step::File(path("etc/resolv.conf"), RESOLV_CONF.into()),
+            &Step::File(
+                path("etc/casemate/authority.pem"),
+                b"certificate".as_slice().into()
+            ),
+            &Step::File(path("etc/casemate/authority.jks"), keystore("").into()),
+            &Step::File(path("etc/resolv.conf"), RESOLV_CONF.as_bytes().into()),
             &Step::OpenWay(way_out.ports),
         ]
     );
-    assert_eq!(with.len(), without.len() + more.len());
+    assert_eq!(with.len(), without.len() + more.len() + stores.len());
     let listen = position(&with, |step| matches!(step, Step::OpenWay(_)));
     assert!(position(&with, |step| *step == Step::EnterNetwork) < listen);
 }

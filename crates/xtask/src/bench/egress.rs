@@ -207,12 +207,18 @@ fn corpus_page(report: &Value, host: &Host, versions: &str) -> Result<String> {
 /// A row of the page of costs: what, from which number, times what, in which unit.
 type Row = (&'static str, &'static str, f64, &'static str);
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
     (
         "requests a second, 32 kept connections, 1 KB",
         "rps",
         1.0,
         "",
+    ),
+    (
+        "the proxy's own processor time for each of those requests",
+        "cpu_us",
+        1e-3,
+        " ms",
     ),
     ("one kept connection, p50", "p50_us", 1e-3, " ms"),
     (

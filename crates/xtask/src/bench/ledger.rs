@@ -44,7 +44,8 @@ pub(super) fn measured(output: &str) -> Result<Value> {
         .context("the benchmark printed JSON with a fault")
 }
 
-fn section(measured: &Value, host: &Host) -> String {
+/// What was measured, as a section of a page.
+pub(super) fn section(measured: &Value, host: &Host) -> String {
     let mut section = format!(
         "\n## {}\n\nCommit {}, {} cores of {}, Linux {}.\n\n| Measured | Value |\n|---|---:|\n",
         host.date, host.commit, host.cores, host.cpu, host.kernel

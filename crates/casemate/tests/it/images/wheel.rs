@@ -21,7 +21,7 @@ with zipfile.ZipFile(sys.argv[1], 'w') as archive:
 ";
 
 /// A wheel of version 1.0.
-pub(super) struct Wheel {
+pub(crate) struct Wheel {
     pub(super) name: &'static str,
     tag: &'static str,
     needs: Vec<&'static str>,
@@ -30,7 +30,7 @@ pub(super) struct Wheel {
 
 impl Wheel {
     /// A package with one module.
-    pub(super) fn of(name: &'static str) -> Self {
+    pub(crate) fn of(name: &'static str) -> Self {
         let module = format!("{name}/__init__.py");
         let wheel = Self {
             name,
@@ -74,7 +74,7 @@ impl Wheel {
     }
 
     /// Writes it into `directory`, and returns its digest.
-    pub(super) fn write(&self, directory: &Path) -> String {
+    pub(crate) fn write(&self, directory: &Path) -> String {
         let Self {
             name, tag, needs, ..
         } = self;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use casemate_model::{Digest, is_header, query_names};
+use casemate_model::{Digest, has_escaped_slash, is_header, query_names};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
@@ -113,6 +113,9 @@ impl Aimed {
         draft.record.class = Some(destination.class());
         draft.record.rule = Some(destination.rule().to_owned());
         let mut fields = head.fields;
+        if let Some(placeholders) = &leg.inner.placeholders {
+            placeholders.take(&mut fields);
+        }
         if leg.inner.filters.looks() {
             // As it is sent it is judged.
             make_readable(&mut fields);
@@ -162,6 +165,9 @@ impl Aimed {
         draft.record.side_effect = Some(allowance.side_effect);
         if matches!(self.facts.length, BodyLength::Bytes(bytes) if bytes > allowance.body_bytes) {
             return Err(denied(Code::BodyTooLarge, &allowance));
+        }
+        if has_escaped_slash(&self.facts.path) && !allowance.escaped_slash {
+            return Err(denied(Code::PathAmbiguous, &allowance));
         }
         if self.facts.websocket && allowance.messages.is_none() {
             return Err(denied(Code::UpgradeRefused, &allowance));
@@ -303,10 +309,11 @@ impl Injected {
 /// Servers differ in which of two they take. What cannot be read may be the same.
 fn has_beside(facts: &Facts, fields: &HeaderMap, injection: &Injection) -> bool {
     let ours = injection.query().map(String::from_utf8_lossy);
-    let ours = ours.and_then(|pair| query_names(&pair).next().flatten());
     let theirs = facts.query.as_deref().unwrap_or_default();
-    let in_query = ours.is_some_and(|ours| {
-        query_names(theirs).any(|name| name.is_none_or(|name| name.eq_ignore_ascii_case(&ours)))
+    let in_query = ours.is_some_and(|pairs| {
+        let ours: Vec<_> = query_names(&pairs).flatten().collect();
+        let is_ours = |name: &str| ours.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        query_names(theirs).any(|name| name.is_none_or(|name| is_ours(&name)))
     });
     let mut injected = injection.fields().iter();
     in_query

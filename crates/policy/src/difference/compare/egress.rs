@@ -113,6 +113,7 @@ impl Compare<'_> {
             tenants,
             methods,
             paths,
+            escaped_slash,
             query,
             max_query_bytes,
             headers,
@@ -123,6 +124,8 @@ impl Compare<'_> {
             credential,
             kind,
             tools,
+            // What it comes to is compared.
+            credential_requests: _,
             max_requests,
             max_bytes,
             max_answer_bytes,
@@ -164,7 +167,9 @@ impl Compare<'_> {
                 .collect()
         };
         self.demands(&of("headers"), &lines(headers), &lines(&now.headers));
+        let (lent, lends) = (then.lends(), now.lends());
         for (key, then, now) in [
+            ("credential_requests", &lent, lends),
             ("max_query_bytes", max_query_bytes, now.max_query_bytes),
             ("max_body_bytes", max_body_bytes, now.max_body_bytes),
             (
@@ -185,6 +190,7 @@ impl Compare<'_> {
             &Reverse(*side_effect),
             &Reverse(now.side_effect),
         );
+        self.more(&of("escaped_slash"), escaped_slash, &now.escaped_slash);
         self.more(&of("plaintext"), plaintext, &now.plaintext);
         self.more(&of("websocket"), websocket, &now.websocket);
         self.bodies(&of("body"), body, &now.body);

@@ -1,0 +1,283 @@
+//! `casemate up`: the whole server by one command. It looks after a gateway, which looks after the others.
+//!
+//! It holds the sockets, so that whoever connects while a gateway is started again waits instead of being refused; it decides
+//! nothing and reads no request.
+
+mod child;
+mod first_key;
+mod hold;
+mod others;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::AsFd as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow};
+use casemate_api::{BindError, Listener};
+use casemate_store::StateDir;
+use serde_json::json;
+use tokio::{
+    runtime::Builder,
+    time::{sleep, timeout},
+};
+
+use self::{
+    child::{Child, Ended},
+    hold::Hold,
+};
+use crate::{
+    activation,
+    config::ConfigArgs,
+    exit::Exit,
+    report::{self, Failure},
+    run::Signals,
+    serve::{Around, Heard, Order, Sockets},
+};
+
+/// Where others are heard when nobody says it: on this host only.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7480);
+
+/// How long it takes until a gateway is started again that ended; twice as long after each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// But never longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A gateway that served for so long was a good one.
+const STEADY: Duration = Duration::from_secs(30);
+/// How long the sockets of one that is ending are waited for.
+const TAKE_OVER: Duration = Duration::from_secs(3);
+const TAKE_OVER_CHECK: Duration = Duration::from_millis(50);
+/// How long a gateway may take to end, beyond the time that calls have.
+const END_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Start the whole server: gateway, keeper, identity and egress, looked after until it is stopped.
+///
+/// Without a configuration it is heard on 127.0.0.1:7480 by the holders of API keys, the first of which it makes and prints once,
+/// and by this user on a Unix socket. Ctrl-C stops it with everything in it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Print JSON objects, one a line: the first key, and that it is ready
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
+    let mut config = args.config.load()?;
+    config.listen.get_or_insert(LISTEN);
+    let heard = match config.callers {
+        Some(_) => Heard::Nobody,
+        None => Heard::Keys,
+    };
+    let mut order = Order {
+        root: config.root()?,
+        config,
+        heard,
+        timings: false,
+    };
+    // Whatever can be said at once is said before anything is started.
+    drop(Around::of(&order)?);
+    StateDir::open(&order.root).map_err(Failure::failed)?;
+    let _hold = Hold::take(&order.root)?;
+    let given = activation::sockets()?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
+    runtime.block_on(async {
+        let listeners = Listeners::of(&order, given).await?;
+        order.config.listen = Some(listeners.address);
+        let voice = Voice {
+            json: args.json,
+            url: listeners.url(&order),
+        };
+        if order.heard == Heard::Keys {
+            voice.first_key(&order.root)?;
+        }
+        let signals = Signals::catch().context("cannot catch signals");
+        let signals = signals.map_err(Failure::failed)?;
+        let done = supervise(&order, &listeners, &voice, signals).await;
+        others::end(&order.root).await;
+        done
+    })
+}
+
+/// The sockets, for as long as this lives.
+struct Listeners {
+    local: Listener,
+    network: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listeners {
+    /// Those that are given, and for what is not given those that an order names.
+    async fn of(order: &Order, given: Sockets) -> Result<Self, Failure> {
+        let local = match given.local {
+            Some(given) => Listener::given(given).map_err(Failure::usage)?,
+            None => Self::local(order).await?,
+        };
+        let network = match given.network {
+            Some(given) => TcpListener::from(given),
+            None => {
+                let address = order.config.listen.unwrap_or(LISTEN);
+                TcpListener::bind(address).map_err(|error| {
+                    Failure::failed(error)
+                        .context(format!("cannot listen on {address}"))
+                        .hint("name another address with --listen")
+                })?
+            }
+        };
+        let address = network.local_addr().map_err(Failure::failed)?;
+        Ok(Self {
+            local,
+            network,
+            address,
+        })
+    }
+
+    async fn local(order: &Order) -> Result<Listener, Failure> {
+        let socket = order.socket();
+        hold::run_dir(&order.root)?;
+        let started = Instant::now();
+        loop {
+            match Listener::bind(&socket).await {
+                // Of one whose supervisor died: it is ending.
+                Err(BindError::Taken { .. }) if started.elapsed() < TAKE_OVER => {
+                    sleep(TAKE_OVER_CHECK).await;
+                }
+                bound => return bound.map_err(Failure::failed),
+            }
+        }
+    }
+
+    fn url(&self, order: &Order) -> String {
+        let scheme = match order.config.tls.certificate {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}", self.address)
+    }
+}
+
+/// What is said on standard output.
+struct Voice {
+    json: bool,
+    url: String,
+}
+
+impl Voice {
+    /// Makes the first key, if there never was one, and says it this once.
+    fn first_key(&self, root: &Path) -> Result<(), Failure> {
+        if activation::is_logged() {
+            report::line(
+                "no first key is made, as it would stay in the log: `casemate callers keys new` makes one",
+            );
+            return Ok(());
+        }
+        let Some((id, key)) = first_key::make(root)? else {
+            return Ok(());
+        };
+        let (url, key) = (&self.url, key.as_str());
+        report::line(&format!(
+            "made the API key {id}, valid for {} days; it is shown this once",
+            first_key::DAYS
+        ));
+        if self.json {
+            return report::print(format_args!("{}\n", json!({ "url": url, "api_key": key })));
+        }
+        report::print(format_args!("CASEMATE_URL={url}\nCASEMATE_API_KEY={key}\n"))
+    }
+
+    fn ready(&self) -> Result<(), Failure> {
+        let url = &self.url;
+        report::line(&format!("ready on {url}; Ctrl-C stops it"));
+        activation::notify_ready();
+        if self.json {
+            report::print(format_args!("{}\n", json!({ "url": url, "ready": true })))?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a gateway there until a signal says not to.
+async fn supervise(
+    order: &Order,
+    listeners: &Listeners,
+    voice: &Voice,
+    mut signals: Signals,
+) -> Result<Exit, Failure> {
+    let mut failures = 0_u32;
+    let mut has_served = false;
+    loop {
+        let local = listeners.local.shared().map_err(Failure::failed)?;
+        let started = Child::start(order, local.as_fd(), listeners.network.as_fd());
+        let mut gateway =
+            started.map_err(|error| Failure::failed(error).context("cannot start the gateway"))?;
+        let since = Instant::now();
+        let ended = loop {
+            tokio::select! {
+                said = gateway.next() => match said {
+                    None if !has_served => {
+                        has_served = true;
+                        voice.ready()?;
+                    }
+                    None => report::line("ready again"),
+                    Some(ended) => break ended,
+                },
+                _ = signals.next() => {
+                    stop(order, gateway, signals).await;
+                    return Ok(Exit::Success);
+                }
+            }
+        };
+        if !has_served {
+            // It has said why.
+            return Err(never_served(&ended));
+        }
+        failures = match since.elapsed() > STEADY {
+            true => 0,
+            false => failures.saturating_add(1),
+        };
+        let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(10));
+        report::line(&format!("the gateway ended ({ended}); it is started again"));
+        tokio::select! {
+            () = sleep(pause.min(LONGEST_PAUSE)) => {}
+            _ = signals.next() => return Ok(Exit::Success),
+        }
+    }
+}
+
+fn never_served(ended: &Ended) -> Failure {
+    let failure = Failure::failed(anyhow!("the gateway did not start: {ended}"));
+    match ended.code() {
+        Some(1) => failure.exits(Exit::Invalid),
+        Some(2) => failure.exits(Exit::Usage),
+        _ => failure,
+    }
+}
+
+/// Lets a gateway end its calls; whoever asks twice is in a hurry.
+async fn stop(order: &Order, mut gateway: Child, mut signals: Signals) {
+    gateway.ask_to_end();
+    let drain = order.config.limits.drain_ms.unwrap_or(30_000);
+    let patience = Duration::from_millis(drain) + END_TIMEOUT;
+    let ended = async {
+        loop {
+            tokio::select! {
+                said = gateway.next() => if said.is_some() {
+                    return;
+                },
+                _ = signals.next() => gateway.ask_to_end(),
+            }
+        }
+    };
+    // What does not end by then is killed as it is dropped.
+    drop(timeout(patience, ended).await);
+}
+
+/// The directory of the sockets in the state directory at `root`.
+fn run_in(root: &Path) -> std::path::PathBuf {
+    root.join("run")
+}

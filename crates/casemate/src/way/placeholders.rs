@@ -1,0 +1,261 @@
+//! What programs get where their platform would give them credentials: something that is worth nothing outside of their call, and which the
+//! credential of a rule takes the place of.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use casemate_egress::{Clock, Entropy, Placeholders};
+use casemate_ports::WAY_OUT_IDENTITY_HEADER;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::credentials::Lent;
+
+/// Where the SDKs of Azure ask, in the form of App Service.
+const AZURE: &str = "/casemate/azure/token";
+const AZURE_HEADER: HeaderName = HeaderName::from_static("x-identity-header");
+/// Where those of AWS ask, in the form of its containers.
+const AWS: &str = "/casemate/aws/credentials";
+/// The fields of a signature of AWS.
+const AWS_FIELDS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-amz-content-sha256"),
+    HeaderName::from_static("x-amz-date"),
+    HeaderName::from_static("x-amz-security-token"),
+];
+/// How long programs keep a placeholder; no call is longer.
+const LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// The placeholders of one call.
+#[derive(Debug)]
+pub(super) struct OfCall {
+    lent: Arc<Lent>,
+    clock: Arc<dyn Clock>,
+    token: String,
+    key_id: String,
+}
+
+impl OfCall {
+    /// For a call to which this is lent. Nothing if there is no chance.
+    pub(super) fn new(
+        lent: Arc<Lent>,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+    ) -> Option<Self> {
+        let random = || {
+            let mut bytes = [0; 16];
+            entropy.fill(&mut bytes).ok()?;
+            Some(format!("{:032x}", u128::from_be_bytes(bytes)))
+        };
+        Some(Self {
+            lent,
+            clock,
+            token: format!("casemate-placeholder-{}", random()?),
+            // As long as programs expect it to be.
+            key_id: format!("ASIA{}", random()?.to_ascii_uppercase().get(..16)?),
+        })
+    }
+
+    fn azure(&self, query: Option<&str>, fields: &HeaderMap, until_ms: u64) -> (StatusCode, Value) {
+        // Who cannot set a header was led here.
+        let shown = fields.get(AZURE_HEADER);
+        if shown.is_none_or(|shown| shown.as_bytes() != WAY_OUT_IDENTITY_HEADER.as_bytes()) {
+            return refused(
+                StatusCode::UNAUTHORIZED,
+                "the header X-IDENTITY-HEADER is wrong",
+            );
+        }
+        let query = query.unwrap_or_default().as_bytes();
+        let resource = url::form_urlencoded::parse(query).find(|(name, _)| name == "resource");
+        let Some((_, resource)) = resource else {
+            return refused(StatusCode::BAD_REQUEST, "the query has no `resource`");
+        };
+        let token = json!({
+            "access_token": self.token,
+            "expires_on": (until_ms / 1_000).to_string(),
+            "resource": resource,
+            "token_type": "Bearer",
+        });
+        (StatusCode::OK, token)
+    }
+
+    fn aws(&self, until_ms: u64) -> (StatusCode, Value) {
+        let until = i64::try_from(until_ms)
+            .ok()
+            .map(Timestamp::from_millisecond);
+        let Some(Ok(until)) = until else {
+            return refused(StatusCode::INTERNAL_SERVER_ERROR, "the clock is wrong");
+        };
+        let credentials = json!({
+            "AccessKeyId": self.key_id,
+            "SecretAccessKey": self.token,
+            "Token": self.token,
+            "Expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        });
+        (StatusCode::OK, credentials)
+    }
+
+    /// Whether the signature is one by the placeholder, over a body that can be signed again.
+    fn is_signed(&self, proof: &[u8], fields: &HeaderMap) -> bool {
+        let begins = format!("AWS4-HMAC-SHA256 Credential={}/", self.key_id);
+        let [_, body, _, _] = AWS_FIELDS;
+        let in_chunks = |value: &http::HeaderValue| value.as_bytes().starts_with(b"STREAMING");
+        proof.starts_with(begins.as_bytes()) && !fields.get_all(body).iter().any(in_chunks)
+    }
+}
+
+fn refused(status: StatusCode, why: &str) -> (StatusCode, Value) {
+    (
+        status,
+        json!({ "error": "invalid_request", "error_description": why }),
+    )
+}
+
+impl Placeholders for OfCall {
+    fn give(
+        &self,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        fields: &HeaderMap,
+    ) -> Option<(StatusCode, Bytes)> {
+        if ![AZURE, AWS].contains(&path) {
+            return None;
+        }
+        let until_ms = self.clock.now_ms().saturating_add(LIFE_MS);
+        let (status, body) = match path {
+            _ if method != Method::GET => refused(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+            _ if !self.lent.lends() => {
+                refused(StatusCode::NOT_FOUND, "no credential is lent to this call")
+            }
+            AZURE => self.azure(query, fields, until_ms),
+            _ => self.aws(until_ms),
+        };
+        Some((status, body.to_string().into()))
+    }
+
+    fn take(&self, fields: &mut HeaderMap) {
+        let mut proofs = fields.get_all(header::AUTHORIZATION).iter();
+        let (Some(proof), None) = (proofs.next(), proofs.next()) else {
+            return;
+        };
+        let proof = proof.as_bytes();
+        if proof == format!("Bearer {}", self.token).as_bytes() {
+            fields.remove(header::AUTHORIZATION);
+        } else if self.is_signed(proof, fields) {
+            for name in AWS_FIELDS {
+                fields.remove(name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::system::System;
+
+    fn placeholders() -> OfCall {
+        OfCall::new(Lent::nothing("a test"), Arc::new(System), &System).unwrap()
+    }
+
+    fn fields(all: &[(&'static str, &str)]) -> HeaderMap {
+        let all = all.iter();
+        all.map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        })
+        .collect()
+    }
+
+    /// R72, R75, I2: a placeholder is taken out where it belongs, and nowhere else: what is not exactly it, is in another place, or is another call's,
+    /// stays, and is refused by the rules as whatever a program brings.
+    #[test]
+    fn a_placeholder_is_taken_from_its_place_only() {
+        let (ours, theirs) = (placeholders(), placeholders());
+        let bearer = |of: &OfCall| format!("Bearer {}", of.token);
+        let signed = |of: &OfCall| {
+            format!(
+                "AWS4-HMAC-SHA256 Credential={}/20260101/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=00",
+                of.key_id
+            )
+        };
+        for (proof, is_taken) in [
+            (bearer(&ours), true),
+            (signed(&ours), true),
+            (bearer(&theirs), false),
+            (signed(&theirs), false),
+            (format!("{} ", bearer(&ours)), false),
+            (format!("x {}", bearer(&ours)), false),
+            (bearer(&ours).to_uppercase(), false),
+            (format!("Basic {}", ours.token), false),
+            ("Bearer casemate-placeholder-".to_owned(), false),
+        ] {
+            let mut one = fields(&[
+                ("authorization", &proof),
+                ("x-amz-date", "20260101T000000Z"),
+            ]);
+            ours.take(&mut one);
+            assert_eq!(one.get("authorization").is_none(), is_taken, "{proof}");
+        }
+        let mut elsewhere = fields(&[("x-api-key", &bearer(&ours)), ("cookie", &ours.token)]);
+        let before = elsewhere.clone();
+        ours.take(&mut elsewhere);
+        assert_eq!(elsewhere, before);
+        let mut twice = fields(&[("authorization", &bearer(&ours))]);
+        twice.append("authorization", HeaderValue::from_static("Bearer other"));
+        ours.take(&mut twice);
+        assert_eq!(twice.get_all("authorization").iter().count(), 2);
+        // C29: what is signed chunk by chunk cannot be signed again.
+        let streaming = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+        let mut chunks = fields(&[
+            ("authorization", &signed(&ours)),
+            ("x-amz-content-sha256", streaming),
+        ]);
+        ours.take(&mut chunks);
+        assert!(chunks.contains_key("authorization"));
+    }
+
+    /// R74: nothing is given where nothing is lent, and other paths are nobody's.
+    #[test]
+    fn nothing_is_given_where_nothing_is_lent() {
+        let ours = placeholders();
+        for path in [AZURE, AWS] {
+            let (status, body) = ours
+                .give(&Method::GET, path, Some("resource=x"), &fields(&[]))
+                .unwrap();
+            assert_eq!(status, StatusCode::NOT_FOUND);
+            assert!(!String::from_utf8_lossy(&body).contains(&ours.token));
+        }
+        for path in [
+            "/",
+            "/casemate",
+            "/casemate/azure/token/",
+            "/Casemate/aws/credentials",
+        ] {
+            assert!(ours.give(&Method::GET, path, None, &fields(&[])).is_none());
+        }
+    }
+
+    /// I25 of the corpus: only who sets the header of the platform is answered, and only about something.
+    #[test]
+    fn the_platform_wants_its_header() {
+        let ours = placeholders();
+        let header = ("x-identity-header", WAY_OUT_IDENTITY_HEADER);
+        let ask = |query, all: &[(&'static str, &str)]| ours.azure(query, &fields(all), 1_000).0;
+        assert_eq!(ask(Some("resource=x"), &[header]), StatusCode::OK);
+        assert_eq!(ask(None, &[header]), StatusCode::BAD_REQUEST);
+        for wrong in [
+            &[][..],
+            &[("x-identity-header", "other")],
+            &[("metadata", "true")],
+        ] {
+            assert_eq!(ask(Some("resource=x"), wrong), StatusCode::UNAUTHORIZED);
+        }
+    }
+}
