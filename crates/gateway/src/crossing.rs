@@ -206,11 +206,14 @@ impl Holding {
         })
     }
 
-    /// It is over: its refusal is on record, or is not.
+    /// It is over: its refusal is on record, or is not. What was said first stays.
     fn end(&self, recorded: bool) {
         let recorded = recorded || self.recorded.load(Ordering::SeqCst);
-        self.over
-            .send_if_modified(|over| over.replace(recorded).is_none());
+        self.over.send_if_modified(|over| {
+            let is_first = over.is_none();
+            over.get_or_insert(recorded);
+            is_first
+        });
     }
 }
 
@@ -386,7 +389,7 @@ impl Crossings {
                     crossing.status.is_some() && matches!(crossing.stage, Stage::Ended(None));
                 self.write(crossing, None, Urgency::Soon).await?;
                 if has_answered {
-                    self.remember(&open.crossing).await;
+                    self.remember(&open.crossing);
                 }
                 Ok(())
             }
@@ -395,7 +398,7 @@ impl Crossings {
     }
 
     /// Remembers where a request went that was answered whole. A refused or failed one says nothing of its destination.
-    async fn remember(&self, sent: &Crossing) {
+    fn remember(&self, sent: &Crossing) {
         let (Some(memory), Some(host), Some(port)) = (&self.memory, &sent.host, sent.port) else {
             return;
         };
@@ -403,7 +406,14 @@ impl Crossings {
         let destination = KnownDestination { host, port };
         let is_new = self.state().known.insert(destination.clone());
         if is_new {
-            memory.note(destination, self.log.now_ms()).await;
+            let (memory, at_ms) = (Arc::clone(memory), self.log.now_ms());
+            let writing = self.writing.clone();
+            // Only the end of the call waits for it.
+            writing.send_modify(|count| *count += 1);
+            tokio::spawn(async move {
+                memory.note(destination, at_ms).await;
+                writing.send_modify(|count| *count -= 1);
+            });
         }
     }
 

@@ -31,7 +31,7 @@ impl Known {
         }
     }
 
-    /// Learns from the end of a request, once it is recorded: a destination that answered it whole is new no more.
+    /// Learns from the end of a request: a destination that answered it whole is new no more.
     pub(super) fn learn(&self, record: &Record) {
         let (Stage::Ended(None), Some(target), Some(_)) =
             (record.stage, &record.target, record.status)

@@ -461,6 +461,7 @@ async fn destinations_that_answer_are_remembered() {
             .unwrap();
         crossings.record(ended(number, code, status)).await.unwrap();
     }
+    tokio::task::yield_now().await;
     assert_eq!(noted(), Vec::<String>::new());
     for number in [5, 6] {
         crossings
@@ -472,5 +473,7 @@ async fn destinations_that_answer_are_remembered() {
             .await
             .unwrap();
     }
+    // One that nobody sent was told of.
+    assert_eq!(crossings.close().await, Err(NotRecorded));
     assert_eq!(noted(), ["a.example:443"]);
 }

@@ -126,7 +126,7 @@ impl Witness for Book {
         Box::pin(async move {
             match request.method.as_str() {
                 "GET" => Advice::Pass {
-                    without: vec![request.fields[0].0.clone()],
+                    without: request.fields.into_iter().map(|(name, _)| name).collect(),
                 },
                 "WAIT" => std::future::pending().await,
                 _ => Advice::Deny {
