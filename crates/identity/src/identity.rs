@@ -65,7 +65,7 @@ pub enum GrantError {
 pub struct Tested {
     /// Its version.
     pub version: u64,
-    /// When the token expires that was fetched with it.
+    /// When the token expires that was fetched with it, if its issuer said so.
     pub expires_at_ms: Option<u64>,
 }
 
@@ -235,7 +235,7 @@ impl Identity {
             Kind::AzureSas { blob_url, .. } => sas::rendered(blob_url, &token, request)?,
             _ => Rendered::bearer(&token),
         };
-        Ok(rendered.until(expires_at_ms))
+        Ok(rendered.expiring(expires_at_ms))
     }
 
     fn stands(&self, binding: &Binding, since: Epoch, handle: &Handle) -> Result<(), GrantError> {
@@ -287,7 +287,7 @@ impl Identity {
         }
         let expires_at_ms = match header.kind.is_fetched() {
             false => None,
-            true => Some(self.tokens.get(&self.means(), handle)?.1),
+            true => self.tokens.get(&self.means(), handle)?.1,
         };
         // A refresh may have changed it.
         let version = self

@@ -44,9 +44,9 @@ pub const SAS_REFRESH_BEFORE_MS: u64 = 15 * 60 * 1_000;
 pub const SAS_LIFE_MS: u64 = 60 * 60 * 1_000;
 /// How far back it counts: clocks differ.
 pub const SAS_SKEW_MS: u64 = 15 * 60 * 1_000;
-/// A token that says nothing of its life has this one.
+/// A token that says nothing of its life is used for so long; how long its issuer takes it is not known.
 pub const DEFAULT_TOKEN_LIFE_MS: u64 = 10 * 60 * 1_000;
-/// No token is taken to live longer, whatever its issuer says.
+/// No token is used for longer, whatever its issuer says.
 pub const MAX_TOKEN_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// A token that expires so soon is not used any more: it might expire on its way.
 pub const EXPIRY_MARGIN_MS: u64 = 5_000;

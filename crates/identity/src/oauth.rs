@@ -31,7 +31,10 @@ const BOUNDS: JsonBounds = JsonBounds {
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) access: Secret,
+    /// How long it is used.
     pub(crate) life_ms: u64,
+    /// When nobody takes it any more, if its issuer said so: not when it stops being used, which may be sooner.
+    pub(crate) expires_at_ms: Option<u64>,
     /// What takes the place of the refresh token.
     pub(crate) refresh: Option<Secret>,
 }
@@ -377,7 +380,8 @@ pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<To
         let expires = u64::try_from(expires.as_millisecond()).map_err(|_| AnswerError::Garbage)?;
         return Ok(Token {
             access: secret(text("token").ok_or(AnswerError::Garbage)?)?,
-            life_ms: expires.saturating_sub(now_ms).min(MAX_TOKEN_LIFE_MS),
+            life_ms: life_ms(Some(expires), now_ms),
+            expires_at_ms: Some(expires),
             refresh: None,
         });
     }
@@ -392,17 +396,21 @@ pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<To
         Some(number) => number.as_u64().map(Some).ok_or(AnswerError::Garbage),
     };
     let of = |seconds: u64| seconds.saturating_mul(1_000);
-    let life_ms = match (number("expires_in")?, kind) {
-        (Some(seconds), _) => of(seconds),
-        (None, Kind::AzureManagedIdentity { .. }) => match number("expires_on")? {
-            Some(at) => of(at).saturating_sub(now_ms),
-            None => DEFAULT_TOKEN_LIFE_MS,
-        },
-        (None, _) => DEFAULT_TOKEN_LIFE_MS,
+    let expires_at_ms = match (number("expires_in")?, kind) {
+        (Some(seconds), _) => Some(now_ms.saturating_add(of(seconds))),
+        (None, Kind::AzureManagedIdentity { .. }) => number("expires_on")?.map(of),
+        (None, _) => None,
     };
     Ok(Token {
         access: secret(text("access_token").ok_or(AnswerError::Garbage)?)?,
-        life_ms: life_ms.min(MAX_TOKEN_LIFE_MS),
+        life_ms: life_ms(expires_at_ms, now_ms),
+        expires_at_ms,
         refresh: text("refresh_token").map(secret).transpose()?,
     })
+}
+
+/// How long a token is used for which its issuer said this.
+fn life_ms(expires_at_ms: Option<u64>, now_ms: u64) -> u64 {
+    let said = expires_at_ms.map(|at| at.saturating_sub(now_ms));
+    said.unwrap_or(DEFAULT_TOKEN_LIFE_MS).min(MAX_TOKEN_LIFE_MS)
 }

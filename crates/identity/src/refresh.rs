@@ -106,7 +106,10 @@ struct Live {
     version: u64,
     fetched_at_ms: u64,
     deadline_ms: u64,
-    expires_at_ms: u64,
+    /// It is not used any more from then on.
+    used_until_ms: u64,
+    /// When nobody takes it any more, if its issuer said so.
+    expires_at_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -131,13 +134,14 @@ impl Live {
             Kind::AzureSas { .. } => SAS_REFRESH_BEFORE_MS,
             _ => REFRESH_BEFORE_MS,
         };
-        let expires_at_ms = fetched_at_ms.saturating_add(token.life_ms);
+        let used_until_ms = fetched_at_ms.saturating_add(token.life_ms);
         Self {
             access: token.access,
             version: header.version,
             fetched_at_ms,
-            deadline_ms: deadline_ms(expires_at_ms, token.life_ms, before_ms),
-            expires_at_ms,
+            deadline_ms: deadline_ms(used_until_ms, token.life_ms, before_ms),
+            used_until_ms,
+            expires_at_ms: token.expires_at_ms,
         }
     }
 
@@ -145,7 +149,7 @@ impl Live {
     fn is_good(&self, version: u64, now_ms: u64) -> bool {
         self.version == version
             && self.fetched_at_ms <= now_ms
-            && now_ms.saturating_add(EXPIRY_MARGIN_MS) < self.expires_at_ms
+            && now_ms.saturating_add(EXPIRY_MARGIN_MS) < self.used_until_ms
     }
 
     const fn is_due(&self, now_ms: u64) -> bool {
@@ -200,13 +204,13 @@ impl Tokens {
         due.map(|(handle, _)| handle).collect()
     }
 
-    /// A token of the credential, and when it expires. Blocks while one is fetched; whoever comes meanwhile gets the one that there
+    /// A token of the credential, and when its issuer said that it expires. Blocks while one is fetched; whoever comes meanwhile gets the one that there
     /// is, or waits for the same.
     pub(crate) fn get(
         &self,
         means: &Means<'_>,
         handle: &Handle,
-    ) -> Result<(Secret, u64), RefreshError> {
+    ) -> Result<(Secret, Option<u64>), RefreshError> {
         let slot = Arc::clone(lock(&self.slots).entry(handle.clone()).or_default());
         loop {
             let credential = means.store.read(handle)?;

@@ -41,7 +41,7 @@ pub struct Rendered {
     pub query: Option<Secret>,
     /// What must not come back, in this answer or another.
     pub hidden: Vec<Secret>,
-    /// When that expires, in milliseconds since 1970, if it does.
+    /// When nobody takes that any more, in milliseconds since 1970, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<u64>,
     /// What is good for this request only, and must not come back in its answer.
@@ -86,10 +86,10 @@ impl Rendered {
         256 + fields.chain(hidden).sum::<usize>()
     }
 
-    /// The same, which expires.
-    pub(crate) fn until(self, at_ms: u64) -> Self {
+    /// The same, which expires then, if that is known.
+    pub(crate) fn expiring(self, expires_at_ms: Option<u64>) -> Self {
         Self {
-            expires_at_ms: Some(at_ms),
+            expires_at_ms,
             ..self
         }
     }

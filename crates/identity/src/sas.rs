@@ -127,6 +127,7 @@ pub(crate) fn token(kind: &Kind, answer: &TokenAnswer, now_ms: u64) -> Result<To
     Ok(Token {
         access: Secret::made(query.finish()),
         life_ms: SAS_LIFE_MS,
+        expires_at_ms: Some(now_ms.saturating_add(SAS_LIFE_MS)),
         refresh: None,
     })
 }

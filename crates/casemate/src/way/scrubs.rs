@@ -445,6 +445,21 @@ mod tests {
         assert!(is_shown(&before.unwrap()));
     }
 
+    /// I2: nobody said when it expires: it is looked for as long as the call is.
+    #[test]
+    fn what_may_last_is_not_forgotten() {
+        let hands = Hands::default();
+        let scrubs = Scrubs::of(Lent::nothing("a test"), Arc::new(hands.clone()));
+        let token = secret();
+        scrubs.learn(&hiding(&token).expiring(None)).unwrap();
+        for minutes in [21, 24 * 60] {
+            hands.0.store(minutes * 60 * 1_000, Ordering::SeqCst);
+            scrubs.learn(&hiding(&secret())).unwrap();
+            let shown = scrubs.look(None).message(token.clone().into()).unwrap();
+            assert!(!is_in(&token, &shown));
+        }
+    }
+
     /// R78: a signature is good for its request: it is looked for in its own answer, and does not fill what is looked for in others. What
     /// lasts of the same credential is looked for in all.
     #[test]

@@ -66,6 +66,31 @@ fn a_token_is_fetched_twenty_minutes_before_it_expires() {
     assert_eq!(asked, "grant_type=client_credentials&scope=orders.read");
 }
 
+/// I2: what is looked for in answers is forgotten when its issuer does not take it any more, not when it stops being used here: a token that says
+/// nothing of its life has no end, and one that lives longer than tokens are used has its own.
+#[test]
+fn a_token_expires_when_its_issuer_said_so() {
+    let said = |minutes: u64| token("a-good-token", minutes);
+    let silent = r#"{"access_token":"a-good-token","token_type":"Bearer"}"#.to_owned();
+    for (answer, expires_after) in [
+        (silent, None),
+        (said(60), Some(60)),
+        (said(48 * 60), Some(48 * 60)),
+    ] {
+        let world = World::new();
+        world.add("cred:orders", oauth_client(), "client-secret-1");
+        let identity = world.identity();
+        let lease = lease(&identity);
+        world.desk.will_say(200, &answer);
+        let rendered = identity.grant(&lease, ME, &request("cred:orders"));
+        let expires_at_ms = expires_after.map(|minutes: u64| START_MS + minutes * MINUTE_MS);
+        assert_eq!(rendered.unwrap().expires_at_ms, expires_at_ms, "{answer}");
+        // It is used no longer for that.
+        world.hands.go(24 * 60 * MINUTE_MS - 1);
+        assert!(!identity.is_ready(&handle("orders")), "{answer}");
+    }
+}
+
 /// Nobody asks twice for one refresh: those who come meanwhile use the token that there is, or wait for the same.
 #[test]
 fn one_asks_and_the_others_share_the_answer() {
