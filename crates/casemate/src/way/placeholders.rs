@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 use casemate_egress::{Clock, Entropy, Placeholders};
-use casemate_ports::WAY_OUT_IDENTITY_HEADER;
+use casemate_ports::{WAY_OUT_IDENTITY_HEADER, WayBound};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -24,10 +25,39 @@ const AWS_FIELDS: [HeaderName; 4] = [
     HeaderName::from_static("x-amz-date"),
     HeaderName::from_static("x-amz-security-token"),
 ];
-/// How long programs keep a placeholder; no call is longer.
+/// How long programs keep a placeholder; no call is longer, and no client of a session is told that it may not keep its own.
 const LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// The placeholders of one call.
+/// Makes the placeholders of sessions: a client that lives from one call to the next keeps what it was given first. They are as good as random
+/// to whoever does not have the key, which is this process's.
+#[derive(Debug)]
+pub(super) struct Stamp(hmac::Key);
+
+impl Stamp {
+    /// With a fresh key. Nothing if there is no chance.
+    pub(super) fn new(entropy: &dyn Entropy) -> Option<Self> {
+        let mut key = [0; 32];
+        entropy.fill(&mut key).ok()?;
+        Some(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+    }
+
+    /// Those of the session of a call; nothing if it is in none.
+    fn of(&self, bound: &WayBound) -> Option<[u128; 2]> {
+        let session = bound.session?.to_string();
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in [&bound.tenant, &bound.agent, &session] {
+            // A length tells where the one name ends.
+            context.update(&part.len().to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let tag = context.sign();
+        let (token, key_id) = tag.as_ref().split_at_checked(16)?;
+        let number = |half: &[u8]| half.try_into().ok().map(u128::from_be_bytes);
+        Some([number(token)?, number(key_id)?])
+    }
+}
+
+/// The placeholders of one call: those of its session, if it is in one.
 #[derive(Debug)]
 pub(super) struct OfCall {
     lent: Arc<Lent>,
@@ -42,18 +72,24 @@ impl OfCall {
         lent: Arc<Lent>,
         clock: Arc<dyn Clock>,
         entropy: &dyn Entropy,
+        session: Option<(&Stamp, &WayBound)>,
     ) -> Option<Self> {
         let random = || {
             let mut bytes = [0; 16];
             entropy.fill(&mut bytes).ok()?;
-            Some(format!("{:032x}", u128::from_be_bytes(bytes)))
+            Some(u128::from_be_bytes(bytes))
+        };
+        let of_session = session.and_then(|(stamp, bound)| stamp.of(bound));
+        let [token, key_id] = match of_session {
+            Some(both) => both,
+            None => [random()?, random()?],
         };
         Some(Self {
             lent,
             clock,
-            token: format!("casemate-placeholder-{}", random()?),
+            token: format!("casemate-placeholder-{token:032x}"),
             // As long as programs expect it to be.
-            key_id: format!("ASIA{}", random()?.to_ascii_uppercase().get(..16)?),
+            key_id: format!("ASIA{}", format!("{key_id:032X}").get(..16)?),
         })
     }
 
@@ -153,13 +189,18 @@ impl Placeholders for OfCall {
 
 #[cfg(test)]
 mod tests {
+    use casemate_model::{Digest, SessionId};
     use http::HeaderValue;
 
     use super::*;
     use crate::system::System;
 
     fn placeholders() -> OfCall {
-        OfCall::new(Lent::nothing("a test"), Arc::new(System), &System).unwrap()
+        of(None)
+    }
+
+    fn of(session: Option<(&Stamp, &WayBound)>) -> OfCall {
+        OfCall::new(Lent::nothing("a test"), Arc::new(System), &System, session).unwrap()
     }
 
     fn fields(all: &[(&'static str, &str)]) -> HeaderMap {
@@ -219,6 +260,51 @@ mod tests {
         ]);
         ours.take(&mut chunks);
         assert!(chunks.contains_key("authorization"));
+    }
+
+    /// R72, R75: a client that a variable of a context keeps has the placeholder of the cell that made it: it is taken in the next cell of the session,
+    /// and in no other session, of no other agent, by no other process, and in no call without one.
+    #[test]
+    fn a_placeholder_is_of_its_session() {
+        let stamp = Stamp::new(&System).unwrap();
+        let bound = WayBound {
+            tenant: "local".into(),
+            agent: "one".into(),
+            session: Some(SessionId::new(1, [0; 10])),
+            route: "default".into(),
+            policy: Digest::of(b"policy"),
+            action: Digest::of(b"the first cell"),
+            wall_ms: 1_000,
+        };
+        let next = WayBound {
+            action: Digest::of(b"the next cell"),
+            ..bound.clone()
+        };
+        let first = of(Some((&stamp, &bound)));
+        let is_taken = |by: &OfCall| {
+            let signed = format!("AWS4-HMAC-SHA256 Credential={}/2026", first.key_id);
+            [format!("Bearer {}", first.token), signed].map(|proof| {
+                let mut one = fields(&[("authorization", &proof)]);
+                by.take(&mut one);
+                one.is_empty()
+            })
+        };
+        assert_eq!(is_taken(&of(Some((&stamp, &next)))), [true, true]);
+        let other = |change: fn(&mut WayBound)| {
+            let mut other = next.clone();
+            change(&mut other);
+            is_taken(&of(Some((&stamp, &other))))
+        };
+        let sessions = [
+            other(|bound| bound.session = Some(SessionId::new(1, [1; 10]))),
+            other(|bound| bound.session = None),
+            other(|bound| bound.agent = "two".into()),
+            other(|bound| bound.tenant = "other".into()),
+            is_taken(&of(Some((&Stamp::new(&System).unwrap(), &next)))),
+            is_taken(&placeholders()),
+        ];
+        assert_eq!(sessions, [[false, false]; 6]);
+        assert_ne!(of(None).token, of(None).token);
     }
 
     /// R74: nothing is given where nothing is lent, and other paths are nobody's.

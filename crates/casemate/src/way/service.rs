@@ -22,7 +22,7 @@ use super::{
     credentials::Lent,
     judge::{Rules, Sender},
     known::Known,
-    placeholders::OfCall,
+    placeholders::{OfCall, Stamp},
     policies::Policies,
     recorder::Records,
     right::{Voucher, order},
@@ -51,6 +51,8 @@ struct Inner {
     authorities: Authorities,
     room: Room,
     policies: Policies,
+    /// Nothing if there was no chance: then each call has placeholders of its own.
+    stamp: Option<Stamp>,
     /// Those whose sockets have not come yet.
     expected: Mutex<HashMap<DecisionId, oneshot::Sender<Handed>>>,
 }
@@ -64,6 +66,7 @@ impl Service {
             authorities: Authorities::default(),
             room: Room::default(),
             policies: Policies::default(),
+            stamp: Stamp::new(&System),
             expected: Mutex::default(),
         }))
     }
@@ -149,11 +152,12 @@ impl Service {
         let made_up: Cidr = MADE_UP
             .parse()
             .map_err(|_| refused("no addresses to make up"))?;
+        let session = self.0.stamp.as_ref().zip(way.bound.as_ref());
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&self.0.resolver),
             injector: Arc::clone(&lent) as _,
-            placeholders: OfCall::new(Arc::clone(&lent), Arc::new(System), &System)
+            placeholders: OfCall::new(Arc::clone(&lent), Arc::new(System), &System, session)
                 .map(|placeholders| Arc::new(placeholders) as _),
             filters: Arc::new(Scrubs::of(Arc::clone(&lent), Arc::new(System))),
             recorder: Arc::new(records),

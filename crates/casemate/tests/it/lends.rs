@@ -497,11 +497,11 @@ fn git_uses_a_password_that_it_does_not_know() {
 }
 
 /// R72, R75, I2: programs that ask their platform for a token, as the SDKs of Azure do, get one that is worth nothing: in its place the rule's
-/// credential goes into their requests; in another place, and in another call, it is what it says.
+/// credential goes into their requests; in another place, and in another session, it is what it says.
 #[test]
-fn a_placeholder_stands_for_the_credential_of_its_call() {
+fn a_placeholder_stands_for_the_credential_of_its_session() {
     for_everybody(|safe| {
-        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let served = Served::start(&safe.world, "context", CREDENTIAL);
         let upstream = &safe.world.upstream;
         let script = format!(
             r#"
@@ -531,11 +531,23 @@ open("/workspace/token", "w").write(token)
         let answer = served.ran(&call);
         assert_eq!(stdout(&answer), first, "{answer}");
         assert_eq!((upstream.requests(), upstream.proven()), (2, 2));
-        // The placeholder of the call before is nothing to this one.
+        // That of the call before is as good in this one, which is in the same session; in another it is nothing.
         let answer = served.ran(&call);
-        let second = format!("{first}403cred_scope\n");
-        assert_eq!(stdout(&answer), second, "{answer}");
-        assert_eq!((upstream.requests(), upstream.proven()), (4, 4));
+        assert_eq!(stdout(&answer), format!("{first}good\n"), "{answer}");
+        assert_eq!((upstream.requests(), upstream.proven()), (5, 5));
+        let token = stdout(&served.ran(&["--thread", "t", "--", "cat", "token"]));
+        let bears = format!("Authorization: Bearer {token}");
+        let curl = ["curl", "-sSi", "-H", &bears, &safe.world.url("/v1/a")];
+        let answer = served.ran(&[&["--thread", "other", "--"], &curl[..]].concat());
+        assert!(stdout(&answer).contains("cred_scope"), "{answer}");
+        assert_eq!(upstream.requests(), 5);
+        // A client that a variable keeps from one cell to the next.
+        let keeps = script.replace("/workspace/token", "/nonexistent");
+        let keeps = keeps.split_once("if os.path").unwrap().0;
+        served.ran(&["--thread", "t", "-c", keeps]);
+        let again = "print(get(url, Authorization='Bearer ' + token))";
+        let answer = served.ran(&["--thread", "t", "-c", again]);
+        assert_eq!(stdout(&answer), "good\n", "{answer}");
         drop(served);
         // Where nothing is lent, nothing is given.
         let served = Served::start(&safe.world, "thread", "");
