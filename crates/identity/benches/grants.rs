@@ -113,6 +113,7 @@ fn request(name: &str) -> Request {
         path: "/v1/orders/7".into(),
         query: None,
         body: Some(Digest::of(b"")),
+        signed: Vec::new(),
     }
 }
 

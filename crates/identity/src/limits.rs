@@ -63,6 +63,9 @@ pub const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of an answer of a token endpoint.
 pub const MAX_ANSWER_BYTES: u64 = 256 * 1024;
 
+/// Fields of a request that a signature is over, beside its own.
+pub const MAX_SIGNED: usize = 64;
+
 /// Bytes of a question to this process.
 pub const MAX_QUESTION_BYTES: usize = 1024 * 1024;
 /// Bytes of an answer of this process: a secret in a few forms.

@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use crate::{Handle, Kind, Secret, Secrets, limits::MIN_SECRET_BYTES, sigv4};
+use crate::{
+    Handle, Kind, Secret, Secrets,
+    limits::{MAX_SIGNED, MIN_SECRET_BYTES},
+    sigv4,
+};
 
 /// One request that is about to be sent, as far as a grant is bound to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,17 @@ pub struct Request {
     pub query: Option<String>,
     /// The digest of its body, or of no bytes; none if the body streams.
     pub body: Option<Digest>,
+    /// The fields that a signature has to be over ([`Request::signs`]), in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed: Vec<(String, String)>,
+}
+
+impl Request {
+    /// Whether a signature has to be over a field by this name, in lower case, that comes from the client.
+    #[must_use]
+    pub fn signs(name: &str) -> bool {
+        name.starts_with("x-amz-") && !sigv4::OWN.contains(&name)
+    }
 }
 
 /// What goes into one request, and by what it is known again in the answer.
@@ -59,6 +74,9 @@ pub(crate) enum RenderError {
     /// A signature is for one account.
     #[error("the signature is for another host")]
     Host,
+    /// The fields cannot be signed, since they can be read in two ways or are too many.
+    #[error("the fields `x-amz-*` cannot be signed: each once, and {MAX_SIGNED} at most")]
+    Fields,
     /// The query cannot be signed, since it can be read in two ways.
     #[error("the query cannot be signed")]
     Query,
@@ -230,6 +248,7 @@ mod tests {
             path: "/v1/a".into(),
             query: Some("x=1".into()),
             body: body.map(Digest::of),
+            signed: Vec::new(),
         }
     }
 

@@ -1,16 +1,24 @@
 //! AWS Signature Version 4, for one request whose body is known.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use url::form_urlencoded;
 
 use crate::{
     Kind, Rendered, Request, Secret, Secrets,
+    limits::MAX_SIGNED,
     render::{RenderError, hex, hmac_sha256},
 };
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The service that takes paths as they are.
 const OBJECTS: &str = "s3";
+const BODY: &str = "x-amz-content-sha256";
+const DATE: &str = "x-amz-date";
+const SESSION: &str = "x-amz-security-token";
+/// The fields that are not the client's.
+pub(crate) const OWN: [&str; 3] = [BODY, DATE, SESSION];
 
 /// Signs `request` for the region and the service of its credential, whatever the client thinks that they are.
 pub(crate) fn sign(
@@ -39,22 +47,36 @@ pub(crate) fn sign(
         port => format!("{}:{port}", request.host),
     };
     let mut fields = vec![
-        ("host", host.as_str()),
-        ("x-amz-content-sha256", &body),
-        ("x-amz-date", &time),
+        ("host", host.clone()),
+        (BODY, body.clone()),
+        (DATE, time.clone()),
     ];
-    if let Some(token) = &secrets.second {
-        fields.push(("x-amz-security-token", token.expose()));
+    if request.signed.len() > MAX_SIGNED {
+        return Err(RenderError::Fields);
     }
+    for (name, value) in &request.signed {
+        let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
+        fields.push((name.as_str(), words.join(" ")));
+    }
+    fields.sort();
+    let names: BTreeSet<_> = fields.iter().map(|(name, _)| *name).collect();
+    if names.len() < fields.len() || names.contains(SESSION) {
+        return Err(RenderError::Fields);
+    }
+    let token = secrets.second.as_ref();
+    let token = token.map(|token| (SESSION, token.expose()));
+    let plain = fields.iter().map(|(name, value)| (*name, value.as_str()));
+    let mut fields: Vec<_> = plain.chain(token).collect();
+    fields.sort_unstable();
     let names = fields
         .iter()
         .map(|(name, _)| *name)
         .collect::<Vec<_>>()
         .join(";");
-    let lines: String = fields
+    let lines = fields
         .iter()
         .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
+        .collect::<String>();
     let canonical = [
         request.method.as_str(),
         &path(&request.path, service),
@@ -78,15 +100,12 @@ pub(crate) fn sign(
     );
     let mut rendered = vec![
         ("authorization".to_owned(), Secret::made(value)),
-        (
-            "x-amz-content-sha256".to_owned(),
-            Secret::made(body.clone()),
-        ),
-        ("x-amz-date".to_owned(), Secret::made(time.clone())),
+        (BODY.to_owned(), Secret::made(body.clone())),
+        (DATE.to_owned(), Secret::made(time.clone())),
     ];
     let mut hidden = Vec::new();
     if let Some(token) = &secrets.second {
-        rendered.push(("x-amz-security-token".to_owned(), token.clone()));
+        rendered.push((SESSION.to_owned(), token.clone()));
         hidden.push(token.clone());
     }
     Ok(Rendered {
@@ -170,6 +189,7 @@ mod tests {
             path: "/".into(),
             query: Some(query.into()),
             body: Some(Digest::of(b"")),
+            signed: Vec::new(),
         }
     }
 
@@ -195,6 +215,51 @@ mod tests {
             signature(&request("GET", "prefix=J&max-keys=2")),
             "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
         );
+    }
+
+    fn field(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    /// The signature of Amazon's own example ("PUT Object"), which is over a field that the client says.
+    #[test]
+    fn fields_of_the_client_are_signed() {
+        let storage = field("x-amz-storage-class", "REDUCED_REDUNDANCY");
+        let date = field("date", "Fri, 24 May 2013 00:00:00 GMT");
+        let put = Request {
+            path: "/test%24file.text".into(),
+            query: None,
+            body: Some(Digest::of(b"Welcome to Amazon S3.")),
+            signed: vec![date.clone(), storage.clone()],
+            ..request("PUT", "")
+        };
+        let expected = "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd";
+        assert_eq!(signature(&put), expected);
+        let rendered = sign(&kind(), &secrets(), &put, DAY_MS).unwrap();
+        let value = rendered.fields[0].1.expose();
+        let names = "SignedHeaders=date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class,";
+        assert!(value.contains(names), "{value}");
+        // Spaces do not matter, and everything else does.
+        let with = |signed: Vec<_>| Request {
+            signed,
+            ..put.clone()
+        };
+        let spaced = field("x-amz-storage-class", "  REDUCED_REDUNDANCY ");
+        assert_eq!(signature(&with(vec![date.clone(), spaced])), expected);
+        let other = field("x-amz-storage-class", "STANDARD");
+        assert_ne!(signature(&with(vec![date.clone(), other])), expected);
+        assert_ne!(signature(&with(vec![date])), expected);
+        // Who says one twice, or one of ours, or too many, is not understood.
+        let many = (0..=MAX_SIGNED).map(|number| field(&format!("x-amz-{number}"), "x"));
+        for wrong in [
+            vec![storage.clone(), storage],
+            vec![field("x-amz-date", "20130524T000000Z")],
+            vec![field("x-amz-security-token", "x")],
+            many.collect(),
+        ] {
+            let signed = sign(&kind(), &secrets(), &with(wrong), DAY_MS);
+            assert_eq!(signed, Err(RenderError::Fields));
+        }
     }
 
     #[test]

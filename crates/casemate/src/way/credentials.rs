@@ -152,9 +152,9 @@ impl Lent {
         let handle: Handle = handle
             .parse()
             .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
-        let granted = identity
-            .grant(id.clone(), request(handle.clone(), rule, facts))
-            .await;
+        let asked = request(handle.clone(), rule, facts)
+            .ok_or_else(|| unavailable("a field of it cannot be signed".to_owned()))?;
+        let granted = identity.grant(id.clone(), asked).await;
         match granted {
             Ok(rendered) => injection(&handle, &rendered)
                 .ok_or_else(|| unavailable("it cannot be put into a request".to_owned())),
@@ -193,9 +193,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn request(handle: Handle, rule: &str, facts: &Facts) -> Request {
+fn request(handle: Handle, rule: &str, facts: &Facts) -> Option<Request> {
+    let fields = facts.sent(true);
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().ok()));
     let target = facts.destination.target();
-    Request {
+    Some(Request {
         handle,
         rule: rule.to_owned(),
         method: facts.method.to_string(),
@@ -208,7 +212,19 @@ fn request(handle: Handle, rule: &str, facts: &Facts) -> Request {
             (None, BodyLength::Empty) => Some(Digest::of(b"")),
             (None, BodyLength::Bytes(_) | BodyLength::Unknown) => None,
         },
-    }
+        signed: signed(fields)?,
+    })
+}
+
+/// The fields that a signature has to be over; nothing if one of them is no text.
+pub(super) fn signed<'a>(
+    fields: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+) -> Option<Vec<(String, String)>> {
+    let signed = fields.filter(|(name, _)| Request::signs(name));
+    let signed = signed.map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let mut signed: Vec<_> = signed.collect::<Option<_>>()?;
+    signed.sort();
+    Some(signed)
 }
 
 fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
@@ -252,6 +268,19 @@ mod tests {
             more(&mut known, vec![second.clone()]),
             Some(vec![first, second])
         );
+    }
+
+    /// What a signature has to be over is the same in whatever order a client says it; what is signed anew in any case is not the client's to say, and
+    /// what is no text is not left out.
+    #[test]
+    fn fields_are_bound_to_a_grant() {
+        let pair = |name: &str| (name.to_owned(), "1".to_owned());
+        let some = |names: &[&'static str]| signed(names.iter().map(|name| (*name, Some("1"))));
+        let both = Some(vec![pair("x-amz-acl"), pair("x-amz-meta-a")]);
+        assert_eq!(some(&["x-amz-meta-a", "accept", "x-amz-acl"]), both);
+        assert_eq!(some(&["x-amz-acl", "x-amz-date", "x-amz-meta-a"]), both);
+        assert_eq!(signed([("x-amz-acl", None)].into_iter()), None);
+        assert_eq!(signed([("accept", None)].into_iter()), Some(Vec::new()));
     }
 
     /// However often something fails, and whatever it says, people are told each kind once, and no more than they can read.

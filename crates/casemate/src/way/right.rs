@@ -10,6 +10,7 @@ use casemate_policy::EgressPolicy;
 use casemate_ports::{HeldRequest, NewWay};
 use tokio::net::UnixStream;
 
+use super::credentials::signed;
 use crate::identity::connect_or_start;
 
 /// How often it is ordered at most: an identity may have been about to end when it was found.
@@ -43,6 +44,8 @@ fn seen(held: &HeldRequest, handle: Handle) -> Option<Request> {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (held.path.as_str(), None),
     };
+    let fields = held.fields.iter();
+    let fields = fields.map(|(name, value)| (name.as_str(), Some(value.as_str())));
     let body = held.body.as_ref().map_or(&b""[..], Text::as_bytes);
     Some(Request {
         handle,
@@ -53,6 +56,7 @@ fn seen(held: &HeldRequest, handle: Handle) -> Option<Request> {
         path: path.to_owned(),
         query,
         body: Some(Digest::of(body)),
+        signed: signed(fields)?,
     })
 }
 

@@ -304,5 +304,6 @@ pub(crate) fn request(handle: &str) -> Request {
         path: "/v1/orders/7".into(),
         query: None,
         body: Some(Digest::of(b"")),
+        signed: Vec::new(),
     }
 }
