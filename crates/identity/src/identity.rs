@@ -300,6 +300,11 @@ impl Identity {
         })
     }
 
+    /// Whether a lease of `holder` has the credential, or had.
+    pub(crate) fn had(&self, holder: Holder, handle: &Handle) -> bool {
+        self.desk().had(holder, handle)
+    }
+
     /// Notes that the secret of a credential was seen in an answer.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Action tokens and leases: the right of one call to credentials.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     fmt, io,
 };
 
@@ -162,6 +162,8 @@ pub(crate) struct Desk {
     /// By digest, so that a lookup says nothing of another token.
     tokens: HashMap<Digest, Pending>,
     leases: HashMap<LeaseId, Lease>,
+    /// What connections had, until they are gone: what was in an answer may be seen when the lease is over.
+    had: HashMap<Holder, BTreeSet<Handle>>,
 }
 
 impl Desk {
@@ -260,6 +262,8 @@ impl Desk {
             from_ms: now_ms,
             until_ms: now_ms.saturating_add(order.lease_ms.min(MAX_LEASE_MS)),
         };
+        let had = self.had.entry(holder).or_default();
+        had.extend(lease.handles().cloned());
         self.leases.insert(id.clone(), lease);
         Ok(id)
     }
@@ -359,6 +363,14 @@ impl Desk {
         self.tokens.retain(|_, pending| pending.issuer != who);
         self.leases
             .retain(|_, lease| lease.holder != who && lease.issuer != who);
+        self.had.remove(&who);
+    }
+
+    /// Whether a lease of this connection has the credential, or had.
+    pub(crate) fn had(&self, holder: Holder, handle: &Handle) -> bool {
+        self.had
+            .get(&holder)
+            .is_some_and(|handles| handles.contains(handle))
     }
 
     /// The credentials that some lease has.

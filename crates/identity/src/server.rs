@@ -182,6 +182,10 @@ impl Server {
                 identity.end(&lease, holder);
                 Reply::Done {}
             }
+            Question::Reflected { handle } if !identity.had(holder, &handle) => {
+                let why = "no lease of this connection had the credential".to_owned();
+                refused(Code::Scope, why)
+            }
             Question::Reflected { handle } => {
                 // It waits for the lock of the store.
                 match spawn_blocking(move || identity.reflected(&handle)).await {

@@ -48,16 +48,21 @@ async fn a_lease_is_of_one_connection() {
             .unwrap()
             .is_some_and(|lost| lost.is_empty())
     );
-    other.reflected(handle("orders")).await.unwrap();
-    assert!(
-        world
-            .store()
-            .header(&handle("orders"))
-            .unwrap()
-            .unwrap()
-            .reflected
-    );
-    drop(mine);
+    // What is in an answer is said by who had it, also when the lease is over.
+    let is_marked = || {
+        let header = world.store().header(&handle("orders")).unwrap();
+        header.unwrap().reflected
+    };
+    let claimed = other.reflected(handle("orders")).await;
+    assert!(matches!(claimed, Err(RemoteError::Scope(_))), "{claimed:?}");
+    assert!(!is_marked());
+    let past = connect(&server, Side::Redeems).await;
+    let token = orders.issue(order("cred:orders")).await.unwrap();
+    let over = past.redeem(token, binding()).await.unwrap();
+    past.end(over).await.unwrap();
+    past.reflected(handle("orders")).await.unwrap();
+    assert!(is_marked());
+    drop((mine, past));
     while server.connections() > 2 {
         tokio::task::yield_now().await;
     }
