@@ -59,6 +59,16 @@ impl Held {
     }
 }
 
+/// Ends a right with itself.
+#[derive(Debug)]
+struct Ends(Held);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// Says to identity what people consented to, before egress hears of it: no other request gets their consent's credential.
 #[derive(Debug)]
 pub(super) struct Approving {
@@ -101,7 +111,7 @@ impl Witness for Approving {
 #[derive(Debug)]
 pub(super) struct Lending {
     served: Box<dyn ServedWay>,
-    right: Held,
+    right: Ends,
     /// Ends when it is dropped.
     _looks: JoinSet<()>,
 }
@@ -119,7 +129,7 @@ impl Lending {
         });
         Self {
             served,
-            right,
+            right: Ends(right),
             _looks: looks,
         }
     }
@@ -131,7 +141,7 @@ impl ServedWay for Lending {
     }
 
     fn revoke(&self) {
-        self.right.end();
+        self.right.0.end();
         self.served.revoke();
     }
 
@@ -141,11 +151,59 @@ impl ServedWay for Lending {
             right,
             _looks,
         } = *self;
-        Box::pin(async move {
-            // What was found in its answers is noted first.
-            let closed = served.close().await;
-            right.end();
-            closed
-        })
+        // The call is over, however long it takes until its way out is closed.
+        drop(right);
+        served.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use casemate_identity::RemoteIdentity;
+    use tokio::io::{AsyncReadExt as _, duplex};
+
+    use super::*;
+
+    /// Serves for ever, whatever is said to it.
+    #[derive(Debug)]
+    struct Hangs;
+
+    impl ServedWay for Hangs {
+        fn lost(&mut self) -> Pending<'_, EgressError> {
+            Box::pin(pending())
+        }
+
+        fn revoke(&self) {}
+
+        fn close(self: Box<Self>) -> Pending<'static, Result<(), EgressError>> {
+            Box::pin(pending())
+        }
+    }
+
+    /// R76: a right ends with its call: whoever serves its way out keeps it neither by hanging, nor when nobody closes it.
+    #[tokio::test]
+    async fn a_right_ends_before_its_way_out_is_closed() {
+        for is_closed in [true, false] {
+            let (here, mut identity) = duplex(64 * 1024);
+            let orders = RemoteIdentity::over(here).await.unwrap();
+            let held = Held::new(Right::over(orders));
+            let lending = Box::new(Lending {
+                served: Box::new(Hangs),
+                right: Ends(held.clone()),
+                _looks: JoinSet::new(),
+            });
+            let _closing = match is_closed {
+                true => Some(lending.close()),
+                false => {
+                    drop(lending);
+                    None
+                }
+            };
+            assert!(held.right().is_none());
+            // Its connection is gone, too.
+            identity.read_to_end(&mut Vec::new()).await.unwrap();
+        }
     }
 }

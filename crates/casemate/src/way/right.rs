@@ -25,6 +25,15 @@ pub(crate) struct Right {
 }
 
 impl Right {
+    /// One that was ordered over this, of a call of whose requests none waits for people.
+    #[cfg(test)]
+    pub(crate) const fn over(orders: RemoteIdentity) -> Self {
+        Self {
+            orders,
+            handles: BTreeMap::new(),
+        }
+    }
+
     /// Says to identity that a person consented to exactly this request; nothing if its rule has no credential.
     pub(crate) fn approve(
         &self,
