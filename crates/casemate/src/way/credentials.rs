@@ -12,13 +12,19 @@ use casemate_identity::{Handle, RemoteError, Rendered, Request, Secret};
 use casemate_model::{Digest, one_line};
 use casemate_ports::NewWay;
 use http::{HeaderName, HeaderValue};
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::right::{Lease, Right, Voucher, redeem};
 use crate::report;
 
 /// How often it is looked whether a lease stands.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the end of a lease waits for what is being noted.
+const NOTES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most that people are told of the credentials of one call.
 const MAX_TOLD: usize = 256;
@@ -81,9 +87,7 @@ impl Lent {
     /// Ends the lease, once what was seen is noted. It ends with its connection, too.
     pub(super) async fn end(&self) {
         let notes = std::mem::take(&mut *lock(&self.notes));
-        for note in notes.into_values() {
-            let _ = note.await;
-        }
+        settle(notes.into_values().collect(), NOTES_TIMEOUT).await;
         if let Ok(Lease { identity, id }) = &self.lease {
             let _ = identity.end(id.clone()).await;
         }
@@ -182,6 +186,21 @@ impl Injector for Lent {
     }
 }
 
+/// Waits for these, and gives up those that take too long: an identity that hangs does not keep a call.
+async fn settle(mut notes: Vec<JoinHandle<()>>, patience: Duration) {
+    let all = async {
+        for note in &mut notes {
+            let _ = note.await;
+        }
+    };
+    if timeout(patience, all).await.is_err() {
+        for note in notes {
+            note.abort();
+        }
+        report::line("not every credential that was in an answer could be noted in time");
+    }
+}
+
 /// All that was ever taken back, if there is more of it `now`. What was is not given back, whatever is said later.
 fn more(known: &mut BTreeSet<Handle>, now: Vec<Handle>) -> Option<Vec<Handle>> {
     let before = known.len();
@@ -268,6 +287,21 @@ mod tests {
             more(&mut known, vec![second.clone()]),
             Some(vec![first, second])
         );
+    }
+
+    /// What cannot be noted is given up, and with it whatever it holds.
+    #[tokio::test]
+    async fn notes_are_not_waited_for_for_ever() {
+        let held = Arc::new(());
+        let holds = Arc::clone(&held);
+        let hangs = tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(holds);
+        });
+        settle(vec![tokio::spawn(async {}), hangs], Duration::ZERO).await;
+        while Arc::strong_count(&held) > 1 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What a signature has to be over is the same in whatever order a client says it; what is signed anew in any case is not the client's to say, and
