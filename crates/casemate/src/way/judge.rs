@@ -440,6 +440,8 @@ fn consulted(facts: &Facts) -> ConsultedRequest {
             .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec().into()))
             .collect(),
         body: match (&facts.body, facts.length) {
+            // What goes through it comes later: its request without a body is not all of it.
+            _ if facts.websocket => ConsultedBody::Stream,
             (_, BodyLength::Empty) => ConsultedBody::Whole(Text::EMPTY),
             (Some(whole), _) => match whole.bytes.get(..MAX_SHOWN_BYTES) {
                 Some(beginning) if beginning.len() < whole.bytes.len() => {

@@ -110,6 +110,17 @@ fn a_websocket_is_shown_to_nobody() {
     assert_eq!(held(&facts, one, EgressCode::ApprovalRequired), None);
 }
 
+/// A program that wants to see bodies is not told that a WebSocket has an empty one.
+#[test]
+fn a_websocket_has_no_body_that_could_be_shown() {
+    let (_, rules) = world(policy("class = \"partner\"\nwebsocket = \"text\""));
+    let mut facts = get(&rules);
+    let empty = ConsultedBody::Whole(Text::EMPTY);
+    assert_eq!(consulted(&facts).body, empty);
+    facts.websocket = true;
+    assert_eq!(consulted(&facts).body, ConsultedBody::Stream);
+}
+
 /// Nobody is asked more often than the rule lets requests be made, and one that was consented to is one request.
 #[tokio::test]
 async fn asking_uses_the_rule_up() {
