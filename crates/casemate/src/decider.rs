@@ -4,7 +4,10 @@
 
 mod link;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use casemate_decider::{Answer, Decider as Asker, Denial, Question, QuestionBody};
 use casemate_files::{FileError, Privacy, read_file};
@@ -81,7 +84,11 @@ impl LinkedDecider {
     /// When there is one that cannot be used.
     pub(crate) fn in_state(root: &Path) -> Result<Option<Self>, DeciderFileError> {
         let path = root.join("egress").join("decider.toml");
-        if matches!(path.try_exists(), Ok(false)) {
+        // A link that leads nowhere is there.
+        if path
+            .symlink_metadata()
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
             return Ok(None);
         }
         // What cannot be looked at is said by who reads it.
@@ -229,6 +236,18 @@ mod tests {
         ] {
             assert!(of(bad).is_err(), "{bad}");
         }
+    }
+
+    /// I1: a link to where nothing is, is not the same as no file.
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_left_out() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(matches!(LinkedDecider::in_state(state.path()), Ok(None)));
+        let egress = state.path().join("egress");
+        std::fs::create_dir(&egress).unwrap();
+        assert!(matches!(LinkedDecider::in_state(state.path()), Ok(None)));
+        std::os::unix::fs::symlink("nowhere", egress.join("decider.toml")).unwrap();
+        assert!(LinkedDecider::in_state(state.path()).is_err());
     }
 
     /// What a decider tells people moves no cursor.
