@@ -7,13 +7,15 @@ mod link;
 use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use casemate_decider::{Answer, Decider as Asker, Denial, Question, QuestionBody};
+use casemate_decider::{ANSWER_MS, Answer, Decider as Asker, Denial, Question, QuestionBody};
 use casemate_files::{FileError, Privacy, read_file};
 use casemate_model::is_hidden;
 use casemate_ports::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, Decider, Pending, Said};
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 
 use self::link::Link;
 
@@ -101,10 +103,20 @@ impl LinkedDecider {
     }
 
     async fn ask(&self, request: &ConsultedRequest) -> Said {
-        let Some(asker) = self.link.get().await else {
+        // Of all its steps: that of reaching it, and that of showing the body.
+        let end = Instant::now() + Duration::from_millis(ANSWER_MS);
+        let Some(linked) = self.link.get().await else {
             return Said::nothing(AdviceCode::Unavailable);
         };
-        said(ask(&asker, request).await)
+        let answer = timeout_at(end, ask(&linked.decider, request)).await;
+        let answer = answer.unwrap_or(Answer::Deny(Denial::TimedOut));
+        match &answer {
+            Answer::Deny(Denial::TimedOut) => linked.unheard(),
+            // It was not asked, or is gone.
+            Answer::Deny(Denial::NotListed | Denial::Inexpressible | Denial::Unavailable) => {}
+            _ => linked.heard(),
+        }
+        said(answer)
     }
 }
 
