@@ -350,10 +350,15 @@ impl Judge for Rules {
                 }
             }
             if let Ruled::Held(request, unanswered) = ruled {
+                let rule = request.rule.clone();
                 let consented = self.witness.consent(request).await;
                 consented.map_err(|_| unanswered.clone())?;
                 // Of the same request, and the call may have ended meanwhile.
                 ruled = self.decide(&judged, Look::Consented)?;
+                // The person saw what this rule does, and consented to nothing else.
+                if ruled.rule() != rule {
+                    return Err(unanswered);
+                }
             }
             match ruled {
                 Ruled::Allowed(allowance) => Ok(Allowance {
