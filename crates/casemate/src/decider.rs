@@ -4,13 +4,18 @@
 
 mod link;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use casemate_decider::{Answer, Decider as Asker, Denial, Question, QuestionBody};
+use casemate_decider::{ANSWER_MS, Answer, Decider as Asker, Denial, Question, QuestionBody};
 use casemate_files::{FileError, Privacy, read_file};
 use casemate_model::is_hidden;
 use casemate_ports::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, Decider, Pending, Said};
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 
 use self::link::Link;
 
@@ -81,7 +86,11 @@ impl LinkedDecider {
     /// When there is one that cannot be used.
     pub(crate) fn in_state(root: &Path) -> Result<Option<Self>, DeciderFileError> {
         let path = root.join("egress").join("decider.toml");
-        if matches!(path.try_exists(), Ok(false)) {
+        // A link that leads nowhere is there.
+        if path
+            .symlink_metadata()
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
             return Ok(None);
         }
         // What cannot be looked at is said by who reads it.
@@ -94,10 +103,20 @@ impl LinkedDecider {
     }
 
     async fn ask(&self, request: &ConsultedRequest) -> Said {
-        let Some(asker) = self.link.get().await else {
+        // Of all its steps: that of reaching it, and that of showing the body.
+        let end = Instant::now() + Duration::from_millis(ANSWER_MS);
+        let Some(linked) = self.link.get().await else {
             return Said::nothing(AdviceCode::Unavailable);
         };
-        said(ask(&asker, request).await)
+        let answer = timeout_at(end, ask(&linked.decider, request)).await;
+        let answer = answer.unwrap_or(Answer::Deny(Denial::TimedOut));
+        match &answer {
+            Answer::Deny(Denial::TimedOut) => linked.unheard(),
+            // It was not asked, or is gone.
+            Answer::Deny(Denial::NotListed | Denial::Inexpressible | Denial::Unavailable) => {}
+            _ => linked.heard(),
+        }
+        said(answer)
     }
 }
 
@@ -229,6 +248,18 @@ mod tests {
         ] {
             assert!(of(bad).is_err(), "{bad}");
         }
+    }
+
+    /// I1: a link to where nothing is, is not the same as no file.
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_left_out() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(matches!(LinkedDecider::in_state(state.path()), Ok(None)));
+        let egress = state.path().join("egress");
+        std::fs::create_dir(&egress).unwrap();
+        assert!(matches!(LinkedDecider::in_state(state.path()), Ok(None)));
+        std::os::unix::fs::symlink("nowhere", egress.join("decider.toml")).unwrap();
+        assert!(LinkedDecider::in_state(state.path()).is_err());
     }
 
     /// What a decider tells people moves no cursor.

@@ -59,6 +59,8 @@ pub const MAX_CALL_CONNECTIONS: usize = 192;
 pub const MAX_REQUESTS: usize = 256;
 /// Requests of one of its calls at once: as many as one connection of HTTP/2 may have.
 pub const MAX_CALL_REQUESTS: usize = MAX_STREAMS as usize;
+/// How long a request may wait for the place of one of its call whose end is being recorded.
+pub const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections to destinations that one client connection may have at once.
 pub const MAX_LINKS: usize = 32;
 /// How long a connection that is used again may take to see the end of its last answer.

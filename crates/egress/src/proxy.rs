@@ -110,6 +110,14 @@ impl Place {
             _room: Arc::clone(room).try_acquire_owned().ok()?,
         })
     }
+
+    /// The same, and waits for the share of the call.
+    async fn wait(share: &Arc<Semaphore>, room: &Arc<Semaphore>) -> Option<Self> {
+        Some(Self {
+            _share: Arc::clone(share).acquire_owned().await.ok()?,
+            _room: Arc::clone(room).try_acquire_owned().ok()?,
+        })
+    }
 }
 
 /// A proxy of one call. A clone is the same proxy.

@@ -40,8 +40,10 @@ impl Route {
         if !rest.is_empty() && !rest.starts_with('/') {
             return None;
         }
-        let rest = if rest.is_empty() { "/" } else { rest };
         let mut text = format!("{}{rest}", self.base);
+        if text.is_empty() {
+            text.push('/');
+        }
         if let Some(query) = &path.query {
             text.push('?');
             text.push_str(query);
@@ -69,7 +71,14 @@ mod tests {
                 .map(|found| found.unwrap().1.joined())
         };
         assert_eq!(to("/ai/chat?x=1").as_deref(), Some("/v1/chat?x=1"));
-        assert_eq!(to("/ai").as_deref(), Some("/v1/"));
+        assert_eq!(to("/ai").as_deref(), Some("/v1"));
+        assert_eq!(to("/ai?x=1").as_deref(), Some("/v1?x=1"));
+        assert_eq!(to("/ai/").as_deref(), Some("/v1/"));
+        let root = Route::new("ai", target.clone(), "").unwrap();
+        for path in ["/ai", "/ai/"] {
+            let (_, found) = root.resolve(&Path::parse(path).unwrap()).unwrap().unwrap();
+            assert_eq!(found.joined(), "/");
+        }
         assert_eq!(to("/air/chat"), None);
         assert_eq!(to("/chat"), None);
         for (segment, base) in [

@@ -294,6 +294,8 @@ impl Crossings {
             state.open.drain().map(|(_, open)| open).collect()
         };
         let whole = async {
+            // All of them are begun before one is waited for: they share a flush.
+            let mut ends = Vec::new();
             for open in open {
                 if *open.is_written.lock().await {
                     let lost = Crossing {
@@ -301,8 +303,11 @@ impl Crossings {
                         stage: Stage::Ended(Some(LOST.into())),
                         ..Crossing::clone(&open.crossing)
                     };
-                    self.write(lost, None, Urgency::Now).await?;
+                    ends.push(self.write(lost, None, Urgency::Now));
                 }
+            }
+            for end in ends {
+                end.await?;
             }
             // The sender is as old as this.
             let _ = self.writing.subscribe().wait_for(|count| *count == 0).await;

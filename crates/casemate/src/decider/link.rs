@@ -11,15 +11,20 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use casemate_decider::{ANSWER_MS, Decider, DeciderError};
 use casemate_model::one_line;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::UnixStream,
     sync::Mutex,
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
     time::{Instant, timeout},
 };
 
@@ -30,6 +35,8 @@ use crate::{log_file::open_log, report};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// But never longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// So often in a row it may not answer in time; then it is replaced.
+const MAX_SILENT: u32 = 3;
 /// Where programs are found that a decider starts.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -69,6 +76,7 @@ struct State {
 #[derive(Debug)]
 struct Live {
     decider: Decider,
+    silent: Arc<AtomicU32>,
     driving: JoinHandle<()>,
     /// It dies with the connection.
     _program: Option<Killed>,
@@ -77,6 +85,39 @@ struct Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.driving.abort();
+    }
+}
+
+/// A connection, for one question.
+#[derive(Debug)]
+pub(super) struct Linked {
+    pub(super) decider: Decider,
+    /// How often in a row it did not answer in time.
+    silent: Arc<AtomicU32>,
+    driving: AbortHandle,
+}
+
+impl Linked {
+    /// It has answered.
+    pub(super) fn heard(&self) {
+        self.silent.store(0, Ordering::Relaxed);
+    }
+
+    /// It has not answered in time. One that hangs is lost, and another is made for the next question.
+    pub(super) fn unheard(&self) {
+        if self.silent.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_SILENT {
+            self.driving.abort();
+        }
+    }
+}
+
+impl Live {
+    fn linked(&self) -> Linked {
+        Linked {
+            decider: self.decider.clone(),
+            silent: Arc::clone(&self.silent),
+            driving: self.driving.abort_handle(),
+        }
     }
 }
 
@@ -103,19 +144,19 @@ impl Link {
     }
 
     /// A connection, if there is one or can be one in time. Needs a tokio runtime, which attends to it.
-    pub(super) async fn get(&self) -> Option<Decider> {
+    pub(super) async fn get(&self) -> Option<Linked> {
         let most = Duration::from_millis(ANSWER_MS);
         timeout(most, self.connected()).await.ok().flatten()
     }
 
-    async fn connected(&self) -> Option<Decider> {
+    async fn connected(&self) -> Option<Linked> {
         let mut state = self.state.lock().await;
         if let Some(live) = state.live.take_if(|live| live.driving.is_finished()) {
             drop(live);
-        } else if let Some(decider) = state.live.as_ref().map(|live| live.decider.clone()) {
+        } else if let Some(linked) = state.live.as_ref().map(Live::linked) {
             // It did not break at once.
             state.failures = 0;
-            return Some(decider);
+            return Some(linked);
         }
         if state.not_before.is_some_and(|then| Instant::now() < then) {
             return None;
@@ -126,9 +167,9 @@ impl Link {
         state.failures = state.failures.saturating_add(1);
         match self.connect().await {
             Ok(live) => {
-                let decider = live.decider.clone();
+                let linked = live.linked();
                 state.live = Some(live);
-                Some(decider)
+                Some(linked)
             }
             Err(error) => {
                 report::line(&one_line(&error));
@@ -147,16 +188,7 @@ impl Link {
             }
         };
         let (reader, writer) = stream.into_split();
-        let (decider, driver) = Decider::connect(reader, writer).await?;
-        let driving = tokio::spawn(async move {
-            let ended = driver.run().await;
-            report::line(&format!("the decider is lost: {}", one_line(&ended)));
-        });
-        Ok(Live {
-            decider,
-            driving,
-            _program: program,
-        })
+        begin(reader, writer, program).await
     }
 
     fn start(&self, program: &Path, words: &[String]) -> io::Result<(StdUnixStream, Killed)> {
@@ -188,5 +220,140 @@ async fn connect(path: &Path) -> Result<UnixStream, LinkError> {
     match user == 0 || user == rustix::process::geteuid().as_raw() {
         true => Ok(stream),
         false => Err(LinkError::Stranger(user)),
+    }
+}
+
+/// A connection on which both say hello.
+async fn begin(
+    reader: impl AsyncRead + Send + Unpin + 'static,
+    writer: impl AsyncWrite + Send + Unpin + 'static,
+    program: Option<Killed>,
+) -> Result<Live, LinkError> {
+    let (decider, driver) = Decider::connect(reader, writer).await?;
+    let driving = tokio::spawn(async move {
+        let ended = driver.run().await;
+        report::line(&format!("the decider is lost: {}", one_line(&ended)));
+    });
+    Ok(Live {
+        decider,
+        silent: Arc::default(),
+        driving,
+        _program: program,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use casemate_model::DecisionId;
+    use casemate_ports::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, Decider as _};
+    use serde_json::{Value, json};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split},
+        time::sleep,
+    };
+
+    use super::*;
+    use crate::decider::LinkedDecider;
+
+    async fn read(end: &mut DuplexStream) -> Value {
+        let bytes = end.read_u32().await.unwrap();
+        let mut message = vec![0; bytes as usize];
+        end.read_exact(&mut message).await.unwrap();
+        serde_json::from_slice(&message).unwrap()
+    }
+
+    async fn say(end: &mut DuplexStream, message: Value) {
+        let message = message.to_string();
+        end.write_u32(message.len() as u32).await.unwrap();
+        end.write_all(message.as_bytes()).await.unwrap();
+    }
+
+    /// A decider that has said hello, and its end. Another one cannot be reached.
+    async fn world() -> (LinkedDecider, DuplexStream) {
+        let (ours, mut theirs) = duplex(1 << 16);
+        let (reader, writer) = split(ours);
+        let hello = async {
+            read(&mut theirs).await;
+            let hello =
+                json!({ "t": "hello", "proto": 1, "allowedDomains": ["*"], "deniedDomains": [] });
+            say(&mut theirs, hello).await;
+        };
+        let (live, ()) = tokio::join!(begin(reader, writer, None), hello);
+        let link = Link::new(
+            Reached::Socket("/nowhere/dlp".into()),
+            Path::new("/nowhere"),
+        );
+        link.state.lock().await.live = Some(live.unwrap());
+        let name = "dlp".to_owned();
+        (LinkedDecider { name, link }, theirs)
+    }
+
+    async fn ask(decider: &LinkedDecider) -> Result<(), AdviceCode> {
+        let request = ConsultedRequest {
+            decision: DecisionId::new(0, [1; 10]),
+            method: "POST".to_owned(),
+            host: "a.example".to_owned(),
+            port: 443,
+            server_name: None,
+            path: "/".to_owned(),
+            query: None,
+            fields: Vec::new(),
+            body: ConsultedBody::Whole(b"a".to_vec().into()),
+        };
+        match decider.consult(request).await.advice {
+            Advice::Pass { .. } => Ok(()),
+            Advice::Deny { code, .. } => Err(code),
+        }
+    }
+
+    /// One that hangs is not asked for ever: whatever takes its place is. One that answers now and then stays.
+    #[tokio::test(start_paused = true)]
+    async fn a_decider_that_hangs_is_replaced() {
+        let (decider, mut end) = world().await;
+        let silent = Err(AdviceCode::TimedOut);
+        for _ in 1..MAX_SILENT {
+            assert_eq!(ask(&decider).await, silent);
+            read(&mut end).await;
+        }
+        let answers = async {
+            let id = read(&mut end).await["id"].clone();
+            say(
+                &mut end,
+                json!({ "t": "verdict", "id": id, "action": "allow" }),
+            )
+            .await;
+        };
+        assert_eq!(tokio::join!(ask(&decider), answers).0, Ok(()));
+        for _ in 0..MAX_SILENT {
+            assert_eq!(ask(&decider).await, silent);
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(ask(&decider).await, Err(AdviceCode::Unavailable));
+    }
+
+    /// It has one time for its whole answer, whatever it asks for in between.
+    #[tokio::test(start_paused = true)]
+    async fn asking_for_the_body_takes_no_more_time() {
+        let (decider, mut end) = world().await;
+        let slow = Duration::from_millis(ANSWER_MS / 5 * 4);
+        let answers = async {
+            let id = read(&mut end).await["id"].clone();
+            sleep(slow).await;
+            say(
+                &mut end,
+                json!({ "t": "verdict", "id": id, "action": "need_body", "max": 9 }),
+            )
+            .await;
+            read(&mut end).await;
+            sleep(slow).await;
+            say(
+                &mut end,
+                json!({ "t": "verdict", "id": id, "action": "allow" }),
+            )
+            .await;
+        };
+        let (said, ()) = tokio::join!(ask(&decider), answers);
+        assert_eq!(said, Err(AdviceCode::TimedOut));
     }
 }

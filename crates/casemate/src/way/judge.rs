@@ -350,10 +350,15 @@ impl Judge for Rules {
                 }
             }
             if let Ruled::Held(request, unanswered) = ruled {
+                let rule = request.rule.clone();
                 let consented = self.witness.consent(request).await;
                 consented.map_err(|_| unanswered.clone())?;
                 // Of the same request, and the call may have ended meanwhile.
                 ruled = self.decide(&judged, Look::Consented)?;
+                // The person saw what this rule does, and consented to nothing else.
+                if ruled.rule() != rule {
+                    return Err(unanswered);
+                }
             }
             match ruled {
                 Ruled::Allowed(allowance) => Ok(Allowance {
@@ -440,6 +445,8 @@ fn consulted(facts: &Facts) -> ConsultedRequest {
             .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec().into()))
             .collect(),
         body: match (&facts.body, facts.length) {
+            // What goes through it comes later: its request without a body is not all of it.
+            _ if facts.websocket => ConsultedBody::Stream,
             (_, BodyLength::Empty) => ConsultedBody::Whole(Text::EMPTY),
             (Some(whole), _) => match whole.bytes.get(..MAX_SHOWN_BYTES) {
                 Some(beginning) if beginning.len() < whole.bytes.len() => {

@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use tokio::time::timeout;
+
 use super::{Inner, Place};
-use crate::{Code, Denial, Entry, Origin, Record, Stage};
+use crate::{Code, Denial, Entry, Origin, Record, Stage, limits::PLACE_TIMEOUT};
 
 /// The record of one decision. Dropped without an end, it says that the client went away.
 pub(crate) struct Draft {
@@ -65,10 +67,12 @@ impl Draft {
         })
     }
 
-    /// Takes a place among the requests of the call and of the agent, if there is one.
-    pub(crate) fn enter(&mut self) -> Result<(), Code> {
+    /// Takes a place among the requests of the call and of the agent, if there is one or will soon be: a client may open a stream
+    /// as soon as another one has ended, which is not yet recorded.
+    pub(crate) async fn enter(&mut self) -> Result<(), Code> {
         let Inner { share, room, .. } = &*self.inner;
-        let place = Place::take(&share.requests, &room.requests);
+        let place = Place::wait(&share.requests, &room.requests);
+        let place = timeout(PLACE_TIMEOUT, place).await.ok().flatten();
         self.place = Some(place.ok_or(Code::TooMany)?);
         Ok(())
     }

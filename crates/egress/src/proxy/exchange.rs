@@ -122,7 +122,7 @@ async fn go(
     body: Body,
     draft: &mut Draft,
 ) -> Result<answer::Answer, Denial> {
-    draft.enter()?;
+    draft.enter().await?;
     let aimed = Aimed::new(leg, head?, body, draft)?;
     let allowed = Box::pin(aimed.judge(leg, draft)).await?;
     let reached = Box::pin(allowed.reach(leg, draft)).await?;

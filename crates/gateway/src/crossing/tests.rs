@@ -11,6 +11,8 @@ struct Kept {
     /// What was heard of them.
     heard: Mutex<Vec<String>>,
     broken: AtomicBool,
+    /// Ends are durable when so many of them have begun.
+    together: Option<Arc<tokio::sync::Barrier>>,
 }
 
 impl Log for Kept {
@@ -37,7 +39,14 @@ impl Log for Kept {
             return Err(RecordError::Entropy(std::io::ErrorKind::Other.into()));
         }
         written.push((crossing.decision, crossing.stage.clone()));
-        Ok(Box::pin(std::future::ready(Ok(()))))
+        let is_end = matches!(crossing.stage, Stage::Ended(_));
+        let together = self.together.clone().filter(|_| is_end);
+        Ok(Box::pin(async move {
+            if let Some(together) = together {
+                together.wait().await;
+            }
+            Ok(())
+        }))
     }
 }
 
@@ -165,6 +174,24 @@ async fn what_was_sent_and_lost_is_ended() {
     );
     let [attempt] = crossings.denied().try_into().unwrap();
     assert_eq!(attempt.what, "https://a.example:443 egress_denied");
+}
+
+/// Lost requests are ended together: however many they are, and however long a flush takes, their call ends in time.
+#[tokio::test]
+async fn lost_requests_share_a_flush() {
+    let kept = Arc::new(Kept {
+        together: Some(Arc::new(tokio::sync::Barrier::new(9))),
+        ..Kept::default()
+    });
+    let crossings = Crossings::of(Arc::clone(&kept) as _);
+    for number in 1..=9 {
+        crossings
+            .record(crossing(number, Stage::Sent))
+            .await
+            .unwrap();
+    }
+    assert_eq!(crossings.close().await, Ok(()));
+    assert_eq!(kept.says().len(), 18);
 }
 
 /// One call has so many requests in the log's table of what is open, whoever serves it says; the end of one makes room.

@@ -1,6 +1,10 @@
 //! The gateway's half.
 
-use std::sync::Arc;
+use std::{
+    future::{poll_fn, ready},
+    sync::Arc,
+    task::Poll,
+};
 
 use casemate_ports::{
     Advice, AdviceCode, Egress, EgressError, NewWay, Owner, Pending, ServedWay, WayAuthority,
@@ -238,13 +242,14 @@ async fn attend(
             frame = inbox.next(), if writing.len() < MAX_PENDING => match frame? {
                 Some(FromEgress::Record(record)) => {
                     let witness = Arc::clone(witness);
-                    writing.spawn(async move {
+                    let written = async move {
                         let written = witness.record(record.crossing).await;
                         Answer {
                             number: record.number,
                             yes: written.is_ok(),
                         }
-                    });
+                    };
+                    begin(written, writing).await;
                 }
                 Some(FromEgress::Ask(asked)) => {
                     if asking.len() >= MAX_HELD {
@@ -291,6 +296,18 @@ async fn attend(
             },
         }
     }
+}
+
+/// Has one written. It is begun here: the end of a request comes after what says that it is sent, whatever task runs first.
+async fn begin(
+    written: impl Future<Output = Answer> + Send + 'static,
+    writing: &mut JoinSet<Answer>,
+) {
+    let mut written = Box::pin(written);
+    match poll_fn(|context| Poll::Ready(written.as_mut().poll(context))).await {
+        Poll::Ready(answer) => writing.spawn(ready(answer)),
+        Poll::Pending => writing.spawn(written),
+    };
 }
 
 fn unexpected() -> Broken {

@@ -1,8 +1,12 @@
 //! Egress of another process, its two halves on a pair of sockets.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Poll,
 };
 
 use casemate_model::{DecisionId, Digest, SideEffect};
@@ -456,6 +460,38 @@ async fn many_records_at_once() {
         seen.insert(world.seen.recv().await.unwrap().sealed.path.unwrap());
     }
     assert_eq!(seen.len(), 1_000);
+    assert_eq!(way.close().await, Ok(()));
+}
+
+/// Records are begun in the order in which they come: the end of a request is none before it is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn records_are_begun_in_their_order() {
+    let mut world = World::new().await;
+    let way = world.open().await.unwrap();
+    let witness = world.witness();
+    let record = |number| {
+        let witness = Arc::clone(&witness);
+        Box::pin(async move { witness.record(crossing(&format!("/{number}"))).await })
+    };
+    let mut all: Vec<_> = (0..32).map(record).collect();
+    poll_fn(|context| {
+        all.retain_mut(|one| match one.as_mut().poll(context) {
+            Poll::Ready(recorded) => {
+                assert_eq!(recorded, Ok(()));
+                false
+            }
+            Poll::Pending => true,
+        });
+        match all.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    for number in 0..32 {
+        let seen = world.seen.recv().await.unwrap();
+        assert_eq!(seen.sealed.path, Some(format!("/{number}")));
+    }
     assert_eq!(way.close().await, Ok(()));
 }
 

@@ -37,6 +37,8 @@ struct Person {
     asked: std::sync::atomic::AtomicUsize,
     advice: Mutex<Option<Advice>>,
     consulted: Mutex<Vec<ConsultedRequest>>,
+    /// What is known while a person thinks.
+    learns: Mutex<Option<(Arc<Known>, casemate_egress::Record)>>,
 }
 
 impl Witness for Person {
@@ -46,6 +48,9 @@ impl Witness for Person {
 
     fn consent(&self, _: HeldRequest) -> casemate_ports::Pending<'_, Result<(), NotConsented>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if let Some((known, record)) = &*self.learns.lock().unwrap() {
+            known.learn(record);
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -108,6 +113,17 @@ fn a_websocket_is_shown_to_nobody() {
     assert!(held(&facts, one, EgressCode::ApprovalRequired).is_some());
     facts.websocket = true;
     assert_eq!(held(&facts, one, EgressCode::ApprovalRequired), None);
+}
+
+/// A program that wants to see bodies is not told that a WebSocket has an empty one.
+#[test]
+fn a_websocket_has_no_body_that_could_be_shown() {
+    let (_, rules) = world(policy("class = \"partner\"\nwebsocket = \"text\""));
+    let mut facts = get(&rules);
+    let empty = ConsultedBody::Whole(Text::EMPTY);
+    assert_eq!(consulted(&facts).body, empty);
+    facts.websocket = true;
+    assert_eq!(consulted(&facts).body, ConsultedBody::Stream);
 }
 
 /// Nobody is asked more often than the rule lets requests be made, and one that was consented to is one request.
@@ -316,6 +332,43 @@ async fn a_destination_that_answered_is_not_new() {
         assert!(rules.judge(&facts).await.is_ok());
         assert_eq!(person.asked.load(Ordering::SeqCst), asked, "{port}");
     }
+}
+
+/// What a person consents to is what one rule does: it is not sent by another one that comes to be meanwhile.
+#[tokio::test]
+async fn consent_is_to_one_rule() {
+    let two = "class = \"partner\"\napproval = \"new_destination\"\n\n[[egress.rules]]\nname = \"two\"\nhost = \"a.example.com\"\nclass = \"partner\"\napproval = \"always\"";
+    let (person, rules) = world(policy(two));
+    let facts = get(&rules);
+    assert_eq!(rules.judge(&facts).await.unwrap().rule, "one");
+    let answered = casemate_egress::Record {
+        decision: facts.decision,
+        at_ms: 0,
+        origin: facts.origin.clone(),
+        stage: casemate_egress::Stage::Ended(None),
+        because: None,
+        entry: facts.entry,
+        target: Some(facts.destination.target().clone()),
+        server_name: None,
+        class: None,
+        rule: None,
+        side_effect: None,
+        method: None,
+        path: None,
+        body: None,
+        addresses: Vec::new(),
+        credential: None,
+        status: Some(200),
+        bytes_out: 0,
+        bytes_in: 0,
+        hits: 0,
+    };
+    *person.learns.lock().unwrap() = Some((Arc::clone(&rules.known), answered));
+    let refused = rules.judge(&facts).await.unwrap_err();
+    assert_eq!(refused.code, Code::ApprovalRequired);
+    // The other one has its own.
+    assert_eq!(rules.judge(&facts).await.unwrap().rule, "two");
+    assert_eq!(person.asked.load(Ordering::SeqCst), 3);
 }
 
 /// What comes back is counted by itself, and for each rule.
