@@ -174,10 +174,11 @@ fn there_is_one_server_for_a_state_directory() {
         .exits(123)
         .says(&format!("process {pid}"))
         .says("--state-dir");
+    let gateway = server.process("gateway").as_raw_nonzero();
     home.run(["serve"])
         .exits(123)
-        .says("listens on")
-        .says("process");
+        .says(&format!("another gateway, process {gateway}"))
+        .says("state directory");
     assert!(server.is_ready());
     // In a directory of its own, on an address that is taken.
     let taken = home.run(["up", "--data-dir", "other", "--listen", &server.address]);
