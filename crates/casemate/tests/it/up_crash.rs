@@ -60,7 +60,9 @@ fn ask_on(server: &Server<'_>, stop: &AtomicBool, next: &AtomicUsize, done: &Ack
             last = text;
             match (status, said["code"].as_str()) {
                 (200, _) if said["status"] == "succeeded" => {
-                    let name = said["decision"].as_str().unwrap().to_owned();
+                    // What ran is named by its first decision, also where a later request was told of it.
+                    let first = said["replay_of"].as_str().or(said["decision"].as_str());
+                    let name = first.unwrap().to_owned();
                     let printed = said["stdout"].as_str().unwrap().to_owned();
                     done.lock().unwrap().insert(key, (name, printed));
                     break;
