@@ -87,7 +87,17 @@ impl Listener {
                         process: peer.ok().and_then(|peer| peer.pid()),
                     });
                 }
-                Err(_) => fs::remove_file(path).map_err(failed)?,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path).map_err(failed)?;
+                }
+                // Somebody listens, and is not keeping up.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(BindError::Taken {
+                        path: path.to_owned(),
+                        process: None,
+                    });
+                }
+                Err(error) => return Err(failed(error)),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),

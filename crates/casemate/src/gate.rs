@@ -18,6 +18,7 @@ use casemate_sandbox::NamespaceKeeper;
 use serde_json::json;
 
 use crate::{
+    activation::keep_from,
     cli::GateArgs,
     exit::Exit,
     policy::{ActivePolicies, operate},
@@ -60,7 +61,7 @@ fn named(name: &str) -> Result<RoutePolicy, Failure> {
         return RoutePolicy::of(profile).map_err(Failure::invalid);
     }
     let nothing = Some(Governing::new());
-    let active = ActivePolicies::open(&state::path()?, nothing, |_| Ok(()));
+    let active = ActivePolicies::open(&state::path()?, nothing, |_, _| Ok(()));
     let governing = active.map_err(Failure::failed)?.current();
     let governing = governing.map_err(|why| Failure::failed(anyhow::anyhow!("{why}")))?;
     governing.get(name).cloned().ok_or_else(|| {
@@ -71,17 +72,20 @@ fn named(name: &str) -> Result<RoutePolicy, Failure> {
     })
 }
 
-/// Whether every route that runs code may start. Each is checked by a process of its own, because a sandbox is only made and measured
+/// Whether every route of the bundle in force in the state directory at `root` that runs code may start. Each is checked by a process of its own, because a sandbox is only made and measured
 /// where nothing else runs.
 ///
 /// # Errors
 /// What fails, in one line.
-pub(crate) fn all_open(governing: &Governing) -> Result<(), String> {
+pub(crate) fn all_open(root: &Path, governing: &Governing) -> Result<(), String> {
     for policy in governing.values().filter(|policy| policy.runs_code()) {
         let route = &policy.route;
-        let checked = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        let checked = keep_from(&mut command)
             .arg0("casemate")
             .args(["gate", "--", route])
+            // It may have been named otherwise than by our environment.
+            .env("CASEMATE_STATE_DIR", root)
             .stdin(Stdio::null())
             .output();
         let checked =

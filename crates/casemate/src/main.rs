@@ -16,6 +16,7 @@ mod doctor;
 mod egress;
 mod exit;
 mod gate;
+mod hold;
 mod identity;
 mod image;
 mod keeper;

@@ -55,6 +55,7 @@ use crate::{
     egress::Processes,
     exit::Exit,
     gate,
+    hold::{Hold, NotHeld, Role},
     keeper::connect_or_start,
     policy::ActivePolicies,
     profile::explain,
@@ -74,6 +75,10 @@ const MOST_QUEUED: u64 = 65_536;
 /// How long it is tried to learn from the keeper which sessions go on, and how often.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONCILE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a gateway that is ending is waited for, and how often it is looked whether it has.
+const TAKE_OVER: Duration = Duration::from_secs(3);
+const TAKE_OVER_CHECK: Duration = Duration::from_millis(50);
 
 /// How long a call waits for its turn.
 const QUEUE_TIMEOUT_MS: u64 = 60_000;
@@ -161,6 +166,9 @@ fn start(order: &Order, sockets: Sockets, supervisor: Option<Supervisor>) -> Res
     let around = Around::of(order)?;
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
+    StateDir::open(&order.root).map_err(Failure::failed)?;
+    // Before anything is said of calls and sessions that nobody remembers: another gateway may.
+    let _hold = runtime.block_on(hold(&order.root, supervisor.is_some()))?;
     let served = serve(order, around, sockets, supervisor);
     let served = runtime.block_on(Box::pin(served));
     served.map_err(Failure::failed)?;
@@ -269,7 +277,6 @@ async fn serve(
     let (journal, stores) = state.journal()?;
     journal.recover(&stores).await?;
     let keeper = connect_or_start(root).await?;
-    // First, as it is the lock: only one gateway says which sessions nobody remembers.
     let listener = match sockets.local {
         Some(given) => Listener::given(given).context("cannot use the socket that is given")?,
         None => Listener::bind(&socket).await?,
@@ -357,6 +364,19 @@ async fn serve(
     match asked {
         Ok(_) => Ok(()),
         Err(served) => served?.context("cannot serve any more"),
+    }
+}
+
+/// Takes the state directory. Whoever is looked after waits for the gateway before it, which may be ending.
+async fn hold(root: &Path, waits: bool) -> Result<Hold, Failure> {
+    let started = Instant::now();
+    loop {
+        match Hold::take(root, Role::Gateway) {
+            Err(NotHeld::Taken(_)) if waits && started.elapsed() < TAKE_OVER => {
+                sleep(TAKE_OVER_CHECK).await;
+            }
+            taken => return taken.map_err(NotHeld::explained),
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod child;
 mod first_key;
-mod hold;
 mod others;
 
 use std::{
@@ -24,14 +23,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::{
-    child::{Child, Ended},
-    hold::Hold,
-};
+use self::child::{Child, Ended};
 use crate::{
     activation,
     config::ConfigArgs,
     exit::Exit,
+    hold::{self, Hold, NotHeld, Role},
     report::{self, Failure},
     run::Signals,
     serve::{Around, Heard, Order, Sockets},
@@ -82,7 +79,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
     // Whatever can be said at once is said before anything is started.
     drop(Around::of(&order)?);
     StateDir::open(&order.root).map_err(Failure::failed)?;
-    let _hold = Hold::take(&order.root)?;
+    let _hold = Hold::take(&order.root, Role::Up).map_err(NotHeld::explained)?;
     let given = activation::sockets()?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
@@ -275,9 +272,4 @@ async fn stop(order: &Order, mut gateway: Child, mut signals: Signals) {
     };
     // What does not end by then is killed as it is dropped.
     drop(timeout(patience, ended).await);
-}
-
-/// The directory of the sockets in the state directory at `root`.
-fn run_in(root: &Path) -> std::path::PathBuf {
-    root.join("run")
 }

@@ -152,3 +152,22 @@ async fn sockets_over_a_network_have_places() {
     let next = tokio::time::timeout(Duration::from_secs(10), next).await;
     assert!(matches!(next, Ok(Ok(_))), "{next:?}");
 }
+
+/// A socket whose owner does not keep up is not taken for one that nobody has.
+#[tokio::test]
+async fn a_socket_with_a_full_queue_is_somebodys() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("casemate.sock");
+    let new = || socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    let address = SocketAddrUnix::new(&path).unwrap();
+    let (owner, waits) = (new(), new());
+    bind(&owner, &address).unwrap();
+    listen(&owner, 0).unwrap();
+    connect(&waits, &address).unwrap();
+    let refused = Listener::bind(&path).await.unwrap_err();
+    assert!(matches!(refused, BindError::Taken { .. }), "{refused:?}");
+    assert!(path.exists());
+    drop(owner);
+    Listener::bind(&path).await.unwrap();
+}

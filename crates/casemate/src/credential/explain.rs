@@ -78,7 +78,7 @@ fn shown(value: &Value) -> String {
 fn policies(root: &Path, args: &ExplainArgs) -> Result<Vec<RoutePolicy>, Failure> {
     if args.profiles.is_empty() {
         let nothing = Some(Governing::new());
-        let active = ActivePolicies::open(root, nothing, |_| Ok(())).map_err(Failure::failed)?;
+        let active = ActivePolicies::open(root, nothing, |_, _| Ok(())).map_err(Failure::failed)?;
         let governing = active
             .current()
             .map_err(|why| Failure::failed(anyhow::anyhow!("{why}")))?;

@@ -1,7 +1,7 @@
 //! Bundles as they are used here: read, checked, and made into an engine.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -178,8 +178,8 @@ fn explain(bundle: &Path, faults: &[(BundleFault, Vec<u8>)]) {
     }
 }
 
-/// What has to hold of policies before they rule; otherwise why not, in one line.
-pub(crate) type Gate = fn(&Governing) -> Result<(), String>;
+/// What has to hold of the policies in a state directory before they rule; otherwise why not, in one line.
+pub(crate) type Gate = fn(&Path, &Governing) -> Result<(), String>;
 
 /// How long nothing is tried again after it failed: each try may start a process.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -187,6 +187,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The policies of the bundle in force. Each question looks whether it still is.
 #[derive(Debug)]
 pub(crate) struct ActivePolicies {
+    root: PathBuf,
     store: PolicyStore,
     /// What rules until a bundle is in force, if anything does.
     before: Option<Arc<Governing>>,
@@ -210,6 +211,7 @@ impl ActivePolicies {
         let store = PolicyStore::open(&state::policy_in(root))?;
         let watch = store.watch()?;
         let mut policies = Self {
+            root: root.to_owned(),
             store,
             before: before.map(Arc::new),
             gate,
@@ -223,14 +225,20 @@ impl ActivePolicies {
             .seen
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
-        let governing = read(&policies.store, policies.before.as_ref(), gate, &seen.watch);
-        seen.governing = governing;
+        seen.governing = read(
+            root,
+            &policies.store,
+            policies.before.as_ref(),
+            gate,
+            &seen.watch,
+        );
         Ok(policies)
     }
 }
 
 /// The policies of what a watch saw.
 fn read(
+    root: &Path,
     store: &PolicyStore,
     before: Option<&Arc<Governing>>,
     gate: Gate,
@@ -252,7 +260,7 @@ fn read(
         )
     })?;
     let governing = RoutePolicy::all_of(&loaded.engine);
-    gate(&governing)?;
+    gate(root, &governing)?;
     Ok(Arc::new(governing))
 }
 
@@ -265,7 +273,13 @@ impl Policies for ActivePolicies {
             let refreshed = seen.watch.refresh();
             seen.governing = match refreshed {
                 Ok(false) if seen.governing.is_ok() => seen.governing.clone(),
-                Ok(_) => read(&self.store, self.before.as_ref(), self.gate, &seen.watch),
+                Ok(_) => read(
+                    &self.root,
+                    &self.store,
+                    self.before.as_ref(),
+                    self.gate,
+                    &seen.watch,
+                ),
                 // Whatever cannot be told is a no (I1).
                 Err(error) => Err(one_line(&error)),
             };

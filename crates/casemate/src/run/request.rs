@@ -107,7 +107,7 @@ impl Request {
 /// The policy of a route of the bundle in force, if its gate is open.
 fn of_route(route: &str) -> Result<RoutePolicy, NoPolicy> {
     let root = state::path().map_err(|failure| NoPolicy::unreadable(&failure.to_string()))?;
-    let active = ActivePolicies::open(&root, None, |_| Ok(()));
+    let active = ActivePolicies::open(&root, None, |_, _| Ok(()));
     let active = active.map_err(|error| NoPolicy::unreadable(&one_line(error.as_ref())))?;
     let governing = active.current().map_err(|why| NoPolicy::unreadable(&why))?;
     let Some(policy) = governing.get(route).cloned() else {

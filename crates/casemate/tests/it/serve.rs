@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    process::{Child, Output, Stdio},
+    io::Read as _,
+    process::{Child, Command, Output, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,8 +33,12 @@ impl<'a> Gateway<'a> {
 
     /// With more words on its command line.
     pub(crate) fn with(home: &'a Home, words: &[&str]) -> Self {
-        let process = home
-            .casemate(["serve"].iter().chain(words))
+        Self::by(home, &mut home.casemate(["serve"].iter().chain(words)))
+    }
+
+    /// The one that a command starts.
+    pub(crate) fn by(home: &'a Home, command: &mut Command) -> Self {
+        let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -499,4 +504,55 @@ fn tunnel(home: &Home, path: &str) -> Result<String, u16> {
         }
         Ok(String::from_utf8(answer).unwrap())
     })
+}
+
+/// Another gateway of the same state directory is refused, whatever its socket: it would end what the first one keeps.
+#[test]
+fn there_is_one_gateway_for_a_state_directory() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let gateway = Gateway::start(&home);
+    let write = "open('/workspace/f', 'w').write('kept')";
+    gateway.says(&["call", "--thread", "t", "-c", write]);
+    let mut second = Gateway {
+        home: &home,
+        process: home
+            .casemate(["serve", "--socket", "second.sock"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    };
+    until("the second is refused", || {
+        second.process.try_wait().unwrap().is_some()
+    });
+    let mut said = String::new();
+    let mut stderr = second.process.stderr.take().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    let first = format!("another gateway, process {}", gateway.process.id());
+    assert!(said.contains(&first), "{said}");
+    assert!(!home.path("second.sock").exists());
+    let read = ["call", "--thread", "t", "--", "cat", "/workspace/f"];
+    assert_eq!(gateway.says(&read), "kept");
+}
+
+/// A gateway whose socket is elsewhere is found there by those whom the variable tells.
+#[test]
+fn clients_are_told_where_the_socket_is() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    let listed = |socket: Option<&str>| {
+        let mut list = home.casemate(["session", "list"]);
+        list.envs(socket.map(|socket| ("CASEMATE_SOCKET", home.path(socket))));
+        list.output().unwrap().status.success()
+    };
+    let _gateway = Gateway {
+        home: &home,
+        process: home
+            .casemate(["serve", "--socket", "other.sock"])
+            .spawn()
+            .unwrap(),
+    };
+    until("the gateway listens", || listed(Some("other.sock")));
+    assert!(!listed(None));
+    assert!(!listed(Some("nothing.sock")));
 }

@@ -4,7 +4,13 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::{Child, ChildStdout, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,11 +18,14 @@ use serde_json::{Value, json};
 
 use crate::{home::Home, keeper::until};
 
+/// How long a line or an answer is waited for: longer than any call may wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A server. Dropped, it is asked to end, and ends.
 pub(crate) struct Server<'h> {
     _home: &'h Home,
     process: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Mutex<Receiver<String>>,
     pub(crate) address: String,
     pub(crate) key: String,
 }
@@ -43,18 +52,29 @@ impl<'h> Server<'h> {
     }
 
     fn start(home: &'h Home, listen: &str, words: &[&str]) -> Self {
-        let mut process = home
-            .casemate(["up", "--json", "--listen", listen].iter().chain(words))
+        let command = ["up", "--json", "--listen", listen];
+        Self::by(home, &mut home.casemate(command.iter().chain(words)))
+    }
+
+    /// The one that a command starts.
+    pub(crate) fn by(home: &'h Home, command: &mut Command) -> Self {
+        let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap());
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let (told, lines) = channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                // Nobody may listen any more.
+                let _ = told.send(line);
+            }
+        });
         Self {
             _home: home,
             process,
-            lines,
+            lines: Mutex::new(lines),
             address: String::new(),
             key: String::new(),
         }
@@ -71,9 +91,14 @@ impl<'h> Server<'h> {
         self.address = url.strip_prefix("http://").unwrap().to_owned();
     }
 
+    /// The next line that it prints.
+    #[track_caller]
+    pub(crate) fn said(&self) -> String {
+        self.lines.lock().unwrap().recv_timeout(PATIENCE).unwrap()
+    }
+
     fn line(&mut self) -> Value {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
+        let line = self.said();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
@@ -149,6 +174,7 @@ pub(crate) fn ask(
     body: &Value,
 ) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let key = key.map_or_else(String::new, |key| {
         format!("authorization: Bearer {key}\r\n")
     });

@@ -1,13 +1,8 @@
 //! `casemate up`: from nothing to a call, and to nothing again.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -179,10 +174,11 @@ fn there_is_one_server_for_a_state_directory() {
         .exits(123)
         .says(&format!("process {pid}"))
         .says("--state-dir");
+    let gateway = server.process("gateway").as_raw_nonzero();
     home.run(["serve"])
         .exits(123)
-        .says("listens on")
-        .says("process");
+        .says(&format!("another gateway, process {gateway}"))
+        .says("state directory");
     assert!(server.is_ready());
     // In a directory of its own, on an address that is taken.
     let taken = home.run(["up", "--data-dir", "other", "--listen", &server.address]);
@@ -335,21 +331,15 @@ fn sockets_of_others_are_taken() {
     let like = home.casemate(["up"]);
     shell.args(["-c", starter]).arg(like.get_program());
     shell.env("CASEMATE_STATE_DIR", home.path("state"));
-    let mut process = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let lines: Vec<_> = lines.take(3).map(Result::unwrap).collect();
-    let [port, first, ready] = lines.as_slice() else {
-        panic!("{lines:?}");
-    };
+    let mut server = Server::by(&home, &mut shell);
+    let [port, first, ready] = [(); 3].map(|()| server.said());
     assert!(ready.contains("true"), "{ready}");
-    let first: Value = serde_json::from_str(first).unwrap();
+    let first: Value = serde_json::from_str(&first).unwrap();
     let key = first["api_key"].as_str();
     let address = format!("127.0.0.1:{port}");
     assert_eq!(first["url"], format!("http://{address}"));
     let said = ask(&address, "GET", "/v1/load", key, &Value::Null);
     assert_eq!(said.unwrap().0, 200);
-    let pid = Pid::from_raw(process.id().cast_signed()).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
-    assert!(process.wait().unwrap().success());
+    assert!(server.end(Signal::TERM).success());
     assert_eq!(left_of(&home), [""; 0]);
 }

@@ -3,7 +3,11 @@
 use std::process::Stdio;
 
 use super::{Sketch, break_in};
-use crate::home::{Home, Ran, for_everybody};
+use crate::{
+    home::{Home, Ran, for_everybody},
+    keeper::Keepers,
+    serve::Gateway,
+};
 
 /// `casemate gate`, with a variable if it has a name.
 fn gate(home: &Home, words: &[&str], variable: &str) -> Ran {
@@ -115,4 +119,18 @@ fn nothing_starts_behind_a_closed_gate() {
         .unwrap();
     assert_eq!(denied["summary"]["reason"], "gate_closed", "{denied}");
     home.run(words).exits(0).prints("ran\n");
+}
+
+/// A server checks the bundle of its own state directory, however that was named.
+#[test]
+fn the_gate_of_a_server_is_that_of_its_state_directory() {
+    let home = Home::new();
+    let _keepers = Keepers(&home);
+    break_in(&home, &Sketch::wide(1).write(&home, "bundle"));
+    let state = home.path("state");
+    let mut command = home.casemate(["serve", "--state-dir", state.to_str().unwrap()]);
+    command.env("CASEMATE_STATE_DIR", home.path("elsewhere"));
+    let gateway = Gateway::by(&home, &mut command);
+    gateway.says(&["session", "list"]);
+    assert!(!home.path("elsewhere").exists());
 }
