@@ -7,7 +7,7 @@ use std::{
     env, fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -20,6 +20,8 @@ pub const REPORTS: &str = "CASEMATE_CANARIES";
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// More files than this are not looked into.
 const MAX_FILES: usize = 200_000;
+/// By how much the time of a file that is written now can be behind the clock: file systems take theirs from a coarser one.
+const COARSENESS: Duration = Duration::from_secs(1);
 
 /// What tests reported.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Canaries {
     pub fn new() -> Result<Self> {
         Ok(Self {
             reports: tempfile::tempdir().context("cannot make a directory for reports")?,
-            since: SystemTime::now(),
+            since: SystemTime::now() - COARSENESS,
         })
     }
 
@@ -176,5 +178,22 @@ mod tests {
         assert!(said.contains("deep/core"), "{said}");
         report("odd\n");
         assert!(canaries.look(&places).is_err());
+    }
+
+    /// The time of a file is of a coarser clock than ours: one that is written now can seem a little older than now.
+    #[test]
+    fn what_seems_a_little_older_is_looked_into() {
+        let left = tempfile::tempdir().unwrap();
+        let file = fs::File::create(left.path().join("core")).unwrap();
+        let before = SystemTime::now();
+        let canaries = Canaries::new().unwrap();
+        let report = "files 0\nspelling 6361\nsecrets 1\n";
+        fs::write(canaries.reports().join("one"), report).unwrap();
+        let looked = || canaries.look(&[left.path().to_owned()]).unwrap();
+        file.set_modified(before).unwrap();
+        assert!(looked().contains("nor in 1 that are new"), "{}", looked());
+        file.set_modified(before - Duration::from_secs(3600))
+            .unwrap();
+        assert!(looked().contains("nor in 0 that are new"), "{}", looked());
     }
 }
