@@ -96,7 +96,8 @@ fn way_out() -> io::Result<OwnedFd> {
 /// The files of the call's authority, empty yet: what comes back is for writing them, which nobody in here can.
 pub(crate) fn authority() -> io::Result<[OwnedFd; 2]> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let options = c"size=32k,nr_inodes=3,mode=0755";
+    // Room for a page of each, wherever pages have up to 64 KiB.
+    let options = c"size=128k,nr_inodes=3,mode=0755";
     mount(c"tmpfs", AUTHORITY, c"tmpfs", flags, options)?;
     // Another mount of the same files, which is nowhere: who writes through this one does not hold the other open.
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

@@ -1,6 +1,6 @@
 //! For which requests a lease has a credential: what a rule of the profile that names it says.
 
-use casemate_model::has_escaped_slash;
+use casemate_model::{check_path, has_escaped_slash};
 use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleApproval, RuleEffect};
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,7 @@ impl Usage {
             && DomainRule::read(&self.host).is_some_and(|host| host.allows(&request.host))
             && self.ports.contains(&request.port)
             && self.methods.contains(&request.method)
+            && check_path(&request.path).is_ok()
             && (self.escaped_slash || !has_escaped_slash(&request.path))
             && self
                 .paths

@@ -1,13 +1,13 @@
 //! Secrets of tests, and the search for them in whatever a test leaves, in every spelling in which `casemate-scrub` knows them.
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     env, fs,
     io::Write as _,
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process, slice,
-    sync::Mutex,
 };
 
 use base64::Engine as _;
@@ -15,8 +15,10 @@ use base64::Engine as _;
 /// Where `cargo xtask test` hears of what was looked for: it looks again when everything has ended.
 const REPORTS: &str = "CASEMATE_CANARIES";
 
-/// The secrets of this process: with `cargo nextest`, of this test.
-static WATCHED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+thread_local! {
+    /// The secrets of this test, which makes them in its own thread: in `cargo test` others have theirs in the same process.
+    static WATCHED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A secret of this run, which nobody could guess, and which begins with what a program in a sandbox may look for. From now on it
 /// is looked for.
@@ -30,7 +32,7 @@ pub(crate) fn fresh() -> String {
 /// From now on this is looked for, which somebody else made.
 pub(crate) fn watch(secret: &str) {
     assert!(secret.len() >= 16, "what is short is found by chance");
-    WATCHED.lock().unwrap().push(secret.to_owned());
+    WATCHED.with_borrow_mut(|watched| watched.push(secret.to_owned()));
 }
 
 /// How a secret could be spelled. Base64 begins at any of three places of a longer text.
@@ -90,7 +92,7 @@ impl Swept {
 }
 
 fn wanted() -> Vec<Vec<u8>> {
-    let watched = WATCHED.lock().unwrap();
+    let watched = WATCHED.with_borrow(Vec::clone);
     watched
         .iter()
         .flat_map(|secret| spellings(secret))
@@ -163,17 +165,21 @@ pub(crate) fn sweep_processes() -> Swept {
 /// Looks for all secrets in what is left of a home, and reports what was looked for and how much was looked at. Nothing may be
 /// found.
 pub(crate) fn leave(home: &Path) {
-    if WATCHED.lock().unwrap().is_empty() {
+    let watched = WATCHED.with_borrow(Vec::clone);
+    if watched.is_empty() {
         return;
     }
     let swept = sweep(home);
     if let Some(reports) = env::var_os(REPORTS) {
         let mut report = format!("files {}\n", swept.files);
-        for spelling in wanted() {
-            let hex: String = spelling.iter().map(|byte| format!("{byte:02x}")).collect();
-            report += &format!("spelling {hex}\n");
+        let hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        for secret in &watched {
+            report += &format!("secret {}\n", hex(secret.as_bytes()));
         }
-        report += &format!("secrets {}\n", WATCHED.lock().unwrap().len());
+        for spelling in wanted() {
+            report += &format!("spelling {}\n", hex(&spelling));
+        }
         let name = format!("{}-{}", process::id(), fastrand::u64(..));
         let file = fs::OpenOptions::new()
             .create_new(true)
@@ -228,5 +234,16 @@ fn a_secret_that_is_left_is_found() {
     let path = home.write("kept", &secret);
     let left = std::panic::catch_unwind(|| leave(&home.path("")));
     assert!(left.is_err());
+    fs::remove_file(path).unwrap();
+}
+
+/// Tests are threads of one process with `cargo test`: each looks for what it made itself, wherever others are with theirs.
+#[test]
+fn a_secret_of_another_test_is_its_own() {
+    let home = crate::home::Home::new();
+    let (ours, theirs) = (fresh(), std::thread::spawn(fresh).join().unwrap());
+    home.write("theirs", &theirs);
+    let path = home.write("ours", &ours);
+    assert_eq!(sweep(&home.path("")).found, slice::from_ref(&path));
     fs::remove_file(path).unwrap();
 }

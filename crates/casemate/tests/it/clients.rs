@@ -158,7 +158,7 @@ fn under_run(client: &Client) {
 
 macro_rules! under_run {
     ($($name:ident: $client:expr;)*) => {$(
-        /// R105, R106, R107, R109, R110, I4, I5.
+        /// R105, R106, R107, I4, I5.
         #[test]
         fn $name() {
             under_run(&$client);
@@ -208,7 +208,7 @@ fn clients_of_a_session_reach_what_is_allowed() {
     world.home.run(["audit", "verify"]).exits(0);
 }
 
-/// R106, R110: who may read a repository pushes nothing into it; nothing of the push arrives but the question what is there.
+/// R106, R120: who may read a repository pushes nothing into it; nothing of the push arrives but the question what is there.
 #[test]
 fn a_push_that_a_rule_denies_does_not_arrive() {
     let push = "cd /tmp && git clone -q $1 p && cd p && echo x > x && git add x && git -c user.name=t -c user.email=t@example.com commit -q -m pushed && git push -q";
@@ -245,7 +245,7 @@ fn a_push_that_a_rule_denies_does_not_arrive() {
     }
 }
 
-/// R103, R110: of a WebSocket only such messages pass as its rule allows.
+/// R103, R120: of a WebSocket only such messages pass as its rule allows.
 #[test]
 fn a_message_that_the_rule_refuses_does_not_arrive() {
     if !WEBSOCKETS.is_here() {
@@ -285,7 +285,7 @@ with connect('wss' + sys.argv[1].removeprefix('https')) as socket:
         ] {
             world.rule(&format!("websocket = \"{websocket}\""));
             let url = world.url(WEBSOCKETS.path);
-            let ran = world.run(&[bare, &[PYTHON, "-c", talk, &url]].concat());
+            let ran = world.run(&[bare, &[PYTHON, "-s", "-c", talk, &url]].concat());
             assert_eq!(ran.exits(0).json()["stdout"], said, "{ran:?}");
             assert_eq!(services.arrived(), [&["GET /v1/socket"], arrived].concat());
             let log = world.requests();

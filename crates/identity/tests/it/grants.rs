@@ -139,7 +139,7 @@ fn a_grant_is_for_what_the_rule_says() {
     let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
     let lease = identity.redeem(&token, &binding(), ME).unwrap();
     let good = request("cred:orders");
-    let changes: [Change; 11] = [
+    let changes: [Change; 16] = [
         |request| request.rule = "another".into(),
         |request| request.host = "other.example.com".into(),
         |request| request.host = "orders.example.com.evil.example".into(),
@@ -150,6 +150,12 @@ fn a_grant_is_for_what_the_rule_says() {
         |request| request.path = "/v2/orders/7".into(),
         |request| request.path = "/v1".into(),
         |request| request.path = "/v1/orders%2F7".into(),
+        // Paths that some server takes for others, whatever the proxy made of them.
+        |request| request.path = "/v1/orders%2f7".into(),
+        |request| request.path = "/v1/../admin".into(),
+        |request| request.path = "/v1/%2E%2E/admin".into(),
+        |request| request.path = "/v1//admin".into(),
+        |request| request.path = "/v1/a;b".into(),
         |request| request.handle = "cred:other".parse().unwrap(),
     ];
     for change in changes {
@@ -186,6 +192,42 @@ fn a_grant_is_for_what_the_rule_says() {
         identity.grant(&lease, ME, &good),
         Err(GrantError::Scope(_))
     ));
+}
+
+/// R90: where an escaped slash passes, no other second reading of a path does.
+#[test]
+fn a_grant_is_for_one_reading_of_a_path() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let identity = world.identity();
+    let usages = vec![Usage {
+        escaped_slash: true,
+        ..usage("cred:orders")
+    }];
+    let token = identity
+        .issue(
+            Order {
+                usages,
+                ..order("cred:orders")
+            },
+            ISSUER,
+        )
+        .unwrap();
+    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    for (path, passes) in [
+        ("/v1/a%2Fb", true),
+        ("/v1/a%2fb", false),
+        ("/v1/a%2F..", false),
+        ("/v1/a%2F%2Fb", false),
+        ("/v1/../admin", false),
+    ] {
+        let other = Request {
+            path: path.into(),
+            ..request("cred:orders")
+        };
+        let granted = identity.grant(&lease, ME, &other);
+        assert_eq!(granted.is_ok(), passes, "{path}: {granted:?}");
+    }
 }
 
 /// R76: a lease ends with its call, with its connection, and with its time.

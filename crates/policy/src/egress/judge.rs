@@ -1,6 +1,6 @@
 //! The judgment of one request.
 
-use casemate_model::{DestinationClass, check_path, is_credential, is_header};
+use casemate_model::{DestinationClass, check_path, has_escaped_slash, is_credential, is_header};
 
 use super::{
     BaseUrl, DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
@@ -103,6 +103,12 @@ impl EgressPolicy {
                 };
             }
         }
+        if let Some(rule) = self.doubts(facts) {
+            return Ruling {
+                rule: Some(rule),
+                ..refused(EgressCode::PathSyntax)
+            };
+        }
         // The closest that allow anything.
         let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
         let rulings: Vec<_> = closest
@@ -195,6 +201,7 @@ impl EgressPolicy {
         let mut allow = allow.filter(readable).filter(meant).peekable();
         let deny = levels.iter().flat_map(|level| self.rules(&level.deny));
         allow.peek().is_some()
+            && self.doubts(facts).is_none()
             && (form::is_form(facts)
                 || allow
                     .chain(deny.filter(meant))
@@ -211,6 +218,23 @@ impl EgressPolicy {
             .flat_map(|level| self.rules(&level.allow))
             .filter(|rule| !rule.is_ambiguous(facts.path))
             .any(|rule| rule.credential.is_some() && is_meant(rule, facts))
+            && self.doubts(facts).is_none()
+    }
+
+    /// The rule that would have a request approved, did an escaped `/` in its path not mean what it does not say: no other rule
+    /// then sends it unasked.
+    fn doubts(&self, facts: &RequestFacts<'_>) -> Option<&EgressRule> {
+        if !has_escaped_slash(facts.path) {
+            return None;
+        }
+        let levels = self.hosts.levels(facts.host);
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty())?;
+        self.rules(&closest.allow).find(|rule| {
+            rule.has_tool(facts.tool)
+                && rule.has_port(facts.port)
+                && rule.has_method(facts.method)
+                && rule.doubts(facts.path)
+        })
     }
 
     /// The hosts to which some request could be let through.

@@ -219,6 +219,16 @@ impl EgressRule {
         !self.escaped_slash && has_escaped_slash(path)
     }
 
+    /// Whether it keeps back what `path`, with an escaped `/`, may be to the destination, and not for certain what it is: it leaves
+    /// open what that means, or only the other reading is its own.
+    pub(super) fn doubts(&self, path: &str) -> bool {
+        let may_be = |pattern: &PathPattern| pattern.matches_somewhere(path);
+        let paths = self.paths.as_ref();
+        self.restrains()
+            && paths.is_none_or(|paths| paths.iter().any(may_be))
+            && !(self.escaped_slash && self.has_path(path))
+    }
+
     /// Whether a request of `tool` is meant.
     pub(super) fn has_tool(&self, tool: &str) -> bool {
         let tools = self.tools.as_ref();

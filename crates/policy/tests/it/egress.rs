@@ -165,6 +165,63 @@ fn an_escaped_slash_is_for_rules_that_say_so() {
     assert_judged(&two, &get("/v2/a%2Fb"), ALLOWED);
 }
 
+/// R116: what one rule has to have approved, no other sends unasked because an escaped slash hides it from the first.
+#[test]
+fn an_escaped_slash_gets_past_no_approval() {
+    let rules = |paths: &str, holds: &str| {
+        one(&format!(
+            "class = \"partner\"\nmethods = [\"GET\", \"POST\"]\nmax_body_bytes = 1000\nescaped_slash = \"allowed\"\n\
+             [[egress.rules]]\nname = \"asks\"\nhost = \"api.example.com\"\nclass = \"partner\"\nmethods = [\"POST\"]\npaths = [\"{paths}\"]\n{holds}"
+        ))
+    };
+    let sent = |path| RequestFacts {
+        path,
+        destination: Familiarity::New,
+        ..post("{}")
+    };
+    let [always, new] =
+        ["always", "new_destination"].map(|when| format!("approval = \"{when}\"\n"));
+    let export = "export = \"approval\"\nexport_above_bytes = 1\n".to_owned();
+    let escaped = "/api/v4/projects/group%2Fname/issues";
+    for (holds, code) in [
+        (always, ApprovalRequired),
+        (new, NewDestination),
+        (export, Export),
+    ] {
+        // It leaves open what an escaped slash means.
+        let silent = rules("/api/v4/projects/**", &holds);
+        // It takes it for a character, which the destination may not.
+        let saying = rules(
+            "/api/v4/projects/*/issues",
+            &format!("{holds}escaped_slash = \"allowed\""),
+        );
+        for (policy, path, outcome) in [
+            (&silent, escaped, denied(PathSyntax)),
+            (&silent, "/api/v4%2Fprojects/a", denied(PathSyntax)),
+            (&silent, "/api/v4/projects/a/issues", held(code)),
+            (&silent, "/api/v4/groups/a%2Fb", ALLOWED),
+            (&saying, escaped, held(code)),
+            (&saying, "/api/v4/projects/a%2Fissues", denied(PathSyntax)),
+            (&saying, "/api/v4/projects%2Fa/issues", denied(PathSyntax)),
+            (&saying, "/api/v4/groups/a%2Fb", ALLOWED),
+        ] {
+            assert_judged(policy, &sent(path), outcome);
+        }
+        // It is about other requests.
+        let get = RequestFacts {
+            path: escaped,
+            ..GET
+        };
+        assert_judged(&silent, &get, ALLOWED);
+    }
+    // A rule about all paths is about this one, whatever its body has to be.
+    let all = rules(
+        "/**",
+        "approval = \"always\"\nbody.json = { \"/a\" = '1' }\n",
+    );
+    assert_judged(&all, &sent(escaped), denied(PathSyntax));
+}
+
 /// R106, R107: without a rule of its own an allowed host may be looked at, and no other host at all.
 #[test]
 fn what_is_allowed_without_a_rule_may_be_looked_at() {

@@ -67,11 +67,11 @@ pub(super) const GIT: Client = Client {
 };
 
 pub(super) const PIP: Client = Client {
-    needs: &[PYTHON, "-m", "pip", "--version"],
+    needs: &[PYTHON, "-s", "-m", "pip", "--version"],
     words: &[
         "sh",
         "-c",
-        "/usr/bin/python3 -m pip download -q --disable-pip-version-check --retries 0 --no-deps -d /tmp/got --index-url $1 one && cd /tmp/got && ls; code=$?; rm -rf /tmp/got; exit $code",
+        "/usr/bin/python3 -s -m pip download -q --disable-pip-version-check --retries 0 --no-deps -d /tmp/got --index-url $1 one && cd /tmp/got && ls; code=$?; rm -rf /tmp/got; exit $code",
         "sh",
     ],
     path: "/v1/simple",
@@ -84,9 +84,10 @@ pub(super) const PIP: Client = Client {
 };
 
 pub(super) const REQUESTS: Client = Client {
-    needs: &[PYTHON, "-c", "import requests"],
+    needs: &[PYTHON, "-s", "-c", "import requests"],
     words: &[
         PYTHON,
+        "-s",
         "-c",
         "import requests, sys; answer = requests.get(sys.argv[1]); answer.raise_for_status(); print(answer.text)",
     ],
@@ -94,9 +95,10 @@ pub(super) const REQUESTS: Client = Client {
 };
 
 pub(super) const HTTPX: Client = Client {
-    needs: &[PYTHON, "-c", "import httpx"],
+    needs: &[PYTHON, "-s", "-c", "import httpx"],
     words: &[
         PYTHON,
+        "-s",
         "-c",
         "import httpx, sys; answer = httpx.get(sys.argv[1]); answer.raise_for_status(); print(answer.text)",
     ],
@@ -104,9 +106,10 @@ pub(super) const HTTPX: Client = Client {
 };
 
 pub(super) const HTTPX_H2: Client = Client {
-    needs: &[PYTHON, "-c", "import httpx, h2"],
+    needs: &[PYTHON, "-s", "-c", "import httpx, h2"],
     words: &[
         PYTHON,
+        "-s",
         "-c",
         "import httpx, sys; answer = httpx.Client(http2=True).get(sys.argv[1]); answer.raise_for_status(); assert answer.http_version == 'HTTP/2'; print(answer.text)",
     ],
@@ -126,9 +129,10 @@ pub(super) const NODE: Client = Client {
 };
 
 pub(super) const GRPC: Client = Client {
-    needs: &[PYTHON, "-c", "import grpc"],
+    needs: &[PYTHON, "-s", "-c", "import grpc"],
     words: &[
         PYTHON,
+        "-s",
         "-c",
         r"
 import grpc, sys
@@ -145,9 +149,10 @@ with grpc.secure_channel(host, grpc.ssl_channel_credentials()) as channel:
 };
 
 pub(super) const WEBSOCKETS: Client = Client {
-    needs: &[PYTHON, "-c", "import websockets"],
+    needs: &[PYTHON, "-s", "-c", "import websockets"],
     words: &[
         PYTHON,
+        "-s",
         "-c",
         r"
 import sys
@@ -176,12 +181,16 @@ pub(super) const CLIENTS: &[&Client] = &[
 ];
 
 impl Client {
-    /// Whether it is there. Where it has to be, it is there or the test fails.
+    /// Whether it is there, where sandboxes have it too: in the system's places, and not in a user's. Where it has to be, it is there
+    /// or the test fails.
     pub(super) fn is_here(&self) -> bool {
         let [program, words @ ..] = self.needs else {
             panic!("a client without a program");
         };
-        let ran = Command::new(program).args(words).output();
+        let ran = Command::new(program)
+            .args(words)
+            .env("PATH", "/usr/bin:/bin")
+            .output();
         let here = ran.is_ok_and(|ran| ran.status.success());
         assert!(here || env::var_os("CI").is_none(), "no {:?}", self.needs);
         here

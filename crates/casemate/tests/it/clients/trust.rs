@@ -28,9 +28,10 @@ fn programs_that_are_told_nothing_find_the_authority() {
     };
     /// The bundle, and the directory by hashes.
     const PYTHON_FILE: Client = Client {
-        needs: &[PYTHON, "--version"],
+        needs: &[PYTHON, "-s", "--version"],
         words: &[
             PYTHON,
+            "-s",
             "-c",
             "import ssl, sys, urllib.request as r; c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT); c.load_verify_locations(cafile='/etc/ssl/certs/ca-certificates.crt'); print(r.urlopen(sys.argv[1], context=c).read().decode())",
         ],
@@ -39,6 +40,7 @@ fn programs_that_are_told_nothing_find_the_authority() {
     const PYTHON_DIRECTORY: Client = Client {
         words: &[
             PYTHON,
+            "-s",
             "-c",
             "import ssl, sys, urllib.request as r; c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT); c.load_verify_locations(capath='/etc/ssl/certs'); print(r.urlopen(sys.argv[1], context=c).read().decode())",
         ],
@@ -47,6 +49,7 @@ fn programs_that_are_told_nothing_find_the_authority() {
     const PYTHON_DEFAULT: Client = Client {
         words: &[
             PYTHON,
+            "-s",
             "-c",
             "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())",
         ],
