@@ -275,8 +275,7 @@ mod tests {
         let (reader, writer) = split(ours);
         let hello = async {
             read(&mut theirs).await;
-            let hello =
-                json!({ "t": "hello", "proto": 1, "allowedDomains": ["*"], "deniedDomains": [] });
+            let hello = json!({ "t": "hello", "proto": 1, "allowedDomains": ["a.example"], "deniedDomains": [] });
             say(&mut theirs, hello).await;
         };
         let (live, ()) = tokio::join!(begin(reader, writer, None), hello);
