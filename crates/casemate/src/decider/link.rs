@@ -265,7 +265,8 @@ mod tests {
 
     async fn say(end: &mut DuplexStream, message: Value) {
         let message = message.to_string();
-        end.write_u32(message.len() as u32).await.unwrap();
+        let length = u32::try_from(message.len()).unwrap();
+        end.write_u32(length).await.unwrap();
         end.write_all(message.as_bytes()).await.unwrap();
     }
 

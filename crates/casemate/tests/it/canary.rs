@@ -225,10 +225,14 @@ fn a_secret_that_is_left_is_found() {
         .env("TOLD", &secret)
         .spawn();
     let mut telling = telling.unwrap();
+    let environ = format!("/proc/{}/environ", telling.id());
+    // It is known to have begun before it has its words.
+    while fs::read(&environ).unwrap().is_empty() {
+        std::thread::yield_now();
+    }
     let swept = sweep_processes();
     telling.kill().unwrap();
     telling.wait().unwrap();
-    let environ = format!("/proc/{}/environ", telling.id());
     assert!(swept.found.contains(&environ.into()), "{swept:?}");
 
     let path = home.write("kept", &secret);
