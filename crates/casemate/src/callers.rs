@@ -154,17 +154,21 @@ fn list(json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn new(new: &NewApiKey) -> Result<Exit, Failure> {
-    let keys = keys()?;
-    let subject = json!({
+/// What is recorded of a key that is made.
+pub(crate) fn subject_of(new: &NewApiKey) -> Value {
+    json!({
         "subject": new.subject,
         "tenant": new.tenant,
         "scopes": new.scopes,
         "roles": new.roles,
         "ttl_s": new.ttl_ms / 1_000,
-    });
+    })
+}
+
+fn new(new: &NewApiKey) -> Result<Exit, Failure> {
+    let keys = keys()?;
     let mut made = None;
-    operate(operation("api_key.create", subject), || {
+    operate(operation("api_key.create", subject_of(new)), || {
         made = Some(keys.create(new, System.now_ms()).map_err(Failure::usage)?);
         Ok(())
     })?;

@@ -20,6 +20,7 @@ mod hold;
 mod identity;
 mod image;
 mod keeper;
+mod killed;
 mod log_file;
 mod manual;
 mod policy;

@@ -10,7 +10,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use super::Reached;
-use crate::{log_file::open_log, report};
+use crate::{killed::Killed, log_file::open_log, report};
 
 /// How long it is not tried again after it could not be reached; twice as long after each further time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -118,18 +118,6 @@ impl Live {
             silent: Arc::clone(&self.silent),
             driving: self.driving.abort_handle(),
         }
-    }
-}
-
-/// A child that dies with this value.
-#[derive(Debug)]
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // One that has ended is only to be forgotten by the system.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

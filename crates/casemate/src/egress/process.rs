@@ -21,7 +21,7 @@ use casemate_transport::{
 use tokio::{io::AsyncReadExt as _, net::UnixStream, time::timeout};
 
 use super::Enforced;
-use crate::log_file::open_log;
+use crate::{killed::Killed, log_file::open_log};
 
 /// How long a process has from its start until it says what is in force.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,18 +37,6 @@ pub(super) struct Process {
     pub(super) lender: Arc<Lender>,
     pub(super) enforced: Enforced,
     pub(super) handover: PathBuf,
-}
-
-/// A child that dies with this value.
-#[derive(Debug)]
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // The one that serves dies with it. One that has ended is only to be forgotten by the system.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Drop for Process {

@@ -5,11 +5,11 @@ use std::path::Path;
 use casemate_callers::{NewApiKey, Role, keys_in};
 use casemate_gateway::{Clock as _, Operation};
 use casemate_model::Reason;
-use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    policy::operate_in, report::Failure, run::local_claims, state::callers_in, system::System,
+    callers::subject_of, policy::operate_in, report::Failure, run::local_claims, state::callers_in,
+    system::System,
 };
 
 /// For how long it is valid.
@@ -37,13 +37,7 @@ pub(super) fn make(root: &Path) -> Result<Option<(String, Zeroizing<String>)>, F
         reason: Reason::Allowed,
         detail: "the first key of this server".to_owned(),
         alert: true,
-        subject: json!({
-            "subject": new.subject,
-            "tenant": new.tenant,
-            "scopes": new.scopes,
-            "roles": new.roles,
-            "ttl_s": new.ttl_ms / 1_000,
-        }),
+        subject: subject_of(&new),
     };
     let mut made = None;
     operate_in(root, operation, || {

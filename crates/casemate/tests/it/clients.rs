@@ -35,21 +35,7 @@ fn shop(user: User) -> (World, Arc<Services>) {
 /// Runs a command with room: where there is no cgroup for it, the limit of memory is one of addresses, of which `fetch` of Node
 /// takes ten gibibytes for its parser in WebAssembly.
 fn roomy(world: &World, command: &[&str]) -> Ran {
-    let words = [
-        "run",
-        "--json",
-        "--profile",
-        "p.toml",
-        "--timeout",
-        "60s",
-        "--memory",
-        "16GiB",
-        "--",
-    ];
-    Ran(world
-        .casemate(&[&words[..], command].concat())
-        .output()
-        .unwrap())
+    world.run_with(&["--memory", "16GiB"], command)
 }
 
 /// The answer is the one to what was sent, all of which arrived, and each request is on record as allowed.

@@ -144,17 +144,14 @@ side_effect = "read"
     }
 
     pub(crate) fn run(&self, command: &[&str]) -> Ran {
-        let words = [
-            "run",
-            "--json",
-            "--profile",
-            "p.toml",
-            "--timeout",
-            "60s",
-            "--",
-        ];
+        self.run_with(&[], command)
+    }
+
+    /// The same, with more options.
+    pub(crate) fn run_with(&self, options: &[&str], command: &[&str]) -> Ran {
+        let words = ["run", "--json", "--profile", "p.toml", "--timeout", "60s"];
         Ran(self
-            .casemate(&[&words[..], command].concat())
+            .casemate(&[&words[..], options, &["--"], command].concat())
             .output()
             .unwrap())
     }

@@ -11,27 +11,16 @@ use std::{
 };
 
 use casemate_identity::{
-    By, ClientAuth, Endpoint, EndpointError, GrantError, Holder, Identity, Kind, LeaseId, Order,
+    By, ClientAuth, Endpoint, EndpointError, GrantError, Identity, Kind, LeaseId, Order,
     RefreshError, State, TokenAnswer, TokenRequest,
 };
 
 use crate::world::{
-    MINUTE_MS, START_MS, World, binding, handle, oauth_client, oauth_refresh, order, request,
-    rotated, secrets, token,
+    ISSUER, ME, MINUTE_MS, START_MS, World, binding, handle, lease, oauth_client, oauth_refresh,
+    order, request, rotated, secrets, token,
 };
 
-const ME: Holder = Holder(1);
-const ISSUER: Holder = Holder(1_000);
 const REFUSED: &str = r#"{"error":"invalid_grant"}"#;
-
-fn lease(identity: &Identity) -> LeaseId {
-    let order = Order {
-        lease_ms: 24 * 60 * MINUTE_MS,
-        ..order("cred:orders")
-    };
-    let token = identity.issue(order, ISSUER).unwrap();
-    identity.redeem(&token, &binding(), ME).unwrap()
-}
 
 fn bearer(identity: &Identity, lease: &LeaseId) -> Result<String, GrantError> {
     let rendered = identity.grant(lease, ME, &request("cred:orders"))?;

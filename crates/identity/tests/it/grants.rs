@@ -9,11 +9,11 @@ use casemate_identity::{
 };
 use casemate_model::Digest;
 
-use crate::world::{MINUTE_MS, START_MS, World, binding, handle, order, request, usage};
+use crate::world::{
+    ISSUER, ME, MINUTE_MS, START_MS, World, binding, handle, leased, order, request, usage,
+};
 
 const TEXT: &str = "canary-of-the-grants-22";
-const ME: Holder = Holder(1);
-const ISSUER: Holder = Holder(1_000);
 
 fn stands(identity: &Identity, lease: &LeaseId, holder: Holder) -> bool {
     identity
@@ -136,8 +136,7 @@ fn a_grant_is_for_what_the_rule_says() {
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     world.add("cred:other", Kind::Bearer {}, "another-secret");
     let identity = world.identity();
-    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(&identity, order("cred:orders"));
     let good = request("cred:orders");
     let changes: [Change; 16] = [
         |request| request.rule = "another".into(),
@@ -178,16 +177,13 @@ fn a_grant_is_for_what_the_rule_says() {
         tools: Some(vec!["other".into()]),
         ..usage("cred:orders")
     }];
-    let token = identity
-        .issue(
-            Order {
-                usages,
-                ..order("cred:orders")
-            },
-            ISSUER,
-        )
-        .unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(
+        &identity,
+        Order {
+            usages,
+            ..order("cred:orders")
+        },
+    );
     assert!(matches!(
         identity.grant(&lease, ME, &good),
         Err(GrantError::Scope(_))
@@ -204,16 +200,13 @@ fn a_grant_is_for_one_reading_of_a_path() {
         escaped_slash: true,
         ..usage("cred:orders")
     }];
-    let token = identity
-        .issue(
-            Order {
-                usages,
-                ..order("cred:orders")
-            },
-            ISSUER,
-        )
-        .unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(
+        &identity,
+        Order {
+            usages,
+            ..order("cred:orders")
+        },
+    );
     for (path, passes) in [
         ("/v1/a%2Fb", true),
         ("/v1/a%2fb", false),
@@ -273,16 +266,13 @@ fn a_request_is_taken_of_its_own_rule() {
         ..usage("cred:orders")
     };
     let usages = vec![named("first"), named("second")];
-    let token = identity
-        .issue(
-            Order {
-                usages,
-                ..order("cred:orders")
-            },
-            ISSUER,
-        )
-        .unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(
+        &identity,
+        Order {
+            usages,
+            ..order("cred:orders")
+        },
+    );
     let ask = |rule: &str| {
         let mut ask = request("cred:orders");
         ask.rule = rule.into();
@@ -312,16 +302,13 @@ fn a_strict_rule_gives_one_grant() {
         most: 1,
         ..usage("cred:orders")
     }];
-    let token = identity
-        .issue(
-            Order {
-                usages,
-                ..order("cred:orders")
-            },
-            ISSUER,
-        )
-        .unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(
+        &identity,
+        Order {
+            usages,
+            ..order("cred:orders")
+        },
+    );
     let ask = request("cred:orders");
     let start = Barrier::new(MANY);
     let granted = thread::scope(|scope| {
@@ -357,8 +344,7 @@ fn what_is_taken_back_ends_leases_that_there_are() {
         let world = World::new();
         world.add("cred:orders", Kind::Bearer {}, TEXT);
         let identity = world.identity();
-        let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
-        let lease = identity.redeem(&token, &binding(), ME).unwrap();
+        let lease = leased(&identity, order("cred:orders"));
         let ask = request("cred:orders");
         identity.grant(&lease, ME, &ask).unwrap();
         world.throw(kind, name, Position::Off);
@@ -378,15 +364,13 @@ fn what_is_taken_back_ends_leases_that_there_are() {
             ),
             "{kind}"
         );
-        let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
-        let lease = identity.redeem(&token, &binding(), ME).unwrap();
+        let lease = leased(&identity, order("cred:orders"));
         identity.grant(&lease, ME, &ask).unwrap();
     }
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let identity = world.identity();
-    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(&identity, order("cred:orders"));
     assert!(stands(&identity, &lease, ME));
     world.store().revoke(&handle("orders")).unwrap();
     assert!(matches!(
@@ -402,8 +386,7 @@ fn without_switches_nothing_is_granted() {
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let identity = world.identity();
-    let token = identity.issue(order("cred:orders"), ISSUER).unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(&identity, order("cred:orders"));
     std::fs::write(world.dir.path().join("switches/board"), "nothing").unwrap();
     assert!(matches!(
         identity.grant(&lease, ME, &request("cred:orders")),
@@ -437,16 +420,13 @@ fn what_is_taken_back_is_one_credential() {
         usage("cred:other"),
         usage("cred:absent"),
     ];
-    let token = identity
-        .issue(
-            Order {
-                usages,
-                ..order("cred:orders")
-            },
-            ISSUER,
-        )
-        .unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(
+        &identity,
+        Order {
+            usages,
+            ..order("cred:orders")
+        },
+    );
     assert_eq!(identity.lost(&lease, ME), Some(vec![]));
     world.store().revoke(&handle("orders")).unwrap();
     assert_eq!(identity.lost(&lease, ME), Some(vec![handle("orders")]));
@@ -485,8 +465,7 @@ fn a_new_destination_is_approved_once() {
         usages: vec![asks],
         ..order("cred:orders")
     };
-    let token = identity.issue(order, ISSUER).unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(&identity, order);
     let at = |host: &str, port| Request {
         host: host.into(),
         port,
@@ -517,8 +496,7 @@ fn what_was_approved_is_granted_once_and_as_it_was_shown() {
         }],
         ..order("cred:orders")
     };
-    let token = identity.issue(strict, ISSUER).unwrap();
-    let lease = identity.redeem(&token, &binding(), ME).unwrap();
+    let lease = leased(&identity, strict);
     let shown = Request {
         body: Some(Digest::of(b"transfer 5")),
         ..request("cred:orders")

@@ -10,25 +10,13 @@ use std::{
 
 use base64::Engine as _;
 use casemate_identity::{
-    AssertionFiles, ClientAuth, Form, GrantError, Holder, HttpsEndpoint, Identity, Kind, LeaseId,
-    Order, RefreshError, Secret, Secrets, State,
+    AssertionFiles, ClientAuth, Form, GrantError, HttpsEndpoint, Identity, Kind, RefreshError,
+    Secret, Secrets, State,
 };
 
 use crate::world::{
-    MINUTE_MS, START_MS, World, binding, handle, order, request, secret, secrets, token,
+    ME, MINUTE_MS, START_MS, World, handle, lease, request, secret, secrets, token,
 };
-
-const ME: Holder = Holder(1);
-const ISSUER: Holder = Holder(2);
-
-fn lease(identity: &Identity) -> LeaseId {
-    let order = Order {
-        lease_ms: 24 * 60 * MINUTE_MS,
-        ..order("cred:orders")
-    };
-    let token = identity.issue(order, ISSUER).unwrap();
-    identity.redeem(&token, &binding(), ME).unwrap()
-}
 
 fn bearer(identity: &Identity) -> Result<String, GrantError> {
     let lease = lease(identity);

@@ -13,8 +13,9 @@ use std::{
 use base64::Engine as _;
 use casemate_authority::{Board, Position, SwitchKind, Switchboard, Throw};
 use casemate_identity::{
-    Binding, ClientAuth, Clock, Endpoint, EndpointError, Entropy, Form, Handle, Header, Identity,
-    Issuer, Kind, Order, Request, Secret, Secrets, Store, TokenAnswer, TokenRequest, Usage,
+    Binding, ClientAuth, Clock, Endpoint, EndpointError, Entropy, Form, Handle, Header, Holder,
+    Identity, Issuer, Kind, LeaseId, Order, Request, Secret, Secrets, Store, TokenAnswer,
+    TokenRequest, Usage,
 };
 use casemate_model::{DecisionId, Digest};
 use casemate_store::{FileProvider, StateDir};
@@ -23,6 +24,9 @@ use tempfile::TempDir;
 /// A minute that tests begin in.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 pub(crate) const MINUTE_MS: u64 = 60_000;
+/// Who redeems tokens, and who orders them.
+pub(crate) const ME: Holder = Holder(1);
+pub(crate) const ISSUER: Holder = Holder(1_000);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Hands(pub(crate) Arc<AtomicU64>);
@@ -271,6 +275,21 @@ pub(crate) fn usage(handle: &str) -> Usage {
         known: None,
         most: 1_000_000,
     }
+}
+
+/// A lease of what is ordered.
+pub(crate) fn leased(identity: &Identity, order: Order) -> LeaseId {
+    let token = identity.issue(order, ISSUER).unwrap();
+    identity.redeem(&token, &binding(), ME).unwrap()
+}
+
+/// A lease for a day.
+pub(crate) fn lease(identity: &Identity) -> LeaseId {
+    let order = Order {
+        lease_ms: 24 * 60 * MINUTE_MS,
+        ..order("cred:orders")
+    };
+    leased(identity, order)
 }
 
 pub(crate) fn binding() -> Binding {

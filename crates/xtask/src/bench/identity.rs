@@ -2,11 +2,8 @@
 
 use anyhow::Result;
 
-use super::{
-    host::Host,
-    ledger::{measured, section},
-};
-use crate::{Page, Tree, process};
+use super::ledger::append;
+use crate::Tree;
 
 const PAGE: &str = "docs/benchmarks/identity.md";
 const HEADER: &str = "# What a grant costs\n\n\
@@ -18,14 +15,5 @@ const HEADER: &str = "# What a grant costs\n\n\
 /// # Errors
 /// When the benchmark fails or prints no JSON object, or the page cannot be written.
 pub fn identity(tree: &Tree) -> Result<()> {
-    let args = ["bench", "--package", "casemate-identity", "--bench"];
-    let output = process::capture(process::cargo().args(args).arg("grants"))?;
-    let section = section(&measured(&output)?, &Host::of(tree)?);
-    println!("{section}");
-    let before = tree.read(PAGE).unwrap_or_else(|_| HEADER.to_owned());
-    let page = Page {
-        path: PAGE.to_owned(),
-        content: before + &section,
-    };
-    page.write(tree)
+    append(tree, ("casemate-identity", "grants"), (PAGE, HEADER))
 }

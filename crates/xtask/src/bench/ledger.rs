@@ -17,18 +17,22 @@ const HEADER: &str = "# What a record costs\n\n\
 /// # Errors
 /// When the benchmark fails or prints no JSON object, or the page cannot be written.
 pub fn ledger(tree: &Tree) -> Result<()> {
-    let output = process::capture(process::cargo().args([
-        "bench",
-        "--package",
-        "casemate-ledger",
-        "--bench",
-        "append",
-    ]))?;
+    append(tree, ("casemate-ledger", "append"), (PAGE, HEADER))
+}
+
+/// Runs a benchmark of a package, appends what it measured to a page, which begins with a header if there was none, and prints it.
+pub(super) fn append(
+    tree: &Tree,
+    (package, bench): (&str, &str),
+    (path, header): (&str, &str),
+) -> Result<()> {
+    let args = ["bench", "--package", package, "--bench", bench];
+    let output = process::capture(process::cargo().args(args))?;
     let section = section(&measured(&output)?, &Host::of(tree)?);
     println!("{section}");
-    let before = tree.read(PAGE).unwrap_or_else(|_| HEADER.to_owned());
+    let before = tree.read(path).unwrap_or_else(|_| header.to_owned());
     let page = Page {
-        path: PAGE.to_owned(),
+        path: path.to_owned(),
         content: before + &section,
     };
     page.write(tree)
@@ -45,7 +49,7 @@ pub(super) fn measured(output: &str) -> Result<Value> {
 }
 
 /// What was measured, as a section of a page.
-pub(super) fn section(measured: &Value, host: &Host) -> String {
+fn section(measured: &Value, host: &Host) -> String {
     let mut section = format!(
         "\n## {}\n\nCommit {}, {} cores of {}, Linux {}.\n\n| Measured | Value |\n|---|---:|\n",
         host.date, host.commit, host.cores, host.cpu, host.kernel
