@@ -7,7 +7,7 @@ use std::{
         unix::{net::UnixStream as StdUnixStream, process::CommandExt as _},
     },
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -84,7 +84,7 @@ impl Process {
 
     /// One that serves at `remote`, for a test.
     #[cfg(test)]
-    pub(super) fn of(child: Child, remote: RemoteEgress, handover: PathBuf) -> Self {
+    pub(super) fn of(child: std::process::Child, remote: RemoteEgress, handover: PathBuf) -> Self {
         let enforced = Enforced {
             user: 0,
             landlock: String::new(),

@@ -61,11 +61,18 @@ impl Kind {
                 header(signature)?;
                 header(time_header)
             }
-            _ => self.check_fetched(),
+            Self::OauthClient { .. }
+            | Self::AzureSas { .. }
+            | Self::OauthRefresh { .. }
+            | Self::JwtBearer { .. } => self.check_fetched(),
+            Self::TokenExchange { .. }
+            | Self::OidcFederation { .. }
+            | Self::AzureManagedIdentity { .. }
+            | Self::GithubApp { .. } => self.check_exchanged(),
         }
     }
 
-    /// Of kinds by which tokens are fetched.
+    /// Of kinds by which tokens are fetched with a secret of a client or of an issuer.
     fn check_fetched(&self) -> Result<(), KindError> {
         match self {
             Self::OauthClient {
@@ -121,12 +128,13 @@ impl Kind {
                 optional("key-id", key_id.as_deref())?;
                 words("scope", scopes)
             }
-            _ => self.check_platform(),
+            // The others are not asked here.
+            _ => Ok(()),
         }
     }
 
-    /// Of those that need more than a client and its secret.
-    fn check_platform(&self) -> Result<(), KindError> {
+    /// Of kinds by which something else than a client's secret is exchanged for tokens.
+    fn check_exchanged(&self) -> Result<(), KindError> {
         match self {
             Self::TokenExchange {
                 token_url,
@@ -185,6 +193,7 @@ impl Kind {
                 words("permission", &what)?;
                 words("permission", &levels)
             }
+            // The others are not asked here.
             _ => Ok(()),
         }
     }
