@@ -1,7 +1,7 @@
 //! What systemd gives a server, and is told by it.
 
 use std::{
-    env,
+    env, net,
     os::{
         linux::net::SocketAddrExt as _,
         unix::{
@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::anyhow;
-use rustix::net::{AddressFamily, sockopt::socket_domain};
+use rustix::net::{
+    AddressFamily, SocketType,
+    sockopt::{socket_acceptconn, socket_domain, socket_type},
+};
 
 use crate::{report::Failure, serve::Sockets};
 
@@ -36,6 +39,10 @@ pub(crate) fn sockets() -> Result<Sockets, Failure> {
     let mut sockets = Sockets::default();
     for socket in taken {
         let domain = socket_domain(&socket).map_err(Failure::usage)?;
+        if socket_type(&socket) != Ok(SocketType::STREAM) || socket_acceptconn(&socket) != Ok(true)
+        {
+            return Err(odd());
+        }
         let slot = match domain {
             AddressFamily::UNIX => &mut sockets.local,
             AddressFamily::INET | AddressFamily::INET6 => &mut sockets.network,
@@ -48,9 +55,44 @@ pub(crate) fn sockets() -> Result<Sockets, Failure> {
     Ok(sockets)
 }
 
+/// Where the network's socket listens, if one was handed over.
+///
+/// # Errors
+/// When the system does not say.
+pub(crate) fn address_of(sockets: &Sockets) -> Result<Option<net::SocketAddr>, Failure> {
+    let Some(given) = &sockets.network else {
+        return Ok(None);
+    };
+    let copy = given.try_clone().map_err(Failure::failed)?;
+    let address = net::TcpListener::from(copy).local_addr();
+    address.map(Some).map_err(Failure::usage)
+}
+
+/// Refuses a network's socket where nobody is to be heard, or elsewhere than it is said: who may call and whether it takes TLS is
+/// decided by the address that was said.
+///
+/// # Errors
+/// When it contradicts `listen`.
+pub(crate) fn refuse_unheard(
+    sockets: &Sockets,
+    listen: Option<net::SocketAddr>,
+) -> Result<(), Failure> {
+    let Some(address) = address_of(sockets)?.filter(|address| listen != Some(*address)) else {
+        return Ok(());
+    };
+    let said = match listen {
+        Some(listen) => format!("`listen` says {listen}"),
+        None => "nothing says that a network is heard".to_owned(),
+    };
+    Err(Failure::usage(anyhow!(
+        "the socket that was handed over listens on {address}, and {said}"
+    ))
+    .hint("name the same address with --listen"))
+}
+
 fn odd() -> Failure {
     Failure::usage(anyhow!(
-        "a server takes one Unix socket and one TCP socket, and was given others"
+        "a server takes one Unix socket and one TCP socket on which somebody listens, and was given others"
     ))
     .hint("contrib/systemd/casemate.socket has the two")
 }

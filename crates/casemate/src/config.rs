@@ -61,6 +61,7 @@ pub(crate) struct Limits {
     pub(crate) calls: Option<u64>,
     pub(crate) queued: Option<u64>,
     pub(crate) queue_timeout_ms: Option<u64>,
+    pub(crate) start_ms: Option<u64>,
     pub(crate) drain_ms: Option<u64>,
 }
 

@@ -151,14 +151,17 @@ pub(crate) fn socket_in(root: &Path) -> PathBuf {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
+    // First: no process that is started here gets them.
+    let sockets = activation::sockets()?;
     let config = args.config.load()?;
+    activation::refuse_unheard(&sockets, config.listen)?;
     let order = Order {
         root: config.root()?,
         config,
         heard: Heard::Nobody,
         timings: args.timings,
     };
-    start(&order, activation::sockets()?, None)
+    start(&order, sockets, None)
 }
 
 /// Does what it is ordered to, on sockets that are given or its own.

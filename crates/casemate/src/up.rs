@@ -11,6 +11,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::AsFd as _,
     path::Path,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -29,7 +30,7 @@ use crate::{
     config::ConfigArgs,
     exit::Exit,
     hold::{self, Hold, NotHeld, Role},
-    report::{self, Failure},
+    report::{self, Delivery, Failure},
     run::Signals,
     serve::{Around, Heard, Order, Sockets},
 };
@@ -46,6 +47,8 @@ const STEADY: Duration = Duration::from_secs(30);
 /// How long the sockets of one that is ending are waited for.
 const TAKE_OVER: Duration = Duration::from_secs(3);
 const TAKE_OVER_CHECK: Duration = Duration::from_millis(50);
+/// How long the first gateway may take until calls can be run.
+const FIRST_START: Duration = Duration::from_mins(1);
 /// How long a gateway may take to end, beyond the time that calls have.
 const END_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -64,8 +67,16 @@ pub(crate) struct UpArgs {
 }
 
 pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
+    // First: no process that is started here gets them.
+    let given = activation::sockets()?;
     let mut config = args.config.load()?;
-    config.listen.get_or_insert(LISTEN);
+    match activation::address_of(&given)? {
+        Some(_) if config.listen.is_some() => {
+            activation::refuse_unheard(&given, config.listen)?;
+        }
+        Some(address) => config.listen = Some(address),
+        None => drop(config.listen.get_or_insert(LISTEN)),
+    }
     let heard = match config.callers {
         Some(_) => Heard::Nobody,
         None => Heard::Keys,
@@ -80,7 +91,6 @@ pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
     drop(Around::of(&order)?);
     StateDir::open(&order.root).map_err(Failure::failed)?;
     let _hold = Hold::take(&order.root, Role::Up).map_err(NotHeld::explained)?;
-    let given = activation::sockets()?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("cannot start"))?;
     runtime.block_on(async {
@@ -95,8 +105,15 @@ pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
         }
         let signals = Signals::catch().context("cannot catch signals");
         let signals = signals.map_err(Failure::failed)?;
-        let done = supervise(&order, &listeners, &voice, signals).await;
-        others::end(&order.root).await;
+        let before = others::found(&order.root);
+        let mut has_served = false;
+        let done = supervise(&order, listeners, &voice, signals, &mut has_served).await;
+        // A start that failed ends what it started, and no session that outlived an earlier server.
+        let spared = match done.is_err() && !has_served {
+            true => before,
+            false => Vec::new(),
+        };
+        others::end(&order.root, &spared).await;
         done
     })
 }
@@ -173,18 +190,29 @@ impl Voice {
             );
             return Ok(());
         }
-        let Some((id, key)) = first_key::make(root)? else {
-            return Ok(());
+        first_key::make(root, |id, key| self.say_key(id, key))
+    }
+
+    fn say_key(&self, id: &str, key: &str) -> Result<(), Failure> {
+        let url = &self.url;
+        let delivered = match self.json {
+            true => report::deliver(format_args!("{}\n", json!({ "url": url, "api_key": key }))),
+            false => report::deliver(format_args!("CASEMATE_URL={url}\nCASEMATE_API_KEY={key}\n")),
         };
-        let (url, key) = (&self.url, key.as_str());
-        report::line(&format!(
-            "made the API key {id}, valid for {} days; it is shown this once",
-            first_key::DAYS
-        ));
-        if self.json {
-            return report::print(format_args!("{}\n", json!({ "url": url, "api_key": key })));
-        }
-        report::print(format_args!("CASEMATE_URL={url}\nCASEMATE_API_KEY={key}\n"))
+        let unread = match delivered {
+            Ok(Delivery::Delivered) => {
+                report::line(&format!(
+                    "made the API key {id}, valid for {} days; it is shown this once",
+                    first_key::DAYS
+                ));
+                return Ok(());
+            }
+            Ok(Delivery::Unwanted) => Failure::failed(anyhow!("nobody reads standard output")),
+            Err(error) => error,
+        };
+        Err(unread
+            .context("the first key could not be shown, and was taken back")
+            .hint("`casemate callers keys new` makes another"))
     }
 
     fn ready(&self) -> Result<(), Failure> {
@@ -201,35 +229,48 @@ impl Voice {
 /// Keeps a gateway there until a signal says not to.
 async fn supervise(
     order: &Order,
-    listeners: &Listeners,
+    listeners: Listeners,
     voice: &Voice,
     mut signals: Signals,
+    has_served: &mut bool,
 ) -> Result<Exit, Failure> {
     let mut failures = 0_u32;
-    let mut has_served = false;
+    let patience = order.config.limits.start_ms;
+    let patience = patience.map_or(FIRST_START, Duration::from_millis);
     loop {
         let local = listeners.local.shared().map_err(Failure::failed)?;
         let started = Child::start(order, local.as_fd(), listeners.network.as_fd());
         let mut gateway =
             started.map_err(|error| Failure::failed(error).context("cannot start the gateway"))?;
         let since = Instant::now();
+        let mut late = pin!(sleep(patience));
         let ended = loop {
             tokio::select! {
                 said = gateway.next() => match said {
-                    None if !has_served => {
-                        has_served = true;
+                    None if !*has_served => {
+                        *has_served = true;
                         voice.ready()?;
                     }
                     None => report::line("ready again"),
                     Some(ended) => break ended,
                 },
                 _ = signals.next() => {
+                    // Who comes now is refused, and does not wait for an end.
+                    drop(listeners);
                     stop(order, gateway, signals).await;
                     return Ok(Exit::Success);
                 }
+                () = &mut late, if !*has_served => {
+                    stop(order, gateway, signals).await;
+                    return Err(Failure::failed(anyhow!(
+                        "no calls could be run within {} ms",
+                        patience.as_millis()
+                    ))
+                    .hint("what is missing is said above; `limits.start_ms` waits longer"));
+                }
             }
         };
-        if !has_served {
+        if !*has_served {
             // It has said why.
             return Err(never_served(&ended));
         }

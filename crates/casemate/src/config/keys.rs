@@ -126,6 +126,13 @@ pub(super) const KEYS: &[Key] = &[
         says: "How long a call waits for its turn.",
     },
     Key {
+        path: "limits.start_ms",
+        flag: None,
+        slot: Slot::Number(|config| &mut config.limits.start_ms, 1, 3_600_000),
+        otherwise: "60000",
+        says: "How long `casemate up` waits until calls can be run. Then it ends, having said what was missing.",
+    },
+    Key {
         path: "limits.drain_ms",
         flag: None,
         slot: Slot::Number(|config| &mut config.limits.drain_ms, 0, 3_600_000),

@@ -1,14 +1,23 @@
 //! The processes of a gateway, found by the sockets on which they listen.
 
 use std::{
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use casemate_api::{Household, Process};
-use rustix::{net::sockopt::socket_peercred, process::getpid};
+use rustix::{
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+        sockopt::{Timeout, set_socket_timeout, socket_peercred},
+    },
+    process::getpid,
+};
 
 use crate::egress::Processes;
+
+/// How long it is waited for a place in the queue of a socket: whoever does not keep up is as good as gone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The socket of the keeper in the state directory at `root`.
 pub(crate) fn keeper_socket(root: &Path) -> PathBuf {
@@ -22,7 +31,11 @@ pub(crate) fn identity_socket(root: &Path) -> PathBuf {
 
 /// Who listens on a socket of ours, if somebody does.
 pub(crate) fn who_listens(socket: &Path) -> Option<i32> {
-    let stream = UnixStream::connect(socket).ok()?;
+    let address = SocketAddrUnix::new(socket).ok()?;
+    let kind = (AddressFamily::UNIX, SocketType::STREAM);
+    let stream = socket_with(kind.0, kind.1, SocketFlags::CLOEXEC, None).ok()?;
+    set_socket_timeout(&stream, Timeout::Send, Some(CONNECT_TIMEOUT)).ok()?;
+    connect(&stream, &address).ok()?;
     let peer = socket_peercred(&stream).ok()?;
     let is_ours = peer.uid == rustix::process::geteuid();
     is_ours.then(|| peer.pid.as_raw_nonzero().get())
@@ -66,5 +79,26 @@ impl Household for Members {
         let egress = self.egress.pids().into_iter();
         found.extend(egress.map(|pid| process("egress", Some(pid), false)));
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    /// Whoever listens and takes nobody in is not waited for.
+    #[test]
+    fn nobody_waits_for_one_that_does_not_keep_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let pid = getpid().as_raw_nonzero().get();
+        assert_eq!(who_listens(&path), Some(pid));
+        let _first = listener.accept().unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        assert_eq!(who_listens(&path), None);
     }
 }

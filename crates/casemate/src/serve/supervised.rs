@@ -25,7 +25,7 @@ use rustix::net::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{Order, drivers::CachedStores, start};
@@ -43,6 +43,8 @@ const SOCKETS: usize = 2;
 const TEND_PAUSE: Duration = Duration::from_millis(500);
 /// How long the pause becomes while one of them is not.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// How long identity is waited for.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is said when it serves.
 const SERVES: u8 = b'S';
 
@@ -156,9 +158,17 @@ impl Supervisor {
             let mut identity = Kept::default();
             let mut told = false;
             let mut pause = TEND_PAUSE;
+            let mut before = String::new();
             loop {
-                identity.keep(root).await;
+                // What does not answer is missing.
+                drop(timeout(KEEP_TIMEOUT, identity.keep(root)).await);
                 let missing = api.missing().await;
+                let now = missing.join(", ");
+                if now != before && !now.is_empty() {
+                    report::line(&format!("calls cannot be run: missing {now}"));
+                    missing.iter().copied().for_each(advise);
+                }
+                before = now;
                 if missing.is_empty() && !told {
                     told = to.write_all(&[SERVES]).await.is_ok();
                 }
@@ -179,6 +189,18 @@ impl Supervisor {
             () = gone => {}
         }
     }
+}
+
+/// Says where to look for what is missing.
+fn advise(missing: &str) {
+    report::hint(match missing {
+        "keeper" => "`casemate doctor` says what sandboxes need, run/keeper.log what it lacked",
+        "identity" => "run/identity.log in the state directory says why it did not start",
+        "records" => "`casemate audit verify` says what is wrong with the log",
+        "policies" => "`casemate policy list` says which bundle there is",
+        "switches" => "`casemate switch list` says why the switches cannot be read",
+        _ => "`casemate status` says how it stands",
+    });
 }
 
 /// Identity, which ends when nobody is connected to it.

@@ -5,7 +5,6 @@ use std::path::Path;
 use casemate_callers::{NewApiKey, Role, keys_in};
 use casemate_gateway::{Clock as _, Operation};
 use casemate_model::Reason;
-use zeroize::Zeroizing;
 
 use crate::{
     callers::subject_of, policy::operate_in, report::Failure, run::local_claims, state::callers_in,
@@ -17,12 +16,15 @@ pub(super) const DAYS: u64 = 30;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-/// Makes a key if there never was one: for whoever runs calls of this user's tenant, and no more. Gives its name and its text,
-/// which is kept nowhere.
-pub(super) fn make(root: &Path) -> Result<Option<(String, Zeroizing<String>)>, Failure> {
+/// Makes a key if there never was one: for whoever runs calls of this user's tenant, and no more. `say` is told its name and its
+/// text, which is kept nowhere: a key that cannot be said is taken back.
+pub(super) fn make(
+    root: &Path,
+    say: impl FnOnce(&str, &str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let keys = keys_in(&callers_in(root), "").map_err(Failure::failed)?;
     if !keys.list().map_err(Failure::failed)?.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
     let local = local_claims();
     let new = NewApiKey {
@@ -39,13 +41,21 @@ pub(super) fn make(root: &Path) -> Result<Option<(String, Zeroizing<String>)>, F
         alert: true,
         subject: subject_of(&new),
     };
-    let mut made = None;
     operate_in(root, operation, || {
-        made = Some(
-            keys.create(&new, System.now_ms())
-                .map_err(Failure::failed)?,
-        );
-        Ok(())
+        let made = keys.create(&new, System.now_ms());
+        let (key, text) = made.map_err(Failure::failed)?;
+        say(&key.id, &text).or_else(|unsaid| {
+            let revoked = keys.revoke(&key.id, System.now_ms());
+            Err(match revoked {
+                Ok(()) => unsaid,
+                Err(error) => Failure::failed(error)
+                    .context(format!(
+                        "nobody was told the key {}, and it still counts",
+                        key.id
+                    ))
+                    .hint("take it back by `casemate callers keys revoke`"),
+            })
+        })
     })?;
-    Ok(made.map(|(key, text)| (key.id, text)))
+    Ok(())
 }

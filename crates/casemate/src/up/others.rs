@@ -1,6 +1,10 @@
 //! Keeper and identity, which live on when a gateway dies, and not when the server is stopped.
 
-use std::{os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -19,14 +23,27 @@ const END_CHECK: Duration = Duration::from_millis(5);
 /// More of them at one socket than there ever are.
 const MOST: usize = 4;
 
-/// Ends those of the state directory at `root`, and waits for that.
-pub(super) async fn end(root: &Path) {
-    for (name, socket) in [
+fn sockets(root: &Path) -> [(&'static str, PathBuf); 2] {
+    [
         ("keeper", keeper_socket(root)),
         ("identity", identity_socket(root)),
-    ] {
+    ]
+}
+
+/// Those of the state directory at `root` that are there.
+pub(super) fn found(root: &Path) -> Vec<Pid> {
+    let found = sockets(root).into_iter();
+    found
+        .filter_map(|(_, socket)| Pid::from_raw(who_listens(&socket)?))
+        .collect()
+}
+
+/// Ends those of the state directory at `root` that are not spared, and waits for that.
+pub(super) async fn end(root: &Path, spared: &[Pid]) {
+    for (name, socket) in sockets(root) {
         for _ in 0..MOST {
             match who_listens(&socket).and_then(Pid::from_raw) {
+                Some(pid) if spared.contains(&pid) => break,
                 Some(pid) => end_one(name, pid, &socket).await,
                 None => break,
             }

@@ -225,6 +225,9 @@ pub(crate) fn left_of(home: &Home) -> Vec<String> {
     for entry in fs::read_dir(home.path("state/run")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
         if name.ends_with(".sock") {
+            let log = entry.path().with_extension("log");
+            // It says why whoever listened there did not tidy up.
+            eprintln!("{name}: {}", fs::read_to_string(log).unwrap_or_default());
             left.push(name);
         }
     }

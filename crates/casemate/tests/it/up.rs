@@ -1,12 +1,13 @@
 //! `casemate up`: from nothing to a call, and to nothing again.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, net::TcpStream, os::unix::fs::DirBuilderExt as _, path::Path, process::Command};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
-    home::{Home, for_everybody},
+    home::{Home, Ran, for_everybody},
+    keeper::until,
     server::{Server, ask, left_of, until_gone},
 };
 
@@ -316,21 +317,119 @@ fn completions_and_pages_are_made_of_the_command_line() {
     assert!(home.is_untouched());
 }
 
-/// Sockets on which somebody else listens are taken: a server that is started with them is heard there.
-#[test]
-fn sockets_of_others_are_taken() {
-    let home = Home::new();
-    let mut shell = Command::new("python3");
-    let starter = "import os, socket, sys\n\
-        s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\n\
+/// Whom a socket that is handed over hears.
+enum Hears {
+    Host,
+    Everybody,
+    Nobody,
+}
+
+/// A command of `casemate` that is handed a TCP socket; it prints the port before.
+fn handed(home: &Home, words: &[&str], listens: Hears) -> Command {
+    let (host, listen) = match listens {
+        Hears::Host => ("127.0.0.1", "s.listen()"),
+        Hears::Everybody => ("0.0.0.0", "s.listen()"),
+        Hears::Nobody => ("127.0.0.1", "pass"),
+    };
+    let starter = format!(
+        "import os, socket, sys\n\
+        s = socket.socket(); s.bind(('{host}', 0)); {listen}\n\
         os.dup2(s.fileno(), 3)\n\
         os.set_inheritable(3, True)\n\
         os.environ['LISTEN_PID'] = str(os.getpid()); os.environ['LISTEN_FDS'] = '1'\n\
         print(s.getsockname()[1], flush=True)\n\
-        os.execv(sys.argv[1], ['casemate', 'up', '--json'])\n";
-    let like = home.casemate(["up"]);
-    shell.args(["-c", starter]).arg(like.get_program());
+        os.execv(sys.argv[1], ['casemate', *sys.argv[2:]])\n"
+    );
+    let like = home.casemate(words);
+    let mut shell = Command::new("python3");
+    shell.args(["-c", &starter]);
+    shell.arg(like.get_program()).args(words);
     shell.env("CASEMATE_STATE_DIR", home.path("state"));
+    shell
+}
+
+/// A socket that contradicts what is said, or on which nobody listens, starts nothing: nobody would be heard there.
+#[test]
+fn a_socket_that_nobody_would_hear_is_refused() {
+    let home = Home::new();
+    for (words, listens, says) in [
+        (
+            &["serve"][..],
+            Hears::Host,
+            "nothing says that a network is heard",
+        ),
+        (&["up"], Hears::Everybody, "there is no TLS"),
+        (
+            &["up", "--listen", "127.0.0.1:1"],
+            Hears::Host,
+            "`listen` says 127.0.0.1:1",
+        ),
+        (&["up"], Hears::Nobody, "on which somebody listens"),
+    ] {
+        let refused = Ran(handed(&home, words, listens).output().unwrap());
+        refused.exits(2).says(says);
+        assert!(home.is_untouched(), "{words:?}");
+    }
+}
+
+/// What cannot be shown is nobody's: it does not count, and the server says so.
+#[test]
+fn a_first_key_that_nobody_saw_does_not_count() {
+    let home = Home::new();
+    let mut command = home.casemate(["up", "--listen", "127.0.0.1:0"]);
+    command.stdout(fs::File::create("/dev/full").unwrap());
+    Ran(command.output().unwrap())
+        .exits(123)
+        .says("was taken back")
+        .says("callers keys new");
+    let listed = home.run(["callers", "keys", "list"]).exits(0).stdout();
+    assert!(listed.contains("revoked"), "{listed}");
+    assert_eq!(left_of(&home), [""; 0]);
+}
+
+/// Who comes while the last calls end is refused, and waits for nothing.
+#[test]
+fn a_server_that_ends_hears_nobody_new() {
+    let home = Home::new();
+    let mut server = Server::first(&home);
+    let call =
+        json!({ "tool": "shell", "argv": ["sleep", "600"], "timeout_ms": 600_000, "wait": false });
+    let (status, said) = server.json("POST", "/v1/calls", &call);
+    assert_eq!(status, 202, "{said}");
+    kill_process(server.pid(), Signal::TERM).unwrap();
+    until("nobody is heard", || {
+        TcpStream::connect(&server.address).is_err()
+            && !home.path("state/run/casemate.sock").exists()
+    });
+    let gone = fs::metadata(format!("/proc/{}", server.pid().as_raw_nonzero()));
+    assert!(gone.is_ok(), "it ended before its call");
+    assert!(server.end(Signal::TERM).success());
+}
+
+/// What is missing for calls to be run is said, and not waited for without end.
+#[test]
+fn a_server_says_what_it_waits_for() {
+    let home = Home::new();
+    home.run(["audit", "verify"]);
+    let run = home.path("state/run");
+    for dir in [home.path("state"), run.clone(), run.join("identity.sock")] {
+        let mut made = fs::DirBuilder::new();
+        made.recursive(true).mode(0o700).create(dir).unwrap();
+    }
+    let mut command = home.casemate(["up", "--listen", "127.0.0.1:0"]);
+    command.env("CASEMATE_LIMITS_START_MS", "14000");
+    Ran(command.output().unwrap())
+        .exits(123)
+        .says("missing identity")
+        .says("identity.log")
+        .says("no calls could be run within 14000 ms");
+}
+
+/// Sockets on which somebody else listens are taken: a server that is started with them is heard there.
+#[test]
+fn sockets_of_others_are_taken() {
+    let home = Home::new();
+    let mut shell = handed(&home, &["up", "--json"], Hears::Host);
     let mut server = Server::by(&home, &mut shell);
     let [port, first, ready] = [(); 3].map(|()| server.said());
     assert!(ready.contains("true"), "{ready}");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -178,6 +179,32 @@ fn the_next_server_takes_over_what_a_dead_one_left() {
     server.end(Signal::KILL);
     let next = Server::again(&home, &key, &[]);
     until_gone(gateway);
+    let read = json!({ "tool": "shell", "thread": "t", "argv": ["cat", "/workspace/f"] });
+    let (status, said) = next.json("POST", "/v1/calls", &read);
+    assert_eq!((status, &said["stdout"]), (200, &json!("kept\n")), "{said}");
+}
+
+/// A start that fails ends nobody's sessions: the next one finds them.
+#[test]
+fn a_failed_start_leaves_the_sessions() {
+    let home = Home::new();
+    let mut server = Server::first(&home);
+    let key = server.key.clone();
+    let write =
+        json!({ "tool": "shell", "thread": "t", "argv": ["sh", "-c", "echo kept > /workspace/f"] });
+    assert_eq!(server.json("POST", "/v1/calls", &write).0, 200);
+    let gateway = server.process("gateway");
+    server.end(Signal::KILL);
+    until_gone(gateway);
+    let lock = home.path("state/run/gateway.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    home.run(["up", "--listen", "127.0.0.1:0"])
+        .exits(123)
+        .says("gateway.lock")
+        .says("did not start");
+    fs::remove_dir(&lock).unwrap();
+    let next = Server::again(&home, &key, &[]);
     let read = json!({ "tool": "shell", "thread": "t", "argv": ["cat", "/workspace/f"] });
     let (status, said) = next.json("POST", "/v1/calls", &read);
     assert_eq!((status, &said["stdout"]), (200, &json!("kept\n")), "{said}");
