@@ -34,4 +34,5 @@ mod remote;
 mod roles;
 mod sockets;
 mod strangers;
+mod tenancy;
 mod tls;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::DirBuilder,
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
     pin::pin,
@@ -15,7 +16,7 @@ use casemate_identity::{AssertionFiles, HttpsEndpoint, Identity, Server};
 use casemate_transport::Listener;
 use tokio::{
     runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
     time::sleep,
 };
@@ -43,7 +44,9 @@ pub(super) fn run(socket: &Path, state: &Path, idle_exit: Duration) -> anyhow::R
         .build()
         .context("cannot start")?;
     runtime.block_on(async {
-        // First, as it is the lock: there is one identity for a state directory.
+        // Before the socket: whoever is asked to end leaves none behind.
+        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        // The lock: there is one identity for a state directory.
         let listener = Listener::bind(&socket)?;
         let roots = roots_in(&state);
         let roots = roots.exists().then_some(roots);
@@ -67,15 +70,21 @@ pub(super) fn run(socket: &Path, state: &Path, idle_exit: Duration) -> anyhow::R
         // Before a secret is read, and while there is one thread.
         let confined = confine(&state, &socket)?;
         report::line(&format!("identity listens, {confined}"));
-        serve(&listener, &Server::new(Arc::new(identity)), idle_exit).await
+        let server = Server::new(Arc::new(identity));
+        serve(&listener, &server, signals, idle_exit).await
     })?;
     Ok(Exit::Success)
 }
 
 /// Serves whoever of this user connects, until a signal ends it or nobody needs it any more.
-async fn serve(listener: &Listener, server: &Server, idle_exit: Duration) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot hear signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear signals")?;
+async fn serve(
+    listener: &Listener,
+    server: &Server,
+    [terminate, interrupt]: [io::Result<Signal>; 2],
+    idle_exit: Duration,
+) -> anyhow::Result<()> {
+    let mut terminate = terminate.context("cannot hear signals")?;
+    let mut interrupt = interrupt.context("cannot hear signals")?;
     let mut unneeded = pin!(unneeded(server, listener, idle_exit));
     let mut connections = JoinSet::new();
     loop {

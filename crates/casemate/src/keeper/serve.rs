@@ -1,6 +1,7 @@
 //! The keeper's process: one thread, from its socket to its last sandbox.
 
 use std::{
+    io,
     path::Path,
     pin::pin,
     rc::Rc,
@@ -13,7 +14,7 @@ use casemate_sandbox::NamespaceSessions;
 use casemate_transport::{Listener, Server, handover::ToNamedSocket};
 use tokio::{
     runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::LocalSet,
     time::{sleep, timeout},
 };
@@ -40,11 +41,13 @@ pub(super) fn run(socket: &Path, images: &Path, idle_exit: Duration) -> anyhow::
         .context("cannot start")?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        // First, as it is the lock: what dead keepers left is removed only when there is no other.
+        // Before the socket: whoever is asked to end leaves none behind.
+        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        // The lock: what dead keepers left is removed only when there is no other.
         let listener = Listener::bind(&socket)?;
         let handover = Rc::new(ToNamedSocket);
         let keeper = Rc::new(NamespaceSessions::handing_over(&images, handover)?);
-        let served = serve(&listener, Rc::clone(&keeper), idle_exit).await;
+        let served = serve(&listener, Rc::clone(&keeper), signals, idle_exit).await;
         keeper.end().await;
         served
     })?;
@@ -57,10 +60,11 @@ pub(super) fn run(socket: &Path, images: &Path, idle_exit: Duration) -> anyhow::
 async fn serve<K: SessionKeeper + 'static>(
     listener: &Listener,
     keeper: Rc<K>,
+    [terminate, interrupt]: [io::Result<Signal>; 2],
     idle_exit: Duration,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot hear signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot hear signals")?;
+    let mut terminate = terminate.context("cannot hear signals")?;
+    let mut interrupt = interrupt.context("cannot hear signals")?;
     let server = Server::new(Rc::clone(&keeper));
     let mut serving = pin!(server.serve(listener));
     tokio::select! {
