@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::policy::{ActivateArgs, PolicyCommand, PolicyKeyCommand, PolicyRole};
 use crate::{
+    agent::AgentCommand,
     approvals::ApprovalsCommand,
     callers::CallersCommand,
     client::{CallArgs, McpArgs, SessionCommand},
@@ -99,6 +100,9 @@ pub(crate) enum Command {
     Credential(Box<CredentialCommand>),
     /// Check everything that must hold before code execution is switched on
     Gate(GateArgs),
+    /// List agents, and destroy everything that is kept of one
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Look at the audit log
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -3,6 +3,7 @@
 //! The only crate that picks drivers: the sandbox, the stores, the clock.
 
 mod activation;
+mod agent;
 mod approvals;
 mod audit;
 mod callers;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Callers(command) => callers::run(command),
         Command::Switch(command) => switch::run(command),
         Command::Gate(args) => gate::run(&args),
+        Command::Agent(command) => agent::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),

@@ -1,6 +1,7 @@
 //! Where everything durable is.
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsString,
     path::{Path, PathBuf},
@@ -121,6 +122,28 @@ pub(crate) fn existing_keys(root: &Path) -> Option<Keys> {
     has_keys
         .then(|| State::open(root).ok())?
         .map(|state| state.keys)
+}
+
+impl State {
+    /// The agents of which something is kept, in the order of their names.
+    ///
+    /// # Errors
+    /// When the directories cannot be read.
+    pub(crate) fn agents(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut all: BTreeSet<_> = self.dir.agents()?.into_iter().collect();
+        all.extend(self.keys.agents()?);
+        Ok(all)
+    }
+}
+
+impl AgentStores {
+    /// Removes the database of an agent.
+    ///
+    /// # Errors
+    /// When a file is left.
+    pub(crate) fn remove(&self, agent: &str) -> Result<bool, StoreError> {
+        self.0.remove_agent(agent)
+    }
 }
 
 /// A database for each agent.

@@ -18,7 +18,7 @@ pub(crate) use self::{
     deed::{content as deed_content, ending as session_ending, summary as deed},
     outcome::{Observed, content as outcome_content, summary as outcome},
 };
-use crate::{Facts, Operation, Terms};
+use crate::{Facts, Operation, Terms, erase::Erases};
 
 /// The trace fields that every record of an allowed or held call has, and that a profile may therefore
 /// require (R232).
@@ -102,15 +102,21 @@ pub(crate) fn lost() -> serde_json::Result<Value> {
 struct ErasureSummary<'a> {
     engine: Engine,
     actor: &'a str,
+    erases: Erases,
     status: &'static str,
     keys: &'a [String],
 }
 
 /// The metadata of an erasure that begins, or that has destroyed these keys.
-pub(crate) fn erasure(actor: &str, destroyed: Option<&[String]>) -> serde_json::Result<Value> {
+pub(crate) fn erasure(
+    actor: &str,
+    erases: Erases,
+    destroyed: Option<&[String]>,
+) -> serde_json::Result<Value> {
     serde_json::to_value(ErasureSummary {
         engine: ENGINE,
         actor,
+        erases,
         status: match destroyed {
             None => "begun",
             Some(_) => "done",

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use casemate_ledger::{Entry, Head, Kind, Ledger, Receipt, Urgency};
+use casemate_ledger::{Entry, Head, Kind, Ledger, OpenDecision, Receipt, Urgency};
 use casemate_model::{DecisionId, Digest, Outcome};
 use casemate_store::{Idempotency as _, Keys};
 use tokio::{runtime::Handle, time::timeout};
@@ -95,6 +95,15 @@ impl Journal {
     /// When the log cannot be read or was damaged: nothing may run then.
     pub fn head(&self) -> Result<Option<Head>, RecordError> {
         self.ledger.head().map_err(RecordError::Append)
+    }
+
+    /// The decisions about this agent that have no outcome yet, with the processes that answer for them.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub fn open_of(&self, agent: &str) -> Result<Vec<OpenDecision>, RecordError> {
+        let open = self.ledger.open_decisions().map_err(RecordError::Append)?;
+        Ok(open.into_iter().filter(|one| one.agent == agent).collect())
     }
 
     /// Whether the ledger still waits for the outcome of `decision`.

@@ -267,6 +267,14 @@ impl LockedDir {
         }
     }
 
+    /// Removes an empty directory, if it is there. Not durable before [`Dir::sync`].
+    pub(crate) fn remove_sub(&self, name: &str) -> Result<(), StoreError> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(StoreError::io("remove", self.path(name))(error)),
+        }
+    }
+
     /// Moves `name` to `to` in `target`. Not durable before both are synced.
     pub(crate) fn rename(&self, name: &str, target: &Dir, to: &str) -> Result<(), StoreError> {
         rustix::fs::renameat(&self.fd, name, &target.fd, to)

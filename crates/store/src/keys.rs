@@ -125,6 +125,28 @@ impl Keys {
         })
     }
 
+    /// The agents that have a key, in the order of their names.
+    ///
+    /// # Errors
+    /// When the directory of keys is not safe any more.
+    pub fn agents(&self) -> Result<Vec<String>, StoreError> {
+        let Some(agents) = self.dir.open_sub(AGENT_KEYS)? else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for name in agents.names()? {
+            let keys = match agent_name(&name) {
+                Ok(agent) => DataKeys::open(&self.dir, agent, self.provider.as_ref())?,
+                Err(_) => None,
+            };
+            if keys.map_or(Ok(false), |keys| keys.is_alive())? {
+                found.push(name);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// Destroys every data key of the agent and with them everything sealed under them. Returns the ids
     /// of the keys; the next [`Keys::seal`] makes a new one.
     ///

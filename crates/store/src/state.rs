@@ -88,6 +88,31 @@ impl StateDir {
         Ok(names)
     }
 
+    /// Overwrites and removes every file of this agent. Says whether there were any.
+    ///
+    /// What SQLite, a copy-on-write file system, an SSD or a snapshot kept elsewhere can outlive that; what was sealed is worth
+    /// nothing there without the agent's keys. Whoever has the database open goes on with what nobody else sees any more.
+    ///
+    /// # Errors
+    /// When a file cannot be removed. Those before it are, and the next removal finishes it.
+    pub fn remove_agent(&self, agent: &str) -> Result<bool, StoreError> {
+        let (name, agents) = (agent_name(agent)?, self.sub(AGENTS)?);
+        let Some(dir) = agents.open_sub(name)? else {
+            return Ok(false);
+        };
+        let locked = dir.lock()?;
+        for file in locked.names()? {
+            if file != "." && file != ".." {
+                locked.scrub(&dir, &file)?;
+                locked.remove(&file)?;
+            }
+        }
+        locked.sync()?;
+        agents.lock()?.remove_sub(name)?;
+        agents.sync()?;
+        Ok(true)
+    }
+
     pub(crate) fn agent_dir(&self, agent: &str) -> Result<Dir, StoreError> {
         let name = agent_name(agent)?;
         let agents = self.sub(AGENTS)?;

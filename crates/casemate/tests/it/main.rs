@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod agents;
 mod approvals;
 mod audit;
 mod browser;

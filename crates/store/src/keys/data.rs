@@ -117,6 +117,16 @@ impl<'a> DataKeys<'a> {
         self.read(id)?.ok_or_else(|| id.not_found(self.agent))
     }
 
+    /// Whether there is a key that was not destroyed.
+    pub(super) fn is_alive(&self) -> Result<bool, StoreError> {
+        for id in self.ids()? {
+            if !self.is_erased(&id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Destroys every key.
     pub(super) fn erase(&self) -> Result<Vec<String>, StoreError> {
         let locked = self.dir.lock()?;
