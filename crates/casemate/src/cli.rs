@@ -11,6 +11,7 @@ pub(crate) use self::policy::{ActivateArgs, PolicyCommand, PolicyKeyCommand, Pol
 use crate::{
     agent::AgentCommand,
     approvals::ApprovalsCommand,
+    backup::{BackupArgs, RestoreArgs},
     callers::CallersCommand,
     client::{CallArgs, McpArgs, SessionCommand},
     config::ConfigCommand,
@@ -103,6 +104,10 @@ pub(crate) enum Command {
     /// List agents, and destroy everything that is kept of one
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Copy everything durable, as of one moment, also while a server runs
+    Backup(BackupArgs),
+    /// Put a backup in the place of a state directory that is not there
+    Restore(RestoreArgs),
     /// Look at the audit log
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -6,6 +6,7 @@ mod activation;
 mod agent;
 mod approvals;
 mod audit;
+mod backup;
 mod callers;
 mod cli;
 mod client;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         Command::Switch(command) => switch::run(command),
         Command::Gate(args) => gate::run(&args),
         Command::Agent(command) => agent::run(command),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Audit(command) => audit::run(command),
         Command::Image(command) => image::run(command),
         Command::Doctor(args) => doctor::run(&args),

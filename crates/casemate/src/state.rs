@@ -137,6 +137,14 @@ impl State {
 }
 
 impl AgentStores {
+    /// The agents that have a database.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(crate) fn agents(&self) -> Result<Vec<String>, StoreError> {
+        self.0.agents()
+    }
+
     /// Removes the database of an agent.
     ///
     /// # Errors

@@ -71,6 +71,21 @@ impl SqliteStore {
             .map_err(failed("close the database", &self.path))
     }
 
+    /// Writes the database as it is at one moment to a new file at `to`, which can be put in its place. Others go on meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or there is a file at `to`.
+    pub async fn snapshot(&self, to: &Path) -> Result<(), StoreError> {
+        let mut connection = self.connection.lock().await;
+        sqlx::query("VACUUM INTO $1")
+            .bind(to.to_string_lossy())
+            .execute(&mut *connection)
+            .await
+            .map_err(failed("copy the database", &self.path))?;
+        drop(connection);
+        file::finish_copy(to).await
+    }
+
     async fn end(
         &self,
         decision: DecisionId,

@@ -10,6 +10,7 @@
 mod agents;
 mod approvals;
 mod audit;
+mod backups;
 mod browser;
 mod callers;
 mod canary;

@@ -1,6 +1,12 @@
 //! The database file: made whole or not at all, and never taken for empty.
 
-use std::{io, path::Path, time::Duration};
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, SqlSafeStr as _, SqliteConnection,
@@ -127,6 +133,18 @@ async fn build(locked: &LockedDir) -> Result<(), StoreError> {
     // Before anybody can open the database: closing it later would end their locks.
     drop(file);
     locked.publish(DATABASE)
+}
+
+/// Makes a copy what a database of ours is: private, with a write-ahead log, and on disk.
+pub(super) async fn finish_copy(path: &Path) -> Result<(), StoreError> {
+    let options = options(path).journal_mode(SqliteJournalMode::Wal);
+    let copy = connect(options, path).await?;
+    let closed = copy.close().await;
+    closed.map_err(failed("close the database", path))?;
+    let private = Permissions::from_mode(0o600);
+    fs::set_permissions(path, private).map_err(StoreError::io("make private", path))?;
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    file.sync_all().map_err(StoreError::io("sync", path))
 }
 
 async fn connect(
