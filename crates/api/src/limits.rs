@@ -114,5 +114,8 @@ pub const MAX_E2B_ANSWER_BYTES: usize = 16 << 20;
 /// After so long without output, clients of the code interpreter are told that it goes on, in milliseconds.
 pub const E2B_KEEPALIVE_MS: u64 = 5_000;
 
-/// The same for those of processes who do not say how long, in seconds, and at least and at most.
+/// How long standard error of code is held back, in case that what comes next says it too, in milliseconds.
+pub const E2B_STDERR_PAUSE_MS: u64 = 50;
+
+/// After so long without output, clients of processes are told that it goes on, if they do not say otherwise, in seconds.
 pub const E2B_PING_S: u64 = 50;

@@ -137,11 +137,7 @@ pub fn result(shown: &Value) -> Option<Vec<u8>> {
         "display" | "update" => false,
         "error" => {
             let text = |key: &str| shown.get(key).and_then(Value::as_str).unwrap_or_default();
-            let traceback = match shown.get("traceback") {
-                Some(Value::Array(lines)) => lines.iter().filter_map(Value::as_str).collect(),
-                _ => text("traceback").to_owned(),
-            };
-            return Some(error(text("name"), text("value"), &traceback));
+            return Some(error(text("name"), text("value"), &traceback(shown)));
         }
         _ => return None,
     };
@@ -167,6 +163,16 @@ pub fn result(shown: &Value) -> Option<Vec<u8>> {
         told.insert("extra".to_owned(), extra.into());
     }
     Some(line(&told.into()))
+}
+
+/// How code failed, in the lines that it would have written.
+#[must_use]
+pub fn traceback(shown: &Value) -> String {
+    match shown.get("traceback") {
+        Some(Value::Array(lines)) => lines.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) => text.clone(),
+        _ => String::new(),
+    }
 }
 
 /// The text of a string, which notebooks show with its quotes.

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     body::Pieces,
-    limits::{ANSWER_QUEUE, E2B_KEEPALIVE_MS, MAX_CODE_BYTES},
+    limits::{ANSWER_QUEUE, E2B_KEEPALIVE_MS, E2B_STDERR_PAUSE_MS, MAX_CODE_BYTES},
     routes::{Keeps, Remembers},
     state::{Api, Begun},
     who::Who,
@@ -235,11 +235,35 @@ impl Letters {
     }
 }
 
+/// Standard error, which is told when the next thing comes. An interpreter writes there how a cell failed, and tells it as a result
+/// too; clients expect the result only.
+#[derive(Default)]
+struct Errors {
+    letters: Letters,
+    held: String,
+}
+
+impl Errors {
+    fn push(&mut self, bytes: &[u8]) {
+        self.held.push_str(&self.letters.push(bytes));
+    }
+
+    /// What is held, without what is told as this result.
+    fn take(&mut self, told: Option<&str>) -> String {
+        let mut held = std::mem::take(&mut self.held);
+        if let Some(rest) = told.and_then(|told| held.strip_suffix(told)) {
+            held.truncate(rest.len());
+        }
+        held
+    }
+}
+
 /// Results that come in pieces.
 #[derive(Default)]
 struct Results {
     bytes: Vec<u8>,
-    failed: bool,
+    /// The traceback of the cell, if it failed.
+    failed: Option<String>,
 }
 
 impl Results {
@@ -253,7 +277,9 @@ impl Results {
         let lines = whole.split(|byte| *byte == b'\n');
         let shown = lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
         shown.fold(Vec::new(), |mut told, shown| {
-            self.failed |= shown.get("type").is_some_and(|kind| kind == "error");
+            if shown.get("type").is_some_and(|kind| kind == "error") {
+                self.failed = Some(interpreter::traceback(&shown));
+            }
             told.extend(interpreter::result(&shown).unwrap_or_default());
             told
         })
@@ -269,14 +295,19 @@ async fn tell(begun: Begun, number: u64, clock: impl Fn() -> String, to: mpsc::S
         mut events,
     } = begun;
     drop(stdin);
-    let (mut stdout, mut stderr, mut results) = (Letters::default(), Letters::default(), Results::default());
+    let (mut stdout, mut stderr) = (Letters::default(), Errors::default());
+    let mut results = Results::default();
     let mut here = to.send(interpreter::number(number)).await.is_ok();
     if !here {
         call.cancel();
     }
     loop {
+        let pause_ms = match stderr.held.is_empty() {
+            true => E2B_KEEPALIVE_MS,
+            false => E2B_STDERR_PAUSE_MS,
+        };
         let next = tokio::select! {
-            next = timeout(Duration::from_millis(E2B_KEEPALIVE_MS), events.recv()) => next,
+            next = timeout(Duration::from_millis(pause_ms), events.recv()) => next,
             // Its variables stay: what was interrupted is read to its end.
             () = to.closed(), if here => {
                 here = false;
@@ -285,13 +316,22 @@ async fn tell(begun: Begun, number: u64, clock: impl Fn() -> String, to: mpsc::S
             }
         };
         let line = match next {
-            Ok(Some(Event::Output(stream, bytes))) => match stream {
-                Stream::Stdout => said(false, &stdout.push(&bytes), &clock),
-                Stream::Stderr => said(true, &stderr.push(&bytes), &clock),
-                Stream::Results => results.push(&bytes),
-            },
+            Ok(Some(Event::Output(Stream::Stderr, bytes))) => {
+                stderr.push(&bytes);
+                continue;
+            }
+            Ok(Some(Event::Output(Stream::Results, bytes))) => {
+                let line = results.push(&bytes);
+                let before = stderr.take(results.failed.as_deref());
+                [said(true, &before, &clock), line].concat()
+            }
+            Ok(Some(Event::Output(Stream::Stdout, bytes))) => {
+                let before = said(true, &stderr.take(None), &clock);
+                [before, said(false, &stdout.push(&bytes), &clock)].concat()
+            }
             Ok(None) => break,
-            Err(_) => interpreter::keepalive(),
+            Err(_) if stderr.held.is_empty() => interpreter::keepalive(),
+            Err(_) => said(true, &stderr.take(None), &clock),
         };
         if here && !line.is_empty() && to.send(line).await.is_err() {
             here = false;
@@ -301,8 +341,10 @@ async fn tell(begun: Begun, number: u64, clock: impl Fn() -> String, to: mpsc::S
     let told = call.ended().await;
     let mut last = Vec::new();
     last.extend(said(false, &String::from_utf8_lossy(&stdout.0), &clock));
-    last.extend(said(true, &String::from_utf8_lossy(&stderr.0), &clock));
-    if !results.failed {
+    let mut rest = stderr.take(results.failed.as_deref());
+    rest.push_str(&String::from_utf8_lossy(&stderr.letters.0));
+    last.extend(said(true, &rest, &clock));
+    if results.failed.is_none() {
         last.extend(failed(&told, &call).unwrap_or_default());
     }
     last.extend(interpreter::end());

@@ -156,7 +156,7 @@ pub(crate) async fn start<K: Keeps, P: Remembers>(
     }
     let argv = argv(&api, &who, &sandbox, &config).await?;
     let has_stdin = start.stdin.unwrap_or(true);
-    let variables = config.envs.iter();
+    let variables = config.envs.iter().filter(|(name, _)| !is_of_terminal(name));
     let variables = variables.map(|(name, value)| (name.clone(), Text::from(value.clone())));
     let program = Program {
         argv,
@@ -203,6 +203,12 @@ fn terminal(pty: Pty) -> Result<TerminalSize, Fault> {
     })
 }
 
+/// Whether a variable says what its terminal is like. The sandbox has these already, so that nobody declares them: clients do for
+/// every terminal, and `env` sets them.
+fn is_of_terminal(name: &str) -> bool {
+    matches!(name, "TERM" | "LANG")
+}
+
 /// The program with its arguments, in the directory where it is to start.
 async fn argv<K: Keeps, P: Remembers>(
     api: &Arc<Api<K, P>>,
@@ -214,7 +220,8 @@ async fn argv<K: Keeps, P: Remembers>(
     if config.cmd.is_empty() || config.cmd.contains(['=', '\0']) || config.cmd.starts_with('-') {
         return Err(Fault::invalid("`cmd` is not a program").into());
     }
-    if config.args.iter().any(|arg| arg.contains('\0')) || config.envs.len() > MAX_PAIRS {
+    let texts = config.args.iter().chain(config.envs.values());
+    if texts.into_iter().any(|text| text.contains('\0')) || config.envs.len() > MAX_PAIRS {
         return Err(Fault::invalid("an argument has a NUL, or there are too many variables").into());
     }
     let cwd = match config.cwd.as_deref() {
@@ -226,8 +233,17 @@ async fn argv<K: Keeps, P: Remembers>(
             cwd
         }
     };
-    let words = ["env".to_owned(), "-C".to_owned(), cwd.clone(), format!("PWD={cwd}"), config.cmd.clone()];
-    Ok(words.into_iter().chain(config.args.iter().cloned()).map(Text::from).collect())
+    let mut words = vec![
+        "env".to_owned(),
+        "-C".to_owned(),
+        cwd.clone(),
+        format!("PWD={cwd}"),
+    ];
+    let own = config.envs.iter().filter(|(name, _)| is_of_terminal(name));
+    words.extend(own.map(|(name, value)| format!("{name}={value}")));
+    words.push(config.cmd.clone());
+    words.extend(config.args.iter().cloned());
+    Ok(words.into_iter().map(Text::from).collect())
 }
 
 /// Tells whoever follows a process what it gives, until it has ended.

@@ -77,6 +77,9 @@ while True:
             if mask & MOVED_FROM:
                 uploads.add(cookie)
             continue
+        if name[0] == "#" and name[1:].isdigit() and not os.path.lexists(os.path.join(root, inner, name)):
+            # A file that has no name yet.
+            continue
         name = os.path.join(inner, name).encode("utf-8", "replace").decode()
         for bit, kind in NAMES:
             # Many writes one after the other are one.
