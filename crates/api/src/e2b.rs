@@ -54,11 +54,7 @@ const TOKENS: &[&str] = &["x-access-token", "e2b-traffic-access-token"];
 const SANDBOX_HEADERS: [&str; 2] = ["e2b-sandbox-id", "e2b-sandbox-port"];
 
 /// How paths of the control plane begin.
-const CONTROL: &[&str] = &[
-    "/sandboxes",
-    "/v2/sandboxes",
-    "/snapshots",
-];
+const CONTROL: &[&str] = &["/sandboxes", "/v2/sandboxes", "/snapshots"];
 
 /// The sandbox that a request is for.
 #[derive(Clone, Debug)]
@@ -73,8 +69,14 @@ pub(crate) struct Inside {
 
 impl Inside {
     pub(crate) fn new<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>) -> Self {
-        let nothing = || async { Failure(Fault::new(Code::Unimplemented, "there is no such method here")) };
-        let finish = |router: Router<Arc<Api<K, P>>>| router.fallback(nothing).with_state(Arc::clone(api));
+        let nothing = || async {
+            Failure(Fault::new(
+                Code::Unimplemented,
+                "there is no such method here",
+            ))
+        };
+        let finish =
+            |router: Router<Arc<Api<K, P>>>| router.fallback(nothing).with_state(Arc::clone(api));
         Self {
             envd: finish(routes::envd(api)),
             interpreter: finish(routes::interpreter(api)),
@@ -93,11 +95,21 @@ pub(crate) async fn front<K: Keeps, P: Remembers>(
     let path = request.uri().path();
     let form = Form::of(path, request.headers());
     let is_control = CONTROL.iter().any(|start| {
-        path.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(start)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     let address = match Address::of(request.headers()) {
         Ok(Some(address)) => Some(address),
-        Ok(None) => signed_for(&api, &request),
+        Ok(None) => match signed_for(&api, &request) {
+            Some(Ok(address)) => Some(address),
+            Some(Err(failure)) => {
+                let refused = Refused::stranger(&Refusal::Missing, &Asked::of(&request));
+                drop(request);
+                api.note_refusal(refused).await;
+                return render(form, failure.into_response()).await;
+            }
+            None => None,
+        },
         Err(error) => {
             let fault = Failure(Fault::invalid(error.to_string()));
             return render(form, fault.into_response()).await;
@@ -163,13 +175,21 @@ impl Signature {
 }
 
 /// The sandbox of a signed address, which does not name it.
-fn signed_for<K: Keeps, P: Remembers>(api: &Api<K, P>, request: &Request) -> Option<Address> {
+fn signed_for<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    request: &Request,
+) -> Option<Result<Address, Failure>> {
     let signature = Signature::of(request)?;
-    let sandbox = api.sandboxes.signed(&signature.signed()?, &signature.text);
-    Some(Address {
-        // No sandbox has this id: whoever signed it is as gone as the sandbox.
-        sandbox: sandbox.map_or_else(|| "unknown".to_owned(), |sandbox| sandbox.id.clone()),
-        port: ENVD_PORT,
+    let found = api
+        .sandboxes
+        .signed(&signature.signed()?, &signature.text)
+        .map(|sandbox| sandbox.id.clone());
+    Some(match found {
+        Some(sandbox) => Ok(Address {
+            sandbox,
+            port: ENVD_PORT,
+        }),
+        None => Err(Fault::new(Code::Unauthenticated, "invalid signature").into()),
     })
 }
 
@@ -182,7 +202,10 @@ async fn enter<K: Keeps, P: Remembers>(
     mut request: Request,
 ) -> Result<Response, Failure> {
     let Address { sandbox: id, port } = address;
-    let known = api.sandboxes.get(&id).filter(|sandbox| sandbox.ends_ms() > api.sessions.clock().now_ms());
+    let known = api
+        .sandboxes
+        .get(&id)
+        .filter(|sandbox| sandbox.ends_ms() > api.sessions.clock().now_ms());
     let sandbox = known.ok_or_else(|| Fault::no_sandbox(&id))?;
     // Whether it is there is no secret to whoever knows its id.
     if request.uri().path() == "/health" && matches!(port, ENVD_PORT | INTERPRETER_PORT) {
@@ -244,8 +267,7 @@ async fn prove<K: Keeps, P: Remembers>(
             let signed = signed
                 .ok_or_else(|| unproven(Refusal::Missing, "only files have signed addresses"))?;
             let caller = sandbox.signed_by(&signed, &signature.text);
-            let caller =
-                caller.ok_or_else(|| unproven(Refusal::Missing, "invalid signature"))?;
+            let caller = caller.ok_or_else(|| unproven(Refusal::Missing, "invalid signature"))?;
             signed
                 .counts_at(now_ms)
                 .map_err(|fault| (Refusal::Expired, fault))?;
@@ -258,7 +280,10 @@ async fn prove<K: Keeps, P: Remembers>(
         }
     };
     let caller = found.ok_or_else(|| {
-        unproven(Refusal::Missing, "the access token of the sandbox is missing or wrong: connect to it again")
+        unproven(
+            Refusal::Missing,
+            "the access token of the sandbox is missing or wrong: connect to it again",
+        )
     })?;
     let Door::Network(callers) = door else {
         // The kernel named this user, of whom there is one.
@@ -271,7 +296,8 @@ async fn prove<K: Keeps, P: Remembers>(
     match checked.await.unwrap_or(Err(Refusal::Died)) {
         Ok(()) => Ok(caller),
         Err(refusal) => {
-            let message = format!("what the sandbox was made with does not count any more: {refusal}");
+            let message =
+                format!("what the sandbox was made with does not count any more: {refusal}");
             Err((refusal, Fault::new(Code::Unauthenticated, message)))
         }
     }
@@ -287,13 +313,19 @@ fn token(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
         if values.next().is_some() {
             return Err(Refusal::Several);
         }
-        return value.to_str().map(Some).map_err(|_| Refusal::Malformed("access token"));
+        return value
+            .to_str()
+            .map(Some)
+            .map_err(|_| Refusal::Malformed("access token"));
     }
     Ok(None)
 }
 
 /// Whether a sandbox is there.
-async fn alive<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, sandbox: &Arc<Sandbox>) -> Result<(), Failure> {
+async fn alive<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    sandbox: &Arc<Sandbox>,
+) -> Result<(), Failure> {
     let (owner, session) = (sandbox.owner.clone(), sandbox.session);
     let view = api.with(move |sessions| async move { sessions.show(&owner, session).await });
     match view.await? {

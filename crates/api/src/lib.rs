@@ -54,7 +54,10 @@ pub use self::{
     listener::{BindError, Listener},
     network::{Network, NetworkError},
     openapi::openapi,
-    routes::{E2B_ENDPOINTS, ENDPOINTS, ENVD_ENDPOINTS, Endpoint, INTERPRETER_ENDPOINTS, Keeps, Remembers, router},
+    routes::{
+        E2B_ENDPOINTS, ENDPOINTS, ENVD_ENDPOINTS, Endpoint, INTERPRETER_ENDPOINTS, Keeps,
+        Remembers, router,
+    },
     state::Api,
     status::{Household, Process},
     tls::{TlsError, TlsFiles, config as tls_config},

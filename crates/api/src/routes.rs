@@ -120,7 +120,6 @@ endpoints! {
     get "GET" "/sandboxes/{id}" ReadSessions => control::show;
     delete "DELETE" "/sandboxes/{id}" ManageSessions => control::kill;
     post "POST" "/sandboxes/{id}/timeout" ManageSessions => control::timeout;
-    post "POST" "/sandboxes/{id}/refreshes" ManageSessions => control::timeout;
     post "POST" "/sandboxes/{id}/connect" RunCalls => control::connect;
     post "POST" "/v2/sandboxes/{id}/connect" RunCalls => control::connect;
     post "POST" "/sandboxes/{id}/resume" RunCalls => control::connect;

@@ -77,6 +77,30 @@ impl Address {
     }
 }
 
+/// The domain below which ports of sandboxes have names, for a client that reached us at `host`: what comes after `api.`, or the
+/// host itself; below an address nothing has a name, but for this machine's own.
+#[must_use]
+pub fn domain_of(host: &str) -> Option<String> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            (name, format!(":{port}"))
+        }
+        _ => (host, String::new()),
+    };
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let is_name = name.bytes().any(|byte| byte.is_ascii_alphabetic()) && name.bytes().all(letters);
+    match name {
+        "127.0.0.1" | "[::1]" => Some(format!("localhost{port}")),
+        _ if is_name => Some(format!(
+            "{}{port}",
+            name.strip_prefix("api.").unwrap_or(name)
+        )),
+        _ => None,
+    }
+}
+
 /// Ids are letters and digits, so that a host can name them; in a host their case does not count, so there is none.
 fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
@@ -119,7 +143,7 @@ mod tests {
                 "a1",
                 49_999,
             ),
-            (&[("host", "3000-a1.example.com:8443")], "3000-a1".split_once('-').unwrap().1, 3000),
+            (&[("host", "3000-a1.example.com:8443")], "a1", 3000),
             (
                 &[("host", "3000-a1.example.com"), ("e2b-sandbox-id", "a1")],
                 "a1",
@@ -128,9 +152,33 @@ mod tests {
         ] {
             assert_eq!(of(pairs), Ok(Some((sandbox.to_owned(), port))), "{pairs:?}");
         }
-        for host in ["127.0.0.1:7480", "localhost", "a-b.example", "0-a.example", "99999-a.example",
-            "-a.example", "3000-.example", "3000-A.example", "+80-a.example"] {
+        for host in [
+            "127.0.0.1:7480",
+            "localhost",
+            "a-b.example",
+            "0-a.example",
+            "99999-a.example",
+            "-a.example",
+            "3000-.example",
+            "3000-A.example",
+            "+80-a.example",
+        ] {
             assert_eq!(of(&[("host", host)]), Ok(None), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_domain_is_a_name() {
+        for (host, domain) in [
+            ("127.0.0.1:7480", Some("localhost:7480")),
+            ("[::1]:7480", Some("localhost:7480")),
+            ("localhost", Some("localhost")),
+            ("api.e2b.example:8443", Some("e2b.example:8443")),
+            ("10.0.0.1:80", None),
+            ("[fe80::1]:80", None),
+            ("a/b.example", None),
+        ] {
+            assert_eq!(domain_of(host).as_deref(), domain, "{host}");
         }
     }
 
@@ -152,7 +200,11 @@ mod tests {
                 AddressError::Torn,
             ),
             (
-                &[("e2b-sandbox-id", "a"), ("e2b-sandbox-port", "81"), ("host", "80-a.example")],
+                &[
+                    ("e2b-sandbox-id", "a"),
+                    ("e2b-sandbox-port", "81"),
+                    ("host", "80-a.example"),
+                ],
                 AddressError::Torn,
             ),
         ] {

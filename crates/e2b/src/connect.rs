@@ -62,7 +62,9 @@ pub fn timeout_ms(headers: &http::HeaderMap) -> Result<Option<u64>, Fault> {
         // None at all, as clients mean it.
         Some(0) => Ok(None),
         Some(ms) => Ok(Some(ms)),
-        None => Err(Fault::invalid("`Connect-Timeout-Ms` has at most ten digits")),
+        None => Err(Fault::invalid(
+            "`Connect-Timeout-Ms` has at most ten digits",
+        )),
     }
 }
 

@@ -181,7 +181,9 @@ fn unquoted(text: &str) -> String {
         let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
         Some(inner.to_owned())
     };
-    quoted('\'').or_else(|| quoted('"')).unwrap_or_else(|| text.to_owned())
+    quoted('\'')
+        .or_else(|| quoted('"'))
+        .unwrap_or_else(|| text.to_owned())
 }
 
 /// The first line that is a command of IPython's and not Python, if there is one.
@@ -190,7 +192,9 @@ pub fn magic(code: &str) -> Option<&str> {
     let lines = code.lines().map(str::trim_start);
     let mut magics = lines.filter(|line| {
         let rest = line.strip_prefix('!').or_else(|| line.strip_prefix('%'));
-        rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphabetic() || first == '%'))
+        rest.is_some_and(|rest| {
+            rest.starts_with(|first: char| first.is_ascii_alphabetic() || first == '%')
+        })
     });
     magics.next()
 }
@@ -206,7 +210,8 @@ mod tests {
 
     #[test]
     fn results_have_the_names_that_clients_know() {
-        let shown = json!({"type": "result", "data": {"text/plain": "'a'", "image/png": "iVBO", "x/y": 1}});
+        let shown =
+            json!({"type": "result", "data": {"text/plain": "'a'", "image/png": "iVBO", "x/y": 1}});
         assert_eq!(
             told(shown),
             json!({"type": "result", "is_main_result": true, "text": "a", "png": "iVBO", "extra": {"x/y": 1}})
@@ -219,7 +224,8 @@ mod tests {
 
     #[test]
     fn an_exception_is_an_error() {
-        let shown = json!({"type": "error", "name": "E", "value": "v", "traceback": ["a\n", "b\n"]});
+        let shown =
+            json!({"type": "error", "name": "E", "value": "v", "traceback": ["a\n", "b\n"]});
         assert_eq!(
             told(shown),
             json!({"type": "error", "name": "E", "value": "v", "traceback": "a\nb\n"})

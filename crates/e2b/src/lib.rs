@@ -19,7 +19,7 @@ pub mod process;
 mod signature;
 
 pub use self::{
-    address::{Address, AddressError},
+    address::{Address, AddressError, domain_of},
     fault::{Code, Fault},
     signature::{Direction, Signed, is_same, sign},
 };

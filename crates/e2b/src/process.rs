@@ -136,7 +136,9 @@ impl<'de> Deserialize<'de> for Signal {
             Value::Number(number) if number.as_u64() == Some(9) => Ok(Self::Kill),
             Value::Number(number) if number.as_u64() == Some(15) => Ok(Self::Terminate),
             Value::Number(number) if number.as_u64() == Some(0) => Ok(Self::Unspecified),
-            _ => Err(D::Error::custom("no signal: SIGNAL_SIGKILL or SIGNAL_SIGTERM")),
+            _ => Err(D::Error::custom(
+                "no signal: SIGNAL_SIGKILL or SIGNAL_SIGTERM",
+            )),
         }
     }
 }

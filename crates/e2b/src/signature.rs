@@ -112,11 +112,23 @@ mod tests {
         let signature = sign(&SIGNED, "token");
         assert!(SIGNED.is_by("token", &signature));
         for other in [
-            Signed { path: "/home/user/b", ..SIGNED },
-            Signed { direction: Direction::Write, ..SIGNED },
+            Signed {
+                path: "/home/user/b",
+                ..SIGNED
+            },
+            Signed {
+                direction: Direction::Write,
+                ..SIGNED
+            },
             Signed { user: "", ..SIGNED },
-            Signed { expires_at_s: Some(2_000_000_001), ..SIGNED },
-            Signed { expires_at_s: None, ..SIGNED },
+            Signed {
+                expires_at_s: Some(2_000_000_001),
+                ..SIGNED
+            },
+            Signed {
+                expires_at_s: None,
+                ..SIGNED
+            },
         ] {
             assert!(!other.is_by("token", &signature), "{other:?}");
         }
@@ -130,6 +142,13 @@ mod tests {
         let fault = SIGNED.counts_at(2_000_000_000_000).unwrap_err();
         assert_eq!(fault.status, http::StatusCode::UNAUTHORIZED);
         assert!(fault.message.contains("already expired"));
-        assert!(Signed { expires_at_s: None, ..SIGNED }.counts_at(u64::MAX).is_ok());
+        assert!(
+            Signed {
+                expires_at_s: None,
+                ..SIGNED
+            }
+            .counts_at(u64::MAX)
+            .is_ok()
+        );
     }
 }

@@ -71,7 +71,10 @@ impl Made {
     }
 
     pub(super) fn interpreter(&self) -> Option<ContextId> {
-        *self.interpreter.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .interpreter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,7 +86,10 @@ impl Default for Contexts {
     fn default() -> Self {
         let made = [Language::Python, Language::Bash].map(|language| {
             let id = language.as_str().to_owned();
-            (id.clone(), Arc::new(Made::new(id, language, HOME.to_owned(), None)))
+            (
+                id.clone(),
+                Arc::new(Made::new(id, language, HOME.to_owned(), None)),
+            )
         });
         Self(Mutex::new(made.into()))
     }
@@ -99,7 +105,10 @@ impl Contexts {
         let found = self.lock().get(id).cloned();
         found.ok_or_else(|| {
             let id: String = id.chars().take(64).collect();
-            Fault::rest(StatusCode::NOT_FOUND, format!("Context {} not found", id.escape_debug()))
+            Fault::rest(
+                StatusCode::NOT_FOUND,
+                format!("Context {} not found", id.escape_debug()),
+            )
         })
     }
 }
@@ -115,7 +124,8 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     let language = Language::of(new.language.as_deref())?;
     let cwd = resolve(new.cwd.as_deref().unwrap_or(HOME))?;
     if sandbox.contexts.lock().len() >= MAX_E2B_CONTEXTS + 2 {
-        let message = format!("a sandbox has at most {MAX_E2B_CONTEXTS} contexts of clients: remove some");
+        let message =
+            format!("a sandbox has at most {MAX_E2B_CONTEXTS} contexts of clients: remove some");
         return Err(Fault::rest(StatusCode::TOO_MANY_REQUESTS, message).into());
     }
     directory(&api, &who, &sandbox, &cwd).await?;
@@ -139,8 +149,11 @@ async fn open<K: Keeps, P: Remembers>(
     sandbox: &Sandbox,
 ) -> Result<ContextId, Failure> {
     let (caller, session) = (who.caller(sandbox.owner.agent.clone()), sandbox.session);
-    let opened = api.with(move |sessions| async move { sessions.open_context(&caller, session).await });
-    let opened = opened.await?.map_err(|error| Failure::from(error).about(&sandbox.id));
+    let opened =
+        api.with(move |sessions| async move { sessions.open_context(&caller, session).await });
+    let opened = opened
+        .await?
+        .map_err(|error| Failure::from(error).about(&sandbox.id));
     let Done { value, .. } = opened?;
     Ok(value)
 }
@@ -158,16 +171,32 @@ async fn close<K: Keeps, P: Remembers>(
         // That of the session is the one that nobody made.
         (None, Language::Python) => {
             let (owner, session) = (sandbox.owner.clone(), sandbox.session);
-            let view = api.with(move |sessions| async move { sessions.show(&owner, session).await });
-            let view = view.await?.map_err(|error| Failure::from(error).about(&sandbox.id))?;
-            let known: Vec<_> = sandbox.contexts.lock().values().filter_map(|made| made.interpreter()).collect();
-            let all = view.status.map(|status| status.contexts).unwrap_or_default();
-            all.into_iter().filter(|context| !known.contains(context)).collect()
+            let view =
+                api.with(move |sessions| async move { sessions.show(&owner, session).await });
+            let view = view
+                .await?
+                .map_err(|error| Failure::from(error).about(&sandbox.id))?;
+            let known: Vec<_> = sandbox
+                .contexts
+                .lock()
+                .values()
+                .filter_map(|made| made.interpreter())
+                .collect();
+            let all = view
+                .status
+                .map(|status| status.contexts)
+                .unwrap_or_default();
+            all.into_iter()
+                .filter(|context| !known.contains(context))
+                .collect()
         }
     };
     for interpreter in interpreters {
         let caller = who.caller(sandbox.owner.agent.clone());
-        let closed = api.with(move |sessions| async move { sessions.close_context(&caller, interpreter).await });
+        let closed =
+            api.with(
+                move |sessions| async move { sessions.close_context(&caller, interpreter).await },
+            );
         match closed.await? {
             // One that died is what was wanted.
             Ok(_) | Err(casemate_gateway::SessionError::NoContext(_)) => {}
@@ -182,7 +211,12 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(_): State<Arc<Api<K, P>>>,
     Extension(Here(sandbox)): Extension<Here>,
 ) -> Answer {
-    let contexts: Vec<_> = sandbox.contexts.lock().values().map(|made| made.shown.clone()).collect();
+    let contexts: Vec<_> = sandbox
+        .contexts
+        .lock()
+        .values()
+        .map(|made| made.shown.clone())
+        .collect();
     Ok(Json(json!(contexts)).into_response())
 }
 
@@ -197,7 +231,10 @@ pub(crate) async fn restart<K: Keeps, P: Remembers>(
     close(&api, &who, &sandbox, &made).await?;
     if made.interpreter().is_some() {
         let context = open(&api, &who, &sandbox).await?;
-        *made.interpreter.lock().unwrap_or_else(PoisonError::into_inner) = Some(context);
+        *made
+            .interpreter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(context);
     }
     made.executions.store(0, Ordering::Relaxed);
     enter(&api, &who, &sandbox, &made).await?;
@@ -213,7 +250,9 @@ pub(crate) async fn remove<K: Keeps, P: Remembers>(
 ) -> Answer {
     let made = sandbox.contexts.get(&id)?;
     if made.interpreter().is_none() && id == made.language.as_str() {
-        return Err(Fault::invalid("the default context of a language stays: restart it instead").into());
+        return Err(
+            Fault::invalid("the default context of a language stays: restart it instead").into(),
+        );
     }
     close(&api, &who, &sandbox, &made).await?;
     sandbox.contexts.lock().remove(&id);

@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     body::Bytes,
     extract::State,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use casemate_e2b::{
@@ -44,12 +44,18 @@ type Answer = Result<Response, Failure>;
 /// The policy of a template, and its name.
 fn policy<K: Keeps, P: Remembers>(api: &Api<K, P>, template: &str) -> Result<RoutePolicy, Failure> {
     if template.len() > MAX_TEMPLATE_BYTES {
-        return Err(Fault::invalid(format!("a template has at most {MAX_TEMPLATE_BYTES} bytes")).into());
+        return Err(
+            Fault::invalid(format!("a template has at most {MAX_TEMPLATE_BYTES} bytes")).into(),
+        );
     }
     // What comes after it names a build of it.
     let name = template.split(':').next().unwrap_or_default();
     let named = api.sessions.policy(Some(name));
-    let default = || api.sessions.policy(None).filter(|_| DEFAULTS.contains(&name));
+    let default = || {
+        api.sessions
+            .policy(None)
+            .filter(|_| DEFAULTS.contains(&name))
+    };
     if let Some(policy) = named.or_else(default) {
         return Ok(policy);
     }
@@ -67,10 +73,16 @@ fn policy<K: Keeps, P: Remembers>(api: &Api<K, P>, template: &str) -> Result<Rou
 }
 
 /// Whether a profile gives what is asked of the network: what it gives already is taken, nothing is added to it.
-fn check_network(policy: &RoutePolicy, internet: Option<bool>, network: Option<&Network>) -> Result<(), Fault> {
+fn check_network(
+    policy: &RoutePolicy,
+    internet: Option<bool>,
+    network: Option<&Network>,
+) -> Result<(), Fault> {
     let route = &policy.route;
     let cannot = |what: &str| {
-        let message = format!("{what} is decided by the profile `{route}`, and cannot be set for one sandbox");
+        let message = format!(
+            "{what} is decided by the profile `{route}`, and cannot be set for one sandbox"
+        );
         Err(Fault::rest(StatusCode::BAD_REQUEST, message))
     };
     let open = reaches_out(policy);
@@ -108,7 +120,12 @@ fn check_network(policy: &RoutePolicy, internet: Option<bool>, network: Option<&
     if some(&network.dns_servers) {
         return cannot("who answers for names");
     }
-    if network.mask_request_host.is_some() || network.https_ports.as_ref().is_some_and(|ports| !ports.is_empty()) {
+    if network.mask_request_host.is_some()
+        || network
+            .https_ports
+            .as_ref()
+            .is_some_and(|ports| !ports.is_empty())
+    {
         return cannot("how ports are spoken to");
     }
     Ok(())
@@ -116,9 +133,8 @@ fn check_network(policy: &RoutePolicy, internet: Option<bool>, network: Option<&
 
 /// What clients of E2B can ask for and is not there.
 fn check_features(new: &NewSandbox) -> Result<(), Fault> {
-    let given = |value: &Option<serde_json::Value>| {
-        value.as_ref().is_some_and(|value| !value.is_null())
-    };
+    let given =
+        |value: &Option<serde_json::Value>| value.as_ref().is_some_and(|value| !value.is_null());
     let missing = |what: &str| {
         let message = format!("{what}: not available in this server");
         Err(Fault::rest(StatusCode::BAD_REQUEST, message))
@@ -130,19 +146,31 @@ fn check_features(new: &NewSandbox) -> Result<(), Fault> {
         return missing("`mcp`");
     }
     let tokens = new.iam.as_ref().and_then(|iam| iam.get("tokens"));
-    if tokens.and_then(|tokens| tokens.as_object()).is_some_and(|tokens| !tokens.is_empty()) {
+    if tokens
+        .and_then(|tokens| tokens.as_object())
+        .is_some_and(|tokens| !tokens.is_empty())
+    {
         return missing("`iam` (credentials are lent by the profile)");
     }
-    if new.volume_mounts.as_ref().is_some_and(|mounts| !mounts.is_empty()) {
+    if new
+        .volume_mounts
+        .as_ref()
+        .is_some_and(|mounts| !mounts.is_empty())
+    {
         return missing("`volumeMounts`");
     }
     Ok(())
 }
 
-fn check_pairs(what: &str, pairs: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, Fault> {
+fn check_pairs(
+    what: &str,
+    pairs: Option<BTreeMap<String, String>>,
+) -> Result<BTreeMap<String, String>, Fault> {
     let pairs = pairs.unwrap_or_default();
     match pairs.len() > MAX_PAIRS {
-        true => Err(Fault::invalid(format!("`{what}` has at most {MAX_PAIRS} entries"))),
+        true => Err(Fault::invalid(format!(
+            "`{what}` has at most {MAX_PAIRS} entries"
+        ))),
         false => Ok(pairs),
     }
 }
@@ -164,6 +192,7 @@ fn lasting(timeout_s: Option<u64>, policy_max_ms: u64) -> Result<u64, Fault> {
 pub(crate) async fn create<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let new: NewSandbox = connect::read(&body)?;
@@ -173,9 +202,14 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     let lasting_ms = lasting(new.timeout, policy.sandbox.session_max_ms)?;
     let metadata = check_pairs("metadata", new.metadata)?;
     let variables = check_pairs("envVars", new.env_vars)?;
-    let variables = variables.into_iter().map(|(name, value)| (name, Text::from(value)));
+    let variables = variables
+        .into_iter()
+        .map(|(name, value)| (name, Text::from(value)));
     api.sandboxes.has_room(who.tenant())?;
-    let (thread, caller) = (new_thread(api.sessions.entropy())?, who.caller(AGENT.to_owned()));
+    let (thread, caller) = (
+        new_thread(api.sessions.entropy())?,
+        who.caller(AGENT.to_owned()),
+    );
     let opened = {
         let (thread, policy) = (thread.clone(), policy.clone());
         api.with(move |sessions| async move {
@@ -200,7 +234,7 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
         ends_ms: started_ms.saturating_add(lasting_ms),
     }));
     attend(&api, &who, &sandbox);
-    let shown = shown(&api, &who, &sandbox)?;
+    let shown = shown(&api, &who, &sandbox, domain(&headers))?;
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
@@ -213,7 +247,9 @@ fn attend<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, who: &Who, sandbox: &Arc
             if api.sandboxes.get(&sandbox.id).is_none() {
                 return;
             }
-            let left_ms = sandbox.ends_ms().saturating_sub(api.sessions.clock().now_ms());
+            let left_ms = sandbox
+                .ends_ms()
+                .saturating_sub(api.sessions.clock().now_ms());
             if left_ms == 0 {
                 break;
             }
@@ -224,13 +260,25 @@ fn attend<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, who: &Who, sandbox: &Arc
         }
         api.sandboxes.remove(&sandbox);
         let (caller, session) = (who.caller(sandbox.owner.agent.clone()), sandbox.session);
-        let destroyed = api.with(move |sessions| async move { sessions.destroy(&caller, session).await });
+        let destroyed =
+            api.with(move |sessions| async move { sessions.destroy(&caller, session).await });
         // One that cannot be destroyed by its caller any more ends when it has been idle for too long.
         drop(destroyed.await);
     });
 }
 
-fn shown<K: Keeps, P: Remembers>(api: &Api<K, P>, who: &Who, sandbox: &Sandbox) -> Result<control::Sandbox, Fault> {
+/// Where ports of sandboxes are, for a client that reached us by this name.
+fn domain(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    casemate_e2b::domain_of(host)
+}
+
+fn shown<K: Keeps, P: Remembers>(
+    api: &Api<K, P>,
+    who: &Who,
+    sandbox: &Sandbox,
+    domain: Option<String>,
+) -> Result<control::Sandbox, Fault> {
     let token = sandbox.token_for(who, api.sessions.entropy())?;
     Ok(control::Sandbox {
         template: sandbox.template.clone(),
@@ -240,17 +288,25 @@ fn shown<K: Keeps, P: Remembers>(api: &Api<K, P>, who: &Who, sandbox: &Sandbox) 
         envd_version: control::envd_version(),
         access_token: token.clone(),
         traffic_token: token,
-        domain: None,
+        domain,
     })
 }
 
 fn unknown(id: &str) -> Failure {
     let id: String = id.chars().take(64).collect();
-    Fault::rest(StatusCode::NOT_FOUND, format!("there is no sandbox `{}`", id.escape_debug())).into()
+    Fault::rest(
+        StatusCode::NOT_FOUND,
+        format!("there is no sandbox `{}`", id.escape_debug()),
+    )
+    .into()
 }
 
 /// A sandbox of the caller's that lives. One that was made before this process began is found again by its session.
-async fn find<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, who: &Who, id: &str) -> Result<Arc<Sandbox>, Failure> {
+async fn find<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    who: &Who,
+    id: &str,
+) -> Result<Arc<Sandbox>, Failure> {
     let session = session_of(id).ok_or_else(|| unknown(id))?;
     let owner = who.owner(AGENT.to_owned());
     let view = api.with(move |sessions| async move { sessions.show(&owner, session).await });
@@ -260,7 +316,8 @@ async fn find<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, who: &Who, id: &str)
         Err(error) => return Err(error.into()),
     };
     let thread = view.record.thread.clone();
-    let thread = thread.filter(|thread| thread.starts_with(THREAD) && who.reaches(AGENT, Some(thread)));
+    let thread =
+        thread.filter(|thread| thread.starts_with(THREAD) && who.reaches(AGENT, Some(thread)));
     let known = api.sandboxes.get(id);
     let Some(thread) = thread.filter(|_| view.record.end.is_none()) else {
         if let Some(known) = known.filter(|known| known.owner.tenant == who.tenant()) {
@@ -273,7 +330,9 @@ async fn find<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, who: &Who, id: &str)
     }
     let governing = api.sessions.routes().into_iter();
     let mut policies = governing.filter_map(|route| api.sessions.policy(Some(&route)));
-    let policy = policies.find(|policy| policy.digest() == view.record.profile).ok_or_else(|| unknown(id))?;
+    let policy = policies
+        .find(|policy| policy.digest() == view.record.profile)
+        .ok_or_else(|| unknown(id))?;
     let now_ms = api.sessions.clock().now_ms();
     let sandbox = api.sandboxes.add(Sandbox::new(Made {
         session,
@@ -295,6 +354,7 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
     Named(id): Named<String>,
+    headers: HeaderMap,
 ) -> Answer {
     let sandbox = find(&api, &who, &id).await?;
     let detail = Detail {
@@ -304,7 +364,7 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
             false => String::new(),
         },
         allow_internet_access: sandbox.reaches_out,
-        domain: None,
+        domain: domain(&headers),
     };
     Ok(Json(detail).into_response())
 }
@@ -317,7 +377,8 @@ pub(crate) async fn kill<K: Keeps, P: Remembers>(
 ) -> Answer {
     let sandbox = find(&api, &who, &id).await?;
     let (caller, session) = (who.caller(AGENT.to_owned()), sandbox.session);
-    let destroyed = api.with(move |sessions| async move { sessions.destroy(&caller, session).await });
+    let destroyed =
+        api.with(move |sessions| async move { sessions.destroy(&caller, session).await });
     match destroyed.await? {
         Ok(_) => {
             api.sandboxes.remove(&sandbox);
@@ -360,14 +421,22 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
         view.is_some_and(|view| view.record.end.is_none())
     };
     let wanted = metadata(query.metadata.as_deref().unwrap_or_default())?;
-    let running = query.state.as_deref().is_none_or(|states| states.split(',').any(|state| state == "running"));
+    let running = query
+        .state
+        .as_deref()
+        .is_none_or(|states| states.split(',').any(|state| state == "running"));
     let mut found = api.sandboxes.of(who.tenant());
     found.retain(|sandbox| {
         running
             && lives(sandbox)
             && who.reaches(AGENT, Some(&sandbox.thread))
-            && query.template.as_ref().is_none_or(|template| *template == sandbox.template)
-            && wanted.iter().all(|(key, value)| sandbox.metadata.get(key) == Some(value))
+            && query
+                .template
+                .as_ref()
+                .is_none_or(|template| *template == sandbox.template)
+            && wanted
+                .iter()
+                .all(|(key, value)| sandbox.metadata.get(key) == Some(value))
     });
     if query.order.as_deref() == Some("asc") {
         found.reverse();
@@ -375,10 +444,14 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
     if let Some(after) = &query.next_token {
         let place = found.iter().position(|sandbox| sandbox.id == *after);
         // The one that was last is gone: who goes on begins again, and is told of none twice.
-        let place = place.ok_or_else(|| Fault::invalid("`nextToken` is of no list any more: begin again"))?;
+        let place = place
+            .ok_or_else(|| Fault::invalid("`nextToken` is of no list any more: begin again"))?;
         found.drain(..=place);
     }
-    let next = found.get(limit).and_then(|_| found.get(limit - 1)).map(|last| last.id.clone());
+    let next = found
+        .get(limit)
+        .and_then(|_| found.get(limit - 1))
+        .map(|last| last.id.clone());
     found.truncate(limit);
     let listed: Vec<_> = found.iter().map(|sandbox| sandbox.listed()).collect();
     let mut response = Json(listed).into_response();
@@ -391,10 +464,14 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
 /// What a list is asked for by, which is a query within the query.
 fn metadata(text: &str) -> Result<BTreeMap<String, String>, Fault> {
     let uri = format!("/?{text}").parse().ok();
-    let query = uri.as_ref().map(axum::extract::Query::<BTreeMap<String, String>>::try_from_uri);
+    let query = uri
+        .as_ref()
+        .map(axum::extract::Query::<BTreeMap<String, String>>::try_from_uri);
     match query {
         Some(Ok(query)) => Ok(query.0),
-        _ => Err(Fault::invalid("`metadata` is `key=value` pairs, encoded as in a query")),
+        _ => Err(Fault::invalid(
+            "`metadata` is `key=value` pairs, encoded as in a query",
+        )),
     }
 }
 
@@ -409,7 +486,10 @@ pub(crate) async fn timeout<K: Keeps, P: Remembers>(
     let timeout = timeout.ok_or_else(|| Fault::invalid("`timeout` is missing"))?;
     let sandbox = find(&api, &who, &id).await?;
     let now_ms = api.sessions.clock().now_ms();
-    let lasting_ms = lasting(Some(timeout), sandbox.latest_ms.saturating_sub(sandbox.started_ms))?;
+    let lasting_ms = lasting(
+        Some(timeout),
+        sandbox.latest_ms.saturating_sub(sandbox.started_ms),
+    )?;
     sandbox.end_at(now_ms.saturating_add(lasting_ms));
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -419,17 +499,21 @@ pub(crate) async fn connect<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
     Named(id): Named<String>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let Timeout { timeout } = connect::read(&body)?;
     let sandbox = find(&api, &who, &id).await?;
     if let Some(timeout) = timeout {
         let now_ms = api.sessions.clock().now_ms();
-        let lasting_ms = lasting(Some(timeout), sandbox.latest_ms.saturating_sub(sandbox.started_ms))?;
+        let lasting_ms = lasting(
+            Some(timeout),
+            sandbox.latest_ms.saturating_sub(sandbox.started_ms),
+        )?;
         // Nobody's time is made shorter by somebody who connects.
         sandbox.end_at(now_ms.saturating_add(lasting_ms).max(sandbox.ends_ms()));
     }
-    Ok(Json(shown(&api, &who, &sandbox)?).into_response())
+    Ok(Json(shown(&api, &who, &sandbox, domain(&headers))?).into_response())
 }
 
 /// `PUT /sandboxes/{id}/network`
@@ -476,7 +560,10 @@ pub(crate) async fn absent<K: Keeps, P: Remembers>(
 }
 
 /// `GET /snapshots`: there are none.
-pub(crate) async fn no_snapshots<K: Keeps, P: Remembers>(State(_): State<Arc<Api<K, P>>>, _: Who) -> Answer {
+pub(crate) async fn no_snapshots<K: Keeps, P: Remembers>(
+    State(_): State<Arc<Api<K, P>>>,
+    _: Who,
+) -> Answer {
     Ok(Json(Vec::<u8>::new()).into_response())
 }
 

@@ -129,7 +129,8 @@ pub(super) enum Form {
 impl Form {
     /// That of a request to this path, with these headers.
     pub(super) fn of(path: &str, headers: &HeaderMap) -> Self {
-        let is_rpc = path.starts_with("/process.Process/") || path.starts_with("/filesystem.Filesystem/");
+        let is_rpc =
+            path.starts_with("/process.Process/") || path.starts_with("/filesystem.Filesystem/");
         let streams = headers
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/connect+"));
@@ -151,10 +152,8 @@ pub(super) async fn render(form: Form, response: Response) -> Response {
     let fault = match parts.extensions.remove::<Fault>() {
         Some(fault) => fault,
         None if problem => match to_bytes(body, MAX_ANSWER_BYTES).await {
-            Ok(body) => serde_json::from_slice(&body).map_or_else(
-                |_| Fault::rest(parts.status, "refused"),
-                Members::fault,
-            ),
+            Ok(body) => serde_json::from_slice(&body)
+                .map_or_else(|_| Fault::rest(parts.status, "refused"), Members::fault),
             Err(_) => Fault::rest(parts.status, "refused"),
         },
         None if parts.status == StatusCode::METHOD_NOT_ALLOWED => {

@@ -15,7 +15,10 @@ use casemate_e2b::{Fault, filesystem::Written};
 use casemate_gateway::{Done, Told};
 use casemate_model::{Exit, Stream, Text};
 use casemate_ports::{Chunk, Event};
-use flate2::{Compression, write::{GzDecoder, GzEncoder}};
+use flate2::{
+    Compression,
+    write::{GzDecoder, GzEncoder},
+};
 use futures_util::{Stream as Incoming, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -73,8 +76,12 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
         Some(inner) => {
             let (caller, session) = (who.caller(sandbox.owner.agent.clone()), sandbox.session);
             let inner = Text::from(inner);
-            let read = api.with(move |sessions| async move { sessions.read_file(&caller, session, inner).await });
-            let read = read.await?.map_err(|error| of_file(Failure::from(error), &sandbox));
+            let read = api.with(move |sessions| async move {
+                sessions.read_file(&caller, session, inner).await
+            });
+            let read = read
+                .await?
+                .map_err(|error| of_file(Failure::from(error), &sandbox));
             let Done { value, .. } = read?;
             (value.1, value.0)
         }
@@ -89,7 +96,9 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
         }
     };
     // Whoever takes other forms too is not asking for it.
-    let compressed = headers.get(header::ACCEPT_ENCODING).is_some_and(|coding| coding == "gzip");
+    let compressed = headers
+        .get(header::ACCEPT_ENCODING)
+        .is_some_and(|coding| coding == "gzip");
     let mut response = Response::new(match compressed {
         true => Body::new(Pieces::endless(compress(content, bytes))),
         false => Body::new(Pieces::sized(content, bytes)),
@@ -102,7 +111,10 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
     // It is whatever a program in a sandbox made of it.
     let kind = HeaderValue::from_static("application/octet-stream");
     headers.insert(header::CONTENT_TYPE, kind);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     Ok(response)
 }
 
@@ -121,7 +133,9 @@ fn compress(mut content: mpsc::Receiver<Vec<u8>>, bytes: u64) -> mpsc::Receiver<
             }
         }
         // Without its end, the client finds it cut off.
-        if read == bytes && let Ok(rest) = encoder.finish() {
+        if read == bytes
+            && let Ok(rest) = encoder.finish()
+        {
             drop(to.send(rest).await);
         }
     });
@@ -150,10 +164,18 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     request: Request,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let header = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let header = |name| {
+        head.headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let kind = header(header::CONTENT_TYPE).unwrap_or_default();
     let coding = header(header::CONTENT_ENCODING);
-    if head.headers.keys().any(|name| name.as_str().starts_with("x-metadata-")) {
+    if head
+        .headers
+        .keys()
+        .any(|name| name.as_str().starts_with("x-metadata-"))
+    {
         return Err(Fault::invalid("metadata of files is not kept in this server").into());
     }
     let upload = Upload {
@@ -165,17 +187,21 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     match multer::parse_boundary(kind) {
         Ok(boundary) => {
             if coding.is_some() {
-                return Err(Fault::invalid("only `application/octet-stream` is taken compressed").into());
+                return Err(
+                    Fault::invalid("only `application/octet-stream` is taken compressed").into(),
+                );
             }
             let mut parts = multer::Multipart::new(body.into_data_stream(), boundary);
-            let broken = |error: multer::Error| Fault::invalid(format!("the form cannot be read: {error}"));
+            let broken =
+                |error: multer::Error| Fault::invalid(format!("the form cannot be read: {error}"));
             while let Some(mut part) = parts.next_field().await.map_err(broken)? {
                 if part.name() != Some("file") {
                     continue;
                 }
                 let path = query.path.clone().filter(|path| !path.is_empty());
                 let path = path.or_else(|| part.file_name().map(str::to_owned));
-                let path = path.ok_or_else(|| Fault::invalid("a file has neither `path` nor a name"))?;
+                let path =
+                    path.ok_or_else(|| Fault::invalid("a file has neither `path` nor a name"))?;
                 let path = resolve(&path)?;
                 let pieces = futures_util::stream::poll_fn(|context| part.poll_next_unpin(context));
                 upload.put(&path, pieces, false).await?;
@@ -189,17 +215,23 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
             if !kind.starts_with("application/octet-stream") {
                 return Err(Failure(Fault {
                     status: axum::http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    ..Fault::invalid("files come as `multipart/form-data` or `application/octet-stream`")
+                    ..Fault::invalid(
+                        "files come as `multipart/form-data` or `application/octet-stream`",
+                    )
                 }));
             }
             let compressed = match coding {
                 None | Some("identity") => false,
                 Some("gzip") => true,
-                Some(_) => return Err(Fault::invalid("`Content-Encoding` is `gzip` or nothing").into()),
+                Some(_) => {
+                    return Err(Fault::invalid("`Content-Encoding` is `gzip` or nothing").into());
+                }
             };
             let path = query.path.as_deref().filter(|path| !path.is_empty());
             let path = resolve(path.ok_or_else(|| Fault::invalid("`path` is missing"))?)?;
-            upload.put(&path, body.into_data_stream(), compressed).await?;
+            upload
+                .put(&path, body.into_data_stream(), compressed)
+                .await?;
             written.push(Written::at(&path));
         }
     }
@@ -350,7 +382,11 @@ async fn pass_on<E>(
     compressed: bool,
     to: &To<'_>,
 ) -> Result<u64, Failure> {
-    let cut_off = || Failure::from(Fault::invalid("the upload was cut off; nothing of it was kept"));
+    let cut_off = || {
+        Failure::from(Fault::invalid(
+            "the upload was cut off; nothing of it was kept",
+        ))
+    };
     let mut decoder = compressed.then(|| GzDecoder::new(Vec::new()));
     let (mut taken, mut wanted, mut ignored) = (0_u64, true, 0);
     while let Some(data) = content.next().await {
@@ -362,7 +398,11 @@ async fn pass_on<E>(
             }
             continue;
         }
-        let size = if compressed { COMPRESSED_PIECE_BYTES } else { UPLOAD_PIECE_BYTES };
+        let size = if compressed {
+            COMPRESSED_PIECE_BYTES
+        } else {
+            UPLOAD_PIECE_BYTES
+        };
         for piece in data.chunks(size) {
             let plain = match &mut decoder {
                 None => piece.to_vec(),

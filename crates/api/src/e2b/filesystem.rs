@@ -88,20 +88,26 @@ pub(super) fn resolve(path: &str) -> Result<String, Fault> {
 
 /// Where a path is in the workspace, if it is there.
 pub(super) fn in_workspace(path: &str) -> Option<&str> {
-    ["/home/user", "/workspace", "/mnt/data"].iter().find_map(|root| {
-        let rest = path.strip_prefix(root)?;
-        match rest.strip_prefix('/') {
-            Some(inner) => Some(inner),
-            None => rest.is_empty().then_some(""),
-        }
-    })
+    ["/home/user", "/workspace", "/mnt/data"]
+        .iter()
+        .find_map(|root| {
+            let rest = path.strip_prefix(root)?;
+            match rest.strip_prefix('/') {
+                Some(inner) => Some(inner),
+                None => rest.is_empty().then_some(""),
+            }
+        })
 }
 
 /// A shell script with its arguments.
 pub(super) fn script(script: &str, arguments: &[&str]) -> Vec<Text> {
     let script = format!("FORMAT='{FORMAT}'{PRELUDE}{script}");
     let words = ["sh", "-c", &script, "sh"];
-    words.iter().chain(arguments).map(|word| Text::from(*word)).collect()
+    words
+        .iter()
+        .chain(arguments)
+        .map(|word| Text::from(*word))
+        .collect()
 }
 
 /// What a script says is wrong, if something is.
@@ -110,21 +116,34 @@ pub(super) fn checked(finished: Finished, path: &str) -> Result<Vec<u8>, Failure
     let fault = match finished.code {
         0 => return Ok(finished.stdout),
         MISSING => Fault::new(Code::NotFound, format!("path not found: {shown}")),
-        EXISTS => Fault::new(Code::AlreadyExists, format!("directory already exists: {shown}")),
+        EXISTS => Fault::new(
+            Code::AlreadyExists,
+            format!("directory already exists: {shown}"),
+        ),
         NOT_DIRECTORY => Fault::invalid(format!("path is not a directory: {shown}")),
         IS_DIRECTORY => Fault::invalid(format!("path is a directory: {shown}")),
-        TOO_LARGE => Fault::new(Code::ResourceExhausted, format!("too large to be copied from outside of the workspace: {shown}")),
+        TOO_LARGE => Fault::new(
+            Code::ResourceExhausted,
+            format!("too large to be copied from outside of the workspace: {shown}"),
+        ),
         _ => {
             let why = String::from_utf8_lossy(&finished.stderr);
             let why: String = why.trim().chars().take(500).collect();
             let has = |text: &str| why.contains(text);
-            let code = if has("Permission denied") || has("Operation not permitted") || has("Read-only file system") {
+            let code = if has("Permission denied")
+                || has("Operation not permitted")
+                || has("Read-only file system")
+            {
                 Code::PermissionDenied
             } else if has("No space left") {
                 Code::ResourceExhausted
             } else if has("No such file") {
                 Code::NotFound
-            } else if has("Not a directory") || has("Is a directory") || has("not empty") || has("subdirectory of itself") {
+            } else if has("Not a directory")
+                || has("Is a directory")
+                || has("not empty")
+                || has("subdirectory of itself")
+            {
                 Code::InvalidArgument
             } else {
                 Code::FailedPrecondition
@@ -159,12 +178,30 @@ pub(super) async fn directory<K: Keeps, P: Remembers>(
 
 /// What `find` said.
 fn entries(said: &[u8]) -> Vec<EntryInfo> {
-    let fields: Vec<_> = said.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-    fields.chunks_exact(FIELDS).filter_map(|fields| entry(fields)).collect()
+    let fields: Vec<_> = said
+        .split(|byte| *byte == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
+    fields
+        .chunks_exact(FIELDS)
+        .filter_map(|fields| entry(fields))
+        .collect()
 }
 
 fn entry(fields: &[std::borrow::Cow<'_, str>]) -> Option<EntryInfo> {
-    let [path, kind, target_kind, size, mode, permissions, owner, group, modified, target] = fields else {
+    let [
+        path,
+        kind,
+        target_kind,
+        size,
+        mode,
+        permissions,
+        owner,
+        group,
+        modified,
+        target,
+    ] = fields
+    else {
         return None;
     };
     let is_symlink = kind == "l";
@@ -176,7 +213,10 @@ fn entry(fields: &[std::borrow::Cow<'_, str>]) -> Option<EntryInfo> {
     };
     let modified_ms = modified.split_once('.').map_or(0, |(seconds, fraction)| {
         let seconds: u64 = seconds.parse().unwrap_or(0);
-        let ms: u64 = fraction.get(..3).and_then(|ms| ms.parse().ok()).unwrap_or(0);
+        let ms: u64 = fraction
+            .get(..3)
+            .and_then(|ms| ms.parse().ok())
+            .unwrap_or(0);
         seconds.saturating_mul(1_000).saturating_add(ms)
     });
     Some(EntryInfo {
@@ -200,7 +240,12 @@ fn entry(fields: &[std::borrow::Cow<'_, str>]) -> Option<EntryInfo> {
 
 fn one(said: &[u8], path: &str) -> Answer {
     let entry = entries(said).into_iter().next();
-    let missing = || Fault::new(Code::NotFound, format!("path not found: {}", path.escape_debug()));
+    let missing = || {
+        Fault::new(
+            Code::NotFound,
+            format!("path not found: {}", path.escape_debug()),
+        )
+    };
     Ok(rpc::answer(&json!({ "entry": entry.ok_or_else(missing)? })))
 }
 
@@ -298,10 +343,47 @@ mod tests {
 
     #[test]
     fn what_find_says_is_read() {
-        let said = b"/home/user/a\0f\0f\0005\0644\0-rw-r--r--\0user\0user\01795838400.1230000000\0\0/l\0l\0N\0\063\0777\0lrwxrwxrwx\0user\0user\0001.5\0/nowhere\0";
-        let found = entries(said);
+        let fields = [
+            [
+                "/home/user/a",
+                "f",
+                "f",
+                "5",
+                "644",
+                "-rw-r--r--",
+                "user",
+                "user",
+                "1795838400.1230000000",
+                "",
+            ],
+            [
+                "/l",
+                "l",
+                "N",
+                "3",
+                "777",
+                "lrwxrwxrwx",
+                "user",
+                "user",
+                "1.5",
+                "/nowhere",
+            ],
+        ];
+        let said: String = fields
+            .iter()
+            .flatten()
+            .flat_map(|field| [*field, "\0"])
+            .collect();
+        let found = entries(said.as_bytes());
         assert_eq!(found.len(), 2);
-        assert_eq!((found[0].name.as_str(), found[0].size.as_str(), found[0].mode), ("a", "5", 0o644));
+        assert_eq!(
+            (
+                found[0].name.as_str(),
+                found[0].size.as_str(),
+                found[0].mode
+            ),
+            ("a", "5", 0o644)
+        );
         assert_eq!(found[0].modified_time, "2026-11-28T04:00:00.123Z");
         assert_eq!(found[1].r#type, FileType::Symlink);
         assert_eq!(found[1].symlink_target.as_deref(), Some("/nowhere"));

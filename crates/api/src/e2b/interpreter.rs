@@ -107,9 +107,16 @@ fn refused_magic(magic: &str, number: u64) -> Response {
     answer(lines.concat().into())
 }
 
-fn with_variables(sandbox: &Sandbox, variables: BTreeMap<String, String>) -> BTreeMap<String, Text> {
+fn with_variables(
+    sandbox: &Sandbox,
+    variables: BTreeMap<String, String>,
+) -> BTreeMap<String, Text> {
     let mut all = sandbox.variables.clone();
-    all.extend(variables.into_iter().map(|(name, value)| (name, Text::from(value))));
+    all.extend(
+        variables
+            .into_iter()
+            .map(|(name, value)| (name, Text::from(value))),
+    );
     all
 }
 
@@ -168,7 +175,9 @@ fn bash<K: Keeps, P: Remembers>(
     if code.contains('\0') {
         return Err(Fault::invalid("`code` has a NUL").into());
     }
-    let variables = variables.into_iter().map(|(name, value)| (name, Text::from(value)));
+    let variables = variables
+        .into_iter()
+        .map(|(name, value)| (name, Text::from(value)));
     let program = Program {
         argv: words.into_iter().map(Text::from).collect(),
         variables: variables.collect(),
@@ -362,7 +371,11 @@ fn said(is_error: bool, text: &str, clock: &impl Fn() -> String) -> Vec<u8> {
 fn failed(told: &Told, call: &RunningCall) -> Option<Vec<u8>> {
     let Told::Released(released) = told else {
         let Failure(fault) = Failure::of_call(told);
-        return Some(interpreter::error("CallError", &fault.message, &fault.message));
+        return Some(interpreter::error(
+            "CallError",
+            &fault.message,
+            &fault.message,
+        ));
     };
     let outcome = released.outcome();
     let name = match outcome.cause {
@@ -378,7 +391,11 @@ fn failed(told: &Told, call: &RunningCall) -> Option<Vec<u8>> {
         Some(Exit::Signal(number)) => format!("killed by signal {number}"),
         None => "unknown".to_owned(),
     });
-    Some(interpreter::error(name, &value, &format!("{name}: {value}")))
+    Some(interpreter::error(
+        name,
+        &value,
+        &format!("{name}: {value}"),
+    ))
 }
 
 #[cfg(test)]

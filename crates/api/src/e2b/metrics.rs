@@ -29,9 +29,14 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
     who: Who,
     Extension(Here(sandbox)): Extension<Here>,
 ) -> Result<Response, Failure> {
-    let said = checked(run(&api, &who, &sandbox, script(DISK, &[])).await?, "/workspace")?;
+    let said = checked(
+        run(&api, &who, &sandbox, script(DISK, &[])).await?,
+        "/workspace",
+    )?;
     let said = String::from_utf8_lossy(&said);
-    let mut numbers = said.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+    let mut numbers = said
+        .split_whitespace()
+        .filter_map(|word| word.parse::<u64>().ok());
     let (used, size) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     Ok(Json(json!({
         "ts": api.sessions.clock().now_ms() / 1_000,

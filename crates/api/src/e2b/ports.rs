@@ -14,7 +14,9 @@ use casemate_model::Reason;
 use casemate_ports::Connection;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, copy_bidirectional, duplex, split};
+use tokio::io::{
+    AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, copy_bidirectional, duplex, split,
+};
 
 use super::{SANDBOX_HEADERS, TOKENS, faults::Failure, sandboxes::Sandbox};
 use crate::{
@@ -41,7 +43,8 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
     mut request: Request,
 ) -> Result<Response, Failure> {
     let (caller, session) = (who.caller(sandbox.owner.agent.clone()), sandbox.session);
-    let connected = api.with(move |sessions| async move { sessions.connect(&caller, session, port).await });
+    let connected =
+        api.with(move |sessions| async move { sessions.connect(&caller, session, port).await });
     let Done { value, .. } = match connected.await? {
         Ok(done) => done,
         Err(error @ SessionError::Keeper(_)) if error.reason() == Reason::InvalidCall => {
@@ -49,8 +52,15 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
         }
         Err(error) => return Err(Failure::from(error).about(&sandbox.id)),
     };
-    let broken = |_| Fault::rest(StatusCode::BAD_GATEWAY, "the program at the port does not speak HTTP");
-    let (mut to, connection) = http1::handshake(TokioIo::new(tunnel(value))).await.map_err(broken)?;
+    let broken = |_| {
+        Fault::rest(
+            StatusCode::BAD_GATEWAY,
+            "the program at the port does not speak HTTP",
+        )
+    };
+    let (mut to, connection) = http1::handshake(TokioIo::new(tunnel(value)))
+        .await
+        .map_err(broken)?;
     tokio::spawn(connection.with_upgrades());
     let upgrade = request.headers().get(header::UPGRADE).cloned();
     let headers = request.headers_mut();
@@ -62,14 +72,24 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
         headers.remove(name);
     }
     if upgrade.is_some() {
-        headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
+        headers.insert(
+            header::CONNECTION,
+            header::HeaderValue::from_static("upgrade"),
+        );
     }
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let path = path.parse().map_err(|_| Fault::new(Code::InvalidArgument, "the path cannot be passed on"))?;
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let path = path
+        .parse()
+        .map_err(|_| Fault::new(Code::InvalidArgument, "the path cannot be passed on"))?;
     *request.uri_mut() = path;
     let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let mut response = to.send_request(request).await.map_err(broken)?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && let Some(client) = client {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(client) = client
+    {
         let program = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
             if let (Ok(client), Ok(program)) = tokio::join!(client, program) {

@@ -74,7 +74,10 @@ impl Process {
         let mut followers = lock(&self.followers);
         followers.retain(|follower| !follower.is_closed());
         if followers.len() >= MAX_E2B_FOLLOWERS {
-            return Err(Fault::new(Code::ResourceExhausted, "the process is followed by too many"));
+            return Err(Fault::new(
+                Code::ResourceExhausted,
+                "the process is followed by too many",
+            ));
         }
         let (sender, receiver) = mpsc::channel(ANSWER_QUEUE);
         followers.push(sender);
@@ -123,18 +126,23 @@ impl Processes {
         let running = lock(&self.running);
         let found = match selector {
             Some(Selector { pid: Some(pid), .. }) => running.get(pid),
-            Some(Selector { tag: Some(tag), .. }) => {
-                running.values().find(|process| process.tag.as_ref() == Some(tag))
-            }
+            Some(Selector { tag: Some(tag), .. }) => running
+                .values()
+                .find(|process| process.tag.as_ref() == Some(tag)),
             _ => return Err(Fault::invalid("`process` is missing: its `pid` or `tag`")),
         };
-        found.cloned().ok_or_else(|| Fault::new(Code::NotFound, "there is no such process"))
+        found
+            .cloned()
+            .ok_or_else(|| Fault::new(Code::NotFound, "there is no such process"))
     }
 
     /// Kills whatever runs: its sandbox is over.
     pub(super) fn kill_all(&self) {
         for process in lock(&self.running).values() {
-            process.control.try_send(Control::Cancel).unwrap_or_default();
+            process
+                .control
+                .try_send(Control::Cancel)
+                .unwrap_or_default();
         }
     }
 }
@@ -148,7 +156,9 @@ pub(crate) async fn start<K: Keeps, P: Remembers>(
 ) -> Answer {
     let (headers, start) = rpc::first::<Start>(request).await?;
     let (ping_s, timeout_ms) = (rpc::ping_s(&headers), connect::timeout_ms(&headers)?);
-    let config = start.process.ok_or_else(|| Fault::invalid("`process` is missing"))?;
+    let config = start
+        .process
+        .ok_or_else(|| Fault::invalid("`process` is missing"))?;
     let terminal = start.pty.map(terminal).transpose()?;
     if lock(&sandbox.processes.running).len() >= MAX_E2B_PROCESSES {
         let message = format!("a sandbox has at most {MAX_E2B_PROCESSES} processes of clients");
@@ -175,7 +185,11 @@ pub(crate) async fn start<K: Keeps, P: Remembers>(
         events,
     } = begun;
     let process = Arc::new(Process {
-        pid: sandbox.processes.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
+        pid: sandbox
+            .processes
+            .last
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1),
         config,
         tag: start.tag,
         has_terminal: terminal.is_some(),
@@ -222,11 +236,15 @@ async fn argv<K: Keeps, P: Remembers>(
     }
     let texts = config.args.iter().chain(config.envs.values());
     if texts.into_iter().any(|text| text.contains('\0')) || config.envs.len() > MAX_PAIRS {
-        return Err(Fault::invalid("an argument has a NUL, or there are too many variables").into());
+        return Err(
+            Fault::invalid("an argument has a NUL, or there are too many variables").into(),
+        );
     }
     let cwd = match config.cwd.as_deref() {
         None | Some("") => HOME.to_owned(),
-        Some(cwd) if cwd.len() > MAX_PATH_BYTES => return Err(Fault::invalid("`cwd` is too long").into()),
+        Some(cwd) if cwd.len() > MAX_PATH_BYTES => {
+            return Err(Fault::invalid("`cwd` is too long").into());
+        }
         Some(cwd) => {
             let cwd = resolve(cwd)?;
             directory(api, who, sandbox, &cwd).await?;
@@ -267,7 +285,10 @@ async fn attend(sandbox: Arc<Sandbox>, process: Arc<Process>, mut events: mpsc::
                 Some(Exit::Signal(number)) => End::Signal(number),
                 None => End::Signal(9),
             };
-            Ok(process::ended(end, why(outcome, process.call.id).as_deref()))
+            Ok(process::ended(
+                end,
+                why(outcome, process.call.id).as_deref(),
+            ))
         }
         told => Err(Failure::of_call(told).about(&sandbox.id).0),
     };
@@ -279,7 +300,11 @@ async fn attend(sandbox: Arc<Sandbox>, process: Arc<Process>, mut events: mpsc::
 fn follow(pid: u32, mut heard: mpsc::Receiver<Heard>, ping_s: u64) -> Response {
     let (to, response) = rpc::stream();
     tokio::spawn(async move {
-        if to.send(connect::envelope(&process::started(pid))).await.is_err() {
+        if to
+            .send(connect::envelope(&process::started(pid)))
+            .await
+            .is_err()
+        {
             return;
         }
         let mut fault = None;
@@ -315,7 +340,11 @@ pub(crate) async fn reconnect<K: Keeps, P: Remembers>(
 ) -> Answer {
     let (headers, selected) = rpc::first::<Selected>(request).await?;
     let process = sandbox.processes.find(selected.process.as_ref())?;
-    Ok(follow(process.pid, process.follow()?, rpc::ping_s(&headers)))
+    Ok(follow(
+        process.pid,
+        process.follow()?,
+        rpc::ping_s(&headers),
+    ))
 }
 
 /// `List`
@@ -391,7 +420,12 @@ pub(crate) async fn stream_input<K: Keeps, P: Remembers>(
                     process.write(&data.input.unwrap_or_default()).await?;
                 }
                 (None, None, _) if message.keepalive.is_some() => {}
-                _ => return Err(Fault::invalid("a stream of input is one `start`, and then `data`").into()),
+                _ => {
+                    return Err(Fault::invalid(
+                        "a stream of input is one `start`, and then `data`",
+                    )
+                    .into());
+                }
             }
         }
     }
@@ -428,7 +462,11 @@ pub(crate) async fn close_stdin<K: Keeps, P: Remembers>(
     let selected: Selected = rpc::unary(request).await?;
     let process = sandbox.processes.find(selected.process.as_ref())?;
     if process.has_terminal {
-        return Err(Fault::new(Code::FailedPrecondition, "a terminal is closed by its `end of transmission`").into());
+        return Err(Fault::new(
+            Code::FailedPrecondition,
+            "a terminal is closed by its `end of transmission`",
+        )
+        .into());
     }
     lock(&process.stdin).take();
     Ok(rpc::answer(&json!({})))

@@ -152,7 +152,11 @@ pub(super) async fn run<K: Keeps, P: Remembers>(
             Stream::Stderr | Stream::Results => stderr.extend(bytes),
         }
         if stdout.len() + stderr.len() > MAX_E2B_ANSWER_BYTES {
-            return Err(Fault::new(Code::ResourceExhausted, "there is more than can be told at once").into());
+            return Err(Fault::new(
+                Code::ResourceExhausted,
+                "there is more than can be told at once",
+            )
+            .into());
         }
     }
     let told = begun.call.ended().await;

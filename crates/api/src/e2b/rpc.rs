@@ -16,7 +16,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 use super::faults::Failure;
-use crate::{body::Pieces, limits::{ANSWER_QUEUE, E2B_PING_S}};
+use crate::{
+    body::Pieces,
+    limits::{ANSWER_QUEUE, E2B_PING_S},
+};
 
 /// The one message of a request.
 pub(super) async fn unary<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
@@ -26,7 +29,9 @@ pub(super) async fn unary<T: DeserializeOwned>(request: Request) -> Result<T, Fa
 }
 
 /// The one message of a request whose answer is a stream.
-pub(super) async fn first<T: DeserializeOwned>(request: Request) -> Result<(HeaderMap, T), Failure> {
+pub(super) async fn first<T: DeserializeOwned>(
+    request: Request,
+) -> Result<(HeaderMap, T), Failure> {
     let (head, body) = request.into_parts();
     connect::check(&head.headers, connect::STREAM)?;
     let bytes = collect(body, MAX_MESSAGE_BYTES + ENVELOPE_HEAD_BYTES).await?;
@@ -53,14 +58,20 @@ pub(super) async fn collect(body: Body, most: usize) -> Result<Vec<u8>, Failure>
 /// An answer with one message.
 pub(super) fn answer(message: &impl Serialize) -> Response {
     let body = serde_json::to_vec(message).unwrap_or_default();
-    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(connect::UNARY));
+    let kind = (
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(connect::UNARY),
+    );
     ([kind], body).into_response()
 }
 
 /// An answer of envelopes, and where they go.
 pub(super) fn stream() -> (mpsc::Sender<Vec<u8>>, Response) {
     let (sender, receiver) = mpsc::channel(ANSWER_QUEUE);
-    let kind = (header::CONTENT_TYPE, HeaderValue::from_static(connect::STREAM));
+    let kind = (
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(connect::STREAM),
+    );
     let body = Body::new(Pieces::endless(receiver));
     (sender, ([kind], body).into_response())
 }

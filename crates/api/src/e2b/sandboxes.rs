@@ -121,7 +121,8 @@ impl Sandbox {
 
     /// It ends then, and not before or after.
     pub(super) fn end_at(&self, ms: u64) {
-        self.ends_ms.store(ms.min(self.latest_ms), Ordering::Release);
+        self.ends_ms
+            .store(ms.min(self.latest_ms), Ordering::Release);
         self.changed.notify_waiters();
     }
 
@@ -202,7 +203,10 @@ pub(super) fn reaches_out(policy: &RoutePolicy) -> bool {
 pub(super) fn random(entropy: &dyn Entropy) -> Result<String, Fault> {
     let mut bytes = [0; 24];
     entropy.fill(&mut bytes).map_err(|_| {
-        Fault::rest(StatusCode::SERVICE_UNAVAILABLE, "the system gives no randomness")
+        Fault::rest(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the system gives no randomness",
+        )
     })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
@@ -228,7 +232,9 @@ impl Sandboxes {
         if sandboxes.len() < MAX_E2B_SANDBOXES && of_tenant.count() < MAX_E2B_TENANT_SANDBOXES {
             return Ok(());
         }
-        let message = format!("there are {MAX_E2B_TENANT_SANDBOXES} sandboxes of a tenant at most: kill some");
+        let message = format!(
+            "there are {MAX_E2B_TENANT_SANDBOXES} sandboxes of a tenant at most: kill some"
+        );
         Err(Fault::rest(StatusCode::TOO_MANY_REQUESTS, message))
     }
 

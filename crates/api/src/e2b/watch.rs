@@ -92,7 +92,11 @@ impl Looking {
         let rest = self.lines.split_off(end + 1);
         let lines = std::mem::replace(&mut self.lines, rest);
         let lines = lines.split(|byte| *byte == b'\n');
-        Some(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+        Some(
+            lines
+                .filter_map(|line| serde_json::from_slice(line).ok())
+                .collect(),
+        )
     }
 }
 
@@ -122,7 +126,10 @@ async fn look<K: Keeps, P: Remembers>(
     while let Some(Given::Output(stream, bytes)) = events.recv().await {
         if stream == Stream::Stdout {
             let lines = bytes.iter().position(|byte| *byte == b'\n');
-            let lines = lines.and_then(|end| bytes.get(end + 1..)).unwrap_or_default().to_vec();
+            let lines = lines
+                .and_then(|end| bytes.get(end + 1..))
+                .unwrap_or_default()
+                .to_vec();
             return Ok(Looking {
                 call,
                 control,
@@ -164,7 +171,11 @@ pub(crate) async fn watch_dir<K: Keeps, P: Remembers>(
     let mut looking = look(&api, &who, &sandbox, &watch).await?;
     let (to, response) = rpc::stream();
     tokio::spawn(async move {
-        if to.send(connect::envelope(&filesystem::watching())).await.is_err() {
+        if to
+            .send(connect::envelope(&filesystem::watching()))
+            .await
+            .is_err()
+        {
             return stop(&looking.control);
         }
         loop {
@@ -185,7 +196,10 @@ pub(crate) async fn watch_dir<K: Keeps, P: Remembers>(
             }
         }
         let message = format!("the watch has ended (decision {})", looking.call.id);
-        drop(to.send(connect::end(Some(&Fault::new(Code::Unavailable, message)))).await);
+        drop(
+            to.send(connect::end(Some(&Fault::new(Code::Unavailable, message))))
+                .await,
+        );
     });
     Ok(response)
 }
