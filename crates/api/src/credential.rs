@@ -7,6 +7,10 @@ use casemate_callers::{API_KEY_PREFIX, Credential, Refusal};
 
 /// Where an API key can stand beside `Authorization`.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// How keys begin that clients of E2B take.
+const E2B_KEY_PREFIX: &str = "e2b_";
+/// Digits of the id in an API key.
+const API_KEY_ID_DIGITS: usize = 16;
 /// Where the proof stands that goes with an envelope.
 pub(crate) const PROOF: HeaderName = HeaderName::from_static("casemate-proof");
 
@@ -37,7 +41,7 @@ impl Presented {
         let certificate = peer.certificate.clone();
         let presented = match (authorization, key, certificate) {
             (None, None, None) => return Err(Refusal::Missing),
-            (None, Some(key), None) => Self::ApiKey(key.to_owned()),
+            (None, Some(key), None) => Self::ApiKey(spelled(key)),
             (None, None, Some(certificate)) => Self::Certificate(certificate),
             (Some(authorization), None, None) => Self::read(authorization, proof)?,
             _ => return Err(Refusal::Several),
@@ -72,6 +76,18 @@ impl Presented {
             Self::Certificate(der) => Credential::Certificate(der),
             Self::Envelope { text, proof } => Credential::Envelope { text, proof },
         }
+    }
+}
+
+/// An API key, as it was given out. Clients of E2B take a key only if it begins as theirs do and goes on in hex digits: the same key
+/// without what they do not take is the same key.
+fn spelled(key: &str) -> String {
+    let digits = key
+        .strip_prefix(E2B_KEY_PREFIX)
+        .filter(|digits| digits.is_ascii());
+    match digits.and_then(|digits| digits.split_at_checked(API_KEY_ID_DIGITS)) {
+        Some((id, rest)) => format!("{API_KEY_PREFIX}{id}_{rest}"),
+        None => key.to_owned(),
     }
 }
 
@@ -118,6 +134,24 @@ mod tests {
             Presented::Certificate(_) => "certificate",
             Presented::Envelope { .. } => "envelope",
         })
+    }
+
+    /// A key in the spelling of clients of E2B is the key that was given out, and nothing else becomes one.
+    #[test]
+    fn a_key_may_be_spelled_as_clients_of_e2b_take_it() {
+        assert_eq!(
+            spelled("e2b_0123456789abcdeffeed"),
+            "cm_0123456789abcdef_feed"
+        );
+        for key in [
+            "cm_0123456789abcdef_feed",
+            "e2b_01",
+            "e2b_",
+            "e2b_é123456789abcdefe",
+            "0123",
+        ] {
+            assert_eq!(spelled(key), key);
+        }
     }
 
     /// I14: a request that says two things about who sends it says nothing.

@@ -137,7 +137,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         Self::new(request.method(), request.extensions())
     }
 

@@ -19,6 +19,7 @@ mod calls;
 mod contexts;
 mod credential;
 mod door;
+mod e2b;
 mod envelopes;
 mod extract;
 mod files;
@@ -53,7 +54,10 @@ pub use self::{
     listener::{BindError, Listener},
     network::{Network, NetworkError},
     openapi::openapi,
-    routes::{ENDPOINTS, Endpoint, Keeps, Remembers, router},
+    routes::{
+        E2B_ENDPOINTS, ENDPOINTS, ENVD_ENDPOINTS, Endpoint, INTERPRETER_ENDPOINTS, Keeps,
+        Remembers, router,
+    },
     state::Api,
     status::{Household, Process},
     tls::{TlsError, TlsFiles, config as tls_config},

@@ -80,3 +80,42 @@ pub const READINESS_KEPT_MS: u64 = 1_000;
 
 /// How long the keeper has to answer before it is said that it does not, in milliseconds.
 pub const KEEPER_ANSWER_MS: u64 = 5_000;
+
+/// Sandboxes of clients of E2B at one time.
+pub const MAX_E2B_SANDBOXES: usize = 8_192;
+
+/// Those of one tenant.
+pub const MAX_E2B_TENANT_SANDBOXES: usize = 1_024;
+
+/// Callers who have a token of one sandbox: the oldest token stops counting for another.
+pub const MAX_E2B_TOKENS: usize = 32;
+
+/// Processes of one sandbox that clients of E2B know.
+pub const MAX_E2B_PROCESSES: usize = 256;
+
+/// Clients that follow one process.
+pub const MAX_E2B_FOLLOWERS: usize = 16;
+
+/// Watches of one sandbox.
+pub const MAX_E2B_WATCHES: usize = 32;
+
+/// Events of one watch that nobody has asked for yet: the oldest are forgotten.
+pub const MAX_E2B_WATCH_EVENTS: usize = 4_096;
+
+/// Contexts of one sandbox, beside its own.
+pub const MAX_E2B_CONTEXTS: usize = 32;
+
+/// The largest file outside of the workspace that is read or written, in bytes.
+pub const MAX_E2B_OUTSIDE_BYTES: u64 = 64 << 20;
+
+/// Output of a program that does something with files, at most, in bytes.
+pub const MAX_E2B_ANSWER_BYTES: usize = 16 << 20;
+
+/// After so long without output, clients of the code interpreter are told that it goes on, in milliseconds.
+pub const E2B_KEEPALIVE_MS: u64 = 5_000;
+
+/// How long standard error of code is held back, in case that what comes next says it too, in milliseconds.
+pub const E2B_STDERR_PAUSE_MS: u64 = 50;
+
+/// After so long without output, clients of processes are told that it goes on, if they do not say otherwise, in seconds.
+pub const E2B_PING_S: u64 = 50;

@@ -15,6 +15,10 @@ use casemate_ports::SessionKeeper;
 use crate::{
     approvals, calls, contexts,
     door::{self, Door},
+    e2b::{
+        self, Inside, contexts as e2b_contexts, control, files as e2b_files, filesystem,
+        interpreter, metrics, processes, watch,
+    },
     envelopes, files, keys,
     limits::MAX_CALL_BYTES,
     mcp, openapi, page, ports,
@@ -47,15 +51,15 @@ pub struct Endpoint {
 
 /// The table is the router: what is not in it leads nowhere, and what is in it says what it needs.
 macro_rules! endpoints {
-    ($($method:ident $verb:literal $path:literal $($needs:ident)|+ => $module:ident::$handler:ident;)+) => {
-        /// Everything that can be asked for.
-        pub const ENDPOINTS: &[Endpoint] = &[$(Endpoint {
+    ($(#[$doc:meta])* $name:ident $table:ident: $($method:ident $verb:literal $path:literal $($needs:ident)|+ => $module:ident::$handler:ident;)+) => {
+        $(#[$doc])*
+        pub const $name: &[Endpoint] = &[$(Endpoint {
             method: $verb,
             path: $path,
             needs: &[$(Permission::$needs),+],
         }),+];
 
-        fn table<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>) -> Router<Arc<Api<K, P>>> {
+        pub(crate) fn $table<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>) -> Router<Arc<Api<K, P>>> {
             Router::new()$(.route(
                 $path,
                 guarded(
@@ -69,6 +73,8 @@ macro_rules! endpoints {
 }
 
 endpoints! {
+    /// Everything that can be asked for.
+    ENDPOINTS table:
     post "POST" "/v1/calls" RunCalls => calls::create;
     get "GET" "/v1/calls/{id}" ReadCalls => calls::show;
     get "GET" "/v1/calls/{id}/events" ReadCalls => calls::events;
@@ -104,12 +110,73 @@ endpoints! {
     delete "DELETE" "/mcp" RunCalls => mcp::end;
 }
 
+endpoints! {
+    /// The control plane of E2B's clients, in all its versions.
+    E2B_ENDPOINTS e2b_control:
+    post "POST" "/sandboxes" ManageSessions => control::create;
+    post "POST" "/v2/sandboxes" ManageSessions => control::create;
+    get "GET" "/sandboxes" ReadSessions => control::list;
+    get "GET" "/v2/sandboxes" ReadSessions => control::list;
+    get "GET" "/sandboxes/{id}" ReadSessions => control::show;
+    delete "DELETE" "/sandboxes/{id}" ManageSessions => control::kill;
+    post "POST" "/sandboxes/{id}/timeout" ManageSessions => control::timeout;
+    post "POST" "/sandboxes/{id}/connect" RunCalls => control::connect;
+    post "POST" "/v2/sandboxes/{id}/connect" RunCalls => control::connect;
+    post "POST" "/sandboxes/{id}/resume" RunCalls => control::connect;
+    put "PUT" "/sandboxes/{id}/network" ManageSessions => control::network;
+    get "GET" "/sandboxes/{id}/metrics" ReadSessions => control::metrics;
+    get "GET" "/sandboxes/{id}/logs" ReadSessions => control::absent;
+    get "GET" "/v2/sandboxes/{id}/logs" ReadSessions => control::absent;
+    post "POST" "/sandboxes/{id}/pause" ManageSessions => control::absent;
+    post "POST" "/sandboxes/{id}/fork" ManageSessions => control::absent;
+    post "POST" "/sandboxes/{id}/snapshots" ManageSessions => control::absent;
+    get "GET" "/snapshots" ReadSessions => control::no_snapshots;
+}
+
+endpoints! {
+    /// What sandboxes of E2B's clients answer at the port of `envd`.
+    ENVD_ENDPOINTS envd:
+    post "POST" "/process.Process/Start" RunCalls => processes::start;
+    post "POST" "/process.Process/Connect" RunCalls => processes::reconnect;
+    post "POST" "/process.Process/List" RunCalls => processes::list;
+    post "POST" "/process.Process/Update" RunCalls => processes::update;
+    post "POST" "/process.Process/SendInput" RunCalls => processes::send_input;
+    post "POST" "/process.Process/StreamInput" RunCalls => processes::stream_input;
+    post "POST" "/process.Process/SendSignal" RunCalls => processes::send_signal;
+    post "POST" "/process.Process/CloseStdin" RunCalls => processes::close_stdin;
+    post "POST" "/filesystem.Filesystem/Stat" RunCalls => filesystem::stat;
+    post "POST" "/filesystem.Filesystem/MakeDir" RunCalls => filesystem::make_dir;
+    post "POST" "/filesystem.Filesystem/Move" RunCalls => filesystem::rename;
+    post "POST" "/filesystem.Filesystem/ListDir" RunCalls => filesystem::list_dir;
+    post "POST" "/filesystem.Filesystem/Remove" RunCalls => filesystem::remove;
+    post "POST" "/filesystem.Filesystem/WatchDir" RunCalls => watch::watch_dir;
+    post "POST" "/filesystem.Filesystem/CreateWatcher" RunCalls => watch::create;
+    post "POST" "/filesystem.Filesystem/GetWatcherEvents" RunCalls => watch::events;
+    post "POST" "/filesystem.Filesystem/RemoveWatcher" RunCalls => watch::remove;
+    get "GET" "/files" RunCalls => e2b_files::read;
+    post "POST" "/files" RunCalls => e2b_files::write;
+    get "GET" "/envs" RunCalls => control::variables;
+    get "GET" "/metrics" RunCalls => metrics::show;
+}
+
+endpoints! {
+    /// What they answer at the port of the code interpreter.
+    INTERPRETER_ENDPOINTS interpreter:
+    post "POST" "/execute" RunCalls => interpreter::execute;
+    get "GET" "/contexts" RunCalls => e2b_contexts::list;
+    post "POST" "/contexts" RunCalls => e2b_contexts::create;
+    post "POST" "/contexts/{id}/restart" RunCalls => e2b_contexts::restart;
+    delete "DELETE" "/contexts/{id}" RunCalls => e2b_contexts::remove;
+}
+
 /// The interface, for those who come through `door`. Uploads are as large as a session's disk takes: their handler takes the
 /// body as it comes, to which no limit applies.
 pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router {
     let admitting = Arc::clone(&api);
     let is_network = matches!(door, Door::Network(_));
+    let (fronting, front_door, inside) = (Arc::clone(&api), door.clone(), Inside::new(&api));
     let router = table(&api)
+        .merge(e2b_control(&api))
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_CALL_BYTES))
         .layer(from_fn(move |request: Request, next: Next| {
@@ -128,6 +195,16 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router
             .route(resource::PATH_OF_MCP, get(resource::show::<K, P>)),
         false => router,
     };
+    // In front of everything: which sandbox of E2B's clients a request is for is not in its path.
+    let router = router.layer(from_fn(move |request: Request, next: Next| {
+        e2b::front(
+            Arc::clone(&fronting),
+            front_door.clone(),
+            inside.clone(),
+            request,
+            next,
+        )
+    }));
     router.with_state(api)
 }
 

@@ -15,6 +15,7 @@ use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
+    e2b::Sandboxes,
     limits::{MAX_LIVE_CALLS, MAX_RESUMING},
     mcp::Conversations,
     problem::Problem,
@@ -42,6 +43,8 @@ pub struct Api<K, P> {
     pub(crate) refusals: Refusals,
     /// What clients of the Model Context Protocol are in the middle of.
     pub(crate) conversations: Arc<Conversations>,
+    /// The sandboxes of clients of E2B.
+    pub(crate) sandboxes: Sandboxes,
     /// The processes beside this one, if somebody knows them.
     pub(crate) household: Option<Arc<dyn Household>>,
     /// Whether calls can be run, as it was found out last.
@@ -79,6 +82,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             callers,
             refusals: Refusals::default(),
             conversations: Arc::default(),
+            sandboxes: Sandboxes::default(),
             household: None,
             readiness: Readiness::default(),
             enforced: Mutex::default(),

@@ -52,11 +52,14 @@ impl Phase {
 /// What [`Progress`] has beside 0, which stands for a call that waits for its turn.
 const RUNS: u8 = 1;
 const HELD: u8 = 2;
+/// Its program starts: everything that could have refused it is behind it.
+const STARTS: u8 = 3;
 
 /// How far a call has come, for whoever looks.
 #[derive(Debug, Default)]
 pub struct Progress {
     phase: AtomicU8,
+    started: Notify,
     /// Only where somebody measures.
     steps: Option<Steps>,
 }
@@ -72,6 +75,23 @@ impl Progress {
     /// Notes that it is the call's turn.
     pub(crate) fn runs(&self) {
         self.phase.store(RUNS, Ordering::Relaxed);
+    }
+
+    /// Notes that the call is allowed and recorded, and its program about to start.
+    pub(crate) fn starts(&self) {
+        self.phase.store(STARTS, Ordering::Release);
+        self.started.notify_waiters();
+    }
+
+    /// Waits until the program starts. A call that is refused never gets there.
+    pub async fn started(&self) {
+        loop {
+            let started = self.started.notified();
+            if self.phase.load(Ordering::Acquire) == STARTS {
+                return;
+            }
+            started.await;
+        }
     }
 
     /// Notes that it waits for a person.
@@ -168,7 +188,7 @@ impl RunningCall {
             Phase::Ended
         } else {
             match self.progress.phase.load(Ordering::Relaxed) {
-                RUNS => Phase::Running,
+                RUNS | STARTS => Phase::Running,
                 HELD => Phase::Held,
                 _ => Phase::Waiting,
             }

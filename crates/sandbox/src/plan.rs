@@ -255,6 +255,8 @@ fn directories(steps: &mut Vec<Step>) -> io::Result<()> {
         steps.push(Step::Directory(c(path)?, 0o755));
     }
     steps.push(Step::Directory(c("run/empty")?, 0o555));
+    // Debian has no `python`; where the host or the image has one, it comes first in `PATH`.
+    steps.push(Step::Directory(c("run/bin")?, 0o755));
     // Where existing clients look for the workspace.
     for (target, path) in [
         ("/workspace", "home/user"),
@@ -266,6 +268,7 @@ fn directories(steps: &mut Vec<Step>) -> io::Result<()> {
         ("/proc/self/fd/1", "dev/stdout"),
         ("/proc/self/fd/2", "dev/stderr"),
         ("/proc/self/mounts", "etc/mtab"),
+        ("/usr/bin/python3", "run/bin/python"),
     ] {
         steps.push(Step::Link(c(target)?, c(path)?));
     }

@@ -31,7 +31,10 @@ const INTERRUPT: u8 = 2;
 pub(crate) const BASE_ENV: &[(&str, &str)] = &[
     ("HOME", "/home/user"),
     ("LANG", "C.UTF-8"),
-    ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
+    (
+        "PATH",
+        "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:/run/bin",
+    ),
     ("TERM", "dumb"),
     ("TMPDIR", "/tmp"),
     ("USER", "user"),

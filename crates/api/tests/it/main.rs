@@ -26,6 +26,7 @@ mod answers;
 mod calls;
 mod client;
 mod delegation;
+mod e2b;
 mod files;
 mod mcp;
 mod mcp_calls;

@@ -68,6 +68,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                         {
                             Err(why) => leased.give_up(why, io),
                             Ok(mut way) => {
+                                progress.starts();
                                 let (to, control) = between();
                                 let from = std::mem::replace(&mut io.control, control);
                                 let (program, lost) = (to.downgrade(), OnceLock::new());
