@@ -22,12 +22,15 @@ fn main() -> Result<(), Box<dyn Error>> {
          /// The names of the system calls that the filter of sandboxes reports, by number.\n\
          pub const NAMES: &[(u32, &str)] = &{:?};\n\
          /// The calls that it only reports.\n\
-         pub const WATCHED: &[u32] = &{:?};\n",
+         pub const WATCHED: &[u32] = &{:?};\n\
+         /// The calls of which every report is of a violation.\n\
+         pub const VIOLATIONS: &[u32] = &{:?};\n",
         sandbox.0,
         egress.0,
         identity.0,
         sandbox.1.names.into_iter().collect::<Vec<_>>(),
         sandbox.1.watched,
+        sandbox.1.violations,
     );
     fs::write(Path::new(&out).join("seccomp.rs"), text)?;
     Ok(())

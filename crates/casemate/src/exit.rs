@@ -79,7 +79,7 @@ impl Exit {
                 None => Self::Failed,
             },
             Cause::TimedOut => Self::TimedOut,
-            Cause::MemoryExceeded | Cause::SandboxLost => Self::Killed,
+            Cause::MemoryExceeded | Cause::SandboxLost | Cause::Violation => Self::Killed,
             Cause::Cancelled => Self::Cancelled,
         }
     }

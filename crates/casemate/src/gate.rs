@@ -167,6 +167,7 @@ fn measure(policy: &RoutePolicy) -> Option<Isolation> {
             limits: policy.sandbox.limits,
             inputs: Vec::new(),
             way_out: None,
+            violations: None,
         };
         let mut sandbox = keeper.create(spec).await.ok()?;
         Some(sandbox.ready().await.ok()?.isolation)

@@ -14,6 +14,8 @@ pub const LANDLOCK: &[LandlockRule<'static>] = &[
     LandlockRule::Execute(c"/libx32"),
     LandlockRule::Execute(c"/etc"),
     LandlockRule::Execute(c"/opt/image"),
+    // Where there are honey files, and nothing else: whoever opens one is to be seen.
+    LandlockRule::Execute(c"/root"),
     LandlockRule::Devices(c"/dev"),
     LandlockRule::Devices(c"/proc"),
     LandlockRule::Write(c"/dev/shm"),

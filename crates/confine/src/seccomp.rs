@@ -18,6 +18,12 @@ pub fn is_watched(number: u32) -> bool {
     WATCHED.contains(&number)
 }
 
+/// Whether a report of this call is of a violation: no ordinary program makes it.
+#[must_use]
+pub fn is_violation(number: u32) -> bool {
+    VIOLATIONS.contains(&number)
+}
+
 #[cfg(test)]
 mod compile;
 #[cfg(test)]

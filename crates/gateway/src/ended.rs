@@ -219,6 +219,7 @@ fn outcome(end: &End, artefacts: Vec<Artefact>) -> Outcome {
         results_bytes: ended.results_bytes,
         output_truncated: ended.output_truncated,
         denied: ended.denied,
+        violations: ended.violations,
         artefacts,
     }
 }
@@ -233,6 +234,7 @@ fn nothing(cause: Cause) -> ports::Ended {
         results_bytes: 0,
         output_truncated: false,
         denied: Vec::new(),
+        violations: Vec::new(),
     }
 }
 

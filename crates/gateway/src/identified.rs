@@ -119,6 +119,7 @@ impl Identified {
             limits: self.facts.ask.limits.at_most(&policy.sandbox.limits),
             inputs: self.inputs,
             way_out: self.way_out,
+            violations: Some(policy.sandbox.violations),
         };
         match keeper.create(spec).await {
             Ok(sandbox) => Ok(Enclosed::new(

@@ -324,6 +324,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 tenant: quota(quotas.tenant),
             },
             way: way::ports(profile)?,
+            violations: Some(profile.sandbox.violations),
         })
     }
 

@@ -24,6 +24,7 @@ mod reason;
 mod sealed;
 mod strict;
 mod text;
+mod violation;
 mod words;
 
 pub use self::{
@@ -43,6 +44,7 @@ pub use self::{
     sealed::Sealed,
     strict::{JsonBounds, JsonFault, strict_json},
     text::Text,
+    violation::{Response, Responses, Violation, ViolationKind},
     words::{
         ApprovalState, DestinationClass, IsolationTier, Reach, RiskClass, RunMode, SideEffect,
         Tier, Trigger,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Text, words};
+use crate::{Digest, Text, Violation, words};
 
 words! {
     /// One of a program's output streams.
@@ -30,6 +30,8 @@ words! {
         Cancelled = "cancelled",
         /// The sandbox broke: its guest died or sent something that is not the protocol.
         SandboxLost = "sandbox_lost",
+        /// It did what no ordinary program does: its sandbox was destroyed.
+        Violation = "violation",
     }
 }
 words! {
@@ -113,6 +115,9 @@ pub struct Outcome {
     pub output_truncated: bool,
     /// What it tried and was refused.
     pub denied: Vec<DeniedAttempt>,
+    /// What it did that no ordinary program does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Violation>,
     /// What it left behind.
     pub artefacts: Vec<Artefact>,
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use casemate_model::{
-    ControlName, DestinationClass, Digest, IsolationTier, Limits, RiskClass, RunMode, Text, Tier,
-    Trigger,
+    ControlName, DestinationClass, Digest, IsolationTier, Limits, Responses, RiskClass, RunMode,
+    Text, Tier, Trigger,
 };
 
 use crate::{
@@ -113,6 +113,8 @@ pub struct SandboxRules {
     pub session_max_ms: u64,
     /// How many unused sandboxes stand ready.
     pub pool: PoolRules,
+    /// What follows when a program does what no ordinary program does.
+    pub violations: Responses,
 }
 
 /// What programs may write to.
@@ -470,6 +472,7 @@ impl Profile {
                 session_idle_ms: 0,
                 session_max_ms: 0,
                 pool: PoolRules::default(),
+                violations: Responses::STRICT,
             },
             quotas: QuotaRules::default(),
             tools: ToolRules {

@@ -4,7 +4,9 @@ mod budgets;
 mod oversight;
 mod quotas;
 
-use casemate_model::{ControlName, DestinationClass, IsolationTier, Limits, RiskClass, Tier};
+use casemate_model::{
+    ControlName, DestinationClass, IsolationTier, Limits, Response, RiskClass, Tier,
+};
 
 use crate::{
     diagnostic::Fault,
@@ -235,6 +237,25 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         (100, MINUTE_MS, DAY_MS),
         |profile, number| put(&mut profile.sandbox.pool.idle_ms, number),
         "After so long without use it shrinks to `min`.",
+    ),
+    optional(
+        "sandbox.violations",
+        "What follows when a program does what no ordinary program does: [the lists](../violations.md). No caller can ask for \
+         less.",
+    ),
+    one_word!(
+        "sandbox.violations.system_calls",
+        Response,
+        sandbox.violations.system_calls,
+        Absent::Words(&[Response::Kill.as_str()]),
+        "After a system call of the list: the sandbox is destroyed, with its session; or the call is refused and on record.",
+    ),
+    one_word!(
+        "sandbox.violations.honey_files",
+        Response,
+        sandbox.violations.honey_files,
+        Absent::Words(&[Response::Kill.as_str()]),
+        "After a file is opened that is there for nobody, such as `/etc/shadow`: the same.",
     ),
     section(
         "sandbox.network",

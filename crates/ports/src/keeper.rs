@@ -8,8 +8,8 @@ use std::{
 };
 
 use casemate_model::{
-    Artefact, Cause, ContextId, DeniedAttempt, Exit, InputDigest, Isolation, Limits, SandboxId,
-    SessionId, Stream, Text, Usage,
+    Artefact, Cause, ContextId, DeniedAttempt, Exit, InputDigest, Isolation, Limits, Responses,
+    SandboxId, SessionId, Stream, Text, Usage, Violation,
 };
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct SandboxSpec {
     pub inputs: Vec<InputFile>,
     /// Its way out, if it is to have one.
     pub way_out: Option<WayOut>,
+    /// What follows violations; without it nothing is one, and there are no honey files.
+    pub violations: Option<Responses>,
 }
 
 /// A file to copy into a sandbox.
@@ -180,6 +182,9 @@ pub struct Ended {
     pub output_truncated: bool,
     /// What it tried and was refused.
     pub denied: Vec<DeniedAttempt>,
+    /// What it did that no ordinary program does.
+    #[serde(default)]
+    pub violations: Vec<Violation>,
 }
 
 /// Where artefacts go.

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future};
 
-use casemate_model::{ContextId, Digest, InputDigest, Limits, SessionId, Text};
+use casemate_model::{ContextId, Digest, InputDigest, Limits, Responses, SessionId, Text};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -69,6 +69,8 @@ pub struct Kind {
     pub quotas: Quotas,
     /// The ports of its calls' ways out, if they may have any: each call then has a network of its own.
     pub way: Option<WayPorts>,
+    /// What follows violations; without it nothing is one, and there are no honey files.
+    pub violations: Option<Responses>,
 }
 
 /// How many complete, unused sandboxes of a kind stand ready.
@@ -132,6 +134,8 @@ pub enum Gone {
     Lost,
     /// The keeper that had it is gone, and took everything along.
     KeeperLost,
+    /// Something in it did what no ordinary program does.
+    Violation,
 }
 
 impl fmt::Display for Gone {
@@ -142,6 +146,7 @@ impl fmt::Display for Gone {
             Self::Expired => "its time was over",
             Self::Lost => "its sandbox died",
             Self::KeeperLost => "its keeper ended",
+            Self::Violation => "a program in it broke the rules of sandboxes: it was destroyed",
         })
     }
 }

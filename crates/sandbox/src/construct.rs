@@ -98,6 +98,7 @@ impl<'a> Construction<'a> {
             Step::HideFile(path) => hide(c"dev/null", path),
             Step::HideDirectory(path) => hide(c"run/empty", path),
             Step::Inputs(path) => copy_inputs(path, self.inputs, &mut self.copied),
+            Step::Seal(path) => seal(path),
             Step::SealRoot => seal_root(),
             Step::StartNetwork => {
                 self.network = Some(PendingNetwork::start()?);
@@ -195,6 +196,17 @@ fn copy(mut from: &File, mut to: File) -> io::Result<Copied> {
         to.write_all(piece)?;
         bytes += piece.len() as u64;
     }
+}
+
+fn seal(path: &CStr) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mount = rustix::fs::open(path, flags, Mode::empty())?;
+    let sealed = MountAttributes {
+        read_only: true,
+        no_exec: true,
+        no_devices: true,
+    };
+    set_mount_attributes(mount.as_fd(), sealed)
 }
 
 fn seal_root() -> io::Result<()> {

@@ -8,15 +8,30 @@ use std::{
 };
 
 use casemate_confine::{WAY_BLOCK, seccomp};
-use casemate_model::DeniedAttempt;
+use casemate_model::{DeniedAttempt, Response, Responses, Violation, ViolationKind};
 use casemate_sys::{
     Notification, NotificationReply, read_process_memory, receive_notification,
     reply_to_notification,
 };
-use rustix::io::Errno;
+use rustix::{io::Errno, process::Pid};
+use tokio::time::Instant;
+
+use crate::process;
 
 /// The most different attempts that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
+
+/// The longest name of a process that is kept; the kernel keeps 15 bytes.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Whether the program may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may.
+    GoOn,
+    /// It has to die, with its sandbox.
+    Kill,
+}
 
 /// The attempts so far.
 #[derive(Debug, Default)]
@@ -24,13 +39,20 @@ pub(crate) struct Denied {
     counts: BTreeMap<(&'static str, String), u64>,
     /// Whether made-up addresses are the sandbox's own, as those of its loopback are.
     has_way: bool,
+    /// What follows violations, if anything is one.
+    responses: Option<Responses>,
+    /// By what they are of: names of closed lists.
+    violations: BTreeMap<(ViolationKind, &'static str), Violation>,
+    started: Option<Instant>,
 }
 
 impl Denied {
-    /// None yet, of a sandbox that has a way out or none.
-    pub(crate) fn new(has_way: bool) -> Self {
+    /// None yet, of a program that started at `started` in a sandbox that has a way out or none.
+    pub(crate) fn new(has_way: bool, responses: Option<&Responses>, started: Instant) -> Self {
         Self {
             has_way,
+            responses: responses.copied(),
+            started: Some(started),
             ..Self::default()
         }
     }
@@ -43,31 +65,89 @@ impl Denied {
         !is_own
     }
 
-    /// Takes and answers one notification.
-    pub(crate) fn handle(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+    /// Takes and answers one notification. One after which the program has to die is not answered: the kernel holds whoever
+    /// made the call until the end.
+    pub(crate) fn handle(&mut self, listener: BorrowedFd<'_>) -> io::Result<Verdict> {
         let gone = |error: &io::Error| Errno::from_io_error(error) == Some(Errno::NOENT);
         let notification = match receive_notification(listener) {
             Ok(notification) => notification,
-            Err(error) if gone(&error) => return Ok(()),
+            Err(error) if gone(&error) => return Ok(Verdict::GoOn),
             Err(error) => return Err(error),
         };
-        let reply = self.judge(&notification);
+        let Some(reply) = self.judge(&notification) else {
+            return Ok(Verdict::Kill);
+        };
         match reply_to_notification(listener, notification.id, reply) {
             Err(error) if !gone(&error) => Err(error),
-            _ => Ok(()),
+            _ => Ok(Verdict::GoOn),
         }
     }
 
-    fn judge(&mut self, call: &Notification) -> NotificationReply {
+    /// What a call is told; nothing if the program has to die.
+    fn judge(&mut self, call: &Notification) -> Option<NotificationReply> {
         if !seccomp::is_watched(call.number) {
-            self.count("syscall", seccomp::name(call.number).into());
-            return NotificationReply::Refuse(Errno::PERM.raw_os_error());
+            let name = seccomp::name(call.number);
+            self.count("syscall", name.into());
+            if seccomp::is_violation(call.number)
+                && self.violated(ViolationKind::SystemCall, name, 1, Some(call)) == Verdict::Kill
+            {
+                return None;
+            }
+            return Some(NotificationReply::Refuse(Errno::PERM.raw_os_error()));
         }
         // The kernel refuses it, because there is no route; this only says what it was.
         if let Some(address) = destination(call).filter(|address| self.is_away(address)) {
             self.count("network", address.to_string());
         }
-        NotificationReply::Continue
+        Some(NotificationReply::Continue)
+    }
+
+    /// Notes that honey files were opened.
+    pub(crate) fn opened(&mut self, files: &[(&'static str, u64)]) -> Verdict {
+        let mut verdict = Verdict::GoOn;
+        for &(name, count) in files {
+            if self.violated(ViolationKind::HoneyFile, name, count, None) == Verdict::Kill {
+                verdict = Verdict::Kill;
+            }
+        }
+        verdict
+    }
+
+    fn violated(
+        &mut self,
+        kind: ViolationKind,
+        what: &'static str,
+        count: u64,
+        call: Option<&Notification>,
+    ) -> Verdict {
+        let Some(responses) = &self.responses else {
+            return Verdict::GoOn;
+        };
+        let started = self.started;
+        let violation = self.violations.entry((kind, what)).or_insert_with(|| {
+            // It waits for an answer: what is read of it is its own still.
+            let caller = call.and_then(|call| Caller::of(call.pid?));
+            let after = started.map_or(0, |started| started.elapsed().as_millis());
+            Violation {
+                kind,
+                what: what.to_owned(),
+                arguments: call.map_or_else(Vec::new, |call| {
+                    call.arguments
+                        .iter()
+                        .map(|word| format!("{word:#x}"))
+                        .collect()
+                }),
+                process: caller.as_ref().map(|caller| caller.name.clone()),
+                pid: caller.and_then(|caller| caller.pid),
+                after_ms: u64::try_from(after).unwrap_or(u64::MAX),
+                count: 0,
+            }
+        });
+        violation.count = violation.count.saturating_add(count);
+        match responses.of(kind) {
+            Response::Kill => Verdict::Kill,
+            Response::Record => Verdict::GoOn,
+        }
     }
 
     pub(crate) fn count(&mut self, kind: &'static str, what: String) {
@@ -81,14 +161,44 @@ impl Denied {
         *self.counts.entry(key).or_default() += 1;
     }
 
-    /// The list, for the outcome.
-    pub(crate) fn into_list(self) -> Vec<DeniedAttempt> {
+    /// The lists, for the outcome.
+    pub(crate) fn into_lists(self) -> (Vec<DeniedAttempt>, Vec<Violation>) {
         let attempt = |((kind, what), count): ((&str, String), u64)| DeniedAttempt {
             kind: kind.into(),
             what,
             count,
         };
-        self.counts.into_iter().map(attempt).collect()
+        let denied = self.counts.into_iter().map(attempt).collect();
+        (denied, self.violations.into_values().collect())
+    }
+}
+
+/// Who made a system call.
+struct Caller {
+    name: String,
+    pid: Option<u32>,
+}
+
+impl Caller {
+    fn of(pid: Pid) -> Option<Self> {
+        let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+        Some(Self::parse(&process::file(path.as_ref()).ok()?))
+    }
+
+    /// `/proc/PID/status`: the kernel escapes what would break a line of it.
+    fn parse(status: &str) -> Self {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim())
+        };
+        let name = field("Name:").unwrap_or_default().escape_debug();
+        Self {
+            name: name.take(MAX_NAME_CHARS).collect(),
+            // The last is that in its own namespace.
+            pid: field("NSpid:")
+                .and_then(|all| all.split_whitespace().next_back())
+                .and_then(|pid| pid.parse().ok()),
+        }
     }
 }
 
@@ -161,6 +271,11 @@ mod tests {
         );
     }
 
+    /// None yet, where nothing is a violation.
+    fn of(has_way: bool) -> Denied {
+        Denied::new(has_way, None, Instant::now())
+    }
+
     /// Made-up addresses are the sandbox's own where it has a way out, and nowhere else.
     #[test]
     fn made_up_addresses_are_away_without_a_way_out() {
@@ -174,8 +289,8 @@ mod tests {
             ("[2001:db8::1]:443", true, true),
         ] {
             let address = address.parse().unwrap();
-            assert_eq!(Denied::new(true).is_away(&address), with, "{address}");
-            assert_eq!(Denied::new(false).is_away(&address), without, "{address}");
+            assert_eq!(of(true).is_away(&address), with, "{address}");
+            assert_eq!(of(false).is_away(&address), without, "{address}");
         }
     }
 
@@ -186,7 +301,7 @@ mod tests {
         for port in 0..2_000 {
             denied.count("network", format!("192.0.2.1:{port}"));
         }
-        let list = denied.into_list();
+        let (list, _) = denied.into_lists();
         assert_eq!(list.len(), MAX_LISTED + 1);
         assert_eq!(list.iter().map(|attempt| attempt.count).sum::<u64>(), 2_000);
     }

@@ -274,6 +274,8 @@ async fn make<K: Keeper>(
         limits,
         inputs,
         way_out,
+        // What an attempt that is refused leaves behind is to be seen.
+        violations: None,
     };
     let mut sandbox = keeper.create(spec).await?;
     let ready = sandbox.ready().await?;

@@ -18,7 +18,7 @@ use crate::{
     cgroup::{self, Ceiling, Cgroups, Layout},
     construct::Source,
     limits::resource_limits,
-    plan::{SANDBOX_ID, plan},
+    plan::{Baits, SANDBOX_ID, plan},
     process::Process,
     sandbox::NamespaceSandbox,
     setup::{self, Blueprint, Identity, MAX_INPUTS},
@@ -85,6 +85,7 @@ impl NamespaceKeeper {
             &spec.limits,
             &sizes,
             spec.way_out.as_ref(),
+            Baits::of(spec.violations.as_ref()),
         )
         .during("look at the host's userland")?;
         let source = |input: InputFile| Source {
@@ -124,6 +125,7 @@ impl NamespaceKeeper {
         )
         .during("watch the sandbox")
         .map(|sandbox| sandbox.with_way_out(spec.way_out.is_some()))
+        .map(|sandbox| sandbox.watched_for(spec.violations))
     }
 }
 

@@ -18,6 +18,7 @@ mod construct;
 mod denied;
 pub mod escape;
 mod facts;
+mod honey;
 mod host;
 mod image;
 mod keeper;

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     cgroup::Cgroups,
     keeper::{During as _, identity_of, map_ids, pair},
-    plan::{own_storage, shared_root},
+    plan::{Baits, own_storage, shared_root},
     process::Process,
     setup::{self, Report, send_go},
     userland::Userland,
@@ -53,16 +53,17 @@ impl Nursery {
         limits: &Limits,
         userland: Userland,
         has_ways: bool,
+        baits: Baits,
         cgroups: Cgroups,
     ) -> Result<Self, KeeperError> {
         let identity = identity_of(name);
         let template = program::template(&userland).during("prepare the interpreter")?;
         let tree = userland.take_tree().during("take the image")?;
         let blueprint = Blueprint {
-            root: shared_root(host, userland.image(tree.as_ref()), has_ways)
+            root: shared_root(host, userland.image(tree.as_ref()), has_ways, baits)
                 .during("look at the host's userland")?,
             tree,
-            storage: own_storage(limits).during("plan the storage")?,
+            storage: own_storage(limits, baits).during("plan the storage")?,
             identity,
             has_ways,
             template,

@@ -366,6 +366,7 @@ impl Prepared {
         order: &ToGuest,
         limits: &Limits,
         ending: Ending,
+        session: &SessionSandbox,
         io: CallIo,
     ) -> Result<(Ended, Stay), KeeperError> {
         let cell = matches!(order, ToGuest::Cell(_));
@@ -377,6 +378,8 @@ impl Prepared {
             listener: Some(listener),
             way_out: Some(&self.way_out),
             has_way: self.network.is_some(),
+            violations: session.violations.as_ref(),
+            honey: session.honey.as_ref(),
         };
         let before = self.cgroups.cpu_us();
         let seen = Run::new(&mut self.guest, sentinels, limits, ending, io)
@@ -486,7 +489,7 @@ pub struct Place {
     pub(crate) limits: Limits,
     pub(crate) way: Option<AskedWay>,
     /// Last: the session is free again when everything of the call is gone.
-    pub(crate) _turn: crate::sessions::Turn,
+    pub(crate) turn: crate::sessions::Turn,
 }
 
 /// Where the call runs.
@@ -530,14 +533,20 @@ impl Sandbox for Place {
                 prepared.limit(&self.limits, session, Stay::Once)?;
                 prepared.open_way(self.way.as_ref(), Stay::Once).await?;
                 let order = order(&command, session.variables(), Stay::Once);
-                let ended = prepared.run(&order, &self.limits, Ending::Kill, io).await;
+                let ended = prepared
+                    .run(&order, &self.limits, Ending::Kill, session, io)
+                    .await;
+                let ended = ended.map(|(ended, _)| ended);
+                self.turn.after(&ended);
                 // Whatever came of it: from here on everything of the call is dead.
                 prepared.kill().await?;
-                ended.map(|(ended, _)| ended)
+                ended
             }
             Inner::Context(context) => {
                 let way = self.way.as_ref();
-                context.run(&command, &self.limits, way, io).await
+                let ended = context.run(&command, &self.limits, way, io).await;
+                self.turn.after(&ended);
+                ended
             }
         }
     }

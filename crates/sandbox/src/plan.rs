@@ -13,11 +13,12 @@ use std::{
 };
 
 use casemate_confine::{HIDDEN_DIRECTORIES, HIDDEN_FILES, RESOLV_CONF};
-use casemate_model::Limits;
+use casemate_model::{Limits, Responses};
 use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_KEYSTORE, WayOut, WayPorts};
 use casemate_sys::MountAttributes;
 
 use crate::{
+    honey,
     host::{self, Shown},
     keystore::keystore,
 };
@@ -60,6 +61,8 @@ pub(crate) enum Step {
     HideDirectory(CString),
     /// Copies the inputs into this directory, which is a mount of its own, and makes it read-only.
     Inputs(CString),
+    /// Makes this mount read-only, and nothing in it executable.
+    Seal(CString),
     /// Makes the root read-only and forgets the old one.
     SealRoot,
     /// Starts to make a network namespace with nothing but its own loopback.
@@ -86,6 +89,7 @@ impl fmt::Display for Step {
             Self::Processes(path) => write!(f, "mount the process table {path:?}"),
             Self::HideFile(path) | Self::HideDirectory(path) => write!(f, "hide {path:?}"),
             Self::Inputs(_) => write!(f, "copy the inputs"),
+            Self::Seal(path) => write!(f, "make {path:?} read-only"),
             Self::SealRoot => write!(f, "make the root read-only"),
             Self::StartNetwork | Self::EnterNetwork => write!(f, "make a network namespace"),
             Self::OpenWay(_) => write!(f, "open the way out"),
@@ -122,6 +126,7 @@ pub(crate) fn plan(
     limits: &Limits,
     inputs: &[u64],
     way_out: Option<&WayOut>,
+    baits: Baits,
 ) -> io::Result<Vec<Step>> {
     let mut steps = vec![Step::StartNetwork];
     userland(&mut steps, root)?;
@@ -153,6 +158,10 @@ pub(crate) fn plan(
         steps.push(Step::HideDirectory(c(format!("proc/{name}"))?));
     }
     storage(&mut steps, limits, inputs)?;
+    if baits == Baits::Laid {
+        honey::names(&mut steps)?;
+        honey::files(&mut steps)?;
+    }
     steps.extend([Step::HostName("sandbox"), Step::EnterNetwork]);
     if let Some(way_out) = way_out {
         steps.push(Step::OpenWay(way_out.ports));
@@ -172,16 +181,43 @@ pub(crate) enum Image<'a> {
     Taken,
 }
 
+/// Whether there are honey files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Baits {
+    /// There are none.
+    None,
+    /// There are, and whoever makes the sandbox watches them.
+    Laid,
+}
+
+impl Baits {
+    /// Those of sandboxes in which this follows violations.
+    pub(crate) const fn of(violations: Option<&Responses>) -> Self {
+        match violations {
+            Some(_) => Self::Laid,
+            None => Self::None,
+        }
+    }
+}
+
 /// The steps for the root that sandboxes of one kind share: nothing in it can be written.
 ///
 /// Its process table hides nothing: sandboxes could not have their own below one that does.
-pub(crate) fn shared_root(root: &Path, image: Image<'_>, has_ways: bool) -> io::Result<Vec<Step>> {
+pub(crate) fn shared_root(
+    root: &Path,
+    image: Image<'_>,
+    has_ways: bool,
+    baits: Baits,
+) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     userland(&mut steps, root)?;
     for path in ["dev/pts", "run/egress"] {
         steps.push(Step::Directory(c(path)?, 0o755));
     }
     steps.push(Step::Link(c("pts/ptmx")?, c("dev/ptmx")?));
+    if baits == Baits::Laid {
+        honey::names(&mut steps)?;
+    }
     if has_ways {
         // Each call has an authority of its own there.
         steps.push(Step::Directory(c("etc/casemate")?, 0o755));
@@ -203,12 +239,15 @@ pub(crate) fn shared_root(root: &Path, image: Image<'_>, has_ways: bool) -> io::
 }
 
 /// The steps for a sandbox of its own in a shared root.
-pub(crate) fn own_storage(limits: &Limits) -> io::Result<Vec<Step>> {
+pub(crate) fn own_storage(limits: &Limits, baits: Baits) -> io::Result<Vec<Step>> {
     let mut steps = vec![Step::Processes(c("proc")?)];
     let (tmp, workspace) = (tmp_options(limits)?, workspace_options(limits)?);
     steps.push(Step::Tmpfs(c("tmp")?, tmp));
     steps.push(Step::Tmpfs(c("workspace")?, workspace));
     steps.push(Step::Directory(c("workspace/out")?, 0o755));
+    if baits == Baits::Laid {
+        honey::files(&mut steps)?;
+    }
     steps.push(Step::HostName("sandbox"));
     Ok(steps)
 }

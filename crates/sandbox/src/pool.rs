@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::{
     cgroup::{Ceiling, Cgroups},
     nursery::Nursery,
+    plan::Baits,
     session::{Making, SessionSandbox},
     sessions::{Grounds, OwnerGroups},
 };
@@ -187,6 +188,8 @@ impl Pool {
             nursery: Rc::clone(&nursery),
             limits: self.kind.limits,
             way: self.kind.way,
+            violations: (self.kind.violations)
+                .map(|responses| (responses, Rc::clone(&self.grounds.lookout))),
             host: Rc::clone(&self.grounds.links),
             removal: self.grounds.removal.clone(),
         };
@@ -221,6 +224,7 @@ impl Pool {
             &self.kind.limits,
             userland,
             self.kind.way.is_some(),
+            Baits::of(self.kind.violations.as_ref()),
             cgroups,
         )
         .await?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use casemate_frames::{Exec, Exited, FromGuest, MAX_CHUNK_BYTES, Message as _, ToGuest, Window};
-use casemate_model::{Cause, Exit, Limits, Stream, Text, Usage};
+use casemate_model::{Cause, Exit, Limits, Responses, Stream, Text, Usage};
 use casemate_ports::{CallIo, Command, Control, Ended, Event, KeeperError, Signal, TerminalSize};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -19,7 +19,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{denied::Denied, sandbox::Guest};
+use crate::{
+    denied::{Denied, Verdict},
+    honey::Honey,
+    sandbox::Guest,
+};
 
 /// How long a program may live after it was asked to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -49,6 +53,10 @@ pub(crate) struct Sentinels<'a> {
     pub(crate) way_out: Option<&'a AsyncFd<OwnedFd>>,
     /// Whether there is a way out by made-up addresses.
     pub(crate) has_way: bool,
+    /// What follows violations, if anything is one.
+    pub(crate) violations: Option<&'a Responses>,
+    /// Honey files, where there are any.
+    pub(crate) honey: Option<&'a Honey>,
 }
 
 /// What happens to a program whose time is over, or whose caller has gone.
@@ -103,7 +111,7 @@ enum Step {
     Guest(io::Result<Option<FromGuest>>),
     Stdin(Option<Vec<u8>>),
     Control(Option<Control>),
-    Denied(io::Result<()>),
+    Denied(io::Result<Verdict>),
     CallerGone,
     Deadline,
 }
@@ -136,7 +144,7 @@ impl<'a> Run<'a> {
                 results_bytes: 0,
                 output_truncated: false,
                 stays: false,
-                denied: Denied::new(sentinels.has_way),
+                denied: Denied::new(sentinels.has_way, sentinels.violations, started),
             },
         }
     }
@@ -148,6 +156,16 @@ impl<'a> Run<'a> {
             _ => KeeperError::Lost(format!("it does not take the command: {error}")),
         })?;
         self.seen.cause = self.until_cause().await;
+        if let Some(honey) = self.sentinels.honey {
+            // The end may have been heard of first.
+            let opened = honey.opened_now().map_err(|source| KeeperError::Build {
+                step: "look at the honey files".into(),
+                source,
+            })?;
+            if self.seen.denied.opened(&opened) == Verdict::Kill {
+                self.seen.cause = Cause::Violation;
+            }
+        }
         let elapsed = self.started.elapsed();
         self.seen.usage.wall_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         Ok(self.seen)
@@ -188,7 +206,10 @@ impl<'a> Run<'a> {
         match step {
             Step::Guest(Ok(Some(frame))) => self.hear(frame).await,
             Step::Guest(Ok(None) | Err(_)) | Step::Denied(Err(_)) => Some(Cause::SandboxLost),
-            Step::Denied(Ok(())) => None,
+            Step::Denied(Ok(verdict)) => {
+                // Nothing that it says from here on is heard.
+                (verdict == Verdict::Kill).then_some(Cause::Violation)
+            }
             // It was asked to stop, and did not.
             Step::Deadline if self.seen.cause != Cause::Completed => Some(self.seen.cause),
             Step::Deadline => self.stop(Cause::TimedOut).await,
@@ -334,22 +355,29 @@ impl<'a> Run<'a> {
 }
 
 /// Sees to one attempt that is refused. Waits for ever when there is nobody who could make one.
-async fn watch(sentinels: Sentinels<'_>, denied: &mut Denied) -> io::Result<()> {
-    let Some(way_out) = sentinels.way_out else {
-        return answer(sentinels.listener, denied).await;
-    };
+async fn watch(sentinels: Sentinels<'_>, denied: &mut Denied) -> io::Result<Verdict> {
     let refused = async {
+        let Some(way_out) = sentinels.way_out else {
+            return std::future::pending().await;
+        };
         let accept = |listener: &OwnedFd| Ok(rustix::net::accept(listener)?);
         way_out.async_io(Interest::READABLE, accept).await
+    };
+    let opened = async {
+        match sentinels.honey {
+            Some(honey) => honey.opened().await,
+            None => std::future::pending().await,
+        }
     };
     tokio::select! {
         biased;
         result = answer(sentinels.listener, denied) => result,
+        opened = opened => Ok(denied.opened(&opened?)),
         connection = refused => {
             // There is nothing behind it: no profile allows a destination yet.
             drop(connection?);
             denied.count("egress", WAY_OUT.to_owned());
-            Ok(())
+            Ok(Verdict::GoOn)
         }
     }
 }
@@ -365,7 +393,7 @@ pub(crate) async fn attend(listener: &AsyncFd<OwnedFd>) {
 }
 
 /// Answers one refused call. Waits for ever when there is nobody left whom the filter holds.
-async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io::Result<()> {
+async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io::Result<Verdict> {
     let Some(listener) = listener else {
         return std::future::pending().await;
     };
@@ -375,12 +403,12 @@ async fn answer(listener: Option<&AsyncFd<OwnedFd>>, denied: &mut Denied) -> io:
     if ready.ready().is_read_closed() {
         return std::future::pending().await;
     }
-    denied.handle(listener.get_ref().as_fd())?;
+    let verdict = denied.handle(listener.get_ref().as_fd())?;
     // The kernel tells once of all that ask together.
     if !asks(listener.get_ref())? {
         ready.clear_ready();
     }
-    Ok(())
+    Ok(verdict)
 }
 
 /// Whether a refused call waits for its answer now.
@@ -448,6 +476,7 @@ impl Seen {
         let killed = matches!(self.exit, None | Some(Exit::Signal(9)));
         let memory =
             out_of_memory && killed && matches!(self.cause, Cause::Completed | Cause::SandboxLost);
+        let (denied, violations) = self.denied.into_lists();
         Ended {
             cause: if memory {
                 Cause::MemoryExceeded
@@ -460,7 +489,8 @@ impl Seen {
             stderr_bytes: self.stderr_bytes,
             results_bytes: self.results_bytes,
             output_truncated: self.output_truncated,
-            denied: self.denied.into_list(),
+            denied,
+            violations,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use casemate_frames::{Decoder, FromGuest, PROTOCOL_VERSION, ToGuest};
-use casemate_model::{Artefact, InputDigest, Limits, Text};
+use casemate_model::{Artefact, InputDigest, Limits, Responses, Text};
 use casemate_ports::{
     ArtefactSink, BadSocket, CallIo, Command, Ended, KeeperError, Ready, Sandbox, WaySockets,
 };
@@ -25,6 +25,7 @@ use crate::{
     cgroup::Cgroups,
     construct::Copied,
     facts::{self, NamespaceLinks},
+    honey::{Honey, Lookout},
     keeper::During as _,
     process::Process,
     run::{Ending, Run, Sentinels, exec},
@@ -54,6 +55,10 @@ pub struct NamespaceSandbox {
     way_out: Option<WaySockets>,
     /// Where seccomp's notifications arrive, once the filter is in force.
     listener: Option<AsyncFd<OwnedFd>>,
+    /// What follows violations.
+    violations: Option<Responses>,
+    /// Its honey files, once it is made.
+    honey: Option<Honey>,
 }
 
 /// The guest's end of the control socket: hostile.
@@ -125,12 +130,20 @@ impl NamespaceSandbox {
             wants_way_out: false,
             way_out: None,
             listener: None,
+            violations: None,
+            honey: None,
         })
     }
 
     /// The same, but it is lost if its first process does not hand out the sockets of a way out.
     pub(crate) const fn with_way_out(mut self, wants_way_out: bool) -> Self {
         self.wants_way_out = wants_way_out;
+        self
+    }
+
+    /// The same, in which this follows violations.
+    pub(crate) const fn watched_for(mut self, violations: Option<Responses>) -> Self {
+        self.violations = violations;
         self
     }
 
@@ -166,6 +179,11 @@ impl NamespaceSandbox {
                 Some(Report::Restricted(status, listener)) => {
                     let listener = watch(listener).during("watch for denied attempts")?;
                     self.listener = Some(listener);
+                    if self.violations.is_some() {
+                        let lookout = Lookout::new().during("watch for violations")?;
+                        let honey = lookout.over(self.process.pid());
+                        self.honey = Some(honey.during("watch the honey files")?);
+                    }
                     return Ok((inputs, status));
                 }
                 Some(Report::Failed(..)) | None => {
@@ -229,6 +247,8 @@ impl Sandbox for NamespaceSandbox {
             listener: listener.as_ref(),
             way_out: None,
             has_way: self.wants_way_out,
+            violations: self.violations.as_ref(),
+            honey: self.honey.as_ref(),
         };
         let order = ToGuest::Exec(exec(&command, &self.variables));
         let run = Run::new(&mut self.guest, sentinels, &self.limits, Ending::Kill, io);

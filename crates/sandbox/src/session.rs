@@ -8,7 +8,7 @@ use std::{
 };
 
 use casemate_frames::{SESSION_READY, SessionOrder, Waiting};
-use casemate_model::{InputDigest, Limits};
+use casemate_model::{InputDigest, Limits, Responses};
 use casemate_ports::{InputFile, KeeperError, WayPorts};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -19,6 +19,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use crate::{
     cgroup::{Ceiling, Cgroups, Removal},
     facts::NamespaceLinks,
+    honey::{Honey, Lookout},
     keeper::{During as _, pair},
     nursery::{
         Nursery,
@@ -42,6 +43,10 @@ pub(crate) struct SessionSandbox {
     nursery: Rc<Nursery>,
     pub(crate) limits: Limits,
     way: Option<WayPorts>,
+    /// What follows violations.
+    pub(crate) violations: Option<Responses>,
+    /// Its honey files, if it has any.
+    pub(crate) honey: Option<Honey>,
     host: Rc<NamespaceLinks>,
     /// The guest's end of the socket to the warm interpreter, whose end is seen here.
     interpreter: RefCell<Option<OwnedFd>>,
@@ -57,6 +62,8 @@ pub(crate) struct Making {
     pub(crate) limits: Limits,
     /// The ports of its calls' ways out, if they have any.
     pub(crate) way: Option<WayPorts>,
+    /// What follows violations, and who watches for them.
+    pub(crate) violations: Option<(Responses, Rc<Lookout>)>,
     pub(crate) host: Rc<NamespaceLinks>,
     pub(crate) removal: Removal,
 }
@@ -80,6 +87,13 @@ impl SessionSandbox {
         rustix::io::ioctl_fionbio(&orders, true).during("watch the sandbox")?;
         let orders = watch_both(orders).during("watch the sandbox")?;
         await_guest(setup, &orders).await?;
+        let honey = match (&making.violations, first.pid()) {
+            (Some((_, lookout)), Some(pid)) => {
+                Some(lookout.over(pid).during("watch the honey files")?)
+            }
+            (None, Some(_)) => None,
+            (_, None) => return Err(KeeperError::Lost("it died while it was made".into())),
+        };
         let sandbox = Rc::new(Self {
             first,
             cgroups,
@@ -89,6 +103,8 @@ impl SessionSandbox {
             nursery: Rc::clone(&making.nursery),
             limits: making.limits,
             way: making.way,
+            violations: making.violations.as_ref().map(|(responses, _)| *responses),
+            honey,
             host: Rc::clone(&making.host),
             interpreter: RefCell::new(None),
             places: Cell::new(0),

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
-    rc::Rc,
+    rc::{Rc, Weak},
     time::{Duration, Instant},
 };
 
@@ -82,6 +82,7 @@ pub(crate) struct Session {
     preparing: Cell<bool>,
     contexts: RefCell<HashMap<ContextId, Rc<Context>>>,
     networks: Networks,
+    house: Weak<House>,
 }
 
 impl NamespaceSessions {
@@ -143,7 +144,7 @@ impl NamespaceSessions {
 }
 
 /// Ends what has outlived its time.
-async fn keep_time(house: std::rc::Weak<House>) {
+async fn keep_time(house: Weak<House>) {
     loop {
         tokio::time::sleep(TICK).await;
         let Some(house) = house.upgrade() else { return };
@@ -267,6 +268,13 @@ impl Session {
         }
     }
 
+    /// Ends it at once, because of what a program in it did.
+    fn violated(&self) {
+        if let Some(house) = self.house.upgrade() {
+            house.end(self.spec.id, Gone::Violation);
+        }
+    }
+
     fn status(&self) -> SessionStatus {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let running = self.calls.get() > 0;
@@ -344,6 +352,7 @@ impl SessionKeeper for NamespaceSessions {
             preparing: Cell::new(false),
             contexts: RefCell::default(),
             networks: Networks::default(),
+            house: Rc::downgrade(&self.house),
         });
         let status = session.status();
         self.house.sessions.borrow_mut().insert(id, session);
@@ -392,7 +401,7 @@ impl SessionKeeper for NamespaceSessions {
                 inputs: Vec::new(),
                 limits,
                 way,
-                _turn: turn,
+                turn,
             });
         }
         let sandbox = &session.sandbox;
@@ -417,7 +426,7 @@ impl SessionKeeper for NamespaceSessions {
             inputs,
             limits,
             way,
-            _turn: turn,
+            turn,
         })
     }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use casemate_https::{AuthoritiesError, Plain, client};
-use casemate_ledger::read_from;
+use casemate_ledger::{Place, read_from};
 use casemate_model::one_line;
 use ureq::Agent;
 
@@ -144,24 +144,50 @@ impl Courier {
     /// Tells everything that is on record and was not told.
     fn catch_up(&mut self) -> Result<(), CarryError> {
         let mut reader = read_from(&self.ledger, self.cursor.place);
+        // An alert that waits for more of its cause, and the place after the last of them.
+        let mut waits: Option<(Event, Place)> = None;
         while let Some(record) = reader.next() {
             let record = record.map_err(CursorError::from)?;
             let event = Event::of(&record);
             let event = event.filter(|event| self.endpoint.events.contains(&event.topic));
             let Some(event) = event else {
-                self.cursor.pass_over(reader.place())?;
+                match &mut waits {
+                    None => self.cursor.pass_over(reader.place())?,
+                    // The cursor stays before it.
+                    Some((_, place)) => *place = reader.place(),
+                }
                 continue;
             };
-            if self.is_stopped() {
+            if let Some((waiting, place)) = &mut waits
+                && waiting.take_in(&event)
+            {
+                *place = reader.place();
+                continue;
+            }
+            let before = waits.replace((event, reader.place()));
+            if !self.told(before)? {
                 return Ok(());
             }
-            let now_ms = self.surroundings.now_ms();
-            post(&self.agent, &self.endpoint, &event, now_ms)?;
-            self.cursor.go_on(reader.place())?;
+        }
+        if self.told(waits)? {
             self.got_on();
         }
-        self.got_on();
         Ok(())
+    }
+
+    /// Tells an event, if there is one, and goes on behind it. Whether it may go on to the next.
+    fn told(&mut self, event: Option<(Event, Place)>) -> Result<bool, CarryError> {
+        let Some((event, place)) = event else {
+            return Ok(true);
+        };
+        if self.is_stopped() {
+            return Ok(false);
+        }
+        let now_ms = self.surroundings.now_ms();
+        post(&self.agent, &self.endpoint, &event, now_ms)?;
+        self.cursor.go_on(place)?;
+        self.got_on();
+        Ok(true)
     }
 
     /// Says that it goes right again, if it was said that it goes wrong.

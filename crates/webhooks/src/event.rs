@@ -15,6 +15,11 @@ pub struct Event {
     pub topic: Topic,
     /// What is sent: JSON.
     pub body: String,
+    /// What it has to be the same in for two alerts to be one with a count; nothing, if each is told by itself.
+    cause: Option<String>,
+    /// How many records it tells of.
+    count: u64,
+    message: Value,
 }
 
 /// The members of a record's summary that are told, if it has them: names, and the words of closed lists.
@@ -36,6 +41,9 @@ impl Event {
                 tell(name, word.clone());
             }
         }
+        if let Some(violations) = violations(&entry.summary) {
+            tell("violations", violations.clone());
+        }
         if let Some(Value::Object(wait)) = entry.summary.get("wait") {
             for name in ["action", "until_ms", "trigger"] {
                 if let Some(value) = wait.get(name) {
@@ -45,7 +53,12 @@ impl Event {
         }
         let at = i64::try_from(entry.at_ms).unwrap_or(i64::MAX);
         let at = Timestamp::from_millisecond(at).unwrap_or(Timestamp::MAX);
-        let body = json!({
+        let cause = violations(&entry.summary).map(|violations| {
+            let what = violations.as_array().into_iter().flatten();
+            let what = what.map(|one| json!([one.get("kind"), one.get("what")]));
+            json!([entry.tenant, entry.agent, what.collect::<Vec<_>>()]).to_string()
+        });
+        let message = json!({
             "type": topic.as_str(),
             "timestamp": at.to_string(),
             "data": data,
@@ -53,8 +66,27 @@ impl Event {
         Some(Self {
             id: format!("{}_{}", entry.decision, record.index),
             topic,
-            body: body.to_string(),
+            body: message.to_string(),
+            cause,
+            count: 1,
+            message,
         })
+    }
+
+    /// Takes in an event that comes after this one, if both are alerts of one cause. The name becomes that of the newer one:
+    /// whoever has the older one already is to hear that there were more.
+    pub(crate) fn take_in(&mut self, newer: &Self) -> bool {
+        let same = self.topic == newer.topic && self.cause.is_some() && self.cause == newer.cause;
+        if same {
+            self.count += 1;
+            self.id.clone_from(&newer.id);
+            self.message.clone_from(&newer.message);
+            if let Some(Value::Object(data)) = self.message.get_mut("data") {
+                data.insert("count".to_owned(), self.count.into());
+            }
+            self.body = self.message.to_string();
+        }
+        same
     }
 }
 
@@ -64,8 +96,19 @@ fn topic(kind: Kind, summary: &Value) -> Option<Topic> {
     match kind {
         Kind::Held => Some(Topic::Waiting),
         Kind::Allowed | Kind::Denied if waited => Some(Topic::Ended),
+        // What a program did is known when it has ended.
+        Kind::Outcome if alerts && violations(summary).is_some() => Some(Topic::Alert),
         // Not again when it is closed.
         Kind::Allowed | Kind::Denied | Kind::Event if alerts => Some(Topic::Alert),
         _ => None,
     }
+}
+
+/// What a program did that no ordinary program does: kinds, names of closed lists, and counts.
+fn violations(summary: &Value) -> Option<&Value> {
+    let violations = summary.get("violations")?;
+    violations
+        .as_array()
+        .is_some_and(|list| !list.is_empty())
+        .then_some(violations)
 }

@@ -242,6 +242,18 @@ fn explain_end(exit: Exit, released: &Released, unwritten: Option<&io::Error>) {
             ));
             report::hint("give it more with --memory");
         }
+        Exit::Killed if outcome.cause == Cause::Violation => {
+            let what: Vec<_> = outcome
+                .violations
+                .iter()
+                .map(|seen| seen.what.as_str())
+                .collect();
+            tell(&format!(
+                "killed: it violated its sandbox: {}",
+                what.join(", ")
+            ));
+            report::hint("an alert was raised; the evidence is in the record of the call");
+        }
         Exit::Killed => {
             tell("killed: its sandbox broke");
             report::hint("it may have run in part: look at what it did before you run it again");

@@ -245,6 +245,7 @@ fn session() -> SessionSpec {
                 tenant: quota,
             },
             way: None,
+            violations: None,
         },
         idle_ms: 60_000,
         max_ms: 60_000,

@@ -59,6 +59,7 @@ pub(crate) enum Word {
     Allow,
     Refuse,
     Watch,
+    Violation,
     Absent,
 }
 
@@ -67,7 +68,7 @@ impl Word {
         match self {
             Self::Allow => Action::Allow,
             Self::Absent => Action::Absent,
-            Self::Refuse | Self::Watch => Action::Notify,
+            Self::Refuse | Self::Watch | Self::Violation => Action::Notify,
         }
     }
 }
@@ -78,6 +79,8 @@ pub(crate) struct Rules {
     pub(crate) by_number: BTreeMap<u32, Rule>,
     pub(crate) names: BTreeMap<u32, String>,
     pub(crate) watched: Vec<u32>,
+    /// The calls of which every notification is a violation.
+    pub(crate) violations: Vec<u32>,
 }
 
 impl Table {
@@ -90,13 +93,20 @@ impl Table {
             by_number: BTreeMap::new(),
             names: BTreeMap::new(),
             watched: Vec::new(),
+            violations: Vec::new(),
         };
-        let mut add = |name: &str, rule: Rule, watched: bool| {
+        let mut add = |name: &str, rule: Rule, words: [Word; 2]| {
             let Some(number) = number(name)? else {
                 return Ok(());
             };
-            if watched {
+            if words.contains(&Word::Watch) {
                 rules.watched.push(number);
+            }
+            if words.contains(&Word::Violation) {
+                if words.contains(&Word::Refuse) || words.contains(&Word::Watch) {
+                    return Err(format!("`{name}` tells of what is no violation too"));
+                }
+                rules.violations.push(number);
             }
             rules.names.insert(number, name.to_owned());
             match rules.by_number.insert(number, rule) {
@@ -106,15 +116,10 @@ impl Table {
         };
         for group in &self.group {
             for name in group.calls.split_whitespace() {
-                add(
-                    name,
-                    Rule::Always(group.action.action()),
-                    group.action == Word::Watch,
-                )?;
+                add(name, Rule::Always(group.action.action()), [group.action; 2])?;
             }
         }
         for condition in &self.condition {
-            let watched = [condition.then, condition.otherwise].contains(&Word::Watch);
             let comparison = |argument: &Argument| Comparison {
                 argument: argument.argument,
                 mask: argument.mask,
@@ -130,7 +135,7 @@ impl Table {
                 then: condition.then.action(),
                 otherwise: condition.otherwise.action(),
             };
-            add(&condition.call, rule, watched)?;
+            add(&condition.call, rule, [condition.then, condition.otherwise])?;
         }
         Ok(rules)
     }

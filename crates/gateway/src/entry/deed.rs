@@ -2,12 +2,13 @@
 
 use casemate_model::{Delegator, Digest, OutcomeStatus, Reason, SideEffect};
 use casemate_policy::{Check, Inputs, Verdict};
+use casemate_ports::Gone;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{ENGINE, Engine};
 use crate::{
-    Lodging,
+    Ending, Lodging,
     deed::{Deed, End, Subject},
 };
 
@@ -98,6 +99,9 @@ struct EndingSummary<'a> {
     engine: Engine,
     reason: &'a str,
     lodging: Lodging,
+    /// Somebody has to look: nobody else has told of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    alert: bool,
 }
 
 /// The metadata of a session's end that nobody asked for.
@@ -115,5 +119,6 @@ pub(crate) fn ending(
         engine: ENGINE,
         reason: why,
         lodging,
+        alert: why == Ending::Kept(Gone::Violation).as_str(),
     })
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use casemate_model::{DecisionId, Digest, Exit, Outcome, OutcomeStatus, Usage};
+use casemate_model::{
+    Cause, DecisionId, Digest, Exit, Outcome, OutcomeStatus, Usage, ViolationKind,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +23,12 @@ struct OutcomeSummary<'a> {
     output_truncated: bool,
     /// How often the program was refused something, by kind.
     denied: BTreeMap<&'a str, u64>,
+    /// What it did that no ordinary program does: names of closed lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<ViolationSummary<'a>>,
+    /// Somebody has to look.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    alert: bool,
     artefacts: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     lodging: Option<Lodging>,
@@ -30,6 +38,13 @@ struct OutcomeSummary<'a> {
     replay_of: Option<DecisionId>,
 }
 
+#[derive(Serialize)]
+struct ViolationSummary<'a> {
+    kind: ViolationKind,
+    what: &'a str,
+    count: u64,
+}
+
 /// The metadata of an outcome (R228, R237, R238).
 pub(crate) fn summary(facts: &Facts, outcome: &Outcome) -> serde_json::Result<Value> {
     let mut denied = BTreeMap::new();
@@ -37,6 +52,11 @@ pub(crate) fn summary(facts: &Facts, outcome: &Outcome) -> serde_json::Result<Va
         let count: &mut u64 = denied.entry(attempt.kind.as_str()).or_default();
         *count = count.saturating_add(attempt.count);
     }
+    let violations = outcome.violations.iter().map(|violation| ViolationSummary {
+        kind: violation.kind,
+        what: &violation.what,
+        count: violation.count,
+    });
     serde_json::to_value(OutcomeSummary {
         trace: Trace::of(facts, outcome.cause.as_str()),
         status: outcome.status,
@@ -46,6 +66,8 @@ pub(crate) fn summary(facts: &Facts, outcome: &Outcome) -> serde_json::Result<Va
         stderr_bytes: outcome.stderr_bytes,
         output_truncated: outcome.output_truncated,
         denied,
+        violations: violations.collect(),
+        alert: outcome.cause == Cause::Violation,
         artefacts: outcome.artefacts.len(),
         lodging: facts.lodging,
         quota: facts.quota.as_ref(),

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use casemate_authority::Epoch;
-use casemate_model::{DecisionId, Reason, Text, Within, one_line};
+use casemate_model::{Cause, DecisionId, Reason, Text, Within, one_line};
 use casemate_policy::{
     Authenticator, Claims, Profile, QuotaRule, RoutePolicy, SessionMode, Verified,
 };
@@ -442,7 +442,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     }
                 }
                 let noted = &mut lodged.noted;
-                Box::pin(self.perform(allowed, (policy, way), meter, noted, caller)).await
+                let run = self.perform(allowed, (policy, way), meter, noted, caller);
+                let told = Box::pin(run).await;
+                if let Told::Released(released) = &told
+                    && released.outcome().cause == Cause::Violation
+                {
+                    // If it cannot be noted, the next caller finds it out by itself.
+                    drop(self.violated(&lodged.live, lodged.stay).await);
+                }
+                told
             }
             Ruling::Denied(denied) if was_approved && passes(denied.reason()) => {
                 Told::Later(decision)

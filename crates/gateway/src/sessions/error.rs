@@ -21,12 +21,13 @@ pub enum Ending {
     NeverOpened,
 }
 
-const WORDS: [(Ending, &str); 8] = [
+const WORDS: [(Ending, &str); 9] = [
     (Ending::Kept(Gone::Destroyed), "destroyed"),
     (Ending::Kept(Gone::Idle), "idle"),
     (Ending::Kept(Gone::Expired), "expired"),
     (Ending::Kept(Gone::Lost), "lost"),
     (Ending::Kept(Gone::KeeperLost), "keeper_lost"),
+    (Ending::Kept(Gone::Violation), "violation"),
     (Ending::ProfileChanged, "profile_changed"),
     (Ending::Unremembered, "unremembered"),
     (Ending::NeverOpened, "never_opened"),

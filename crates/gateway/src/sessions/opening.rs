@@ -158,6 +158,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         Ok(())
     }
 
+    /// Notes that a session was destroyed because of what a call in it did. The call's own record says so, and alerts.
+    pub(super) async fn violated(&self, live: &Live, stay: Stay) -> Result<(), SessionError> {
+        live.end();
+        if stay != Stay::Once {
+            let store = self.stores.open(&live.owner.agent).await?;
+            let why = Ending::Kept(Gone::Violation);
+            // Its thread is told when it looks for its files.
+            store
+                .end_session(live.id, why.as_str(), self.clock.now_ms())
+                .await?;
+            self.table.remove(live);
+        }
+        Ok(())
+    }
+
     /// Records that a session ended by itself.
     pub(super) fn note_end(
         &self,

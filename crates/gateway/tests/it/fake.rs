@@ -81,6 +81,7 @@ pub(crate) fn ended(cause: Cause, exit: Option<Exit>) -> Ended {
         results_bytes: 0,
         output_truncated: false,
         denied: Vec::new(),
+        violations: Vec::new(),
     }
 }
 

@@ -129,6 +129,7 @@ async fn a_sandbox_that_nobody_remembers_is_destroyed() {
                 tenant: quota,
             },
             way: None,
+            violations: None,
         },
         idle_ms: 1,
         max_ms: 1,

@@ -27,5 +27,6 @@ mod refusals;
 mod session_keeper;
 mod sessions;
 mod spent;
+mod violations;
 mod waits;
 mod world;

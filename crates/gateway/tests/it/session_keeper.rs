@@ -8,6 +8,7 @@ use std::{
 
 use casemate_model::{
     Artefact, Cause, ContextId, Digest, Exit, InputDigest, Isolation, SessionId, Stream, Text,
+    Violation, ViolationKind,
 };
 use casemate_ports::{
     ArtefactSink, CallIo, Chunk, Command, Connection, Ended, Entry, Event, FileFault, Gone,
@@ -461,6 +462,22 @@ impl Sandbox for FakePlace {
                 _ = io.control.recv() => answer.cause = Cause::Cancelled,
                 () = io.events.closed() => answer.cause = Cause::Cancelled,
             },
+            Some("violate") => {
+                self.keeper.end(session, Gone::Violation);
+                answer.cause = Cause::Violation;
+                answer.exit = None;
+                answer.violations.push(Violation {
+                    kind: ViolationKind::SystemCall,
+                    what: "mount".into(),
+                    arguments: vec!["0x1".into()],
+                    process: Some("secret-name".into()),
+                    pid: Some(7),
+                    after_ms: 12,
+                    count: 1,
+                });
+                self.keeper.note(Step::Ended(session, line));
+                return Ok(answer);
+            }
             Some("false") => answer.exit = Some(Exit::Code(1)),
             Some("write") => {
                 let bytes = words[1].parse().unwrap();

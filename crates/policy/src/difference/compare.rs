@@ -184,7 +184,24 @@ impl<'c> Compare<'c> {
             session_max_ms,
             // How soon a sandbox is ready, and not what it may do.
             pool: _,
+            violations,
         } = then;
+        for (name, then, now) in [
+            (
+                "system_calls",
+                violations.system_calls,
+                now.violations.system_calls,
+            ),
+            (
+                "honey_files",
+                violations.honey_files,
+                now.violations.honey_files,
+            ),
+        ] {
+            // What is only recorded goes on.
+            let key = format!("sandbox.violations.{name}");
+            self.more(&key, &Reverse(then), &Reverse(now));
+        }
         self.same("sandbox.filesystem", filesystem, &now.filesystem);
         self.same("sandbox.workspace", workspace, &now.workspace);
         // A weaker boundary lets more happen.

@@ -79,6 +79,8 @@ impl Sessions {
                 tenant: QUOTA,
             },
             way: attempt.way_out().map(|way_out| way_out.ports),
+            // What an attempt that is refused leaves behind is to be seen.
+            violations: None,
         };
         let takers = Rc::new(Takers::default());
         let handover = Rc::clone(&takers) as Rc<dyn HandsOver>;

@@ -11,6 +11,7 @@ fn steps() -> Vec<Step> {
         &Limits::default(),
         &[10, 5_000],
         None,
+        Baits::None,
     )
     .unwrap()
 }
@@ -28,6 +29,7 @@ fn a_way_out_is_its_sockets_and_three_files_and_links() {
         &Limits::default(),
         &[10, 5_000],
         Some(&way_out),
+        Baits::None,
     );
     let (with, without) = (plan.unwrap(), steps());
     assert!(!without.iter().any(|step| matches!(step, Step::OpenWay(_))));

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, os::fd::OwnedFd, rc::Rc, sync::Arc};
 
 use casemate_frames::Waiting;
-use casemate_model::{ContextId, Isolation, Limits};
+use casemate_model::{Cause, ContextId, Isolation, Limits};
 use casemate_ports::{CallIo, Command, Ended, KeeperError};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -132,8 +132,10 @@ impl ContextTurn {
         prepared.open_way(way, Stay::ForMore).await?;
         self.running = true;
         let order = order(command, sandbox.variables(), Stay::ForMore);
-        let (ended, stay) = prepared.run(&order, limits, Ending::Interrupt, io).await?;
-        self.running = stay != Stay::ForMore;
+        let (ended, stay) = prepared
+            .run(&order, limits, Ending::Interrupt, sandbox, io)
+            .await?;
+        self.running = stay != Stay::ForMore || ended.cause == Cause::Violation;
         if self.running {
             prepared.kill().await?;
         }

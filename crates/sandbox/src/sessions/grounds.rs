@@ -17,6 +17,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::{
     cgroup::{self, Ceiling, Cgroups, Layout, Removal},
     facts::NamespaceLinks,
+    honey::Lookout,
     keeper::During as _,
     userland::Userland,
 };
@@ -32,6 +33,7 @@ pub(crate) struct Grounds {
     images: PathBuf,
     layout: Layout,
     pub(crate) links: Rc<NamespaceLinks>,
+    pub(crate) lookout: Rc<Lookout>,
     pub(crate) removal: Removal,
     graveyard: Rc<RefCell<Vec<PathBuf>>>,
     /// When it is looked next for what dead keepers left: what dies with one can take a moment longer than it.
@@ -81,6 +83,7 @@ impl Grounds {
             images: images.into(),
             layout,
             links: Rc::new(NamespaceLinks::of("self")),
+            lookout: Lookout::new().during("watch for violations")?,
             removal: Removal::Later(Rc::clone(&graveyard)),
             graveyard,
             stale: Cell::new(Instant::now() + FIRST_LOOK),

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use casemate_ports::KeeperError;
+use casemate_model::Cause;
+use casemate_ports::{Ended, KeeperError};
 
 use super::Session;
 
@@ -54,6 +55,16 @@ impl Turn {
         };
         turn.count(1);
         Ok(turn)
+    }
+
+    /// Looks at how a call ended: one that ended by a violation takes the session along.
+    pub(crate) fn after(&self, ended: &Result<Ended, KeeperError>) {
+        if ended
+            .as_ref()
+            .is_ok_and(|ended| ended.cause == Cause::Violation)
+        {
+            self.session.violated();
+        }
     }
 
     fn count(&self, by: i64) {

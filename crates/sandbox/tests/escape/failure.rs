@@ -22,6 +22,7 @@ pub(crate) async fn finding() -> Result<Option<String>, KeeperError> {
             limits: Limits::default(),
             inputs: vec![input],
             way_out: None,
+            violations: None,
         };
         let made = async { keeper.create(spec).await?.ready().await };
         match made.await {

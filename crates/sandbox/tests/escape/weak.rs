@@ -80,6 +80,7 @@ impl Sandbox for NoSandbox {
             results_bytes: 0,
             output_truncated: false,
             denied: Vec::new(),
+            violations: Vec::new(),
         })
     }
 

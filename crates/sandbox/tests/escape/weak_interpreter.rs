@@ -140,6 +140,7 @@ impl Sandbox for Shared {
             results_bytes: 0,
             output_truncated: false,
             denied: Vec::new(),
+            violations: Vec::new(),
         })
     }
 

@@ -61,6 +61,7 @@ pub(crate) fn kind() -> Kind {
             tenant: quota(),
         },
         way: None,
+        violations: None,
     }
 }
 

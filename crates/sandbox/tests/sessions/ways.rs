@@ -79,6 +79,7 @@ impl House {
     async fn session(&self, number: u8) {
         let kind = Kind {
             way: Some(WayPorts::new([8443]).unwrap()),
+            violations: None,
             ..kind()
         };
         let spec = SessionSpec {
@@ -296,6 +297,7 @@ pub(crate) async fn a_way_out_that_cannot_be_is_refused(desk: Desk) {
     );
     let kind = Kind {
         way: Some(WayPorts::new([]).unwrap()),
+        violations: None,
         ..kind()
     };
     let spec = SessionSpec { kind, ..spec(1) };

@@ -74,6 +74,7 @@ fn ended() -> impl Strategy<Value = Ended> {
             results_bytes: number / 5,
             output_truncated: truncated,
             denied: Vec::new(),
+            violations: Vec::new(),
         }
     })
 }

@@ -452,5 +452,6 @@ pub(crate) fn ended(cause: Cause) -> Ended {
         results_bytes: 6,
         output_truncated: true,
         denied: Vec::new(),
+        violations: Vec::new(),
     }
 }

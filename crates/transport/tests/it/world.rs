@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use casemate_model::{Digest, Limits, SessionId, Text};
+use casemate_model::{Digest, Limits, Responses, SessionId, Text};
 use casemate_ports::{
     CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Event, ImageRef, Kind, Owner,
     PlaceSpec, Quota, Quotas, SessionKeeper as _, SessionSpec, WayPorts,
@@ -155,6 +155,7 @@ pub(crate) fn kind() -> Kind {
             tenant: quota,
         },
         way: Some(WayPorts::new([8443]).unwrap()),
+        violations: Some(Responses::STRICT),
     }
 }
 

@@ -197,6 +197,45 @@ fn a_receiver_that_was_down_gets_everything() {
     drop(couriers);
 }
 
+/// R211: violations that a receiver could not be told of while it was down are one alert for each cause, with a count, and none is
+/// lost: however many there were.
+#[test]
+fn a_storm_of_violations_is_one_alert_for_each_cause() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let answers = ["503 No", "503 No"];
+    let receiver = Receiver::answering(&answers);
+    // Whoever is new hears what happens from now on.
+    drop(world.start(vec![endpoint("chat", receiver.url(), &key)]));
+    let violation = |what: &str| {
+        json!({
+            "tool": "python", "alert": true, "detail": SECRET, "stop_reason": "violation",
+            "violations": [{ "kind": "system_call", "what": what, "count": 1 }],
+        })
+    };
+    let mut last = None;
+    for _ in 0..100 {
+        last = Some(world.record(Kind::Outcome, violation("mount")));
+        // What is not told does not part them, and what is closed is no alert.
+        world.record(Kind::Outcome, json!({ "tool": "python", "alert": true }));
+    }
+    let other = world.record(Kind::Outcome, violation("bpf"));
+    let held = world.held();
+    let again = world.record(Kind::Outcome, violation("mount"));
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    let got = receiver.wait(4);
+    let expected = [last.unwrap(), other, held, again].map(|one| one.to_string());
+    assert_eq!(decisions(&got), expected);
+    let counts: Vec<_> = got
+        .iter()
+        .map(|got| got.json()["data"]["count"].clone())
+        .collect();
+    assert_eq!(counts, [json!(100), Value::Null, Value::Null, Value::Null]);
+    assert_eq!(got[0].json()["data"]["violations"][0]["what"], "mount");
+    assert!(got.iter().all(|got| !got.body.contains(SECRET)));
+    drop(couriers);
+}
+
 /// What was not acknowledged before a stop comes after the next start; what was, does not.
 #[test]
 fn a_restart_goes_on_where_it_was() {

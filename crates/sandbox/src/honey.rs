@@ -1,0 +1,252 @@
+//! Honey files: what looks like credentials and is there for nobody, so that whoever opens one shows what he is looking for.
+//!
+//! They are in a tmpfs of each sandbox's own, at `/root`; elsewhere are links to it. The keeper is told of every opening by
+//! inotify, through whatever name or mount it was reached. inotify does not say who it was.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    ffi::{CString, NulError},
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    rc::Rc,
+};
+
+use rustix::{
+    fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
+    io::Errno,
+    process::Pid,
+};
+use tokio::{io::unix::AsyncFd, sync::Notify};
+
+use crate::{plan::Step, watch::watch};
+
+/// Where they are.
+const HOME: &str = "root";
+
+/// All of them together are smaller.
+const SIZE: &str = "size=64k,nr_inodes=64,mode=0755";
+
+/// A honey file.
+struct Bait {
+    /// The name by which programs look for it.
+    name: &'static str,
+    /// Where it is below [`HOME`].
+    path: &'static str,
+    content: &'static str,
+}
+
+const DECOY: &str = "# A decoy. Opening this file was seen, and is on record.\n";
+
+const BAITS: &[Bait] = &[
+    Bait {
+        name: "/etc/shadow",
+        path: ".shadow",
+        content: "root:*:19000:0:99999:7:::\nuser:*:19000:0:99999:7:::\n",
+    },
+    Bait {
+        name: "/run/secrets/kubernetes.io/serviceaccount/token",
+        path: ".secrets/kubernetes.io/serviceaccount/token",
+        content: DECOY,
+    },
+    Bait {
+        name: "/root/.aws/credentials",
+        path: ".aws/credentials",
+        content: DECOY,
+    },
+    Bait {
+        name: "/root/.azure/msal_token_cache.json",
+        path: ".azure/msal_token_cache.json",
+        content: "{}\n",
+    },
+    Bait {
+        name: "/root/.config/gcloud/application_default_credentials.json",
+        path: ".config/gcloud/application_default_credentials.json",
+        content: "{}\n",
+    },
+    Bait {
+        name: "/root/.docker/config.json",
+        path: ".docker/config.json",
+        content: "{}\n",
+    },
+    Bait {
+        name: "/root/.kube/config",
+        path: ".kube/config",
+        content: DECOY,
+    },
+    Bait {
+        name: "/root/.ssh/id_ed25519",
+        path: ".ssh/id_ed25519",
+        content: DECOY,
+    },
+];
+
+/// What of them is in the root that sandboxes share.
+pub(crate) fn names(steps: &mut Vec<Step>) -> Result<(), NulError> {
+    steps.push(Step::Directory(CString::new(HOME)?, 0o755));
+    for (target, path) in [
+        ("/root/.shadow", "etc/shadow"),
+        ("/root/.secrets", "run/secrets"),
+    ] {
+        steps.push(Step::Link(CString::new(target)?, CString::new(path)?));
+    }
+    Ok(())
+}
+
+/// What each sandbox has of its own.
+pub(crate) fn files(steps: &mut Vec<Step>) -> Result<(), NulError> {
+    steps.push(Step::Tmpfs(CString::new(HOME)?, CString::new(SIZE)?));
+    let mut made: Vec<&Path> = Vec::new();
+    for bait in BAITS {
+        let path = Path::new(bait.path);
+        let mut above: Vec<_> = path.ancestors().skip(1).collect();
+        above.reverse();
+        for directory in above {
+            if directory != Path::new("") && !made.contains(&directory) {
+                made.push(directory);
+                let path = format!("{HOME}/{}", directory.display());
+                steps.push(Step::Directory(CString::new(path)?, 0o755));
+            }
+        }
+        steps.push(Step::File(
+            CString::new(format!("{HOME}/{}", bait.path))?,
+            bait.content.as_bytes().into(),
+        ));
+    }
+    steps.push(Step::Seal(CString::new(HOME)?));
+    Ok(())
+}
+
+/// Hears of every honey file that is opened, in whichever sandbox.
+#[derive(Debug)]
+pub(crate) struct Lookout {
+    inotify: AsyncFd<OwnedFd>,
+    watches: RefCell<Watches>,
+    /// Whoever hears something tells all: it may be of others.
+    heard: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Watches {
+    next: u64,
+    /// By the kernel's number of a watch: in which sandbox it is, and which file.
+    files: HashMap<i32, (u64, &'static str)>,
+    /// What was opened and nobody has taken note of, by sandbox.
+    opened: HashMap<u64, BTreeMap<&'static str, u64>>,
+}
+
+impl Lookout {
+    pub(crate) fn new() -> io::Result<Rc<Self>> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Rc::new(Self {
+            inotify: watch(inotify)?,
+            watches: RefCell::default(),
+            heard: Notify::new(),
+        }))
+    }
+
+    /// Watches the honey files of the sandbox whose first process this is. Nothing of a tool may have run there: the way to
+    /// them is that process's own root.
+    pub(crate) fn over(self: &Rc<Self>, first: Pid) -> io::Result<Honey> {
+        let sandbox = {
+            let mut watches = self.watches.borrow_mut();
+            watches.next += 1;
+            watches.next
+        };
+        let honey = Honey {
+            lookout: Rc::clone(self),
+            sandbox,
+        };
+        for bait in BAITS {
+            let pid = first.as_raw_nonzero();
+            let path = format!("/proc/{pid}/root/{HOME}/{}", bait.path);
+            let number = inotify::add_watch(self.inotify.get_ref(), path, WatchFlags::OPEN)?;
+            let mut watches = self.watches.borrow_mut();
+            watches.files.insert(number, (sandbox, bait.name));
+        }
+        Ok(honey)
+    }
+
+    /// Takes note of what the kernel has told.
+    fn hear(&self) -> io::Result<()> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(self.inotify.get_ref().as_fd(), &mut buffer);
+        let mut watches = self.watches.borrow_mut();
+        loop {
+            let event = match events.next() {
+                Ok(event) => event,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if event.events().contains(ReadFlags::IGNORED) {
+                // The file is gone, with its sandbox.
+                watches.files.remove(&event.wd());
+            } else if event.events().contains(ReadFlags::OPEN)
+                && let Some(&(sandbox, name)) = watches.files.get(&event.wd())
+            {
+                let opened = watches.opened.entry(sandbox).or_default();
+                *opened.entry(name).or_default() += 1;
+                self.heard.notify_waiters();
+            }
+        }
+    }
+}
+
+/// The honey files of one sandbox.
+#[derive(Debug)]
+pub(crate) struct Honey {
+    lookout: Rc<Lookout>,
+    sandbox: u64,
+}
+
+impl Honey {
+    /// Waits until some were opened: which, and how often since the last time.
+    pub(crate) async fn opened(&self) -> io::Result<Vec<(&'static str, u64)>> {
+        loop {
+            let heard = self.lookout.heard.notified();
+            let opened = self.opened_now()?;
+            if !opened.is_empty() {
+                return Ok(opened);
+            }
+            tokio::select! {
+                ready = self.lookout.inotify.readable() => {
+                    let mut ready = ready?;
+                    self.lookout.hear()?;
+                    ready.clear_ready();
+                }
+                () = heard => {}
+            }
+        }
+    }
+
+    /// Those that were opened by now.
+    pub(crate) fn opened_now(&self) -> io::Result<Vec<(&'static str, u64)>> {
+        self.lookout.hear()?;
+        let opened = self
+            .lookout
+            .watches
+            .borrow_mut()
+            .opened
+            .remove(&self.sandbox);
+        Ok(opened.into_iter().flatten().collect())
+    }
+}
+
+impl Drop for Honey {
+    fn drop(&mut self) {
+        let mut watches = self.lookout.watches.borrow_mut();
+        watches.opened.remove(&self.sandbox);
+        let inotify = self.lookout.inotify.get_ref();
+        watches.files.retain(|number, (sandbox, _)| {
+            let own = *sandbox == self.sandbox;
+            if own {
+                // One whose file is gone is gone.
+                let _ = inotify::remove_watch(inotify, *number);
+            }
+            !own
+        });
+    }
+}

@@ -1,0 +1,98 @@
+//! The programs, as data.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+/// How a hostile program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    /// Its sandbox is destroyed.
+    Violation,
+    /// It is refused what it tries, and goes on.
+    Refused,
+}
+
+/// A hostile program.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hostile {
+    pub(crate) name: String,
+    pub(crate) what: String,
+    pub(crate) end: End,
+    /// For the scanner's own test.
+    #[serde(rename = "finding")]
+    _finding: Vec<String>,
+    code: String,
+}
+
+#[derive(Deserialize)]
+struct Catalogue {
+    #[serde(rename = "requirements")]
+    _requirements: Vec<String>,
+    program: Vec<Hostile>,
+}
+
+/// What a program says that was not stopped.
+pub(crate) const GOES_ON: &str = "still here";
+
+impl Hostile {
+    /// All of it, as it is submitted.
+    pub(crate) fn source(&self) -> String {
+        let mut numbers = String::from("{");
+        for call in syscalls::Sysno::iter() {
+            write!(numbers, "'{}': {}, ", call.name(), call.id()).unwrap();
+        }
+        numbers.push('}');
+        let prelude = include_str!("prelude.py").replace("{numbers}", &numbers);
+        format!("{prelude}{}\nprint({GOES_ON:?}, flush=True)\n", self.code)
+    }
+}
+
+/// Every hostile program.
+pub(crate) fn hostile() -> Vec<Hostile> {
+    let catalogue: Catalogue = toml::from_str(include_str!("hostile.toml")).unwrap();
+    assert!(catalogue.program.len() >= 80, "a catalogue of at least 80");
+    catalogue.program
+}
+
+/// What runs an ordinary program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Python,
+    Shell,
+    Gcc,
+    Git,
+    Node,
+}
+
+/// An ordinary program.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ordinary {
+    pub(crate) kind: Kind,
+    pub(crate) code: String,
+}
+
+/// Every ordinary program.
+pub(crate) fn ordinary() -> Vec<Ordinary> {
+    #[derive(Deserialize)]
+    struct Catalogue {
+        modules: String,
+        program: Vec<Ordinary>,
+    }
+    let catalogue: Catalogue = toml::from_str(include_str!("ordinary.toml")).unwrap();
+    let help = |name: &str| Ordinary {
+        kind: Kind::Python,
+        code: format!(
+            "import importlib, pydoc\ntry:\n    module = importlib.import_module({name:?})\n\
+             except ModuleNotFoundError:\n    raise SystemExit\npydoc.render_doc(module)\n"
+        ),
+    };
+    let modules = catalogue.modules.split_whitespace().map(help);
+    let all: Vec<_> = modules.chain(catalogue.program).collect();
+    assert!(all.len() >= 300, "300 ordinary programs");
+    all
+}
