@@ -20,6 +20,7 @@ mod right;
 mod scrubs;
 mod seams;
 mod service;
+mod telling;
 
 use std::{
     io,
@@ -37,6 +38,7 @@ pub(crate) use self::{
     policies::Policies,
     right::{Right, Voucher, order},
     service::{ORDER_TIMEOUT, Service},
+    telling::{Held, Telling},
 };
 
 /// Why there is no way out.

@@ -526,7 +526,7 @@ impl Witness for Crossings {
     fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
         Box::pin(async move {
             let decision = request.decision;
-            let ask = self.ask.as_ref().ok_or(NotConsented)?;
+            let ask = self.ask.as_ref().ok_or(NotConsented::Refused)?;
             let holding = Holding::new();
             {
                 let mut state = self.state();
@@ -535,7 +535,7 @@ impl Witness for Crossings {
                     && !state.held.contains_key(&decision);
                 let is_over = state.closed || state.asks >= MAX_ASKS;
                 if is_over || !is_new || !request.is_plain() {
-                    return Err(NotConsented);
+                    return Err(NotConsented::Refused);
                 }
                 state.asks += 1;
                 state.held.insert(decision, Arc::clone(&holding));
@@ -558,7 +558,7 @@ impl Witness for Crossings {
             }
             match consent {
                 Some(Consent::Given) => Ok(()),
-                _ => Err(NotConsented),
+                _ => Err(NotConsented::Refused),
             }
         })
     }

@@ -89,6 +89,7 @@ fn order() -> Order {
         paths: Some(vec!["/v1/**".into()]),
         tools: None,
         known: None,
+        query: None,
         escaped_slash: false,
         most: u64::MAX,
     };

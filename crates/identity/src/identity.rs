@@ -156,6 +156,11 @@ impl Identity {
         Ok(noted?)
     }
 
+    /// Notes that the agent of the call whose right `issuer` ordered has been at a destination: that it answered there is on record.
+    pub fn learn(&self, host: &str, port: u16, issuer: Holder) {
+        self.desk().learn(issuer, host, port);
+    }
+
     /// Whether [`Identity::grant`] can answer without asking anybody.
     #[must_use]
     pub fn is_ready(&self, handle: &Handle) -> bool {

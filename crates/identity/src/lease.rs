@@ -286,12 +286,6 @@ impl Desk {
         let covered = lease.usages.iter().any(|(usage, _)| usage.covers(request));
         if let Some(seen) = approved.filter(|_| covered) {
             let seen = Box::new(lease.approved.swap_remove(seen));
-            // From now on the agent has been there.
-            for (usage, _) in &mut lease.usages {
-                if usage.rule == request.rule {
-                    usage.learn(&request.host, request.port);
-                }
-            }
             return Ok((lease.binding.clone(), lease.epoch, Taken::Approved(seen)));
         }
         let mut covering = lease
@@ -338,6 +332,17 @@ impl Desk {
         let lease = lease.filter(|lease| lease.approved.len() < MAX_APPROVED);
         lease.ok_or(NoGrant::Approval)?.approved.push(request);
         Ok(())
+    }
+
+    /// Notes where the agent of the call has been that `issuer` ordered for.
+    pub(crate) fn learn(&mut self, issuer: Holder, host: &str, port: u16) {
+        let mine = self
+            .leases
+            .values_mut()
+            .filter(|lease| lease.issuer == issuer);
+        for (usage, _) in mine.flat_map(|lease| &mut lease.usages) {
+            usage.learn(host, port);
+        }
     }
 
     /// Whether a lease is still its holder's.

@@ -96,6 +96,17 @@ impl RemoteIdentity {
         }
     }
 
+    /// Says that the agent of the call for which a token was asked here has been at a destination.
+    ///
+    /// # Errors
+    /// When that is not noted: then it is a new one.
+    pub async fn learn(&self, host: String, port: u16) -> Result<(), RemoteError> {
+        match self.ask(&Question::Learn { host, port }).await? {
+            Reply::Done {} => Ok(()),
+            other => Err(wrong(other)),
+        }
+    }
+
     /// Redeems a token.
     ///
     /// # Errors
@@ -197,6 +208,7 @@ const fn patience(question: &Question) -> Duration {
         Question::Reflected { .. } => REPLY_TIMEOUT,
         Question::Issue { .. }
         | Question::Approve { .. }
+        | Question::Learn { .. }
         | Question::Redeem { .. }
         | Question::Standing { .. }
         | Question::End { .. } => PROMPT_TIMEOUT,

@@ -150,6 +150,10 @@ impl Server {
                 Ok(()) => Reply::Done {},
                 Err(error) => refused(Code::Scope, one_line(&error)),
             },
+            Question::Learn { host, port } => {
+                identity.learn(&host, port, holder);
+                Reply::Done {}
+            }
             Question::Redeem { token, binding } => {
                 match identity.redeem(&token, &binding, holder) {
                     Ok(lease) => Reply::Redeemed { lease },

@@ -10,7 +10,7 @@ use crate::wire::Question;
 /// can ask for nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Asks for tokens, says what people approved, and asks whether credentials can be used. It gets nothing that goes into a request.
+    /// Asks for tokens, says what people approved and where the agent has been, and asks whether credentials can be used. It gets nothing that goes into a request.
     Orders,
     /// Redeems tokens, and asks for what goes into requests. It gets no token.
     Redeems,
@@ -45,7 +45,10 @@ impl Side {
     /// Whether this side may ask that.
     pub(crate) const fn may_ask(self, question: &Question) -> bool {
         let orders = match question {
-            Question::Issue { .. } | Question::Approve { .. } | Question::Test { .. } => true,
+            Question::Issue { .. }
+            | Question::Approve { .. }
+            | Question::Learn { .. }
+            | Question::Test { .. } => true,
             Question::Redeem { .. }
             | Question::Grant { .. }
             | Question::Standing { .. }

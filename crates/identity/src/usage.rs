@@ -1,7 +1,9 @@
 //! For which requests a lease has a credential: what a rule of the profile that names it says.
 
 use casemate_model::{check_path, has_escaped_slash};
-use casemate_policy::{DomainRule, EgressRule, PathPattern, RuleApproval, RuleEffect};
+use casemate_policy::{
+    DomainRule, EgressRule, PathPattern, RuleApproval, RuleEffect, query_has_only,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Handle, Request, limits::MAX_KNOWN};
@@ -27,6 +29,8 @@ pub struct Usage {
     pub methods: Vec<String>,
     /// The paths; any if there is no list.
     pub paths: Option<Vec<String>>,
+    /// What a query may have: names, or pairs of one and its only value; anything if there is no list.
+    pub query: Option<Vec<String>>,
     /// Whether a path may have an escaped `/`.
     pub escaped_slash: bool,
     /// The tools; all if there is no list.
@@ -56,6 +60,7 @@ impl Usage {
                 .clone()
                 .unwrap_or_else(|| READING.iter().map(|method| (*method).to_owned()).collect()),
             paths: paths.map(|paths| paths.iter().map(|path| path.as_str().to_owned()).collect()),
+            query: rule.query.clone(),
             escaped_slash: rule.escaped_slash,
             tools: rule.tools.clone(),
             known: (rule.approval == RuleApproval::NewDestination).then(Vec::new),
@@ -67,11 +72,13 @@ impl Usage {
     pub fn learn(&mut self, host: &str, port: u16) {
         let is_meant = DomainRule::read(&self.host).is_some_and(|rule| rule.allows(host))
             && self.ports.contains(&port);
+        let there = (host.to_owned(), port);
         if let Some(known) = &mut self.known
             && is_meant
             && known.len() < MAX_KNOWN
+            && !known.contains(&there)
         {
-            known.push((host.to_owned(), port));
+            known.push(there);
         }
     }
 
@@ -107,5 +114,8 @@ impl Usage {
                 .paths
                 .as_ref()
                 .is_none_or(|paths| paths.iter().any(path))
+            && self.query.as_ref().is_none_or(|known| {
+                query_has_only(request.query.as_deref().unwrap_or_default(), known)
+            })
     }
 }

@@ -16,6 +16,10 @@ pub(crate) enum Question {
     Approve {
         request: Request,
     },
+    Learn {
+        host: String,
+        port: u16,
+    },
     Redeem {
         token: ActionToken,
         binding: Binding,

@@ -27,6 +27,7 @@ pub use self::{
     facts::{DestinationFacts, EgressCode, RequestBody, RequestFacts, RequestVerdict, Ruling},
     judge::EgressPolicy,
     path::PathPattern,
+    query::query_has_only,
     rule::{BodyRule, EgressRule},
     words::{
         Familiarity, GraphqlKind, RuleApproval, RuleEffect, RuleExport, RuleKind, Scheme, WebSocket,

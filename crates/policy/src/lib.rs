@@ -70,6 +70,7 @@ pub use self::{
         BaseUrl, BodyRule, DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity,
         GraphqlKind, MAX_BASE_URLS, MAX_EGRESS_RULES, PathPattern, RequestBody, RequestFacts,
         RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
+        query_has_only,
     },
     engine::Engine,
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},

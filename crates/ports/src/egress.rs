@@ -172,10 +172,16 @@ pub struct HeldRequest {
     pub body: Option<Text>,
 }
 
-/// Nobody consented, or nobody can.
+/// Why a request may not be sent about which a person was to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nobody consented to the request")]
-pub struct NotConsented;
+pub enum NotConsented {
+    /// Nobody consented, or nobody can.
+    #[error("nobody consented to the request")]
+    Refused,
+    /// A person did, and whoever holds the credential of its rule could not be told: it would not get it.
+    #[error("a person consented to the request, and its credential's keeper could not be told")]
+    Unnoted,
+}
 
 impl HeldRequest {
     /// Whether it reads as one line for people.

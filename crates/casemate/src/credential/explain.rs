@@ -50,7 +50,7 @@ pub(super) fn run(root: &Path, args: &ExplainArgs) -> Result<Exit, Failure> {
             _ => "any".to_owned(),
         };
         report::print(format_args!(
-            "route {}, rule {}\n  tools {}\n  callers with the scopes {}\n  {} https://{} ports {}, paths {}\n  {}, at most {} requests of a call, approval {}\n  policy {}\n",
+            "route {}, rule {}\n  tools {}\n  callers with the scopes {}\n  {} https://{} ports {}, paths {}, query {}\n  {}, at most {} requests of a call, approval {}\n  policy {}\n",
             text("route"),
             text("rule"),
             text("tools"),
@@ -59,6 +59,7 @@ pub(super) fn run(root: &Path, args: &ExplainArgs) -> Result<Exit, Failure> {
             text("host"),
             text("ports"),
             text("paths"),
+            text("query"),
             text("side_effect"),
             text("most"),
             text("approval"),
@@ -117,6 +118,7 @@ fn uses(policy: &RoutePolicy, handle: &Handle) -> Vec<Value> {
                 "ports": usage.ports,
                 "methods": usage.methods,
                 "paths": usage.paths,
+                "query": usage.query,
                 "side_effect": rule.side_effect,
                 "most": usage.most,
                 "approval": if rule.approval == RuleApproval::Never { "never" } else { rule.approval.as_str() },

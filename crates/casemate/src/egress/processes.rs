@@ -30,11 +30,11 @@ use tokio::{
 
 use super::{
     process::Process,
-    rights::{Approving, Held, Lending, Still},
+    rights::{Lending, Still},
 };
 use crate::{
     report,
-    way::{self, Right, roots_in},
+    way::{self, Held, Right, Telling, roots_in},
 };
 
 /// How long nobody is started after one could not be, or died without having served; twice as long after each further one.
@@ -173,11 +173,8 @@ impl Processes {
             return remote.open(&owner, way, None, witness).await;
         };
         let right = Held::new(right);
-        let approving = Arc::new(Approving {
-            witness,
-            right: right.clone(),
-        });
-        let served = remote.open(&owner, way, None, approving).await?;
+        let telling = Arc::new(Telling::new(witness, right.clone()));
+        let served = remote.open(&owner, way, None, telling).await?;
         let still = Still::new(Arc::clone(&self.0.governing), bound);
         Ok(Box::new(Lending::start(served, right, still)))
     }

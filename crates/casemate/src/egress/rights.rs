@@ -1,20 +1,13 @@
 //! The rights of calls to credentials, as long as their ways out are served.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use casemate_gateway::Policies;
-use casemate_model::one_line;
 use casemate_policy::RoutePolicy;
-use casemate_ports::{
-    Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NotConsented, NotRecorded,
-    Pending, ServedWay, WayBound, Witness,
-};
+use casemate_ports::{EgressError, Pending, ServedWay, WayBound};
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::{report, way::Right};
+use crate::way::Held;
 
 /// How often it is looked whether the policy is still the one that allowed the call.
 const LOOK: Duration = Duration::from_millis(100);
@@ -41,24 +34,6 @@ impl Still {
     }
 }
 
-/// The right of a call, until it ends. A clone is the same.
-#[derive(Clone, Debug)]
-pub(super) struct Held(Arc<Mutex<Option<Right>>>);
-
-impl Held {
-    pub(super) fn new(right: Right) -> Self {
-        Self(Arc::new(Mutex::new(Some(right))))
-    }
-
-    fn end(&self) {
-        drop(self.right().take());
-    }
-
-    fn right(&self) -> MutexGuard<'_, Option<Right>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Ends a right with itself.
 #[derive(Debug)]
 struct Ends(Held);
@@ -66,43 +41,6 @@ struct Ends(Held);
 impl Drop for Ends {
     fn drop(&mut self) {
         self.0.end();
-    }
-}
-
-/// Says to identity what people consented to, before egress hears of it: no other request gets their consent's credential.
-#[derive(Debug)]
-pub(super) struct Approving {
-    pub(super) witness: Arc<dyn Witness>,
-    pub(super) right: Held,
-}
-
-impl Witness for Approving {
-    fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
-        self.witness.record(crossing)
-    }
-
-    fn consult(&self, request: ConsultedRequest) -> Pending<'_, Advice> {
-        self.witness.consult(request)
-    }
-
-    fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
-        Box::pin(async move {
-            self.witness.consent(request.clone()).await?;
-            let approved = self
-                .right
-                .right()
-                .as_ref()
-                .and_then(|right| right.approve(&request));
-            if let Some(Err(error)) = match approved {
-                Some(approved) => Some(approved.await),
-                None => None,
-            } {
-                // It will not get its credential, and says so in its record.
-                let why = one_line(&error);
-                report::line(&format!("{} has no credential: {why}", request.decision));
-            }
-            Ok(())
-        })
     }
 }
 
@@ -165,6 +103,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, duplex};
 
     use super::*;
+    use crate::way::Right;
 
     /// Serves for ever, whatever is said to it.
     #[derive(Debug)]
@@ -201,7 +140,7 @@ mod tests {
                     None
                 }
             };
-            assert!(held.right().is_none());
+            assert!(held.has_ended());
             // Its connection is gone, too.
             identity.read_to_end(&mut Vec::new()).await.unwrap();
         }

@@ -10,14 +10,17 @@ use bytes::Bytes;
 use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
 use casemate_identity::{Handle, RemoteError, Rendered, Request, Secret};
 use casemate_model::{Digest, one_line};
-use casemate_ports::NewWay;
+use casemate_ports::Witness;
 use http::{HeaderName, HeaderValue};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
-use super::right::{Lease, Right, Voucher, redeem};
+use super::{
+    right::{Lease, Right},
+    telling::{Held, Telling},
+};
 use crate::report;
 
 /// How often it is looked whether a lease stands.
@@ -34,7 +37,7 @@ const MAX_TOLD: usize = 256;
 pub(crate) struct Lent {
     lease: Result<Lease, String>,
     /// What the lease ends with, if it was ordered here.
-    _right: Option<Right>,
+    right: Option<Held>,
     told: Mutex<Told>,
     /// What is being noted, of each credential once.
     notes: Mutex<BTreeMap<Handle, JoinHandle<()>>>,
@@ -57,23 +60,18 @@ impl Lent {
     pub(crate) fn nothing(why: &str) -> Arc<Self> {
         Arc::new(Self {
             lease: Err(why.to_owned()),
-            _right: None,
+            right: None,
             told: Mutex::default(),
             notes: Mutex::default(),
         })
     }
 
-    /// What the call of `way` may use, by a right that was ordered; here, if there is one. Needs a tokio runtime, which has to go on
-    /// until it is ended.
-    pub(super) async fn redeemed(
-        way: &NewWay,
-        voucher: Voucher,
-        right: Option<Right>,
-    ) -> Arc<Self> {
-        let lease = redeem(way, voucher).await;
+    /// This lease, or why there is none, and the right that it was redeemed for if that was ordered here. Needs a tokio runtime, which
+    /// has to go on until it is ended.
+    pub(super) fn of(lease: anyhow::Result<Lease>, right: Option<Right>) -> Arc<Self> {
         Arc::new(Self {
             lease: lease.map_err(|error| one_line(error.as_ref())),
-            _right: right,
+            right: right.map(Held::new),
             told: Mutex::default(),
             notes: Mutex::default(),
         })
@@ -84,6 +82,14 @@ impl Lent {
         self.lease.is_ok()
     }
 
+    /// Whoever keeps the records of the call, by whom identity hears of them, if the right was ordered here.
+    pub(super) fn told(&self, witness: Arc<dyn Witness>) -> Arc<dyn Witness> {
+        match &self.right {
+            Some(right) => Arc::new(Telling::new(witness, right.clone())),
+            None => witness,
+        }
+    }
+
     /// Ends the lease, once what was seen is noted. It ends with its connection, too.
     pub(super) async fn end(&self) {
         let notes = std::mem::take(&mut *lock(&self.notes));
@@ -91,6 +97,7 @@ impl Lent {
         if let Ok(Lease { identity, id }) = &self.lease {
             let _ = identity.end(id.clone()).await;
         }
+        self.right.iter().for_each(Held::end);
     }
 
     /// Looks what of it is taken back, until nothing is left, and says so each time that it is more: nothing but `None` stands for

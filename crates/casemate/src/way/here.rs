@@ -119,6 +119,7 @@ impl Egress for Here {
             let (service, root) = (self.service.clone(), self.root.clone());
             let opened = handle.spawn(async move {
                 let lent = service.lend(&root, &way).await?;
+                let witness = lent.told(witness);
                 service.open(way, sockets, witness, lent)
             });
             opened.await.map_err(|error| unavailable(&error))?

@@ -21,9 +21,11 @@ use casemate_identity::Handle;
 use casemate_model::{SideEffect, Text, is_credential};
 use casemate_policy::{
     DestinationFacts, EgressCode, EgressPolicy, EgressRule, RequestBody, RequestFacts,
-    RequestVerdict, RuleExport, Scheme, UNLIMITED, WebSocket,
+    RequestVerdict, RuleApproval, RuleExport, Scheme, UNLIMITED, WebSocket,
 };
-use casemate_ports::{Advice, AdviceCode, ConsultedBody, ConsultedRequest, HeldRequest, Witness};
+use casemate_ports::{
+    Advice, AdviceCode, ConsultedBody, ConsultedRequest, HeldRequest, NotConsented, Witness,
+};
 use http::StatusCode;
 
 use super::known::Known;
@@ -41,6 +43,8 @@ pub(super) struct Rules {
     spent: Mutex<BTreeMap<String, Spent>>,
     /// Whether a rule says how much may come back.
     bounds_answers: bool,
+    /// Whether a rule asks where the agent has been.
+    asks_known: bool,
     closed: AtomicBool,
     /// The credentials that were taken back from the call.
     taken_back: Mutex<TakenBack>,
@@ -75,6 +79,8 @@ enum Look {
     Consented,
 }
 
+/// A person consented, and identity could not be told: the request would have no credential.
+const UNNOTED: &str = "consent_unnoted";
 /// So much of a body is shown to a program of the operator's at most.
 const MAX_SHOWN_BYTES: usize = 1 << 20;
 
@@ -117,12 +123,16 @@ impl Rules {
         witness: Arc<dyn Witness>,
     ) -> Result<Self, CidrError> {
         let bounds_answers = policy.all().any(|rule| rule.max_answer_bytes < UNLIMITED);
+        let asks_known = policy
+            .all()
+            .any(|rule| rule.approval == RuleApproval::NewDestination);
         Ok(Self {
             pins: policy
                 .all()
                 .map(|rule| Ok((rule.name.clone(), blocks(rule)?)))
                 .collect::<Result<_, _>>()?,
             bounds_answers,
+            asks_known,
             policy,
             sender,
             known,
@@ -334,6 +344,12 @@ impl Judge for Rules {
 
     fn judge<'a>(&'a self, facts: &'a Facts) -> Pending<'a, Result<Allowance, Denial>> {
         Box::pin(async move {
+            if self.asks_known {
+                let target = facts.destination.target();
+                self.known
+                    .settled(&target.host.to_string(), target.port)
+                    .await;
+            }
             // The rules first: nobody else is asked about what they refuse.
             let mut ruled = self.decide(facts, Look::First)?;
             let (mut judged, mut without) = (Cow::Borrowed(facts), Vec::new());
@@ -352,7 +368,14 @@ impl Judge for Rules {
             if let Ruled::Held(request, unanswered) = ruled {
                 let rule = request.rule.clone();
                 let consented = self.witness.consent(request).await;
-                consented.map_err(|_| unanswered.clone())?;
+                consented.map_err(|why| match why {
+                    NotConsented::Refused => unanswered.clone(),
+                    NotConsented::Unnoted => Denial {
+                        because: Some(UNNOTED),
+                        rule: Some(rule.clone()),
+                        ..Code::CredUnavailable.into()
+                    },
+                })?;
                 // Of the same request, and the call may have ended meanwhile.
                 ruled = self.decide(&judged, Look::Consented)?;
                 // The person saw what this rule does, and consented to nothing else.

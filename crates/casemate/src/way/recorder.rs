@@ -80,9 +80,15 @@ impl Watch {
 
 impl Recorder for Records {
     fn record<'a>(&'a self, record: &'a Record) -> Pending<'a, Result<(), RecordError>> {
-        // Before its sender, who has the answer, asks again.
-        self.known.learn(record);
-        Box::pin(self.write(crossing(record)))
+        // Before its sender, who has the answer, asks again; it is known once that is on record.
+        let settling = self.known.begin(record);
+        Box::pin(async move {
+            self.write(crossing(record)).await?;
+            if let Some(settling) = settling {
+                settling.learn();
+            }
+            Ok(())
+        })
     }
 }
 

@@ -1,13 +1,13 @@
 //! The right of a call to credentials: ordered by whoever decided about the call, redeemed by whoever serves its way out.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{io, path::Path};
 
 use casemate_identity::{
     ActionToken, Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Request, Side, Usage,
 };
 use casemate_model::{Digest, Text};
 use casemate_policy::EgressPolicy;
-use casemate_ports::{HeldRequest, NewWay};
+use casemate_ports::{HeldRequest, KnownDestination, NewWay, Pending};
 use tokio::net::UnixStream;
 
 use super::credentials::signed;
@@ -20,29 +20,44 @@ const MOST_ORDERS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Right {
     orders: RemoteIdentity,
-    /// The credentials of the rules under which people are asked.
-    handles: BTreeMap<String, Handle>,
+    usages: Vec<Usage>,
 }
 
 impl Right {
+    /// One that was ordered over this.
+    pub(super) const fn new(orders: RemoteIdentity, usages: Vec<Usage>) -> Self {
+        Self { orders, usages }
+    }
+
     /// One that was ordered over this, of a call of whose requests none waits for people.
     #[cfg(test)]
     pub(crate) const fn over(orders: RemoteIdentity) -> Self {
-        Self {
-            orders,
-            handles: BTreeMap::new(),
-        }
+        Self::new(orders, Vec::new())
     }
 
     /// Says to identity that a person consented to exactly this request; nothing if its rule has no credential.
-    pub(crate) fn approve(
+    pub(super) fn approve(
         &self,
         held: &HeldRequest,
     ) -> Option<impl Future<Output = Result<(), RemoteError>> + Send + use<>> {
-        let handle = self.handles.get(&held.rule)?;
-        let request = seen(held, handle.clone())?;
+        let usage = self.usages.iter().find(|usage| usage.rule == held.rule)?;
+        let request = seen(held, usage.handle.clone())?;
         let orders = self.orders.clone();
         Some(async move { orders.approve(request).await })
+    }
+
+    /// Whether a rule with a credential asks where the agent has been.
+    pub(super) fn asks_known(&self) -> bool {
+        self.usages.iter().any(|usage| usage.known.is_some())
+    }
+
+    /// Says to identity that the agent has been at a destination.
+    pub(super) fn learn(
+        &self,
+        there: KnownDestination,
+    ) -> impl Future<Output = Result<(), RemoteError>> + Send + use<> {
+        let orders = self.orders.clone();
+        async move { orders.learn(there.host, there.port).await }
     }
 }
 
@@ -83,6 +98,16 @@ pub(super) struct Lease {
     pub(super) id: LeaseId,
 }
 
+/// A connection to identity that is being made.
+type Connecting<'a> = Pending<'a, anyhow::Result<UnixStream>>;
+/// Connects to it, as one side.
+type Connect<'a> = dyn Fn(Side) -> Connecting<'a> + Send + Sync + 'a;
+
+/// Identity ended while it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("identity ended while it was asked")]
+struct Ended;
+
 /// Orders what the call of `way` may use under `policy`, of the credentials of the state directory at `root`; nothing if none of its
 /// rules has any. Needs a tokio runtime, which has to go on while the right is needed.
 ///
@@ -90,6 +115,16 @@ pub(super) struct Lease {
 /// When nothing was decided about the call, or identity does not give it.
 pub(crate) async fn order(
     root: &Path,
+    way: &NewWay,
+    policy: &EgressPolicy,
+) -> anyhow::Result<Option<(Right, Voucher)>> {
+    let connect = |side| -> Connecting<'_> { Box::pin(connect_or_start(root, side)) };
+    order_by(&connect, way, policy).await
+}
+
+/// The same, over these connections.
+async fn order_by(
+    connect: &Connect<'_>,
     way: &NewWay,
     policy: &EgressPolicy,
 ) -> anyhow::Result<Option<(Right, Voucher)>> {
@@ -105,27 +140,57 @@ pub(crate) async fn order(
     let bound = way.bound.as_ref().ok_or_else(undecided)?;
     let order = Order {
         binding: binding(way)?,
-        usages: usages.clone(),
+        usages,
         lease_ms: bound.wall_ms,
     };
     let mut orders = 1;
     loop {
-        let stream = connect_or_start(root, Side::Orders).await?;
-        let identity = RemoteIdentity::over(stream).await?;
-        match identity.issue(order.clone()).await {
-            Ok(token) => {
-                let connection = connect_or_start(root, Side::Redeems).await?;
-                let handles = usages
-                    .iter()
-                    .map(|usage| (usage.rule.clone(), usage.handle.clone()));
-                let right = Right {
-                    handles: handles.collect(),
-                    orders: identity,
-                };
-                return Ok(Some((right, Voucher { token, connection })));
-            }
-            Err(RemoteError::Http(_)) if orders < MOST_ORDERS => orders += 1,
-            Err(error) => return Err(error.into()),
+        match ordered(connect, &order).await {
+            Ok((orders, voucher)) => return Ok(Some((Right::new(orders, order.usages), voucher))),
+            // From the beginning: another identity knows nothing of what this one gave.
+            Err(error) if is_gone(&error) && orders < MOST_ORDERS => orders += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Orders once, of one identity.
+async fn ordered(
+    connect: &Connect<'_>,
+    order: &Order,
+) -> anyhow::Result<(RemoteIdentity, Voucher)> {
+    let identity = RemoteIdentity::over(connect(Side::Orders).await?).await?;
+    let token = identity.issue(order.clone()).await?;
+    let connection = connect(Side::Redeems).await?;
+    match identity.is_gone() {
+        // The other connection is to another one.
+        true => Err(Ended.into()),
+        false => Ok((identity, Voucher { token, connection })),
+    }
+}
+
+/// Whether identity went away, so that another one may do what was asked.
+fn is_gone(error: &anyhow::Error) -> bool {
+    error.is::<Ended>()
+        || error.is::<io::Error>()
+        || matches!(error.downcast_ref(), Some(RemoteError::Http(_)))
+}
+
+/// Orders and redeems here what the call of `way` may use, as [`order`] does.
+pub(super) async fn lease(
+    root: &Path,
+    way: &NewWay,
+    policy: &EgressPolicy,
+) -> anyhow::Result<Option<(Right, Lease)>> {
+    let mut orders = 1;
+    loop {
+        let Some((right, voucher)) = order(root, way, policy).await? else {
+            return Ok(None);
+        };
+        match redeem(way, voucher).await {
+            Ok(lease) => return Ok(Some((right, lease))),
+            Err(error) if is_gone(&error) && orders < MOST_ORDERS => orders += 1,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -153,6 +218,9 @@ fn binding(way: &NewWay) -> anyhow::Result<Binding> {
         arguments: bound.action,
     })
 }
+
+#[cfg(test)]
+mod tests;
 
 fn undecided() -> anyhow::Error {
     anyhow::anyhow!("nothing was decided about the call")

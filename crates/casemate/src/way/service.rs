@@ -25,7 +25,7 @@ use super::{
     placeholders::{OfCall, Stamp},
     policies::Policies,
     recorder::Records,
-    right::{Voucher, order},
+    right::{Voucher, lease, redeem},
     scrubs::Scrubs,
 };
 use crate::system::System;
@@ -188,10 +188,10 @@ impl Service {
     /// When there are no such rules. That there are no credentials is said to the requests that want one.
     pub(super) async fn lend(&self, root: &Path, way: &NewWay) -> Result<Arc<Lent>, EgressError> {
         let policy = self.0.policies.get(&way.rules)?;
-        let ordered = timeout(ORDER_TIMEOUT, order(root, way, &policy)).await;
-        let ordered = ordered.unwrap_or_else(|_| Err(anyhow::anyhow!("identity is too slow")));
-        Ok(match ordered {
-            Ok(Some((right, voucher))) => Lent::redeemed(way, voucher, Some(right)).await,
+        let lease = timeout(ORDER_TIMEOUT, lease(root, way, &policy)).await;
+        let lease = lease.unwrap_or_else(|_| Err(anyhow::anyhow!("identity is too slow")));
+        Ok(match lease {
+            Ok(Some((right, lease))) => Lent::of(Ok(lease), Some(right)),
             Ok(None) => Lent::nothing("no rule of the profile has a credential that can be one"),
             Err(error) => Lent::nothing(&one_line(error.as_ref())),
         })
@@ -200,7 +200,7 @@ impl Service {
     /// What a call may use for which another process ordered this. Needs a tokio runtime.
     pub(crate) async fn borrow(&self, way: &NewWay, voucher: Option<Voucher>) -> Arc<Lent> {
         match voucher {
-            Some(voucher) => Lent::redeemed(way, voucher, None).await,
+            Some(voucher) => Lent::of(redeem(way, voucher).await, None),
             None => Lent::nothing("the gateway has none for this call; its log says why"),
         }
     }

@@ -260,10 +260,10 @@ async fn people_are_asked_so_often() {
             let asked: Asked = asked.recv().await.unwrap();
             asked.answer.send(Consent::Refused).unwrap();
         });
-        assert_eq!(consent, Err(NotConsented));
+        assert_eq!(consent, Err(NotConsented::Refused));
     }
     let more = crossings.consent(held(most + 1)).await;
-    assert_eq!(more, Err(NotConsented));
+    assert_eq!(more, Err(NotConsented::Refused));
     assert!(asked.try_recv().is_err(), "somebody was asked");
 }
 
@@ -278,7 +278,7 @@ async fn people_are_asked_about_requests_of_this_call() {
             decision,
             ..held(1)
         };
-        assert_eq!(crossings.consent(request).await, Err(NotConsented));
+        assert_eq!(crossings.consent(request).await, Err(NotConsented::Refused));
     }
     assert!(asked.try_recv().is_err(), "somebody was asked");
 }

@@ -223,6 +223,38 @@ fn a_grant_is_for_one_reading_of_a_path() {
     }
 }
 
+/// R90: what a rule says of queries is part of what its credential is for.
+#[test]
+fn a_grant_is_for_the_queries_of_its_rule() {
+    let world = World::new();
+    world.add("cred:orders", Kind::Bearer {}, TEXT);
+    let identity = world.identity();
+    let usages = vec![Usage {
+        query: Some(vec!["service=git-upload-pack".into()]),
+        ..usage("cred:orders")
+    }];
+    let lease = leased(
+        &identity,
+        Order {
+            usages,
+            ..order("cred:orders")
+        },
+    );
+    for (query, passes) in [
+        (None, true),
+        (Some("service=git-upload-pack"), true),
+        (Some("service=git-receive-pack"), false),
+        (Some("service=git-upload-pack&x=1"), false),
+    ] {
+        let other = Request {
+            query: query.map(Into::into),
+            ..request("cred:orders")
+        };
+        let granted = identity.grant(&lease, ME, &other);
+        assert_eq!(granted.is_ok(), passes, "{query:?}: {granted:?}");
+    }
+}
+
 /// R76: a lease ends with its call, with its connection, and with its time.
 #[test]
 fn a_lease_ends() {
@@ -442,8 +474,8 @@ fn what_is_taken_back_is_one_credential() {
     assert_eq!(identity.lost(&lease, ME), None);
 }
 
-/// R9: by a rule under which a person approves new destinations, a known one has the credential without, and one to which something was
-/// approved is known from then on, for this call; no other is.
+/// R9: by a rule under which a person approves new destinations, a known one has the credential without. One to which something was approved
+/// is known when whoever ordered the right says that it answered, and not before: what was sent may have failed. No other is.
 #[test]
 fn a_new_destination_is_approved_once() {
     let world = World::new();
@@ -478,7 +510,14 @@ fn a_new_destination_is_approved_once() {
     let new = at("new.example.com", 443);
     assert!(!is_granted(&new));
     identity.approve(new.clone(), ISSUER).unwrap();
+    assert!(is_granted(&new) && !is_granted(&new));
+    for stranger in [ME, Holder(7)] {
+        identity.learn(&new.host, new.port, stranger);
+        assert!(!is_granted(&new));
+    }
+    identity.learn(&new.host, new.port, ISSUER);
     assert!(is_granted(&new) && is_granted(&new));
+    assert!(!is_granted(&at("new.example.com", 8443)));
     assert!(!is_granted(&at("other.example.com", 443)));
 }
 

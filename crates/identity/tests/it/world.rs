@@ -270,6 +270,7 @@ pub(crate) fn usage(handle: &str) -> Usage {
         ports: vec![443],
         methods: vec!["GET".into()],
         paths: Some(vec!["/v1/**".into()]),
+        query: None,
         escaped_slash: false,
         tools: None,
         known: None,

@@ -218,7 +218,7 @@ impl Witness for Counts {
     }
 
     fn consent(&self, _: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
-        Box::pin(std::future::ready(Err(NotConsented)))
+        Box::pin(std::future::ready(Err(NotConsented::Refused)))
     }
 
     fn consult(&self, _: ConsultedRequest) -> Pending<'_, Advice> {
@@ -253,7 +253,7 @@ impl Witness for Book {
     }
 
     fn consent(&self, _: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
-        Box::pin(std::future::ready(Err(NotConsented)))
+        Box::pin(std::future::ready(Err(NotConsented::Refused)))
     }
 
     fn consult(&self, _: ConsultedRequest) -> Pending<'_, Advice> {

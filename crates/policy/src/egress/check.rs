@@ -222,11 +222,11 @@ impl Check<'_, '_> {
         }
         if rule.credential_requests != 1 {
             let writes = rule.side_effect >= SideEffect::Write;
-            if rule.credential.is_none() || !writes || rule.approval != RuleApproval::Never {
+            if rule.credential.is_none() || !writes || rule.approval == RuleApproval::Always {
                 self.fault(
                     "credential_requests",
                     "only writes with a credential, for which nobody is asked, are counted",
-                    "leave it out: a rule that reads gives its credential to each request, and one with an `approval` to each that was approved",
+                    "leave it out: a rule that reads gives its credential to each request, and one whose `approval` is `always` to each that was approved",
                 );
             }
         }

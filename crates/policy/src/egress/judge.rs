@@ -343,7 +343,10 @@ fn refusal(
         // Only now: the body of what is refused by its head was not read.
         (form::overrides_method(facts), EgressCode::MethodRefused),
         (own && brings_credential(facts), EgressCode::CredScope),
-        (!has_query(rule, facts), EgressCode::QueryRefused),
+        (
+            !rule.has_query(facts.query.unwrap_or_default()),
+            EgressCode::QueryRefused,
+        ),
         (!has_headers(rule, facts), EgressCode::HeaderRefused),
         (
             facts.websocket && rule.websocket == WebSocket::Off,
@@ -401,15 +404,6 @@ fn is_pinned(rule: &EgressRule, place: Option<Place>, tenant: Option<&str>) -> b
 /// Whether a request has a body that others would not look at.
 fn has_stray_body(facts: &RequestFacts<'_>) -> bool {
     READING.contains(&facts.method) && !matches!(facts.body, RequestBody::Empty)
-}
-
-fn has_query(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
-    let query = facts.query.unwrap_or_default();
-    query.len() as u64 <= rule.max_query_bytes
-        && rule
-            .query
-            .as_ref()
-            .is_none_or(|known| query::has_only(query, known))
 }
 
 fn has_headers(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {

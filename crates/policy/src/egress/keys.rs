@@ -137,10 +137,10 @@ const WHAT: &[Key<EgressRule>] = &[
     ),
     list(
         "query",
-        Form::Free("name"),
-        |rule, entries| each(entries, token, rule.query.insert(Vec::new())),
+        Form::Free("name, or `name=value`"),
+        |rule, entries| each(entries, pair, rule.query.insert(Vec::new())),
         Absent::Open("any"),
-        "The names that a query may have.",
+        "The names that a query may have; of one with a value, that value only, in this spelling: `service=git-upload-pack`.",
     ),
     number(
         "max_query_bytes",
@@ -259,7 +259,7 @@ const WHO: &[Key<EgressRule>] = &[
         (1, 1, MOST_STRICT_REQUESTS),
         |rule, number| put(&mut rule.credential_requests, number),
         "Requests of one call that get the credential by a rule whose `side_effect` is `write` or more. Other rules \
-         give it to each of their requests, and with an `approval` each that was approved has it once.",
+         give it to each of their requests. Each that a person approved has it once, beside these.",
     ),
     one_word!(
         "kind",
@@ -347,6 +347,17 @@ const BODY: &[Key<EgressRule>] = &[
         "The tools that `tools/call` of MCP may name.",
     ),
 ];
+
+fn pair(text: &str) -> Result<String, Fault> {
+    let text = token(text)?;
+    if text.starts_with('=') || text.contains(['&', ';', '#']) {
+        return Err(Fault::new(
+            format!("{} is no pair of a query", quoted(&text)),
+            "write a name, or a name, `=` and its value as requests have them, with `%26` for `&`",
+        ));
+    }
+    Ok(text)
+}
 
 fn digest(text: &str) -> Result<Digest, Fault> {
     text.parse().map_err(|_| {

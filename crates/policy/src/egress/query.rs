@@ -27,17 +27,18 @@ const CREDENTIALS: &[&str] = &[
 /// Names under which servers take another method than the request has.
 pub(super) const METHOD_NAMES: &[&str] = &["_method", "x-http-method-override"];
 
-/// Whether only names of `known` are in it, spelled as they are there.
-pub(super) fn has_only(query: &str, known: &[String]) -> bool {
-    !query.contains(';')
-        && query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .all(|pair| {
-                known
-                    .iter()
-                    .any(|name| Some(name.as_str()) == pair.split('=').next())
-            })
+/// Whether only names of `known` are in a query, spelled as they are there; of one that has a value there, with that value only.
+#[must_use]
+pub fn query_has_only(query: &str, known: &[String]) -> bool {
+    let is_known = |pair: &str| {
+        let name = pair.split('=').next();
+        known.iter().any(|known| match known.contains('=') {
+            true => known == pair,
+            false => Some(known.as_str()) == name,
+        })
+    };
+    let mut pairs = query.split('&').filter(|pair| !pair.is_empty());
+    !query.contains(';') && pairs.all(is_known)
 }
 
 /// Whether it may have a credential in it. What cannot be read may.
@@ -95,10 +96,39 @@ mod tests {
     fn names_are_known_as_they_are_spelled() {
         let known = ["q".to_owned(), "page".to_owned()];
         for query in ["", "q=1", "q=1&page=2", "page&q", "q=a%26b"] {
-            assert!(has_only(query, &known), "{query}");
+            assert!(query_has_only(query, &known), "{query}");
         }
         for query in ["x=1", "q=1&x", "Q=1", "%71=1", "q=1;x=2", "=1", "q%3D1"] {
-            assert!(!has_only(query, &known), "{query}");
+            assert!(!query_has_only(query, &known), "{query}");
+        }
+    }
+
+    /// A value is the whole value, in one spelling, each time the name is there.
+    #[test]
+    fn values_are_known_as_they_are_spelled() {
+        let known = ["service=git-upload-pack".to_owned(), "page".to_owned()];
+        for query in [
+            "",
+            "page=2",
+            "service=git-upload-pack",
+            "page&service=git-upload-pack&service=git-upload-pack",
+        ] {
+            assert!(query_has_only(query, &known), "{query}");
+        }
+        for query in [
+            "service",
+            "service=",
+            "service=git-receive-pack",
+            "service=git-upload-pack2",
+            "service=git-upload-pack=",
+            "service=git-upload-pac%6B",
+            "service=git-upload-pack&service=git-receive-pack",
+            "service=git-receive-pack&service=git-upload-pack",
+            "service=git-upload-pack;service=git-receive-pack",
+            "Service=git-upload-pack",
+            "%73ervice=git-upload-pack",
+        ] {
+            assert!(!query_has_only(query, &known), "{query}");
         }
     }
 }

@@ -6,7 +6,10 @@ use casemate_model::{DestinationClass, Digest, SideEffect, has_escaped_slash};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{GraphqlKind, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket};
+use super::{
+    GraphqlKind, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
+    query::query_has_only,
+};
 use crate::{domain::DomainRule, profile::UNLIMITED};
 
 /// What may be sent to some hosts, or may not. Every field is described in [`schema_reference`](crate::schema_reference).
@@ -32,7 +35,7 @@ pub struct EgressRule {
     pub paths: Option<Vec<PathPattern>>,
     /// Whether the destination keeps an escaped `/` apart from one that separates, so that it may be sent one.
     pub escaped_slash: bool,
-    /// The names of a query; any if there is no list.
+    /// The names of a query, or pairs of a name and its only value; any if there is no list.
     pub query: Option<Vec<String>>,
     /// The longest query, in bytes.
     pub max_query_bytes: u64,
@@ -227,6 +230,13 @@ impl EgressRule {
         self.restrains()
             && paths.is_none_or(|paths| paths.iter().any(may_be))
             && !(self.escaped_slash && self.has_path(path))
+    }
+
+    /// Whether a query has nothing but what it names.
+    pub(super) fn has_query(&self, query: &str) -> bool {
+        let names = self.query.as_ref();
+        query.len() as u64 <= self.max_query_bytes
+            && names.is_none_or(|known| query_has_only(query, known))
     }
 
     /// Whether a request of `tool` is meant.

@@ -367,6 +367,29 @@ tools = ["write"]
     );
 }
 
+/// R90: a rule for what is read from a repository does not let a client ask what it may write there.
+#[test]
+fn a_query_may_have_one_value() {
+    let policy = one(
+        "class = \"partner\"\nmethods = [\"GET\"]\npaths = [\"/a.git/info/refs\"]\nquery = [\"service=git-upload-pack\"]",
+    );
+    let get = |query| RequestFacts {
+        path: "/a.git/info/refs",
+        query,
+        ..GET
+    };
+    assert_judged(&policy, &get(Some("service=git-upload-pack")), ALLOWED);
+    assert_judged(&policy, &get(None), ALLOWED);
+    for query in [
+        "service=git-receive-pack",
+        "service=git-upload-pack&service=git-receive-pack",
+        "service=git%2Dreceive-pack",
+        "service",
+    ] {
+        assert_judged(&policy, &get(Some(query)), denied(QueryRefused));
+    }
+}
+
 #[test]
 fn each_key_narrows() {
     let policy = one(r#"

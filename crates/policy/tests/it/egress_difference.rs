@@ -162,6 +162,7 @@ fn a_rule_that_lets_less_through_is_no_surprise() {
     for (from, to) in [
         ("\"GET\", \"POST\"", "\"GET\""),
         ("tools =", "query = [\"a\"]\ntools ="),
+        ("tools =", "query = [\"a=1\"]\ntools ="),
         ("= 100", "= 99"),
         ("tools =", "max_requests = 10\ntools ="),
     ] {
@@ -169,6 +170,18 @@ fn a_rule_that_lets_less_through_is_no_surprise() {
         assert_ne!(now, RULE, "{from}");
         assert_narrower(RULE, &now);
     }
+}
+
+/// A value of a query is less than any value, and another one is more.
+#[test]
+fn values_of_queries_are_compared() {
+    let with = |query: &str| RULE.replace("tools =", &format!("query = {query}\ntools ="));
+    let (any, one) = (with("[\"a\", \"b\"]"), with("[\"a=1\", \"b\"]"));
+    assert_narrower(&any, &one);
+    assert_wider(&one, &any, "`a` is added");
+    assert_wider(&one, &with("[\"a=1\", \"a=2\", \"b\"]"), "`a=2` is added");
+    assert_wider(&one, &with("[\"a=2\", \"b\"]"), "`a=2` is added");
+    assert_narrower(&with("[\"a=1\", \"a=2\", \"b\"]"), &one);
 }
 
 /// Of a rule that keeps something back, every change may let more through, and so does its end.

@@ -54,7 +54,7 @@ fn written() -> impl Strategy<Value = Written> {
         list(vec![443_u16, 8443]),
         list(METHODS.to_vec()),
         list(PATHS.to_vec()),
-        list(vec!["q", "page"]),
+        list(vec!["q", "page", "q=1", "q=2"]),
         list(TOOLS.to_vec()),
         list(vec!["search", "delete"]),
     );
@@ -156,7 +156,7 @@ fn requests() -> Vec<RequestFacts<'static>> {
             for method in METHODS {
                 for path in ["/v1/a", "/v1/a/b", "/v2", "/"] {
                     for tool in TOOLS {
-                        for query in [None, Some("q=1")] {
+                        for query in [None, Some("q=1"), Some("page=1&q=2")] {
                             let facts = RequestFacts {
                                 host,
                                 port,
@@ -234,7 +234,7 @@ proptest! {
             0 => rule.ports = narrowed(&rule.ports, &[443]),
             1 => rule.methods = narrowed(&rule.methods, &["GET", "HEAD"]),
             2 => rule.paths = narrowed(&rule.paths, &["/", "/v1/**"]),
-            3 => rule.query = narrowed(&rule.query, &["q", "page"]),
+            3 => rule.query = narrowed(&rule.query, &["q", "page", "q=1"]),
             4 => rule.tools = narrowed(&rule.tools, TOOLS),
             5 => rule.tools_of_bodies = narrowed(&rule.tools_of_bodies, &["delete", "search"]),
             _ => rule.most_bytes /= 2,

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     AUTHORITY, Broken, MAX_CONSULTED, MAX_HELD, MAX_PENDING, MAX_TOLD_BYTES, OPEN,
-    frames::{Advised, Answer, Consulted, FromEgress, Head, ToEgress},
+    frames::{Advised, Answer, Consulted, FromEgress, Head, Said, ToEgress},
     server::OfRules,
 };
 use crate::{
@@ -246,7 +246,7 @@ async fn attend(
                         let written = witness.record(record.crossing).await;
                         Answer {
                             number: record.number,
-                            yes: written.is_ok(),
+                            said: written.into(),
                         }
                     };
                     begin(written, writing).await;
@@ -256,7 +256,7 @@ async fn attend(
                         // Whoever gave up waiting has not been forgotten here yet: it is no more than too many at once.
                         let refused = Answer {
                             number: asked.number,
-                            yes: false,
+                            said: Said::No,
                         };
                         outbox.send(&ToEgress::Answer(refused)).await?;
                         continue;
@@ -268,7 +268,7 @@ async fn attend(
                         let consented = witness.consent(request).await;
                         Answer {
                             number,
-                            yes: consented.is_ok(),
+                            said: consented.into(),
                         }
                     });
                 }

@@ -2,7 +2,10 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use casemate_ports::{Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NewWay, Owner};
+use casemate_ports::{
+    Advice, ConsultedRequest, Crossing, EgressError, HeldRequest, NewWay, NotConsented,
+    NotRecorded, Owner,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_ASKED_BYTES, MAX_RECORD_BYTES, MAX_TOLD_BYTES};
@@ -77,7 +80,36 @@ pub(super) struct Advised {
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
     pub(super) number: u64,
-    pub(super) yes: bool,
+    pub(super) said: Said,
+}
+
+/// What is said to a record or to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    Yes,
+    No,
+    /// A person consented, and it will not get its credential.
+    Unnoted,
+}
+
+impl From<Result<(), NotRecorded>> for Said {
+    fn from(written: Result<(), NotRecorded>) -> Self {
+        match written {
+            Ok(()) => Self::Yes,
+            Err(NotRecorded) => Self::No,
+        }
+    }
+}
+
+impl From<Result<(), NotConsented>> for Said {
+    fn from(consented: Result<(), NotConsented>) -> Self {
+        match consented {
+            Ok(()) => Self::Yes,
+            Err(NotConsented::Refused) => Self::No,
+            Err(NotConsented::Unnoted) => Self::Unnoted,
+        }
+    }
 }
 
 /// What egress is told.

@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     AUTHORITY, Broken, MAX_ASKED_BYTES, MAX_CONSULTED, MAX_HELD, MAX_PENDING, MAX_WAITING, OPEN,
     QUESTION_TIMEOUT,
-    frames::{Asked, Consulted, FromEgress, Head, Numbered, ToEgress},
+    frames::{Asked, Consulted, FromEgress, Head, Numbered, Said, ToEgress},
 };
 use crate::{
     body::{OutBody, Outbox, OutboxError},
@@ -105,15 +105,15 @@ async fn question<T: DeserializeOwned>(request: Request<Incoming>) -> Option<T> 
 /// What the other process is asked, and who waits for the answer.
 #[derive(Debug)]
 enum Question {
-    Record(Box<Crossing>, oneshot::Sender<bool>),
-    Consent(Box<HeldRequest>, oneshot::Sender<bool>),
+    Record(Box<Crossing>, oneshot::Sender<Said>),
+    Consent(Box<HeldRequest>, oneshot::Sender<Said>),
     Consult(Box<ConsultedRequest>, oneshot::Sender<Advice>),
 }
 
 /// Who waits for an answer.
 #[derive(Debug)]
 enum Waiting {
-    Yes(oneshot::Sender<bool>),
+    Said(oneshot::Sender<Said>),
     Advice(oneshot::Sender<Advice>),
 }
 
@@ -140,19 +140,20 @@ impl Witness for Remote {
         Box::pin(async move {
             let record = |answer| Question::Record(Box::new(crossing), answer);
             match self.ask(record).await {
-                Some(true) => Ok(()),
-                Some(false) | None => Err(NotRecorded),
+                Some(Said::Yes) => Ok(()),
+                Some(Said::No | Said::Unnoted) | None => Err(NotRecorded),
             }
         })
     }
 
     fn consent(&self, request: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
         Box::pin(async move {
-            let _room = self.held.try_acquire().map_err(|_| NotConsented)?;
+            let _room = self.held.try_acquire().map_err(|_| NotConsented::Refused)?;
             let consent = |answer| Question::Consent(Box::new(request), answer);
             match self.ask(consent).await {
-                Some(true) => Ok(()),
-                Some(false) | None => Err(NotConsented),
+                Some(Said::Yes) => Ok(()),
+                Some(Said::No) | None => Err(NotConsented::Refused),
+                Some(Said::Unnoted) => Err(NotConsented::Unnoted),
             }
         })
     }
@@ -227,11 +228,11 @@ async fn attend(
             }
             frame = inbox.next() => match frame? {
                 Some(ToEgress::Answer(given)) => {
-                    let Some(Waiting::Yes(answer)) = waiting.remove(&given.number) else {
+                    let Some(Waiting::Said(answer)) = waiting.remove(&given.number) else {
                         return Err(unexpected());
                     };
                     // Whoever asked may not wait for it any more.
-                    let _ = answer.send(given.yes);
+                    let _ = answer.send(given.said);
                 }
                 Some(ToEgress::Advised(advised)) => {
                     let Some(Waiting::Advice(answer)) = waiting.remove(&advised.number) else {
@@ -265,11 +266,11 @@ fn numbered(number: u64, question: Question) -> (FromEgress, Waiting) {
         Question::Record(crossing, answer) => {
             let crossing = *crossing;
             let record = FromEgress::Record(Box::new(Numbered { number, crossing }));
-            (record, Waiting::Yes(answer))
+            (record, Waiting::Said(answer))
         }
         Question::Consent(request, answer) => {
             let ask = FromEgress::Ask(Box::new(Asked::new(number, *request)));
-            (ask, Waiting::Yes(answer))
+            (ask, Waiting::Said(answer))
         }
         Question::Consult(request, answer) => {
             let request = *request;

@@ -120,7 +120,8 @@ impl Witness for Book {
             match request.method.as_str() {
                 "GET" => Ok(()),
                 "WAIT" => std::future::pending().await,
-                _ => Err(NotConsented),
+                "LOST" => Err(NotConsented::Unnoted),
+                _ => Err(NotConsented::Refused),
             }
         })
     }
@@ -337,7 +338,14 @@ async fn a_request_waits_for_its_own_answer() {
     let way = world.open().await.unwrap();
     let witness = world.witness();
     assert_eq!(witness.consent(held("GET")).await, Ok(()));
-    assert_eq!(witness.consent(held("DELETE")).await, Err(NotConsented));
+    assert_eq!(
+        witness.consent(held("DELETE")).await,
+        Err(NotConsented::Refused)
+    );
+    assert_eq!(
+        witness.consent(held("LOST")).await,
+        Err(NotConsented::Unnoted)
+    );
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..16 {
         let witness = Arc::clone(&witness);
@@ -346,12 +354,15 @@ async fn a_request_waits_for_its_own_answer() {
     // All of them wait before the next one asks.
     tokio::task::yield_now().await;
     // Nobody is asked for more than there is room for.
-    assert_eq!(witness.consent(held("GET")).await, Err(NotConsented));
+    assert_eq!(
+        witness.consent(held("GET")).await,
+        Err(NotConsented::Refused)
+    );
     assert_eq!(witness.record(crossing("/x")).await, Ok(()));
     assert_eq!(world.seen.recv().await.unwrap(), crossing("/x"));
     assert_eq!(way.close().await, Ok(()));
     while let Some(answered) = waiting.join_next().await {
-        assert_eq!(answered.unwrap(), Err(NotConsented));
+        assert_eq!(answered.unwrap(), Err(NotConsented::Refused));
     }
 }
 
@@ -370,7 +381,7 @@ async fn a_held_body_does_not_end_a_way() {
         assert_eq!(consented, Ok(()), "{byte}");
     }
     let too_long = witness.consent(request(1, 8 << 20)).await;
-    assert_eq!(too_long, Err(NotConsented));
+    assert_eq!(too_long, Err(NotConsented::Refused));
     assert_eq!(witness.record(crossing("/x")).await, Ok(()));
     assert_eq!(world.seen.recv().await.unwrap(), crossing("/x"));
     assert_eq!(way.close().await, Ok(()));
@@ -391,7 +402,10 @@ async fn requests_that_were_given_up_do_not_end_a_way() {
     tokio::task::yield_now().await;
     assert_eq!(witness.record(crossing("/x")).await, Ok(()));
     waiting.shutdown().await;
-    assert_eq!(witness.consent(held("GET")).await, Err(NotConsented));
+    assert_eq!(
+        witness.consent(held("GET")).await,
+        Err(NotConsented::Refused)
+    );
     assert_eq!(witness.record(crossing("/y")).await, Ok(()));
     for path in ["/x", "/y"] {
         assert_eq!(world.seen.recv().await.unwrap(), crossing(path));

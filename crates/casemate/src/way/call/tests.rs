@@ -28,7 +28,7 @@ impl Witness for Nobody {
     }
 
     fn consent(&self, _: HeldRequest) -> Pending<'_, Result<(), NotConsented>> {
-        Box::pin(std::future::ready(Err(NotConsented)))
+        Box::pin(std::future::ready(Err(NotConsented::Refused)))
     }
 
     fn consult(&self, _: ConsultedRequest) -> Pending<'_, Advice> {

@@ -49,7 +49,11 @@ impl Witness for Person {
     fn consent(&self, _: HeldRequest) -> casemate_ports::Pending<'_, Result<(), NotConsented>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if let Some((known, record)) = &*self.learns.lock().unwrap() {
-            known.learn(record);
+            // It may be known by now.
+            known
+                .begin(record)
+                .into_iter()
+                .for_each(|settling| settling.learn());
         }
         Box::pin(std::future::ready(Ok(())))
     }

@@ -158,7 +158,11 @@ impl Compare<'_> {
             patterns(paths).as_deref(),
             patterns(&now.paths).as_deref(),
         );
-        self.optional(&of("query"), query.as_deref(), now.query.as_deref());
+        self.optional(
+            &of("query"),
+            query.as_deref(),
+            news_of(query, &now.query).as_deref(),
+        );
         self.optional(&of("tools"), tools.as_deref(), now.tools.as_deref());
         let lines = |headers: &BTreeMap<String, String>| -> Vec<String> {
             let headers = headers.iter();
@@ -250,6 +254,17 @@ impl Compare<'_> {
             &now.rpc_methods,
         );
     }
+}
+
+/// The pairs that a query may have now, but for those whose names it could have with any value.
+fn news_of(then: &Option<Vec<String>>, now: &Option<Vec<String>>) -> Option<Vec<String>> {
+    let names = then.as_deref().unwrap_or_default();
+    let had = |pair: &String| {
+        let name = pair.split_once('=').map(|(name, _)| name);
+        name.is_some_and(|name| names.iter().any(|known| known == name))
+    };
+    let now = now.as_ref()?.iter();
+    Some(now.filter(|pair| !had(pair)).cloned().collect())
 }
 
 fn texts<T: ToString>(all: &[T]) -> Vec<String> {
