@@ -88,6 +88,14 @@ pub(crate) fn start<K: Keeps, P: Remembers>(
 
 /// Lets a call run by itself, and says how to ask after it.
 fn detached(begun: Begun) -> Response {
+    let id = detach(begun);
+    let place = format!("/v1/calls/{id}");
+    let body = Json(json!({ "decision": id, "state": Phase::Waiting.as_str() }));
+    (StatusCode::ACCEPTED, [(header::LOCATION, place)], body).into_response()
+}
+
+/// Lets a call run by itself.
+pub(crate) fn detach(begun: Begun) -> DecisionId {
     let Begun {
         call,
         stdin,
@@ -104,9 +112,7 @@ fn detached(begun: Begun) -> Response {
         }
         call.seen_all();
     });
-    let place = format!("/v1/calls/{id}");
-    let body = Json(json!({ "decision": id, "state": Phase::Waiting.as_str() }));
-    (StatusCode::ACCEPTED, [(header::LOCATION, place)], body).into_response()
+    id
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderName, header};
-use casemate_callers::{API_KEY_PREFIX, Credential, Refusal};
+use casemate_callers::{API_KEY_PREFIX, Credential, KEY_TOKEN_PREFIX, Refusal};
 
 /// Where an API key can stand beside `Authorization`.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -11,6 +11,8 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const E2B_KEY_PREFIX: &str = "e2b_";
 /// Digits of the id in an API key.
 const API_KEY_ID_DIGITS: usize = 16;
+/// Where a client with a managed identity of Azure has its key.
+const IDENTITY: HeaderName = HeaderName::from_static("x-identity-header");
 /// Where the proof stands that goes with an envelope.
 pub(crate) const PROOF: HeaderName = HeaderName::from_static("casemate-proof");
 
@@ -28,6 +30,7 @@ pub(crate) struct Peer {
 pub(crate) enum Presented {
     Token(String),
     ApiKey(String),
+    KeyToken(String),
     Certificate(Arc<[u8]>),
     Envelope { text: String, proof: String },
 }
@@ -37,6 +40,11 @@ impl Presented {
     pub(crate) fn of(headers: &HeaderMap, peer: &Peer) -> Result<Self, Refusal> {
         let authorization = one(headers, &header::AUTHORIZATION, "Authorization header")?;
         let key = one(headers, &API_KEY, "API key")?;
+        let identity = one(headers, &IDENTITY, "API key")?;
+        let key = match (key, identity) {
+            (Some(_), Some(_)) => return Err(Refusal::Several),
+            (key, identity) => key.or(identity),
+        };
         let proof = one(headers, &PROOF, "proof")?;
         let certificate = peer.certificate.clone();
         let presented = match (authorization, key, certificate) {
@@ -60,6 +68,7 @@ impl Presented {
         let text = text.to_owned();
         match scheme.to_ascii_lowercase().as_str() {
             "bearer" if text.starts_with(API_KEY_PREFIX) => Ok(Self::ApiKey(text)),
+            "bearer" if text.starts_with(KEY_TOKEN_PREFIX) => Ok(Self::KeyToken(text)),
             "bearer" => Ok(Self::Token(text)),
             "envelope" => Ok(Self::Envelope {
                 text,
@@ -73,6 +82,7 @@ impl Presented {
         match self {
             Self::Token(token) => Credential::Token(token),
             Self::ApiKey(key) => Credential::ApiKey(key),
+            Self::KeyToken(token) => Credential::KeyToken(token),
             Self::Certificate(der) => Credential::Certificate(der),
             Self::Envelope { text, proof } => Credential::Envelope { text, proof },
         }
@@ -131,6 +141,7 @@ mod tests {
         Ok(match Presented::of(&map, &peer)? {
             Presented::Token(_) => "token",
             Presented::ApiKey(_) => "key",
+            Presented::KeyToken(_) => "key token",
             Presented::Certificate(_) => "certificate",
             Presented::Envelope { .. } => "envelope",
         })
@@ -160,12 +171,16 @@ mod tests {
         let token = ("authorization", "Bearer a.b.c");
         let key = ("authorization", "bearer cm_1_2");
         let header = ("x-api-key", "cm_1_2");
+        let identity = ("x-identity-header", "cm_1_2");
+        let key_token = ("authorization", "Bearer cmt_a.b.c");
         let envelope = ("authorization", "Envelope a.b.c");
         let proof = ("casemate-proof", "a.b.c");
         for (headers, certificate, found) in [
             (&[token][..], false, "token"),
             (&[key], false, "key"),
             (&[header], false, "key"),
+            (&[identity], false, "key"),
+            (&[key_token], false, "key token"),
             (&[], true, "certificate"),
             (&[envelope, proof], false, "envelope"),
         ] {
@@ -175,6 +190,10 @@ mod tests {
             (&[token, token][..], false),
             (&[token, header], false),
             (&[header, header], false),
+            (&[header, identity], false),
+            (&[token, identity], false),
+            (&[identity, identity], false),
+            (&[identity], true),
             (&[token], true),
             (&[header], true),
             (&[envelope, proof], true),

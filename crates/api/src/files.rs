@@ -68,7 +68,12 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
         api.with(
             move |sessions| async move { sessions.read_file(&caller, session, path.into()).await },
         );
-    let Done { decision, value } = read.await??;
+    Ok(download(read.await??))
+}
+
+/// A file, as its bytes come.
+pub(crate) fn download(read: Done<(u64, mpsc::Receiver<Vec<u8>>)>) -> Response {
+    let Done { decision, value } = read;
     let (bytes, content) = value;
     let mut response = named(decision, Body::new(Pieces::sized(content, bytes)));
     let headers = response.headers_mut();
@@ -80,7 +85,7 @@ pub(crate) async fn read<K: Keeps, P: Remembers>(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    Ok(response)
+    response
 }
 
 /// `PUT /v1/sessions/{id}/files/{path}`

@@ -14,6 +14,7 @@
 
 mod answer;
 mod approvals;
+mod azure;
 mod body;
 mod calls;
 mod contexts;

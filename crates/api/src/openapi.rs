@@ -112,6 +112,12 @@ fn describe(endpoint: &Endpoint, operation: &Operation, generator: &mut SchemaGe
         Body::None => return described,
         Body::Bytes => json!({ "application/octet-stream": {} }),
         Body::Json(schema) => json!({ "application/json": { "schema": schema(generator) } }),
+        Body::Form => {
+            let file = json!({ "type": "string", "format": "binary" });
+            let schema =
+                json!({ "type": "object", "properties": { "file": file }, "required": ["file"] });
+            json!({ "multipart/form-data": { "schema": schema } })
+        }
         Body::Any => json!({ "application/json": { "schema": { "type": "object" } } }),
     };
     let body = json!({ "required": true, "content": body });

@@ -7,7 +7,7 @@ use axum::{
 };
 use casemate_callers::{Refusal, RefusalCode};
 use casemate_gateway::{Answer, AnswerError, QuotaUse, RecordError, SessionError, Told};
-use casemate_model::{ContextId, DecisionId, Reason, SessionId, one_line};
+use casemate_model::{Cause, ContextId, DecisionId, Reason, SessionId, one_line};
 use casemate_ports::{FileFault, KeeperError};
 use serde::Serialize;
 use serde_json::Value;
@@ -227,6 +227,20 @@ impl Problem {
             )
         }
         .boxed()
+    }
+
+    /// A call that ran, and whose program did not end by itself.
+    pub(crate) fn of_end(cause: Cause, detail: &str, decision: DecisionId) -> Self {
+        Details {
+            decision: Some(decision),
+            ..Details::new(StatusCode::OK, cause.as_str(), detail)
+        }
+        .boxed()
+    }
+
+    /// The status of HTTP.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// We cannot go on.
@@ -491,8 +505,7 @@ impl From<PathRejection> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         let retry_after_ms = self.0.quota.as_ref().and_then(|quota| quota.retry_after_ms);
         let overloaded = (self.0.code == Reason::Overloaded.as_str())
             .then_some(casemate_gateway::RETRY_AFTER_MS);

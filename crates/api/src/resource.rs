@@ -34,6 +34,11 @@ impl Resource {
         Self::named(request.headers(), peer)
     }
 
+    /// Its address.
+    pub(crate) fn into_base(self) -> String {
+        self.base
+    }
+
     fn named(headers: &HeaderMap, peer: &Peer) -> Option<Self> {
         let host = headers.get(header::HOST)?.to_str().ok()?;
         let authority: Authority = host.parse().ok()?;

@@ -13,7 +13,7 @@ use casemate_gateway::SessionStores;
 use casemate_ports::SessionKeeper;
 
 use crate::{
-    approvals, calls, contexts,
+    approvals, azure, calls, contexts,
     door::{self, Door},
     e2b::{
         self, Inside, contexts as e2b_contexts, control, files as e2b_files, filesystem,
@@ -108,6 +108,20 @@ endpoints! {
     post "POST" "/v1/switches" ThrowSwitches | LiftSwitches => switches::throw;
     post "POST" "/mcp" RunCalls => mcp::receive;
     delete "DELETE" "/mcp" RunCalls => mcp::end;
+    post "POST" "/pool/{pool}/code/execute" RunCalls => azure::code_execute;
+    post "POST" "/pool/{pool}/executions" RunCalls => azure::executions;
+    get "GET" "/pool/{pool}/executions/{id}" ReadCalls => azure::execution;
+    get "GET" "/pool/{pool}/files" RunCalls => azure::list;
+    post "POST" "/pool/{pool}/files" RunCalls => azure::upload;
+    post "POST" "/pool/{pool}/files/{name}" RunCalls => azure::upload_by_name;
+    get "GET" "/pool/{pool}/files/{name}" RunCalls => azure::file;
+    delete "DELETE" "/pool/{pool}/files/{name}" RunCalls => azure::remove;
+    get "GET" "/pool/{pool}/files/{name}/content" RunCalls => azure::content;
+    get "GET" "/pool/{pool}/files/content/{*name}" RunCalls => azure::content;
+    get "GET" "/pool/{pool}/session" ReadSessions => azure::session;
+    delete "DELETE" "/pool/{pool}/session" ManageSessions => azure::end;
+    get "GET" "/pool/{pool}/listSessions" ReadSessions => azure::sessions;
+    get "GET" "/msi/token" RunCalls => azure::token;
 }
 
 endpoints! {
@@ -182,6 +196,7 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router
         .layer(from_fn(move |request: Request, next: Next| {
             door::admit(Arc::clone(&admitting), door.clone(), request, next)
         }))
+        .layer(from_fn(azure::in_their_words))
         // In front of the door: whoever looks at the page has not said yet who they are, and it says nothing of anybody.
         .route("/approvals", get(page::approvals))
         // So is whoever looks whether the gateway is there, and is told no more than that.

@@ -186,7 +186,16 @@ impl ApiKeys {
             return Err(Refusal::UnknownKey);
         }
         key.is_alive(now_ms)?;
-        Ok(Caller {
+        Ok(self.held_by(key))
+    }
+
+    /// The holder of a key that counts at `now_ms`, by its name.
+    pub(crate) fn holder(&self, id: &str, now_ms: u64) -> Result<Caller, Refusal> {
+        Ok(self.held_by(&self.alive(id, now_ms)?))
+    }
+
+    fn held_by(&self, key: &ApiKey) -> Caller {
+        Caller {
             issuer: ISSUER.to_owned(),
             subject: key.subject.clone(),
             tenant: key.tenant.clone(),
@@ -199,7 +208,7 @@ impl ApiKeys {
             behalf: Vec::new(),
             bounds: Bounds::default(),
             presented: None,
-        })
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     config::{Config, Parts},
     envelopes::Revoker,
     from_certificate,
+    key_tokens::{KeyToken, KeyTokens},
     limits::MAX_CONFIG_BYTES,
 };
 
@@ -25,6 +26,8 @@ pub enum Credential<'a> {
     Token(&'a str),
     /// A key that this gateway gave out.
     ApiKey(&'a str),
+    /// A token that stands for one.
+    KeyToken(&'a str),
     /// The first certificate of a chain that TLS verified, with proof of its key.
     Certificate(&'a [u8]),
     /// An envelope, and the holder's proof for this request.
@@ -41,6 +44,7 @@ impl fmt::Debug for Credential<'_> {
         f.write_str(match self {
             Self::Token(_) => "Token",
             Self::ApiKey(_) => "ApiKey",
+            Self::KeyToken(_) => "KeyToken",
             Self::Certificate(_) => "Certificate",
             Self::Envelope { .. } => "Envelope",
         })
@@ -75,7 +79,7 @@ pub struct Callers {
     jwt: JwtVerifier,
     certificates: CertRules,
     takes_certificates: bool,
-    keys: Option<ApiKeys>,
+    keys: Option<(ApiKeys, KeyTokens)>,
     envelopes: Option<Envelopes>,
     used: Box<dyn ReplayGuard>,
 }
@@ -117,7 +121,11 @@ impl Callers {
         } = Config::read(text).map_err(CallersError::Config)?;
         make(dir).map_err(|error| CallersError::Kept(error.into()))?;
         let keys = match api_keys {
-            true => Some(keys_in(dir, &audience).map_err(CallersError::Kept)?),
+            true => {
+                let keys = keys_in(dir, &audience).map_err(CallersError::Kept)?;
+                let tokens = KeyTokens::open(dir).map_err(CallersError::Kept)?;
+                Some((keys, tokens))
+            }
             false => None,
         };
         let envelopes = envelopes.map(|issuer| Envelopes::open(dir, &issuer));
@@ -164,6 +172,10 @@ impl Callers {
         match credential {
             Credential::Token(token) => self.jwt.verify(token, now_ms),
             Credential::ApiKey(key) => self.keys()?.verify(key, now_ms),
+            Credential::KeyToken(token) => {
+                let (keys, tokens) = self.keys.as_ref().ok_or(Refusal::UnknownKey)?;
+                tokens.verify(token, keys, target, now_ms)
+            }
             Credential::Certificate(der) => from_certificate(der, &self.certificates, now_ms),
             Credential::Envelope { text, proof } => {
                 let envelopes = self.envelopes()?;
@@ -297,6 +309,16 @@ impl Callers {
         self.keys()?.create(new, now_ms)
     }
 
+    /// A token that stands for the API key by which somebody was proven, good for paths that begin with `path`: for a little
+    /// while, and never longer than the key.
+    ///
+    /// # Errors
+    /// When something else proved them, and when there are no API keys here.
+    pub fn key_token(&self, holder: &Caller, path: &str, now_ms: u64) -> Result<KeyToken, Refusal> {
+        let (_, tokens) = self.keys.as_ref().ok_or(Refusal::UnknownKey)?;
+        tokens.issue(holder, path, now_ms)
+    }
+
     /// Takes a tenant's API key back, and all envelopes that stand on it.
     ///
     /// # Errors
@@ -352,7 +374,8 @@ impl Callers {
     }
 
     fn keys(&self) -> Result<&ApiKeys, Refusal> {
-        self.keys.as_ref().ok_or(Refusal::UnknownKey)
+        let (keys, _) = self.keys.as_ref().ok_or(Refusal::UnknownKey)?;
+        Ok(keys)
     }
 
     fn envelopes(&self) -> Result<&Envelopes, Refusal> {

@@ -129,3 +129,6 @@ pub const MAX_HOLDER_PROOFS: usize = 10_000;
 
 /// Bytes of a file with a key.
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = 512;
+
+/// How long a token lives that stands for an API key, in milliseconds.
+pub const MAX_KEY_TOKEN_TTL_MS: u64 = 3_600_000;

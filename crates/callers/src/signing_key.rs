@@ -1,4 +1,4 @@
-//! The key by which this gateway signs envelopes.
+//! A key by which this gateway signs what it gives out: envelopes, and tokens for API keys.
 
 use std::{fmt, path::Path};
 

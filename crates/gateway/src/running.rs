@@ -169,6 +169,18 @@ impl RunningCall {
         let _ = self.about.set((tool, thread));
     }
 
+    /// Its tool, where it is known.
+    #[must_use]
+    pub fn tool(&self) -> Option<&str> {
+        self.about.get().map(|(tool, _)| tool.as_str())
+    }
+
+    /// Its thread, if it is known and has one.
+    #[must_use]
+    pub fn thread(&self) -> Option<&str> {
+        self.about.get().and_then(|(_, thread)| thread.as_deref())
+    }
+
     /// Whether somebody with these bounds may know of it. What is not known of it is out of bounds.
     #[must_use]
     pub fn is_within(&self, bounds: &casemate_model::Bounds) -> bool {

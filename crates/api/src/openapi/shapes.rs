@@ -78,6 +78,27 @@ shapes! {
         },
         "additionalProperties": false,
     }
+    OfPool as "OfPool": {
+        "type": "object",
+        "properties": {
+            "api-version": {
+                "type": "string",
+                "enum": ["2024-02-02-preview", "2024-10-02-preview", "2025-02-02-preview", "2025-10-02-preview"],
+            },
+            "identifier": { "description": "The session: a thread.", "type": "string", "minLength": 4, "maxLength": 128 },
+            "path": { "description": "A directory below /mnt/data.", "type": "string" },
+            "recursive": { "type": "boolean" },
+            "agent": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$" },
+        },
+        "required": ["api-version"],
+    }
+    OfResource as "OfResource": {
+        "type": "object",
+        "properties": {
+            "resource": { "type": "string", "enum": ["https://dynamicsessions.io", "https://acasessions.io"] },
+        },
+        "required": ["resource"],
+    }
     AssertionShape as "Assertion": {
         "description": "The members of WebAuthn's AuthenticationResponseJSON that count.",
         "type": "object",

@@ -2,6 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::shapes::{OfPool, OfResource};
 use crate::{
     answer, approvals::Which, calls::From, envelopes::NewEnvelope, files::ListQuery, keys::NewKey,
     owner::OfAgent, request::CallRequest, routes::Endpoint, sessions::OpenRequest,
@@ -30,6 +31,8 @@ pub(super) enum Body {
     Bytes,
     /// An object that another protocol describes.
     Any,
+    /// Files in a form.
+    Form,
 }
 
 /// What it answers when nothing is wrong.
@@ -157,4 +160,32 @@ operations! {
         ];
     "DELETE" "/mcp" "end_mcp" "End a conversation of the Model Context Protocol.",
         None, Body::None => [Empty(204, "It is over."), Refusal("Message")];
+    "POST" "/pool/{pool}/code/execute" "azure_code_execute" "Run code in a session of Azure's dynamic sessions, first generation: see docs/clients.md.",
+        Some(query::<OfPool>), Body::Any => [Json(200, "Azure", "It has ended."), Refusal("AzureError")];
+    "POST" "/pool/{pool}/executions" "azure_execute" "Run code in such a session, second generation.",
+        Some(query::<OfPool>), Body::Any => [Json(200, "Azure", "It has ended, or runs by itself."), Refusal("AzureError")];
+    "GET" "/pool/{pool}/executions/{id}" "azure_execution" "How an execution stands.",
+        Some(query::<OfPool>), Body::None => [Json(200, "Azure", "The execution."), Refusal("AzureError")];
+    "GET" "/pool/{pool}/files" "azure_list_files" "The files of such a session.",
+        Some(query::<OfPool>), Body::None => [Json(200, "Azure", "The files."), Refusal("AzureError")];
+    "POST" "/pool/{pool}/files" "azure_upload" "Upload files in a form, second generation.",
+        Some(query::<OfPool>), Body::Form => [Json(200, "Azure", "The last of them."), Refusal("AzureError")];
+    "POST" "/pool/{pool}/files/{name}" "azure_upload_first" "Upload files in a form, first generation: the name is `upload`.",
+        Some(query::<OfPool>), Body::Form => [Json(200, "Azure", "The files."), Refusal("AzureError")];
+    "GET" "/pool/{pool}/files/{name}" "azure_file" "What is known of a file.",
+        Some(query::<OfPool>), Body::None => [Json(200, "Azure", "The file."), Refusal("AzureError")];
+    "DELETE" "/pool/{pool}/files/{name}" "azure_remove_file" "Remove a file.",
+        Some(query::<OfPool>), Body::None => [Empty(204, "It is gone."), Refusal("AzureError")];
+    "GET" "/pool/{pool}/files/{name}/content" "azure_file_content" "A file, second generation.",
+        Some(query::<OfPool>), Body::None => [Bytes(200, "Its bytes."), Refusal("AzureError")];
+    "GET" "/pool/{pool}/files/content/{*name}" "azure_file_content_first" "A file, first generation.",
+        Some(query::<OfPool>), Body::None => [Bytes(200, "Its bytes."), Refusal("AzureError")];
+    "GET" "/pool/{pool}/session" "azure_session" "How such a session stands.",
+        Some(query::<OfPool>), Body::None => [Json(200, "Azure", "The session."), Refusal("AzureError")];
+    "DELETE" "/pool/{pool}/session" "azure_end_session" "End such a session with everything in it.",
+        Some(query::<OfPool>), Body::None => [Empty(204, "It is gone."), Refusal("AzureError")];
+    "GET" "/pool/{pool}/listSessions" "azure_list_sessions" "The sessions of a pool.",
+        Some(query::<OfPool>), Body::None => [Json(200, "Azure", "The sessions."), Refusal("AzureError")];
+    "GET" "/msi/token" "azure_token" "A short token that stands for an API key at pools, as clients with a managed identity ask for it.",
+        Some(query::<OfResource>), Body::None => [Json(200, "Azure", "The token."), Refusal("AzureTokenError")];
 }

@@ -63,8 +63,26 @@ impl Answered {
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&self.body)))
     }
 
+    /// The code of a refusal in the words of Azure, which is one in every respect.
+    fn code_of_azure(&self) -> Option<String> {
+        if self.headers["content-type"] != "application/json" {
+            return None;
+        }
+        let (said, header) = (self.json(), self.headers.get("x-ms-error-code"));
+        if said["statusCode"] == self.status {
+            return said["code"].as_str().map(str::to_owned);
+        }
+        assert_eq!(said["error"]["code"], header?.to_str().unwrap());
+        said["error"]["innererror"]["code"]
+            .as_str()
+            .map(str::to_owned)
+    }
+
     /// The code of a problem, which is one in every respect.
     pub(crate) fn code(&self) -> String {
+        if let Some(code) = self.code_of_azure() {
+            return code;
+        }
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem = self.json();
         assert_eq!(problem["status"], self.status);

@@ -23,6 +23,7 @@ mod support;
 mod world;
 
 mod answers;
+mod azure;
 mod calls;
 mod client;
 mod delegation;

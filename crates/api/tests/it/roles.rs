@@ -70,7 +70,15 @@ impl Targets {
             .replace("{id}", &id)
             .replace("{name}", &or(&self.key, "0000000000000000"))
             .replace("{*path}", "f")
+            .replace("{*name}", "f")
             .replace("{port}", "80");
+        let path = match path.starts_with("/pool/") {
+            true => format!(
+                "{}?api-version=2025-10-02-preview&identifier=abcd",
+                path.replace("{pool}", "nowhere")
+            ),
+            false => path,
+        };
         let body = match (endpoint.method, endpoint.path) {
             ("POST", "/v1/calls") => json!({ "tool": "python", "code": "1" }),
             ("POST", "/v1/sessions") => json!({ "thread": "u" }),

@@ -17,6 +17,7 @@ mod envelopes;
 mod forged;
 mod https;
 mod jwt;
+mod key_tokens;
 mod mutation;
 mod narrowing;
 mod rotation;
