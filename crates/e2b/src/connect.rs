@@ -75,6 +75,10 @@ pub fn timeout_ms(headers: &http::HeaderMap) -> Result<Option<u64>, Fault> {
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     // A message without members may be left out.
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    // A list would be taken for the members in their order.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Fault::invalid("the message is not an object"));
+    }
     serde_json::from_slice(bytes).map_err(|error| Fault::invalid(format!("the message: {error}")))
 }
 
@@ -198,6 +202,17 @@ mod tests {
         envelopes.push(&envelope(&json!({"a": 1}))[..7]);
         assert_eq!(envelopes.next_message(), Ok(None));
         assert!(envelopes.finish().is_err());
+    }
+
+    #[test]
+    fn a_message_is_an_object_or_nothing() {
+        assert_eq!(
+            read::<serde_json::Map<String, Value>>(b""),
+            Ok(serde_json::Map::new())
+        );
+        for bad in [&b"[]"[..], b"null", b"1", b"{", b"\xff", b" "] {
+            assert!(read::<Value>(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

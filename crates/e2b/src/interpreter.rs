@@ -204,8 +204,8 @@ pub fn magic(code: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn told(shown: Value) -> Value {
-        serde_json::from_slice(&result(&shown).unwrap()).unwrap()
+    fn told(shown: &Value) -> Value {
+        serde_json::from_slice(&result(shown).unwrap()).unwrap()
     }
 
     #[test]
@@ -213,11 +213,11 @@ mod tests {
         let shown =
             json!({"type": "result", "data": {"text/plain": "'a'", "image/png": "iVBO", "x/y": 1}});
         assert_eq!(
-            told(shown),
+            told(&shown),
             json!({"type": "result", "is_main_result": true, "text": "a", "png": "iVBO", "extra": {"x/y": 1}})
         );
         let shown = json!({"type": "display", "data": {"text/plain": "2"}});
-        assert_eq!(told(shown)["is_main_result"], false);
+        assert_eq!(told(&shown)["is_main_result"], false);
         assert_eq!(result(&json!({"type": "clear", "wait": true})), None);
         assert_eq!(result(&json!({})), None);
     }
@@ -227,7 +227,7 @@ mod tests {
         let shown =
             json!({"type": "error", "name": "E", "value": "v", "traceback": ["a\n", "b\n"]});
         assert_eq!(
-            told(shown),
+            told(&shown),
             json!({"type": "error", "name": "E", "value": "v", "traceback": "a\nb\n"})
         );
     }

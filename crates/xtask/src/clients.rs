@@ -11,6 +11,8 @@ use crate::{Tree, process};
 pub enum Client {
     /// The official SDK of the Model Context Protocol for Python, in both versions that people have
     Mcp,
+    /// The SDKs of E2B for Python and JavaScript, of two generations, and LangChain's tests of sandboxes (needs node and npm)
+    E2b,
     /// schemathesis, which makes requests from the description of the interface
     Schemathesis,
 }
@@ -18,7 +20,7 @@ pub enum Client {
 /// A program that uses a client, and what pip installs for it.
 struct Script {
     name: &'static str,
-    package: &'static str,
+    packages: &'static [&'static str],
 }
 
 impl Client {
@@ -27,16 +29,41 @@ impl Client {
             Self::Mcp => &[
                 Script {
                     name: "mcp_sdk_1",
-                    package: "mcp>=1.20,<2",
+                    packages: &["mcp>=1.20,<2"],
                 },
                 Script {
                     name: "mcp_sdk_2",
-                    package: "mcp>=2,<3",
+                    packages: &["mcp>=2,<3"],
+                },
+            ],
+            Self::E2b => &[
+                Script {
+                    name: "e2b_sdk",
+                    packages: &["e2b>=2.63,<3", "e2b-code-interpreter>=2.11,<3", "httpx"],
+                },
+                Script {
+                    name: "e2b_sdk_old",
+                    packages: &["e2b==2.31.0", "e2b-code-interpreter==2.8.1"],
+                },
+                Script {
+                    name: "e2b_javascript",
+                    packages: &[],
+                },
+                Script {
+                    name: "e2b_langchain",
+                    packages: &[
+                        "langchain-e2b",
+                        "langchain-tests",
+                        "e2b",
+                        "pytest",
+                        "pytest-asyncio",
+                        "pytest-timeout",
+                    ],
                 },
             ],
             Self::Schemathesis => &[Script {
                 name: "openapi_fuzz",
-                package: "schemathesis>=4,<5",
+                packages: &["schemathesis>=4,<5"],
             }],
         }
     }
@@ -49,27 +76,35 @@ impl Client {
 pub fn clients(tree: &Tree, client: Client) -> Result<()> {
     process::run(process::cargo().args(["build", "--quiet", "--package", "casemate"]))?;
     let target = process::target_directory()?;
-    for Script { name, package } in client.scripts() {
-        println!("{name}: {package}");
+    let mut ran = Vec::new();
+    for Script { name, packages } in client.scripts() {
+        println!("{name}: {}", packages.join(" "));
         let environment = target.join("clients").join(name);
         let python = environment.join("bin/python");
         if !python.exists() {
             let mut make = Command::new("/usr/bin/python3");
             process::run(make.args(["-m", "venv"]).arg(&environment))?;
         }
-        let mut install = Command::new(&python);
-        install.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        process::run(install.arg(package))?;
+        if !packages.is_empty() {
+            let mut install = Command::new(&python);
+            install.args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ]);
+            process::run(install.args(*packages))?;
+        }
         let script = tree.root().join("crates/xtask/clients").join(name);
         let mut run = Command::new(python);
         run.arg("-B").arg(script.with_extension("py"));
-        process::run(run.arg(target.join("debug/casemate")))?;
+        // The others are run all the same: which of them work is what is asked.
+        ran.push((name, process::run(run.arg(target.join("debug/casemate")))));
     }
-    Ok(())
+    println!();
+    for (name, ended) in &ran {
+        println!("{name:20} {}", if ended.is_ok() { "ok" } else { "FAILED" });
+    }
+    ran.into_iter().try_for_each(|(_, ended)| ended)
 }

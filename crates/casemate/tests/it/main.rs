@@ -18,6 +18,7 @@ mod clients;
 mod crash;
 mod credentials;
 mod deciders;
+mod e2b;
 mod egress;
 mod exits;
 mod files;
