@@ -80,3 +80,6 @@ pub const READINESS_KEPT_MS: u64 = 1_000;
 
 /// How long the keeper has to answer before it is said that it does not, in milliseconds.
 pub const KEEPER_ANSWER_MS: u64 = 5_000;
+
+/// How long a conversation that ends waits for its calls to end, in milliseconds: longer than the keeper takes to kill them.
+pub const CONVERSATION_END_MS: u64 = 10_000;

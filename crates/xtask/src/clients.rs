@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use clap::ValueEnum as _;
 
 use crate::{Tree, process};
 
@@ -11,6 +12,8 @@ use crate::{Tree, process};
 pub enum Client {
     /// The official SDK of the Model Context Protocol for Python, in both versions that people have
     Mcp,
+    /// LangChain, LlamaIndex, AutoGen and Semantic Kernel on pools of Azure's dynamic sessions: 700 MB
+    Azure,
     /// schemathesis, which makes requests from the description of the interface
     Schemathesis,
 }
@@ -18,7 +21,8 @@ pub enum Client {
 /// A program that uses a client, and what pip installs for it.
 struct Script {
     name: &'static str,
-    package: &'static str,
+    /// Between spaces.
+    packages: &'static str,
 }
 
 impl Client {
@@ -27,16 +31,20 @@ impl Client {
             Self::Mcp => &[
                 Script {
                     name: "mcp_sdk_1",
-                    package: "mcp>=1.20,<2",
+                    packages: "mcp>=1.20,<2",
                 },
                 Script {
                     name: "mcp_sdk_2",
-                    package: "mcp>=2,<3",
+                    packages: "mcp>=2,<3",
                 },
             ],
+            Self::Azure => &[Script {
+                name: "azure_sessions",
+                packages: "langchain-azure-dynamic-sessions==1.0.4 llama-index-tools-azure-code-interpreter==0.7.0 autogen-core==0.7.5 autogen-ext[azure]==0.7.5 semantic-kernel==1.45.0 azure-identity==1.27.0",
+            }],
             Self::Schemathesis => &[Script {
                 name: "openapi_fuzz",
-                package: "schemathesis>=4,<5",
+                packages: "schemathesis>=4,<5",
             }],
         }
     }
@@ -49,8 +57,8 @@ impl Client {
 pub fn clients(tree: &Tree, client: Client) -> Result<()> {
     process::run(process::cargo().args(["build", "--quiet", "--package", "casemate"]))?;
     let target = process::target_directory()?;
-    for Script { name, package } in client.scripts() {
-        println!("{name}: {package}");
+    for Script { name, packages } in client.scripts() {
+        println!("{name}: {packages}");
         let environment = target.join("clients").join(name);
         let python = environment.join("bin/python");
         if !python.exists() {
@@ -65,11 +73,39 @@ pub fn clients(tree: &Tree, client: Client) -> Result<()> {
             "--quiet",
             "--disable-pip-version-check",
         ]);
-        process::run(install.arg(package))?;
+        process::run(install.args(packages.split(' ')))?;
         let script = tree.root().join("crates/xtask/clients").join(name);
         let mut run = Command::new(python);
         run.arg("-B").arg(script.with_extension("py"));
         process::run(run.arg(target.join("debug/casemate")))?;
     }
+    Ok(())
+}
+
+/// Does so with every client, and says at the end how each did.
+///
+/// # Errors
+/// When one of them does not get what it is to get.
+pub fn all(tree: &Tree) -> Result<()> {
+    let outcomes: Vec<_> = Client::value_variants()
+        .iter()
+        .map(|client| (client, clients(tree, *client)))
+        .collect();
+    println!("\n| client | |\n|---|---|");
+    for (client, outcome) in &outcomes {
+        let said = match outcome {
+            Ok(()) => "passed".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        println!("| {client:?} | {said} |");
+    }
+    let failed = outcomes
+        .iter()
+        .filter(|(_, outcome)| outcome.is_err())
+        .count();
+    ensure!(
+        failed == 0,
+        "{failed} clients do not get what they are to get"
+    );
     Ok(())
 }

@@ -55,7 +55,10 @@ async fn raw(remote: &Remote, by: &Headers, path: &str, form: &[u8], bytes: usiz
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(form).await.unwrap();
-    stream.shutdown().await.unwrap();
+    // Whoever says no more while there is more to come has gone away.
+    if form.len() < bytes {
+        stream.shutdown().await.unwrap();
+    }
     let mut answer = String::new();
     drop(stream.read_to_string(&mut answer).await);
     answer
