@@ -272,6 +272,16 @@ async fn what_cannot_be_followed_is_refused_in_their_words() {
             "{path} {body}"
         );
     }
+    assert_eq!(remote.house.keeper.runs(), 0);
+}
+
+/// So is what does not exist, and whoever is not believed.
+#[tokio::test]
+async fn what_is_not_there_is_refused_in_their_words() {
+    let remote = Remote::new().await;
+    let by = remote.somebody(&["operator"]);
+    let pool = pool(&remote);
+    let run = python("1");
     let unknown = format!("/pool/nowhere/files?{FIRST}");
     let unknown = remote.get(&unknown, &by).await.json();
     let says = unknown["error"]["message"].as_str().unwrap();
