@@ -44,12 +44,7 @@ pub(crate) struct ForPool<K: Keeps, P: Remembers> {
 
 impl<K: Keeps, P: Remembers> ForPool<K, P> {
     /// A request that names a session.
-    fn of_session(
-        api: &Arc<Api<K, P>>,
-        who: Who,
-        name: String,
-        asked: Both,
-    ) -> Result<Self, Fault> {
+    fn of_session(api: &Arc<Api<K, P>>, who: Who, name: &str, asked: Both) -> Result<Self, Fault> {
         let identifier = asked.query.identifier()?.to_owned();
         Self::new(api, who, name, asked, identifier)
     }
@@ -57,12 +52,12 @@ impl<K: Keeps, P: Remembers> ForPool<K, P> {
     fn new(
         api: &Arc<Api<K, P>>,
         who: Who,
-        name: String,
+        name: &str,
         Both { query, by }: Both,
         thread: String,
     ) -> Result<Self, Fault> {
-        let Some(policy) = api.sessions.policy(Some(&name)) else {
-            return Err(no_pool(api, &name));
+        let Some(policy) = api.sessions.policy(Some(name)) else {
+            return Err(no_pool(api, name));
         };
         let pool = Pool {
             api: Arc::clone(api),
@@ -121,7 +116,7 @@ pub(crate) async fn code_execute<K: Keeps, P: Remembers>(
     request: Request,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::code_execute(&here.pool, request.into_body()).await
     };
     answered(replied.await)
@@ -138,7 +133,7 @@ pub(crate) async fn executions<K: Keeps, P: Remembers>(
     let replied = async {
         let base = Resource::of(&request).map_or_else(String::new, Resource::into_base);
         let place = format!("{base}{}", request.uri().path());
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::executions(&here.pool, &here.query, &place, request.into_body()).await
     };
     answered(replied.await)
@@ -152,7 +147,7 @@ pub(crate) async fn execution<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::execution(&here.pool, &here.query, id).await
     };
     answered(replied.await)
@@ -166,7 +161,7 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::list(&here.pool, &here.query).await
     };
     answered(replied.await)
@@ -181,7 +176,7 @@ pub(crate) async fn upload<K: Keeps, P: Remembers>(
     request: Request,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         let (head, body) = request.into_parts();
         casemate_azure::upload(&here.pool, &here.query, &head.headers, body).await
     };
@@ -210,7 +205,7 @@ pub(crate) async fn file<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::file(&here.pool, &here.query, &file).await
     };
     answered(replied.await)
@@ -224,7 +219,7 @@ pub(crate) async fn remove<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::delete(&here.pool, &here.query, &file).await
     };
     answered(replied.await)
@@ -238,7 +233,7 @@ pub(crate) async fn content<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let read = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::content(&here.pool, &here.query, &file).await
     };
     read.await.unwrap_or_else(|fault| answered(Err(fault)))
@@ -252,7 +247,7 @@ pub(crate) async fn session<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::session(&here.pool).await
     };
     answered(replied.await)
@@ -266,7 +261,7 @@ pub(crate) async fn end<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let replied = async {
-        let here = ForPool::of_session(&api, who, name, asked)?;
+        let here = ForPool::of_session(&api, who, &name, asked)?;
         casemate_azure::delete_session(&here.pool).await
     };
     answered(replied.await)
@@ -280,7 +275,7 @@ pub(crate) async fn sessions<K: Keeps, P: Remembers>(
     asked: Both,
 ) -> Response {
     let replied = async {
-        let here = ForPool::new(&api, who, name, asked, String::new())?;
+        let here = ForPool::new(&api, who, &name, asked, String::new())?;
         casemate_azure::list_sessions(&here.pool).await
     };
     answered(replied.await)

@@ -3,7 +3,7 @@
 mod conversations;
 mod tools;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -14,14 +14,16 @@ use axum::{
 use casemate_mcp::{Fault, Kind, Message, answer, fault, is_foreign_origin, limits};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 pub(crate) use self::conversations::Conversations;
 use self::{
-    conversations::{NotBegun, NotTaken},
+    conversations::{NotBegun, NotTaken, Over},
     tools::Tools,
 };
 use crate::{
     extract::Asked,
+    limits::CONVERSATION_END_MS,
     owner::{agent, local},
     routes::{Keeps, Remembers},
     state::Api,
@@ -130,13 +132,16 @@ pub(crate) async fn end<K: Keeps, P: Remembers>(
         }
         let missing = || bad("the header `Mcp-Session-Id` has to name a conversation");
         let id = conversation(&headers)?.ok_or_else(missing)?;
-        let thread = api.conversations.end(&who, &id).ok_or_else(unknown)?;
+        let over = api.conversations.end(&who, &id).ok_or_else(unknown)?;
+        // What waits in line would open the thread's session anew: it is gone before the session is.
+        let ends = Duration::from_millis(CONVERSATION_END_MS);
+        drop(timeout(ends, last_calls(&api, &who, &here.agent, &over)).await);
         let tools = Tools {
             api: Arc::clone(&api),
             who,
             agent: here.agent,
             route: here.route,
-            thread: Some(thread),
+            thread: Some(over.thread),
             request: None,
         };
         tools.close().await;
@@ -145,6 +150,15 @@ pub(crate) async fn end<K: Keeps, P: Remembers>(
     match ended.await {
         Ok(response) => response,
         Err(faulty) => fault(&faulty).map(Body::new),
+    }
+}
+
+/// Waits until nothing of a conversation that is over runs or is about to; what waits for a person is kept.
+async fn last_calls<K: Keeps, P: Remembers>(api: &Api<K, P>, who: &Who, agent: &str, over: &Over) {
+    over.all_answered().await;
+    let owner = who.owner(agent.to_owned());
+    for call in api.calls.going_in(&owner, &over.thread) {
+        call.held().await;
     }
 }
 

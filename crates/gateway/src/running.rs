@@ -439,6 +439,18 @@ impl RunningCalls {
         (call.owner.tenant == tenant).then(|| Arc::clone(call))
     }
 
+    /// The calls in a thread of an owner's that run or are about to.
+    #[must_use]
+    pub fn going_in(&self, owner: &Owner, thread: &str) -> Vec<Arc<RunningCall>> {
+        let rows = self.rows();
+        let going = |call: &&Arc<RunningCall>| {
+            call.owner == *owner
+                && call.thread() == Some(thread)
+                && !matches!(call.phase(), Phase::Held | Phase::Ended)
+        };
+        rows.calls.values().filter(going).cloned().collect()
+    }
+
     /// Cancels every call that runs or is about to. Says how many.
     pub fn cancel_all(&self) -> usize {
         let rows = self.rows();

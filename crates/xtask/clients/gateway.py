@@ -19,20 +19,21 @@ def checked(condition, what):
 
 
 @contextlib.contextmanager
-def served():
-    """The address of a gateway and a key for it."""
+def served(tls=False):
+    """The address of a gateway and a key for it; with TLS, the file of its certificate too."""
     with tempfile.TemporaryDirectory() as directory:
         state = pathlib.Path(directory)
         os.environ["CASEMATE_STATE_DIR"] = str(state / "state")
-        process, address = _serve(state)
+        certificate = _certificate(state) if tls else None
+        process, address = _serve(state, certificate)
         try:
-            yield address, _new_key()
+            yield (address, _new_key(), certificate[0]) if tls else (address, _new_key())
         finally:
             process.terminate()
             process.wait()
 
 
-def _serve(directory):
+def _serve(directory, certificate):
     profile = PROFILE.read_text().replace(
         '["casemate:local"]',
         '["casemate:local", "casemate:api-keys"]\nallowed_tenants = ["local", "acme"]',
@@ -43,6 +44,8 @@ def _serve(directory):
     callers.chmod(0o600)
     words = ["serve", "--listen", "127.0.0.1:0", "--callers", callers]
     words += ["--profile", directory / "profile.toml"]
+    if certificate:
+        words += ["--tls-cert", certificate[0], "--tls-key", certificate[1]]
     log = open(directory / "log", "w+")
     process = subprocess.Popen([CASEMATE, *words], stderr=log)
     address = None
@@ -58,6 +61,16 @@ def _serve(directory):
             process.wait(0.05)
     log.seek(0)
     raise SystemExit(f"failed: the gateway does not start: {log.read()}")
+
+
+def _certificate(directory):
+    """A certificate for this machine, and its key."""
+    files = directory / "certificate.pem", directory / "key.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]]
+    subprocess.run(words, check=True, capture_output=True)
+    files[1].chmod(0o600)
+    return files
 
 
 def _new_key():

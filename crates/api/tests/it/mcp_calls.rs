@@ -311,6 +311,33 @@ async fn a_call_dies_with_whoever_wants_it() {
     until(|| ended() == 3).await;
 }
 
+/// A call that waits in line when its conversation ends is gone before that is answered, and opens no session afterwards.
+#[tokio::test]
+async fn what_waits_in_line_ends_with_its_conversation() {
+    let served = Served::new(House::with("thread", "\n[quotas.agent]\ncalls = 1\n")).await;
+    let (client, other) = (Client::begin(&served).await, Client::begin(&served).await);
+    let wait = call(1, "python", json!({"code": "wait", "fresh": true}));
+    let runs = other.send(&wait, &[]).await;
+    until(|| served.house.keeper.running() == 1).await;
+    let opened = served.house.keeper.opened();
+    let waits = client.send(&wait, &[]).await;
+    let load = async || served.get("/v1/load").await.json();
+    while load().await["waiting"] != 1 {
+        tokio::task::yield_now().await;
+    }
+    let mut end = client.request(Vec::new(), &[]);
+    *end.method_mut() = hyper::Method::DELETE;
+    assert_eq!(served.send(end).await.status(), 204);
+    assert_eq!(load().await["waiting"], 0);
+    let (_, answer) = messages(waits).await;
+    let last = &answer.last().unwrap()["result"];
+    assert_eq!(last["structuredContent"]["status"], "cancelled", "{last}");
+    served.house.keeper.release(1);
+    messages(runs).await;
+    assert_eq!(served.house.keeper.opened(), opened);
+    assert_eq!(served.house.keeper.alive().len(), 1);
+}
+
 /// A client whose address names a thread takes its calls back as any other; its end is not that of the thread.
 #[tokio::test]
 async fn a_call_in_a_named_thread_is_taken_back() {
