@@ -31,6 +31,7 @@ mod openapi;
 mod operate;
 mod owner;
 mod page;
+mod paging;
 mod pipe;
 mod placed;
 mod ports;

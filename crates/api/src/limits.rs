@@ -80,3 +80,6 @@ pub const READINESS_KEPT_MS: u64 = 1_000;
 
 /// How long the keeper has to answer before it is said that it does not, in milliseconds.
 pub const KEEPER_ANSWER_MS: u64 = 5_000;
+
+/// The most items of one piece of a list.
+pub(crate) const MAX_PAGE: u32 = 1_000;
