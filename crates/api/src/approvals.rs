@@ -25,6 +25,7 @@ use crate::{
     extract::{Asked, Named},
     limits::RESUME_PAUSE_MS,
     openapi::ApprovalStateWord,
+    paging::{Order, Paging},
     problem::Problem,
     routes::{Keeps, Remembers},
     sse,
@@ -48,21 +49,31 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
     Asked(Which { state }): Asked<Which>,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Response, Problem> {
-    Ok(Json(listed(&api, &who, state).await?).into_response())
+    let all = listed(&api, &who, state).await?;
+    let placed = all.into_iter().map(|one| {
+        let place = one
+            .get("decision")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        (place.to_owned(), one)
+    });
+    let piece = paging.answer("approvals", Order::Descending, placed.collect())?;
+    Ok(Json(piece).into_response())
 }
 
 async fn listed<K: Keeps, P: Remembers>(
     api: &Api<K, P>,
     who: &Who,
     state: Option<ApprovalState>,
-) -> Result<Value, Problem> {
+) -> Result<Vec<Value>, Problem> {
     let claims = who.claims();
     let all = api.with(move |sessions| async move { sessions.approvals(&claims, state).await });
     let all = all
         .await?
         .map_err(|error| Problem::of_answer(&error, None))?;
-    Ok(json!({ "approvals": all }))
+    Ok(all.iter().map(|one| json!(one)).collect())
 }
 
 /// `GET /v1/approvals/{id}`
@@ -138,7 +149,11 @@ pub(crate) async fn events<K: Keeps, P: Remembers>(
                 return;
             };
             if sender
-                .send(sse::frame("approvals", None, &waiting))
+                .send(sse::frame(
+                    "approvals",
+                    None,
+                    &json!({ "approvals": waiting }),
+                ))
                 .await
                 .is_err()
             {

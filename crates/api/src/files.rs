@@ -24,6 +24,7 @@ use crate::{
     limits::{ANSWER_QUEUE, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
     openapi::AgentName,
     owner::{OfAgent, agent, local, named},
+    paging::{Order, Paging},
     problem::Problem,
     routes::{Keeps, Remembers},
     sessions::session,
@@ -47,13 +48,19 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
     who: Who,
     Named(id): Named<String>,
     Asked(ListQuery { agent, path }): Asked<ListQuery>,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Response, Problem> {
     let (caller, session) = (who.caller(agent), session(&id)?);
     let listed = api.with(move |sessions| async move {
         sessions.list_files(&caller, session, path.into()).await
     });
     let Done { decision, value } = listed.await??;
-    Ok(named(decision, Json(json!({ "entries": value }))))
+    let placed = value.into_iter().map(|entry| {
+        let place = json!(entry.name).to_string();
+        (place, json!(entry))
+    });
+    let piece = paging.answer("entries", Order::Ascending, placed.collect())?;
+    Ok(named(decision, Json(piece)))
 }
 
 /// `GET /v1/sessions/{id}/files/{path}`

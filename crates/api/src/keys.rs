@@ -14,9 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    extract::Named,
+    extract::{Asked, Named},
     openapi::RoleWord,
     operate::operation,
+    paging::{Order, Paging},
     problem::Problem,
     routes::{Keeps, Remembers},
     state::Api,
@@ -39,14 +40,18 @@ pub(crate) struct NewKey {
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Response, Problem> {
     let callers = api.callers()?;
     let listed = api
         .blocking(move |_| callers.list_keys(who.tenant()))
         .await?;
     let keys = listed.map_err(|refusal| Problem::of_operation(&refusal))?;
-    let keys: Vec<_> = keys.iter().map(ApiKey::shown).collect();
-    Ok(Json(json!({ "api_keys": keys })).into_response())
+    let keys = keys
+        .iter()
+        .map(|key: &ApiKey| (key.id.clone(), key.shown()));
+    let piece = paging.answer("api_keys", Order::Ascending, keys.collect())?;
+    Ok(Json(piece).into_response())
 }
 
 /// `POST /v1/api-keys`: the text of the key is in the answer, and nowhere else.

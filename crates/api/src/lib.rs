@@ -33,6 +33,7 @@ mod openapi;
 mod operate;
 mod owner;
 mod page;
+mod paging;
 mod pipe;
 mod placed;
 mod ports;

@@ -119,5 +119,9 @@ pub const E2B_STDERR_PAUSE_MS: u64 = 50;
 
 /// After so long without output, clients of processes are told that it goes on, if they do not say otherwise, in seconds.
 pub const E2B_PING_S: u64 = 50;
+
 /// How long a conversation that ends waits for its calls to end, in milliseconds: longer than the keeper takes to kill them.
 pub const CONVERSATION_END_MS: u64 = 10_000;
+
+/// The most items of one piece of a list.
+pub(crate) const MAX_PAGE: u32 = 1_000;

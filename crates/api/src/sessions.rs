@@ -10,6 +10,7 @@ use axum::{
 };
 use casemate_gateway::{Done, SessionError, SessionView};
 use casemate_model::SessionId;
+use casemate_ports::PoolStatus;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use crate::{
     extract::{Asked, Named},
     openapi::AgentName,
     owner::{OfAgent, agent, local, named},
+    paging::{Order, Paging},
     problem::Problem,
     routes::{Keeps, Remembers},
     state::Api,
@@ -108,13 +110,15 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
     Asked(OfAgent { agent }): Asked<OfAgent>,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Response, Problem> {
     let owner = who.owner(agent.clone());
     let listed = api.with(move |sessions| async move { sessions.list(&owner).await });
     let listed = listed.await??.into_iter();
     let within = listed.filter(|view| who.reaches(&agent, view.record.thread.as_deref()));
-    let sessions: Vec<_> = within.map(|view| shown(&view)).collect();
-    Ok(Json(json!({ "sessions": sessions })).into_response())
+    let sessions = within.map(|view| (view.record.id.to_string(), shown(&view)));
+    let piece = paging.answer("sessions", Order::Descending, sessions.collect())?;
+    Ok(Json(piece).into_response())
 }
 
 /// `GET /v1/sessions/{id}`
@@ -150,12 +154,19 @@ pub(crate) async fn destroy<K: Keeps, P: Remembers>(
 pub(crate) async fn pools<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
+    Asked(paging): Asked<Paging>,
 ) -> Result<Response, Problem> {
     let tenant = who.tenant().to_owned();
     let pools = api.with(move |sessions| async move { sessions.pools(&tenant).await });
     let mut pools = pools.await??;
     pools.retain(|pool| who.get().bounds().has_agent(&pool.owner.agent));
-    Ok(Json(json!({ "pools": pools })).into_response())
+    let placed = |pool: PoolStatus| {
+        let place = json!([pool.owner, pool.kind]).to_string();
+        (place, json!(pool))
+    };
+    let pools = pools.into_iter().map(placed).collect();
+    let piece = paging.answer("pools", Order::Ascending, pools)?;
+    Ok(Json(piece).into_response())
 }
 
 /// `GET /v1/load`

@@ -17,7 +17,9 @@ use serde_json::json;
 
 use crate::{
     door::Asked,
+    extract::Asked as Query,
     openapi::{PositionWord, SwitchKindWord},
+    paging::{Order, Paging},
     problem::Problem,
     refusals::Refused,
     routes::{Keeps, Remembers},
@@ -63,6 +65,7 @@ fn is_known(bounds: &Bounds, kind: SwitchKind, name: &str) -> bool {
 pub(crate) async fn list<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
+    Query(paging): Query<Paging>,
 ) -> Result<Response, Problem> {
     let listed = api.blocking(move |api| {
         let switches = api.switchboard.board().switches();
@@ -77,9 +80,12 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
             .iter()
             .filter(concerns)
             .filter(|switch| is_known(who.get().bounds(), switch.kind, &switch.name))
-            .map(|switch| json!(**switch))
+            .map(|switch| {
+                let place = json!([switch.kind, switch.tenant, switch.name]);
+                (place.to_string(), json!(**switch))
+            })
             .collect();
-        Ok::<_, Problem>(json!({ "switches": found }))
+        paging.answer("switches", Order::Ascending, found)
     });
     Ok(Json(listed.await??).into_response())
 }

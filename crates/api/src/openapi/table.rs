@@ -1,11 +1,12 @@
 //! What each endpoint takes and answers, in words.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
 
 use super::shapes::{OfPool, OfResource};
 use crate::{
     answer, approvals::Which, calls::From, envelopes::NewEnvelope, files::ListQuery, keys::NewKey,
-    owner::OfAgent, request::CallRequest, routes::Endpoint, sessions::OpenRequest,
+    owner::OfAgent, paging::Paging, request::CallRequest, routes::Endpoint, sessions::OpenRequest,
     switches::NewThrow, terminal::TerminalQuery,
 };
 
@@ -61,6 +62,18 @@ fn query<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     T::json_schema(generator)
 }
 
+/// The same of a list, which is given in pieces.
+fn pieces<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let (mut own, paging) = (query::<T>(generator), query::<Paging>(generator));
+    let more = paging.get("properties").and_then(Value::as_object).cloned();
+    let members = own.get_mut("properties").and_then(Value::as_object_mut);
+    match (members, more) {
+        (Some(members), Some(more)) => members.extend(more),
+        _ => return paging,
+    }
+    own
+}
+
 fn body<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
@@ -95,7 +108,7 @@ operations! {
     "POST" "/v1/calls/{id}/cancel" "cancel_call" "Take a call back, or interrupt it and then kill it.",
         None, Body::None => [Json(202, "Cancelled", "It is being ended, or has ended already.")];
     "GET" "/v1/approvals" "list_approvals" "Calls that wait for a person, and what became of others.",
-        Some(query::<Which>), Body::None => [Json(200, "Approvals", "Those that the caller could know of.")];
+        Some(pieces::<Which>), Body::None => [Json(200, "Approvals", "Those that the caller could know of.")];
     "GET" "/v1/approvals/events" "watch_approvals" "Calls that wait, now and whenever that changes.",
         None, Body::None => [Events(200, "`approvals`, each with all that wait.")];
     "GET" "/v1/approvals/{id}" "show_approval" "Everything that would run, and what was answered.",
@@ -105,7 +118,7 @@ operations! {
     "POST" "/v1/approvals/{id}/cancel" "cancel_approval" "Take back a call that waits.",
         None, Body::None => [Json(202, "Cancelled", "It will not run.")];
     "GET" "/v1/sessions" "list_sessions" "The sessions of an agent: those that live, and those that ended not long ago.",
-        Some(query::<OfAgent>), Body::None => [Json(200, "Sessions", "The sessions.")];
+        Some(pieces::<OfAgent>), Body::None => [Json(200, "Sessions", "The sessions.")];
     "POST" "/v1/sessions" "open_session" "Open the session of a thread, or find it; without a thread, a new one.",
         None, Body::Json(body::<OpenRequest>) => [
             Json(200, "Opened", "The thread has it already."),
@@ -120,7 +133,7 @@ operations! {
     "DELETE" "/v1/contexts/{id}" "close_context" "End an interpreter.",
         Some(query::<OfAgent>), Body::None => [Empty(204, "It is gone.")];
     "GET" "/v1/sessions/{id}/files" "list_files" "A directory of the session.",
-        Some(query::<ListQuery>), Body::None => [Json(200, "Entries", "What is in it.")];
+        Some(pieces::<ListQuery>), Body::None => [Json(200, "Entries", "What is in it.")];
     "GET" "/v1/sessions/{id}/files/{*path}" "read_file" "A file of the session.",
         Some(query::<OfAgent>), Body::None => [Bytes(200, "Its bytes.")];
     "PUT" "/v1/sessions/{id}/files/{*path}" "write_file" "Write a file, whole or not at all.",
@@ -132,13 +145,13 @@ operations! {
     "GET" "/v1/sessions/{id}/terminal" "open_terminal" "A WebSocket that carries a terminal with a shell: bytes, and as text `resize`, `signal` and `end`.",
         Some(query::<TerminalQuery>), Body::None => [Empty(101, "A WebSocket.")];
     "GET" "/v1/pools" "list_pools" "Sandboxes that stand ready.",
-        None, Body::None => [Json(200, "Pools", "The pools of the tenant.")];
+        Some(query::<Paging>), Body::None => [Json(200, "Pools", "The pools of the tenant.")];
     "GET" "/v1/load" "show_load" "How many calls run and wait, on the whole host.",
         None, Body::None => [Json(200, "Load", "Both numbers.")];
     "GET" "/v1/status" "show_status" "How the server stands: its processes, whether calls can be run, the log, what is enforced.",
         None, Body::None => [Json(200, "Status", "The server.")];
     "GET" "/v1/api-keys" "list_api_keys" "The API keys of the tenant, without their secrets.",
-        None, Body::None => [Json(200, "ApiKeys", "The keys.")];
+        Some(query::<Paging>), Body::None => [Json(200, "ApiKeys", "The keys.")];
     "POST" "/v1/api-keys" "create_api_key" "Make an API key. Its text is in this answer, and nowhere else.",
         None, Body::Json(body::<NewKey>) => [Json(201, "ApiKey", "The key.")];
     "DELETE" "/v1/api-keys/{name}" "revoke_api_key" "Take an API key back, with the envelopes that stand on it.",
@@ -148,7 +161,7 @@ operations! {
     "DELETE" "/v1/envelopes/{id}" "revoke_envelope" "Take an envelope back.",
         None, Body::None => [Empty(204, "It no longer counts.")];
     "GET" "/v1/switches" "list_switches" "The switches that concern the tenant.",
-        None, Body::None => [Json(200, "Switches", "The switches.")];
+        Some(query::<Paging>), Body::None => [Json(200, "Switches", "The switches.")];
     "POST" "/v1/switches" "throw_switch" "Stop something at once, or let it go on.",
         None, Body::Json(body::<NewThrow>) => [Json(200, "Switch", "The switch as it stands.")];
     "POST" "/mcp" "mcp" "A message of the Model Context Protocol: see docs/clients.md.",

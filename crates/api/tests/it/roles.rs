@@ -311,6 +311,60 @@ async fn another_tenant_finds_nothing() {
     assert_eq!(mine.status, 200);
 }
 
+/// Every list is given in pieces: each item once, in an order that stays, and a cursor that nobody gave is refused.
+#[tokio::test]
+async fn lists_are_given_in_pieces() {
+    let remote = Remote::new().await;
+    let all: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
+    let who = remote.somebody(&all);
+    let mut session = String::new();
+    for name in ["a", "b", "c"] {
+        remote.house.world.clock.advance(1);
+        let call = json!({ "thread": name, "tool": "python", "code": "1" });
+        let ran = remote.post("/v1/calls", &who, &call).await;
+        assert_eq!(ran.status, 200, "{}", ran.json());
+        session = ran.json()["session"].as_str().unwrap().to_owned();
+        let waits = json!({ "tool": "shell", "argv": [name], "wait": false });
+        remote.held(async |_, _| who.clone(), &waits).await;
+        remote.new_key("acme", &[Role::Reader]);
+        let throw = json!({ "kind": "agent", "name": name, "to": "off", "reason": "a test" });
+        assert_eq!(remote.post("/v1/switches", &who, &throw).await.status, 200);
+    }
+    let files = format!("/v1/sessions/{session}/files");
+    for (path, name) in [
+        ("/v1/sessions", "sessions"),
+        ("/v1/approvals", "approvals"),
+        ("/v1/api-keys", "api_keys"),
+        ("/v1/switches", "switches"),
+        (&files, "entries"),
+        ("/v1/pools", "pools"),
+    ] {
+        let whole = remote.get(path, &who).await.json();
+        assert!(whole["next"].is_null(), "{whole}");
+        let whole = whole[name].as_array().unwrap().clone();
+        // The fake keeper has no pools and no directories.
+        let may_be_empty = matches!(name, "pools" | "entries");
+        assert!(whole.len() >= 3 || may_be_empty, "{name}: {whole:?}");
+        let (mut pieces, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let asked = format!("{path}?limit=2{cursor}");
+            let piece = remote.get(&asked, &who).await.json();
+            let items = piece[name].as_array().unwrap();
+            assert!(items.len() <= 2, "{asked}: {piece}");
+            pieces.extend(items.clone());
+            match piece["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(pieces, whole, "{name}");
+        for wrong in ["limit=0", "limit=1001", "limit=x", "cursor=%25"] {
+            let refused = remote.get(&format!("{path}?{wrong}"), &who).await;
+            assert_eq!(refused.status, 400, "{path}?{wrong}");
+        }
+    }
+}
+
 /// The page that says what each endpoint takes is the router's table.
 #[test]
 fn the_page_names_every_endpoint() {

@@ -44,17 +44,14 @@ pub(super) fn make(
     operate_in(root, operation, || {
         let made = keys.create(&new, System.now_ms());
         let (key, text) = made.map_err(Failure::failed)?;
-        say(&key.id, &text).or_else(|unsaid| {
-            let revoked = keys.revoke(&key.id, System.now_ms());
-            Err(match revoked {
-                Ok(()) => unsaid,
-                Err(error) => Failure::failed(error)
-                    .context(format!(
-                        "nobody was told the key {}, and it still counts",
-                        key.id
-                    ))
-                    .hint("take it back by `casemate callers keys revoke`"),
-            })
+        say(&key.id, &text).map_err(|unsaid| match keys.revoke(&key.id, System.now_ms()) {
+            Ok(()) => unsaid,
+            Err(error) => Failure::failed(error)
+                .context(format!(
+                    "nobody was told the key {}, and it still counts",
+                    key.id
+                ))
+                .hint("take it back by `casemate callers keys revoke`"),
         })
     })?;
     Ok(())

@@ -227,8 +227,8 @@ pub(crate) fn left_of(home: &Home) -> Vec<String> {
         if name.ends_with(".sock") {
             let log = entry.path().with_extension("log");
             // It says why whoever listened there did not tidy up.
-            eprintln!("{name}: {}", fs::read_to_string(log).unwrap_or_default());
-            left.push(name);
+            let log = fs::read_to_string(log).unwrap_or_default();
+            left.push(format!("{name}: {log}"));
         }
     }
     left

@@ -318,6 +318,7 @@ fn completions_and_pages_are_made_of_the_command_line() {
 }
 
 /// Whom a socket that is handed over hears.
+#[derive(Clone, Copy)]
 enum Hears {
     Host,
     Everybody,
