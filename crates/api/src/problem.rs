@@ -351,6 +351,7 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::TierExceeded
         | Reason::InformationFlow
         | Reason::PolicyForbids
+        | Reason::ScanFinding
         | Reason::SecretInEnvironment
         | Reason::ApprovalRequired
         | Reason::ApprovalInvalid

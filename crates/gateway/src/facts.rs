@@ -6,6 +6,7 @@ use casemate_model::{
     Call, DecisionId, Digest, Isolation, Reason, RunMode, SideEffect, Text, Trigger,
 };
 use casemate_policy::{Approval, Check, Claims, Decision, Inputs, RoutePolicy, Verdict};
+use casemate_scan::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::{Ask, Lodging, QuotaUse};
@@ -49,6 +50,8 @@ pub struct Facts {
     pub lodging: Option<Lodging>,
     /// The quota that refused it or cut its output.
     pub quota: Option<QuotaUse>,
+    /// What was found in its source.
+    pub scan: Option<Box<Report>>,
     /// The call whose stored result answers this one.
     pub replay_of: Option<DecisionId>,
 }

@@ -9,6 +9,7 @@ use crate::{
     Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Runs, Terms,
     entry::TRACE_FIELDS,
     limits::{MAX_CELL_BYTES, MAX_INPUTS},
+    look::{look, refusal},
     way,
 };
 
@@ -102,6 +103,13 @@ impl Identified {
             };
             return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
         }
+        let report = look(ask);
+        let refusal = refusal(&report, &policy.sandbox.scan_forbidden);
+        self.facts.scan = Some(Box::new(report));
+        if let Some(detail) = refusal {
+            return Err(Denied::new(self.facts, Reason::ScanFinding, detail));
+        }
+        let ask = &self.facts.ask;
         let cell = ask.command.cell.as_ref();
         if let Some(bytes) = cell.map(|cell| cell.source.len())
             && bytes > MAX_CELL_BYTES

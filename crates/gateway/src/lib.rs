@@ -49,6 +49,7 @@ mod journal;
 mod leased;
 mod limits;
 mod lodging;
+mod look;
 mod manifest;
 mod meter;
 mod open;

@@ -54,6 +54,7 @@ impl Proposed {
                 approval: None,
                 lodging: None,
                 quota: None,
+                scan: None,
                 replay_of: None,
             }),
             inputs,

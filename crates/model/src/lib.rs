@@ -9,6 +9,7 @@
 //! Deliberately absent: I/O, clocks, randomness. Everything here is a value.
 
 mod call;
+mod capability;
 mod delegation;
 mod digest;
 mod headers;
@@ -29,6 +30,7 @@ mod words;
 
 pub use self::{
     call::{Call, CellForm, InputDigest, Program, Within},
+    capability::Capability,
     delegation::{Authenticator, Bounds, Delegator},
     digest::{Digest, Hasher, ParseDigestError},
     headers::{is_credential, is_header, overrides_method},

@@ -33,6 +33,8 @@ words! {
         OutcomeUnknown = "outcome_unknown",
         /// The destination is not allowed.
         EgressDenied = "egress_denied",
+        /// The source does, or could do, what the profile forbids.
+        ScanFinding = "scan_finding",
         /// A secret was offered to a sandbox.
         SecretInEnvironment = "secret_in_environment",
         /// The host cannot enforce what the profile demands.
@@ -106,6 +108,9 @@ impl Reason {
                 "check what the earlier call did, then use a new idempotency key"
             }
             Self::EgressDenied => "add the destination to the profile's allowed_domains",
+            Self::ScanFinding => {
+                "do without it, or have the profile allow it: sandbox.scan.forbidden names what it forbids"
+            }
             Self::SecretInEnvironment => {
                 "keep secrets out of the sandbox; declare a credential for the tool instead"
             }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use casemate_model::{
-    ControlName, DestinationClass, Digest, IsolationTier, Limits, Responses, RiskClass, RunMode,
-    Text, Tier, Trigger,
+    Capability, ControlName, DestinationClass, Digest, IsolationTier, Limits, Responses, RiskClass,
+    RunMode, Text, Tier, Trigger,
 };
 
 use crate::{
@@ -115,6 +115,8 @@ pub struct SandboxRules {
     pub pool: PoolRules,
     /// What follows when a program does what no ordinary program does.
     pub violations: Responses,
+    /// What no source may do, as far as can be seen before it runs.
+    pub scan_forbidden: Vec<Capability>,
 }
 
 /// What programs may write to.
@@ -473,6 +475,7 @@ impl Profile {
                 session_max_ms: 0,
                 pool: PoolRules::default(),
                 violations: Responses::STRICT,
+                scan_forbidden: Vec::new(),
             },
             quotas: QuotaRules::default(),
             tools: ToolRules {

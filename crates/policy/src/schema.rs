@@ -5,7 +5,7 @@ mod oversight;
 mod quotas;
 
 use casemate_model::{
-    ControlName, DestinationClass, IsolationTier, Limits, Response, RiskClass, Tier,
+    Capability, ControlName, DestinationClass, IsolationTier, Limits, Response, RiskClass, Tier,
 };
 
 use crate::{
@@ -256,6 +256,24 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         sandbox.violations.honey_files,
         Absent::Words(&[Response::Kill.as_str()]),
         "After a file is opened that is there for nobody, such as `/etc/shadow`: the same.",
+    ),
+    optional(
+        "sandbox.scan",
+        "What is looked for in source before it runs: [what can be found](../violations.md). It is recorded of each call.",
+    ),
+    list(
+        "sandbox.scan.forbidden",
+        Form::Words(|| names(Capability::ALL, Capability::as_str)),
+        |profile, entries| {
+            profile.sandbox.scan_forbidden.clear();
+            each(
+                entries,
+                |text| word(text, Capability::ALL, Capability::as_str),
+                &mut profile.sandbox.scan_forbidden,
+            )
+        },
+        Absent::Words(&[]),
+        "A call whose source does one of these is refused; and, if there is any, a call whose source is not understood.",
     ),
     section(
         "sandbox.network",

@@ -198,6 +198,7 @@ impl Kept {
             approval: None,
             lodging: None,
             quota: None,
+            scan: None,
             replay_of: None,
         }))
     }

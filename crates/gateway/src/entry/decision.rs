@@ -4,6 +4,7 @@ use casemate_model::{
     Call, DecisionId, Delegator, Digest, Isolation, Limits, Reason, RunMode, Text,
 };
 use casemate_policy::{Approval, Check, Inputs, Verdict};
+use casemate_scan::Report;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -47,6 +48,9 @@ struct DecisionSummary<'a> {
     behalf: &'a [Delegator],
     #[serde(skip_serializing_if = "Option::is_none")]
     quota: Option<&'a QuotaUse>,
+    /// What was found in the source: names of closed lists, and lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scan: Option<&'a Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<DecisionId>,
 }
@@ -80,6 +84,7 @@ pub(crate) fn summary(facts: &Facts, token: Option<Digest>) -> serde_json::Resul
         token,
         lodging: facts.lodging,
         quota: facts.quota.as_ref(),
+        scan: facts.scan.as_deref(),
         replay_of: facts.replay_of,
     })
 }

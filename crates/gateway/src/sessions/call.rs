@@ -44,6 +44,10 @@ pub struct NewCall {
 
 /// What a caller is told.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most calls are released: a box for each would cost them, to save nothing that is kept"
+)]
 pub enum Told {
     /// It ran, or ran before, and its outcome is on disk.
     Released(Released),
@@ -444,12 +448,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 let noted = &mut lodged.noted;
                 let run = self.perform(allowed, (policy, way), meter, noted, caller);
                 let told = Box::pin(run).await;
-                if let Told::Released(released) = &told
-                    && released.outcome().cause == Cause::Violation
-                {
-                    // If it cannot be noted, the next caller finds it out by itself.
-                    drop(self.violated(&lodged.live, lodged.stay).await);
-                }
+                self.look_at_end(&told, lodged).await;
                 told
             }
             Ruling::Denied(denied) if was_approved && passes(denied.reason()) => {
@@ -471,6 +470,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                     ))
                 }
             },
+        }
+    }
+
+    /// A call that ended by a violation has taken its session along.
+    async fn look_at_end(&self, told: &Told, lodged: &Lodged<'_>) {
+        if let Told::Released(released) = told
+            && released.outcome().cause == Cause::Violation
+        {
+            // If it cannot be noted, the next caller finds it out by itself.
+            drop(self.violated(&lodged.live, lodged.stay).await);
         }
     }
 

@@ -303,6 +303,7 @@ fn request_facts(asker: &Asker<'_>, request: &HeldRequest) -> Option<Facts> {
         wait: None,
         approval: None,
         quota: None,
+        scan: None,
         replay_of: None,
         claims: Some(claims),
         terms: Some(terms),

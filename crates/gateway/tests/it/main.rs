@@ -24,6 +24,7 @@ mod no_egress;
 mod order;
 mod records;
 mod refusals;
+mod scan;
 mod session_keeper;
 mod sessions;
 mod spent;

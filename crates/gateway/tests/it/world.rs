@@ -68,6 +68,7 @@ impl Stores for AgentStores {
 
 /// How a call came out.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one of each test")]
 pub(crate) enum End {
     Released(Released),
     Refused(Refused),

@@ -6,7 +6,7 @@ mod egress;
 
 use std::cmp::Reverse;
 
-use casemate_model::ControlName;
+use casemate_model::{Capability, ControlName};
 
 use super::{Change, Direction, change, facts};
 use crate::{
@@ -185,7 +185,15 @@ impl<'c> Compare<'c> {
             // How soon a sandbox is ready, and not what it may do.
             pool: _,
             violations,
+            scan_forbidden,
         } = then;
+        let forbidden =
+            |all: &[Capability]| -> Vec<String> { all.iter().map(ToString::to_string).collect() };
+        self.demands(
+            "sandbox.scan.forbidden",
+            &forbidden(scan_forbidden),
+            &forbidden(&now.scan_forbidden),
+        );
         for (name, then, now) in [
             (
                 "system_calls",

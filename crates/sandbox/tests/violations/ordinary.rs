@@ -15,6 +15,7 @@ use crate::{
 pub(crate) async fn all() {
     let desk = Desk::open();
     desk.keeper.open(hostile::spec(1)).await.expect("a session");
+    let mut number = 1;
     let (mut run, mut absent, mut stopped) = (0, 0, Vec::new());
     for Ordinary { kind, code } in ordinary() {
         let tool = match kind {
@@ -35,7 +36,7 @@ pub(crate) async fn all() {
             ]),
             _ => shell(&format!("cd $(mktemp -d)\n{code}")),
         };
-        match desk.call_in(desk.place(1), command).await {
+        match desk.call_in(desk.place(number), command).await {
             Ok(done)
                 if done.ended.cause == Cause::Completed && done.ended.violations.is_empty() =>
             {
@@ -43,10 +44,9 @@ pub(crate) async fn all() {
             }
             Ok(done) => {
                 stopped.push(format!("{code}\n{:?}", done.ended));
-                let gone = desk
-                    .keeper
-                    .close(crate::desk::session_id(1), crate::desk::owner("agent"));
-                drop(gone.await);
+                number += 1;
+                let next = hostile::spec(number);
+                desk.keeper.open(next).await.expect("a session");
             }
             Err(error) => stopped.push(format!("{code}\n{error}")),
         }
