@@ -15,6 +15,7 @@ mod canary;
 mod clients;
 mod crash;
 mod credentials;
+mod databases;
 mod deciders;
 mod egress;
 mod exits;
