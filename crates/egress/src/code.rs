@@ -58,6 +58,10 @@ words! {
         HelloTimeout = "hello_timeout",
         /// Bytes that are neither TLS nor what may be here.
         NotTls = "not_tls",
+        /// Bytes that begin no connection of PostgreSQL.
+        NotPostgres = "not_postgres",
+        /// A login as somebody or to something else than the rule says, or one that the destination does not want.
+        LoginRefused = "login_refused",
         /// The client did not take our certificate: it expects the real one, or it lacks the agent's authority.
         PinnedClient = "pinned_client",
         /// A handshake that failed for another reason.
@@ -145,6 +149,10 @@ impl Code {
             Self::AuthorityMismatch => "CONNECT host, server name and Host must be the same",
             Self::HelloTimeout => "send the whole ClientHello at once",
             Self::NotTls => "only TLS is accepted here",
+            Self::NotPostgres => "only version 3.0 of the protocol of PostgreSQL is spoken here",
+            Self::LoginRefused => {
+                "log in as the user and to the database of the rule; test its credential"
+            }
             Self::PinnedClient => "make the client trust the agent's certificate authority",
             Self::TlsHandshake => "use TLS 1.2 or 1.3 with HTTP/2 or HTTP/1.1",
             Self::PlaintextDenied => "use https; plain HTTP needs a rule that says so",

@@ -13,6 +13,8 @@ words! {
         Https = "https",
         /// Not encrypted: denied unless a rule allows it, and never with a credential.
         Http = "http",
+        /// The protocol of PostgreSQL, encrypted.
+        Postgres = "postgres",
     }
 }
 
@@ -23,6 +25,7 @@ impl Scheme {
         match self {
             Self::Https => 443,
             Self::Http => 80,
+            Self::Postgres => 5432,
         }
     }
 }

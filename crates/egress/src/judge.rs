@@ -32,6 +32,16 @@ pub trait Judge: fmt::Debug + Send + Sync {
     /// Decides about one request; it waits as long as that takes, for instance for a person.
     fn judge<'a>(&'a self, facts: &'a Facts) -> Pending<'a, Result<Allowance, Denial>>;
 
+    /// Whether a rule makes `target` a place to log in, and for no requests. Whoever knows of none has none.
+    fn is_for_logins(&self, _target: &Target, _origin: &Origin) -> bool {
+        false
+    }
+
+    /// Decides about one login: what passes after it is not judged. Whoever knows of none allows none.
+    fn login<'a>(&'a self, _facts: &'a LoginFacts) -> Pending<'a, Result<Allowance, Denial>> {
+        Box::pin(std::future::ready(Err(Code::EgressDenied.into())))
+    }
+
     /// Takes bytes that are about to pass from the budgets.
     ///
     /// # Errors
@@ -146,6 +156,21 @@ pub struct Facts {
     pub body: Option<Whole>,
     /// Whether it asks for a WebSocket.
     pub websocket: bool,
+}
+
+/// Everything that a decision about one login is made from.
+#[derive(Clone, Debug)]
+pub struct LoginFacts {
+    /// The name of this decision.
+    pub decision: DecisionId,
+    /// Whose it is.
+    pub origin: Origin,
+    /// Where it goes.
+    pub destination: Destination,
+    /// As whom.
+    pub user: String,
+    /// To which database.
+    pub database: String,
 }
 
 impl Facts {

@@ -29,6 +29,7 @@ mod judge;
 pub mod limits;
 mod name;
 mod pins;
+mod postgres;
 mod proxy;
 mod recorder;
 mod route;
@@ -42,7 +43,8 @@ pub use self::{
     code::Code,
     destination::{Destination, Entry, Scheme, Target},
     judge::{
-        Admission, Allowance, BodyLength, Denial, Facts, Flow, Judge, Messages, Pending, Whole,
+        Admission, Allowance, BodyLength, Denial, Facts, Flow, Judge, LoginFacts, Messages,
+        Pending, Whole,
     },
     name::{Host, Name, parse_authority},
     pins::{Pins, PinsError},
@@ -50,8 +52,8 @@ pub use self::{
     recorder::{Origin, Record, RecordError, Recorder, Stage},
     route::Route,
     seams::{
-        Filter, FilterError, Filters, InjectError, Injection, Injector, Placeholders, ResolveError,
-        Resolver,
+        Challenge, Filter, FilterError, Filters, InjectError, Injection, Injector, Placeholders,
+        Proof, ResolveError, Resolver,
     },
     trust::{Trust, TrustError},
 };

@@ -40,6 +40,17 @@ pub const MAX_HELLO_RECORDS: usize = 64;
 /// Protocols that a client may offer (ALPN).
 pub const MAX_ALPN: usize = 16;
 
+/// Bytes of the first message of a client of PostgreSQL, as servers have it.
+pub const MAX_STARTUP_BYTES: usize = 10_000;
+/// What it may set.
+pub const MAX_STARTUP_PARAMETERS: usize = 32;
+/// Bytes of a message of a server of PostgreSQL before it takes commands.
+pub const MAX_GREETING_BYTES: usize = 64 << 10;
+/// Messages that it may send before that.
+pub const MAX_GREETINGS: usize = 128;
+/// How long nothing may pass in one direction of a connection that somebody logged in on.
+pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// Leaf certificates that are kept.
 pub const MAX_LEAVES: usize = 256;
 /// Names an authority may be held to (name constraints).

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::{Facts, Name, Pending};
+use crate::{Facts, LoginFacts, Name, Pending};
 
 /// Finds the addresses of names. It asks a fixed server, never the system's configuration, and only about names that
 /// were admitted.
@@ -28,6 +28,51 @@ pub trait Injector: fmt::Debug + Send + Sync {
         rule: &'a str,
         facts: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>>;
+
+    /// What answers the challenge of a destination at which somebody logs in, by `rule` and with the credential that `handle` names.
+    fn prove<'a>(
+        &'a self,
+        _handle: &'a str,
+        _rule: &'a str,
+        _facts: &'a LoginFacts,
+        _challenge: Challenge,
+    ) -> Pending<'a, Result<Proof, InjectError>> {
+        Box::pin(std::future::ready(Err(InjectError::Scope)))
+    }
+}
+
+/// How a destination asks for proof of who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// For the secret itself.
+    Cleartext,
+    /// For a digest of it with this salt.
+    Md5 {
+        /// The salt.
+        salt: [u8; 4],
+    },
+    /// For the second message of SCRAM-SHA-256.
+    Scram {
+        /// The first message of the client, without what is in front of `n=`.
+        client: String,
+        /// The first message of the server.
+        server: String,
+    },
+}
+
+/// The answer to a challenge.
+#[derive(Clone)]
+pub struct Proof {
+    /// What is sent; for SCRAM also what the server has to say then.
+    pub answers: Vec<Bytes>,
+    /// What must not come back, if the secret itself is sent.
+    pub injection: Injection,
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proof(..)")
+    }
 }
 
 /// There is no credential for this request.

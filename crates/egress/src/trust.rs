@@ -66,7 +66,7 @@ impl Trust {
         }
     }
 
-    /// How destinations are spoken to: with HTTP/2 offered, and without.
+    /// How destinations are spoken to: with HTTP/2 offered, without, and as PostgreSQL.
     pub(crate) fn dial(self, clock: &Arc<dyn Clock>) -> Result<Dial, TrustError> {
         let roots = Arc::new(self.roots);
         let config = |protocols: &[&[u8]]| {
@@ -87,15 +87,17 @@ impl Trust {
         Ok(Dial {
             h2: config(&[b"h2", b"http/1.1"])?,
             http1: config(&[b"http/1.1"])?,
+            postgres: config(&[b"postgresql"])?,
         })
     }
 }
 
-/// The two ways to speak to destinations.
+/// The ways to speak to destinations.
 #[derive(Clone, Debug)]
 pub(crate) struct Dial {
     pub(crate) h2: Arc<ClientConfig>,
     pub(crate) http1: Arc<ClientConfig>,
+    pub(crate) postgres: Arc<ClientConfig>,
 }
 
 #[cfg(test)]

@@ -88,6 +88,7 @@ fn order() -> Order {
         methods: vec!["GET".into()],
         paths: Some(vec!["/v1/**".into()]),
         tools: None,
+        login: None,
         known: None,
         query: None,
         escaped_slash: false,
@@ -114,6 +115,7 @@ fn request(name: &str) -> Request {
         path: "/v1/orders/7".into(),
         query: None,
         body: Some(Digest::of(b"")),
+        login: None,
         signed: Vec::new(),
     }
 }

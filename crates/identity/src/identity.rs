@@ -231,6 +231,9 @@ impl Identity {
                 self.clock.now_ms(),
             )?);
         }
+        if request.login.is_some() {
+            return Err(RenderError::Protocol.into());
+        }
         let kind = credential.header.kind;
         drop(credential.secrets);
         let (token, expires_at_ms) = self.tokens.get(&self.means(), handle)?;

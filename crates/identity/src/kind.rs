@@ -172,6 +172,11 @@ pub enum Kind {
         /// The service that it is for.
         service: String,
     },
+    /// The secret is the password of a user of PostgreSQL.
+    PostgresPassword {
+        /// The user.
+        user: String,
+    },
     /// The secret is a key by which requests are signed (HMAC-SHA-256).
     Hmac {
         /// The header of the signature.
@@ -252,6 +257,7 @@ impl Kind {
         "github-app",
         "aws-sigv4",
         "hmac",
+        "postgres-password",
     ];
     /// Kinds that people ask for and that there are not.
     pub const ABSENT: &'static [&'static str] = &[
@@ -261,8 +267,7 @@ impl Kind {
         "mtls",
         "on-behalf-of",
         "path",
-        "postgres",
-        "ssh",
+        "ssh-key",
     ];
 
     /// Its word.
@@ -283,6 +288,7 @@ impl Kind {
             Self::GithubApp { .. } => "github-app",
             Self::AwsSigv4 { .. } => "aws-sigv4",
             Self::Hmac { .. } => "hmac",
+            Self::PostgresPassword { .. } => "postgres-password",
         }
     }
 
@@ -327,6 +333,12 @@ impl Kind {
     #[must_use]
     pub const fn signs(&self) -> bool {
         matches!(self, Self::AwsSigv4 { .. } | Self::Hmac { .. })
+    }
+
+    /// Whether it is for logins, and not for requests of HTTP.
+    #[must_use]
+    pub const fn logs_in(&self) -> bool {
+        matches!(self, Self::PostgresPassword { .. })
     }
 
     /// The scopes that it asks for, as its issuer calls them.

@@ -32,6 +32,7 @@ mod jws;
 mod kind;
 mod lease;
 pub mod limits;
+mod login;
 mod oauth;
 mod record;
 mod refresh;
@@ -56,6 +57,7 @@ pub use self::{
     identity::{Identity, Tested},
     kind::{ClientAuth, Kind, KindError},
     lease::{ActionToken, Binding, Holder, LeaseId, Order, TokenError},
+    login::{Challenge, Login, Logins},
     record::{Header, RecordError, State},
     refresh::RefreshError,
     remote::{RemoteError, RemoteIdentity},

@@ -36,6 +36,13 @@ pub const MAX_USAGES: usize = 1_024;
 /// Bytes of a name in a binding.
 pub const MAX_BOUND_NAME_BYTES: usize = 1_024;
 
+/// Bytes of a message of SCRAM.
+pub const MAX_SCRAM_BYTES: usize = 1_024;
+/// Rounds that a server may ask for: fewer make a secret easy to guess (RFC 7677, 4).
+pub const MIN_SCRAM_ROUNDS: u32 = 4_096;
+/// More take longer than anybody waits.
+pub const MAX_SCRAM_ROUNDS: u32 = 1_000_000;
+
 /// OAuth tokens are fetched anew so long before they expire, if that is less than half of their life.
 pub const REFRESH_BEFORE_MS: u64 = 20 * 60 * 1_000;
 /// Shared access signatures are made anew so long before they expire, if that is less than half of their life.

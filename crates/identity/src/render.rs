@@ -8,9 +8,9 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::{
-    Handle, Kind, Secret, Secrets,
+    Handle, Kind, Login, Secret, Secrets,
     limits::{MAX_SIGNED, MIN_SECRET_BYTES},
-    sigv4,
+    login, sigv4,
 };
 
 /// One request that is about to be sent, as far as a grant is bound to it.
@@ -33,6 +33,9 @@ pub struct Request {
     pub query: Option<String>,
     /// The digest of its body, or of no bytes; none if the body streams.
     pub body: Option<Digest>,
+    /// What it is, if it is a login and no request of HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// The fields that a signature has to be over ([`Request::signs`]), in the order of their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signed: Vec<(String, String)>,
@@ -77,6 +80,15 @@ pub(crate) enum RenderError {
     /// The fields cannot be signed, since they can be read in two ways or are too many.
     #[error("the fields `x-amz-*` cannot be signed: each once, and {MAX_SIGNED} at most")]
     Fields,
+    /// It is for another protocol.
+    #[error("a credential of this kind is for another protocol than that of the rule")]
+    Protocol,
+    /// A password is one user's.
+    #[error("the password is another user's than the rule's")]
+    User,
+    /// What the destination asks for is no challenge, or none that is answered.
+    #[error("the destination asks for proof in a way that is not answered")]
+    Challenge,
     /// The query cannot be signed, since it can be read in two ways.
     #[error("the query cannot be signed")]
     Query,
@@ -91,6 +103,13 @@ impl Rendered {
             expires_at_ms: None,
             once: Vec::new(),
         }
+    }
+
+    /// The answers to a challenge, in their order.
+    pub(crate) fn answering(answers: Vec<Secret>, hidden: Vec<Secret>) -> Self {
+        let named = answers.into_iter();
+        let named = named.map(|answer| ("answer".to_owned(), answer));
+        Self::lasting(named.collect(), hidden)
     }
 
     /// Bytes that it takes at most in JSON.
@@ -135,7 +154,14 @@ pub(crate) fn render(
     now_ms: u64,
 ) -> Result<Rendered, RenderError> {
     let main = &secrets.main;
+    if request.login.is_some() && !kind.logs_in() {
+        return Err(RenderError::Protocol);
+    }
     Ok(match kind {
+        Kind::PostgresPassword { user } => {
+            let login = request.login.as_ref().ok_or(RenderError::Protocol)?;
+            login::answer(user, main, login)?
+        }
         Kind::Header { name } => Rendered::lasting(
             vec![(name.to_ascii_lowercase(), main.clone())],
             with_parts(main),
@@ -248,6 +274,7 @@ mod tests {
             path: "/v1/a".into(),
             query: Some("x=1".into()),
             body: body.map(Digest::of),
+            login: None,
             signed: Vec::new(),
         }
     }

@@ -189,6 +189,7 @@ mod tests {
             path: "/".into(),
             query: Some(query.into()),
             body: Some(Digest::of(b"")),
+            login: None,
             signed: Vec::new(),
         }
     }

@@ -6,10 +6,8 @@ use casemate_policy::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Handle, Request, limits::MAX_KNOWN};
+use crate::{Handle, Logins, Request, limits::MAX_KNOWN};
 
-/// The only port of a rule that names none.
-const HTTPS: u16 = 443;
 /// The methods of a rule that names none.
 const READING: &[&str] = &["GET", "HEAD"];
 
@@ -35,6 +33,8 @@ pub struct Usage {
     pub escaped_slash: bool,
     /// The tools; all if there is no list.
     pub tools: Option<Vec<String>>,
+    /// The logins, if it is for them and not for requests of HTTP.
+    pub login: Option<Logins>,
     /// Hosts and ports where the agent has been, if a person approves what goes elsewhere.
     pub known: Option<Vec<(String, u16)>>,
     /// How many requests of one call, beside those that a person approved.
@@ -54,7 +54,7 @@ impl Usage {
             handle,
             rule: rule.name.clone(),
             host: rule.host.as_str().to_owned(),
-            ports: rule.ports.clone().unwrap_or_else(|| vec![HTTPS]),
+            ports: rule.ports.clone().unwrap_or_else(|| vec![rule.own_port()]),
             methods: rule
                 .methods
                 .clone()
@@ -63,6 +63,10 @@ impl Usage {
             query: rule.query.clone(),
             escaped_slash: rule.escaped_slash,
             tools: rule.tools.clone(),
+            login: rule.user.clone().map(|user| Logins {
+                user,
+                databases: rule.databases.clone(),
+            }),
             known: (rule.approval == RuleApproval::NewDestination).then(Vec::new),
             most: rule.lends(),
         })
@@ -103,10 +107,16 @@ impl Usage {
         let path = |pattern: &String| {
             PathPattern::read(pattern).is_some_and(|pattern| pattern.matches(&request.path))
         };
-        self.handle == request.handle
+        let is_there = self.handle == request.handle
             && self.rule == request.rule
             && DomainRule::read(&self.host).is_some_and(|host| host.allows(&request.host))
-            && self.ports.contains(&request.port)
+            && self.ports.contains(&request.port);
+        match (&self.login, &request.login) {
+            (Some(logins), Some(login)) => return is_there && logins.cover(login),
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => return false,
+        }
+        is_there
             && self.methods.contains(&request.method)
             && check_path(&request.path).is_ok()
             && (self.escaped_slash || !has_escaped_slash(&request.path))

@@ -24,13 +24,16 @@ mod words;
 
 pub use self::{
     base_url::{BaseUrl, MAX_BASE_URLS},
-    facts::{DestinationFacts, EgressCode, RequestBody, RequestFacts, RequestVerdict, Ruling},
+    facts::{
+        DestinationFacts, EgressCode, LoginFacts, RequestBody, RequestFacts, RequestVerdict, Ruling,
+    },
     judge::EgressPolicy,
     path::PathPattern,
     query::query_has_only,
     rule::{BodyRule, EgressRule},
     words::{
-        Familiarity, GraphqlKind, RuleApproval, RuleEffect, RuleExport, RuleKind, Scheme, WebSocket,
+        Familiarity, GraphqlKind, RuleApproval, RuleEffect, RuleExport, RuleKind, RuleProtocol,
+        Scheme, WebSocket,
     },
 };
 pub(crate) use self::{

@@ -68,9 +68,9 @@ pub use self::{
     domain::DomainRule,
     egress::{
         BaseUrl, BodyRule, DestinationFacts, EgressCode, EgressPolicy, EgressRule, Familiarity,
-        GraphqlKind, MAX_BASE_URLS, MAX_EGRESS_RULES, PathPattern, RequestBody, RequestFacts,
-        RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
-        query_has_only,
+        GraphqlKind, LoginFacts, MAX_BASE_URLS, MAX_EGRESS_RULES, PathPattern, RequestBody,
+        RequestFacts, RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, RuleProtocol,
+        Ruling, Scheme, WebSocket, query_has_only,
     },
     engine::Engine,
     gate::{GateCode, GateDemands, GateFacts, GateFailure, Outbound, gate},

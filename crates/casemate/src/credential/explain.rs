@@ -49,17 +49,29 @@ pub(super) fn run(root: &Path, args: &ExplainArgs) -> Result<Exit, Failure> {
             Some(value) if !value.is_null() => shown(value),
             _ => "any".to_owned(),
         };
+        let (host, ports) = (text("host"), text("ports"));
+        let what = match one.pointer("/login/user") {
+            Some(user) => {
+                let databases = one.pointer("/login/databases");
+                let databases = databases.map(Value::to_string).unwrap_or_default();
+                format!(
+                    "logs in to {host} ports {ports}, as {}, databases {databases}",
+                    shown(user)
+                )
+            }
+            None => format!(
+                "{} https://{host} ports {ports}, paths {}, query {}",
+                text("methods"),
+                text("paths"),
+                text("query"),
+            ),
+        };
         report::print(format_args!(
-            "route {}, rule {}\n  tools {}\n  callers with the scopes {}\n  {} https://{} ports {}, paths {}, query {}\n  {}, at most {} requests of a call, approval {}\n  policy {}\n",
+            "route {}, rule {}\n  tools {}\n  callers with the scopes {}\n  {what}\n  {}, at most {} requests of a call, approval {}\n  policy {}\n",
             text("route"),
             text("rule"),
             text("tools"),
             text("caller_scopes"),
-            text("methods"),
-            text("host"),
-            text("ports"),
-            text("paths"),
-            text("query"),
             text("side_effect"),
             text("most"),
             text("approval"),
@@ -119,6 +131,7 @@ fn uses(policy: &RoutePolicy, handle: &Handle) -> Vec<Value> {
                 "methods": usage.methods,
                 "paths": usage.paths,
                 "query": usage.query,
+                "login": usage.login,
                 "side_effect": rule.side_effect,
                 "most": usage.most,
                 "approval": if rule.approval == RuleApproval::Never { "never" } else { rule.approval.as_str() },

@@ -12,13 +12,13 @@ use crate::report::Failure;
 #[derive(Debug, Args)]
 pub(crate) struct KindArgs {
     /// `header`, `bearer`, `basic`, `query`, `oauth-client`, `oauth-refresh`, `jwt-bearer`, `token-exchange`, `oidc-federation`,
-    /// `azure-managed-identity`, `azure-sas`, `github-app`, `aws-sigv4` or `hmac`
+    /// `azure-managed-identity`, `azure-sas`, `github-app`, `aws-sigv4`, `hmac` or `postgres-password`
     #[arg(long, value_name = "KIND")]
     kind: String,
     /// header, query: the name under which the secret is sent
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// basic: the user
+    /// basic, postgres-password: the user
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// oauth-client, oauth-refresh, jwt-bearer, token-exchange, oidc-federation, azure-sas: where tokens are fetched, over HTTPS
@@ -213,6 +213,9 @@ impl KindArgs {
                 access_key_id: need(self.access_key_id, "access-key-id")?,
                 region: need(self.region, "region")?,
                 service: need(self.service, "service")?,
+            },
+            "postgres-password" => Kind::PostgresPassword {
+                user: need(self.user, "user")?,
             },
             "hmac" => Kind::Hmac {
                 header: need(self.header, "header")?,

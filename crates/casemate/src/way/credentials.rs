@@ -7,8 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use casemate_egress::{BodyLength, Facts, InjectError, Injection, Injector, Pending};
-use casemate_identity::{Handle, RemoteError, Rendered, Request, Secret};
+use casemate_egress::{
+    BodyLength, Challenge, Facts, InjectError, Injection, Injector, LoginFacts, Pending, Proof,
+};
+use casemate_identity::{Handle, Login, RemoteError, Rendered, Request, Secret};
 use casemate_model::{Digest, one_line};
 use casemate_ports::Witness;
 use http::{HeaderName, HeaderValue};
@@ -145,33 +147,61 @@ impl Lent {
         }));
     }
 
+    /// What identity has for something that is about to be sent.
     async fn grant(
+        &self,
+        handle: &str,
+        ask: impl FnOnce(Handle) -> Option<Request>,
+    ) -> Result<(Handle, Rendered), InjectError> {
+        let unavailable = |why: String| self.unavailable(handle, &why);
+        let Lease { identity, id } = self
+            .lease
+            .as_ref()
+            .map_err(|why| unavailable(why.clone()))?;
+        let parsed: Handle = handle
+            .parse()
+            .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
+        let asked = ask(parsed.clone())
+            .ok_or_else(|| unavailable("a field of it cannot be signed".to_owned()))?;
+        match identity.grant(id.clone(), asked).await {
+            Ok(rendered) => Ok((parsed, rendered)),
+            Err(RemoteError::Scope(_)) => Err(InjectError::Scope),
+            Err(error) => Err(unavailable(one_line(&error))),
+        }
+    }
+
+    async fn injection(
         &self,
         handle: &str,
         rule: &str,
         facts: &Facts,
     ) -> Result<Injection, InjectError> {
-        let unavailable = |why: String| {
-            let what = format!("no credential `{}`: {why}", handle.escape_debug());
-            self.tell(handle, &what);
-            InjectError::Unavailable
-        };
-        let Lease { identity, id } = self
-            .lease
-            .as_ref()
-            .map_err(|why| unavailable(why.clone()))?;
-        let handle: Handle = handle
-            .parse()
-            .map_err(|error: casemate_identity::HandleError| unavailable(error.to_string()))?;
-        let asked = request(handle.clone(), rule, facts)
-            .ok_or_else(|| unavailable("a field of it cannot be signed".to_owned()))?;
-        let granted = identity.grant(id.clone(), asked).await;
-        match granted {
-            Ok(rendered) => injection(&handle, &rendered)
-                .ok_or_else(|| unavailable("it cannot be put into a request".to_owned())),
-            Err(RemoteError::Scope(_)) => Err(InjectError::Scope),
-            Err(error) => Err(unavailable(one_line(&error))),
-        }
+        let granted = self.grant(handle, |parsed| request(parsed, rule, facts));
+        let (parsed, rendered) = granted.await?;
+        let nowhere = || self.unavailable(handle, "it cannot be put into a request");
+        injection(&parsed, &rendered).ok_or_else(nowhere)
+    }
+
+    async fn proof(
+        &self,
+        handle: &str,
+        rule: &str,
+        facts: &LoginFacts,
+        challenge: Challenge,
+    ) -> Result<Proof, InjectError> {
+        let granted = self.grant(handle, |parsed| Some(login(parsed, rule, facts, challenge)));
+        let (parsed, rendered) = granted.await?;
+        let answers = rendered.fields.iter();
+        Ok(Proof {
+            answers: answers.map(|(_, answer)| bytes_of(answer)).collect(),
+            injection: hidden(&parsed, &rendered, Injection::empty()),
+        })
+    }
+
+    fn unavailable(&self, handle: &str, why: &str) -> InjectError {
+        let what = format!("no credential `{}`: {why}", handle.escape_debug());
+        self.tell(handle, &what);
+        InjectError::Unavailable
     }
 
     /// Tells people, once.
@@ -189,7 +219,17 @@ impl Injector for Lent {
         rule: &'a str,
         facts: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>> {
-        Box::pin(self.grant(handle, rule, facts))
+        Box::pin(self.injection(handle, rule, facts))
+    }
+
+    fn prove<'a>(
+        &'a self,
+        handle: &'a str,
+        rule: &'a str,
+        facts: &'a LoginFacts,
+        challenge: Challenge,
+    ) -> Pending<'a, Result<Proof, InjectError>> {
+        Box::pin(self.proof(handle, rule, facts, challenge))
     }
 }
 
@@ -238,6 +278,7 @@ fn request(handle: Handle, rule: &str, facts: &Facts) -> Option<Request> {
             (None, BodyLength::Empty) => Some(Digest::of(b"")),
             (None, BodyLength::Bytes(_) | BodyLength::Unknown) => None,
         },
+        login: None,
         signed: signed(fields)?,
     })
 }
@@ -262,16 +303,51 @@ fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
     if let Some(pair) = &rendered.query {
         injection = injection.with_query(Bytes::copy_from_slice(pair.expose().as_bytes()));
     }
-    injection = injection.expiring(rendered.expires_at_ms);
+    Some(hidden(handle, rendered, injection))
+}
+
+/// With what must not come back.
+fn hidden(handle: &Handle, rendered: &Rendered, injection: Injection) -> Injection {
+    let mut injection = injection.expiring(rendered.expires_at_ms);
     let handle = handle.to_string();
-    let bytes = |secret: &Secret| Bytes::copy_from_slice(secret.expose().as_bytes());
     for hidden in &rendered.hidden {
-        injection = injection.hiding(&handle, bytes(hidden));
+        injection = injection.hiding(&handle, bytes_of(hidden));
     }
     for hidden in &rendered.once {
-        injection = injection.hiding_once(&handle, bytes(hidden));
+        injection = injection.hiding_once(&handle, bytes_of(hidden));
     }
-    Some(injection)
+    injection
+}
+
+fn bytes_of(secret: &Secret) -> Bytes {
+    Bytes::copy_from_slice(secret.expose().as_bytes())
+}
+
+/// A login, as a grant is bound to it.
+fn login(handle: Handle, rule: &str, facts: &LoginFacts, challenge: Challenge) -> Request {
+    let target = facts.destination.target();
+    Request {
+        handle,
+        rule: rule.to_owned(),
+        method: "CONNECT".to_owned(),
+        host: target.host.to_string(),
+        port: target.port,
+        path: format!("/{}", facts.database),
+        query: None,
+        body: None,
+        login: Some(Login {
+            user: facts.user.clone(),
+            database: facts.database.clone(),
+            challenge: match challenge {
+                Challenge::Cleartext => casemate_identity::Challenge::Cleartext {},
+                Challenge::Md5 { salt } => casemate_identity::Challenge::Md5 { salt },
+                Challenge::Scram { client, server } => {
+                    casemate_identity::Challenge::Scram { client, server }
+                }
+            },
+        }),
+        signed: Vec::new(),
+    }
 }
 
 #[cfg(test)]

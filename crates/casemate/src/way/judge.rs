@@ -1,5 +1,6 @@
 //! The rules of the profile as the proxy's judge.
 
+mod login;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use std::{
 
 use casemate_egress::{
     Admission, Allowance, BodyLength, Cidr, CidrError, Code, Denial, Facts, Flow, Host, Judge,
-    Messages, Name, Origin, Pending, Target,
+    LoginFacts, Messages, Name, Origin, Pending, Target,
     limits::{MAX_JUDGED_BODY_BYTES, MAX_MESSAGE_BYTES},
 };
 use casemate_identity::Handle;
@@ -393,6 +394,29 @@ impl Judge for Rules {
         })
     }
 
+    fn is_for_logins(&self, target: &Target, origin: &Origin) -> bool {
+        target.scheme == casemate_egress::Scheme::Postgres && self.admit(target, origin).is_ok()
+    }
+
+    fn login<'a>(&'a self, facts: &'a LoginFacts) -> Pending<'a, Result<Allowance, Denial>> {
+        Box::pin(async move {
+            let allowance = self.decide_login(facts)?;
+            if self.sender.consults {
+                match self.witness.consult(login::consulted(facts)).await {
+                    Advice::Pass { without } if without.is_empty() => {}
+                    // There are no fields to be taken out.
+                    Advice::Pass { .. } => {
+                        return Err(refused_by(AdviceCode::Inexpressible, None, &allowance.rule));
+                    }
+                    Advice::Deny { code, status } => {
+                        return Err(refused_by(code, status, &allowance.rule));
+                    }
+                }
+            }
+            Ok(allowance)
+        })
+    }
+
     fn spend(&self, allowance: &Allowance, flow: Flow, bytes: u64) -> Result<(), Denial> {
         if flow == Flow::In && !self.bounds_answers {
             return Ok(());
@@ -517,6 +541,7 @@ const fn said(code: EgressCode) -> Code {
         EgressCode::TenantPin => Code::TenantBoundary,
         EgressCode::PlaintextDenied => Code::PlaintextDenied,
         EgressCode::CredScope => Code::CredScope,
+        EgressCode::LoginRefused => Code::LoginRefused,
         EgressCode::WebSocketRefused => Code::UpgradeRefused,
         EgressCode::BodyTooLarge => Code::BodyTooLarge,
         EgressCode::NotAllowed
@@ -541,6 +566,7 @@ const fn scheme(scheme: casemate_egress::Scheme) -> Scheme {
     match scheme {
         casemate_egress::Scheme::Https => Scheme::Https,
         casemate_egress::Scheme::Http => Scheme::Http,
+        casemate_egress::Scheme::Postgres => Scheme::Postgres,
     }
 }
 

@@ -80,6 +80,7 @@ fn seen(held: &HeldRequest, handle: Handle) -> Option<Request> {
         path: path.to_owned(),
         query,
         body: Some(Digest::of(body)),
+        login: None,
         signed: signed(fields)?,
     })
 }

@@ -17,6 +17,7 @@ mod canary;
 mod clients;
 mod crash;
 mod credentials;
+mod databases;
 mod deciders;
 mod e2b;
 mod egress;

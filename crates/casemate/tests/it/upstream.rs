@@ -34,6 +34,16 @@ impl Roots {
         }
     }
 
+    /// A certificate for `name` and its key, in PEM.
+    pub(crate) fn pems(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let text = base64::engine::general_purpose::STANDARD.encode(key.serialize_der());
+        let key = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+        (pem(certificate.der()), key)
+    }
+
     pub(crate) fn server(&self, name: &str) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -95,7 +95,21 @@ impl Leaves {
 
     /// How to serve as `host`.
     pub(crate) fn serve(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
+        self.serve_by(self.config.clone(), host)
+    }
+
+    /// The same, to clients of PostgreSQL.
+    pub(crate) fn serve_postgres(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
         let mut config = self.config.clone();
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        self.serve_by(config, host)
+    }
+
+    fn serve_by(
+        &self,
+        mut config: ServerConfig,
+        host: &Host,
+    ) -> Result<Arc<ServerConfig>, AuthorityError> {
         config.cert_resolver = Arc::new(Fixed(Some(self.authority.leaf(host)?)));
         Ok(Arc::new(config))
     }

@@ -6,7 +6,7 @@ use rustls::AlertDescription;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Inner, exchange::Leg, http1, http2, stream::Io};
+use super::{Inner, exchange::Leg, http1, http2, postgres, stream::Io};
 use crate::{
     Code, Denial, Destination, Entry, Host, Name, Origin, Scheme, Target,
     hello::{self, Hello},
@@ -51,6 +51,18 @@ pub(crate) async fn transparent(
     port: u16,
     origin: Origin,
 ) {
+    // Rules say what is spoken there, not whoever comes.
+    let login = Target {
+        scheme: Scheme::Postgres,
+        host: host.clone(),
+        port,
+    };
+    let judge = inner.judge.as_ref();
+    if judge.is_for_logins(&login, &origin)
+        && let Ok(destination) = Destination::new(login, &origin, judge, &inner.vetting)
+    {
+        return Box::pin(postgres::serve(inner, io, destination, origin)).await;
+    }
     let is_tls = match timeout(HELLO_TIMEOUT, io.peek()).await {
         Ok(Ok(1..)) => io
             .front()
@@ -92,7 +104,7 @@ pub(crate) async fn transparent(
 }
 
 /// The ClientHello, left in front of the connection; `None` when it ends without a byte.
-async fn read_hello(io: &mut Io) -> Result<Option<Hello>, Code> {
+pub(super) async fn read_hello(io: &mut Io) -> Result<Option<Hello>, Code> {
     let reading = async {
         loop {
             if let Some(hello) = hello::read(io.front())? {
@@ -117,14 +129,7 @@ async fn handshake(
     target: &Target,
     hello: &Hello,
 ) -> Result<TlsStream<Io>, Code> {
-    let is_right = match (&target.host, &hello.server_name) {
-        (_, None) => true,
-        (Host::Name(host), Some(name)) => host == name,
-        (Host::Address(_), Some(_)) => false,
-    };
-    if !is_right {
-        return Err(Code::AuthorityMismatch);
-    }
+    check_name(target, hello)?;
     if hello.offers_no_http {
         return Err(Code::TlsHandshake);
     }
@@ -137,15 +142,28 @@ async fn handshake(
         .await
         .map_err(|_| Code::Timeout)?
         .map_err(|error| why(&error))?;
-    // Both readers of the ClientHello must have found the same name.
-    let seen = stream.get_ref().1.server_name();
+    check_seen(stream.get_ref().1.server_name(), hello)?;
+    Ok(stream)
+}
+
+/// Whether a ClientHello is for `target`.
+pub(super) fn check_name(target: &Target, hello: &Hello) -> Result<(), Code> {
+    match (&target.host, &hello.server_name) {
+        (_, None) => Ok(()),
+        (Host::Name(host), Some(name)) if host == name => Ok(()),
+        (Host::Name(_) | Host::Address(_), Some(_)) => Err(Code::AuthorityMismatch),
+    }
+}
+
+/// Whether both readers of the ClientHello found the same name.
+pub(super) fn check_seen(seen: Option<&str>, hello: &Hello) -> Result<(), Code> {
     match seen == hello.server_name.as_ref().map(Name::as_str) {
-        true => Ok(stream),
+        true => Ok(()),
         false => Err(Code::AuthorityMismatch),
     }
 }
 
-fn why(error: &std::io::Error) -> Code {
+pub(super) fn why(error: &std::io::Error) -> Code {
     let cause = error
         .get_ref()
         .and_then(|cause| cause.downcast_ref::<rustls::Error>());

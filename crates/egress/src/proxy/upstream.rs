@@ -2,13 +2,23 @@
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
+use bytes::BytesMut;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsConnector;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Inner, draft::Draft, flow::Outgoing, stream::Duplex};
+use super::{
+    Inner,
+    draft::Draft,
+    flow::Outgoing,
+    stream::{Duplex, Io},
+};
 use crate::{
     Code, Destination, Host, Scheme, Vetted,
     limits::{
@@ -36,6 +46,55 @@ pub(crate) async fn connect(
     offers_h2: bool,
     draft: &mut Draft,
 ) -> Result<Connected, Code> {
+    let stream = reach(inner, destination, draft).await?;
+    if destination.target().scheme == Scheme::Http {
+        return over_http1(stream).await;
+    }
+    let config = if offers_h2 {
+        &inner.dial.h2
+    } else {
+        &inner.dial.http1
+    };
+    let stream = secure(config, destination, stream).await?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => over_http2(stream).await,
+        None | Some(b"http/1.1") => over_http1(stream).await,
+        Some(_) => Err(Code::UpstreamProtocol),
+    }
+}
+
+/// Connects to a server of PostgreSQL, which has to encrypt and to prove who it is. Nothing was said to it but that.
+pub(crate) async fn connect_postgres(
+    inner: &Inner,
+    destination: &Destination,
+    draft: &mut Draft,
+) -> Result<Io, Code> {
+    let mut stream = reach(inner, destination, draft).await?;
+    let asking = async {
+        let mut question = BytesMut::new();
+        postgres_protocol::message::frontend::ssl_request(&mut question);
+        stream.write_all(&question).await?;
+        // One byte, and no more: what came behind it nobody encrypted.
+        stream.read_u8().await
+    };
+    let answer = timeout(HANDSHAKE_TIMEOUT, asking)
+        .await
+        .map_err(|_| Code::Timeout)?;
+    match answer {
+        Ok(b'S') => {}
+        Ok(b'N') => return Err(Code::PlaintextDenied),
+        Ok(_) | Err(_) => return Err(Code::UpstreamProtocol),
+    }
+    let stream = secure(&inner.dial.postgres, destination, stream).await?;
+    Ok(Io::new(stream))
+}
+
+/// A connection to one of the addresses, all of which were judged.
+async fn reach(
+    inner: &Inner,
+    destination: &Destination,
+    draft: &mut Draft,
+) -> Result<TcpStream, Code> {
     let target = destination.target();
     let addresses = addresses(inner, &target.host).await?;
     draft.record.addresses.clone_from(&addresses);
@@ -45,29 +104,24 @@ pub(crate) async fn connect(
         destination.class(),
         destination.pins(),
     )?;
-    let stream = dial(&vetted).await?;
-    if target.scheme == Scheme::Http {
-        return over_http1(stream).await;
-    }
-    let name = match &target.host {
+    dial(&vetted).await
+}
+
+/// Has the destination prove who it is.
+async fn secure(
+    config: &Arc<ClientConfig>,
+    destination: &Destination,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Code> {
+    let name = match &destination.target().host {
         Host::Address(address) => ServerName::from(*address),
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| Code::HostSyntax)?,
     };
-    let config = if offers_h2 {
-        &inner.dial.h2
-    } else {
-        &inner.dial.http1
-    };
     let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
-    let stream = timeout(HANDSHAKE_TIMEOUT, connecting)
+    timeout(HANDSHAKE_TIMEOUT, connecting)
         .await
         .map_err(|_| Code::Timeout)?
-        .map_err(|error| why(&error))?;
-    match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => over_http2(stream).await,
-        None | Some(b"http/1.1") => over_http1(stream).await,
-        Some(_) => Err(Code::UpstreamProtocol),
-    }
+        .map_err(|error| why(&error))
 }
 
 async fn addresses(inner: &Inner, host: &Host) -> Result<Vec<IpAddr>, Code> {

@@ -45,6 +45,7 @@ impl Kind {
                 }
             }
             Self::Query { name } => word("name", name),
+            Self::PostgresPassword { user } => word("user", user),
             Self::AwsSigv4 {
                 access_key_id,
                 region,

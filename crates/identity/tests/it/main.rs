@@ -11,6 +11,7 @@
 mod fetching;
 mod grants;
 mod kept;
+mod logins;
 mod platforms;
 mod wire;
 mod world;

@@ -273,6 +273,7 @@ pub(crate) fn usage(handle: &str) -> Usage {
         query: None,
         escaped_slash: false,
         tools: None,
+        login: None,
         known: None,
         most: 1_000_000,
     }
@@ -324,6 +325,7 @@ pub(crate) fn request(handle: &str) -> Request {
         path: "/v1/orders/7".into(),
         query: None,
         body: Some(Digest::of(b"")),
+        login: None,
         signed: Vec::new(),
     }
 }

@@ -3,7 +3,8 @@
 use casemate_model::{DestinationClass, SideEffect};
 
 use super::{
-    EgressRule, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
+    EgressRule, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, RuleProtocol,
+    WebSocket,
     rule::READING,
     tenant::{Place, is_public_suffix, places_of},
 };
@@ -20,17 +21,38 @@ const OF_DENIALS: &[&str] = &[
     "name", "effect", "host", "ports", "methods", "paths", "tools", "body",
 ];
 
+/// What a rule for logins can say.
+const OF_LOGINS: &[&str] = &[
+    "name",
+    "effect",
+    "protocol",
+    "host",
+    "ports",
+    "class",
+    "cidr",
+    "user",
+    "databases",
+    "credential",
+    "credential_requests",
+    "tools",
+    "side_effect",
+    "max_requests",
+    "max_bytes",
+    "max_answer_bytes",
+];
+
 /// Reports what is wrong with `rule`, which was read from `node`.
 pub(super) fn check(rule: &EgressRule, profile: &Profile, node: &Node, report: &mut Report<'_>) {
     let mut check = Check { node, report };
     check.identity(rule, profile);
     match rule.effect {
-        RuleEffect::Deny => check.denial(),
+        RuleEffect::Deny => check.only(OF_DENIALS, "a rule that denies has no such key"),
         RuleEffect::Allow => {
             check.destination(rule, profile);
             check.paths(rule);
             check.tenants(rule);
             check.kind(rule, profile);
+            check.protocol(rule, profile);
         }
     }
     check.body(rule);
@@ -80,19 +102,19 @@ impl Check<'_, '_> {
         }
     }
 
-    fn denial(&mut self) {
+    fn only(&mut self, known: &[&str], message: &str) {
         let others: Vec<_> = self
             .members()
             .iter()
             .map(|member| member.key.clone())
-            .filter(|key| !OF_DENIALS.contains(&key.as_str()))
+            .filter(|key| !known.contains(&key.as_str()))
             .collect();
         for key in others {
             let hint = format!(
                 "leave it out; it can have {}",
-                listed(OF_DENIALS.iter().copied())
+                listed(known.iter().copied())
             );
-            self.fault(&key, "a rule that denies has no such key", hint);
+            self.fault(&key, message, hint);
         }
     }
 
@@ -270,6 +292,48 @@ impl Check<'_, '_> {
                 format!("the rule {} is for the same host, and one of the two has a credential where the other looks at pages", quoted(&other.name)),
                 "keep hosts that are looked at apart from hosts that are called with a credential",
             );
+        }
+    }
+
+    fn protocol(&mut self, rule: &EgressRule, profile: &Profile) {
+        let is_login = rule.protocol != RuleProtocol::Http;
+        if is_login {
+            self.only(OF_LOGINS, "a rule for logins has no such key");
+        }
+        for (key, is_there) in [
+            ("user", rule.user.is_some()),
+            ("databases", !rule.databases.is_empty()),
+        ] {
+            if is_there && !is_login {
+                self.fault(
+                    key,
+                    "HTTP has no login",
+                    "say `protocol = \"postgres\"`, or leave it out",
+                );
+            }
+            if !is_there && is_login {
+                self.fault(key, "a login has one", "say it: programs cannot choose it");
+            }
+        }
+        if is_login && rule.credential.is_none() {
+            self.fault(
+                "credential",
+                "a login without a credential",
+                "name the one that logs in",
+            );
+        }
+        let meets = |other: &&EgressRule| {
+            other.effect == RuleEffect::Allow
+                && other.protocol != rule.protocol
+                && (other.host.covers(&rule.host) || rule.host.covers(&other.host))
+                && rule.all_ports().any(|port| other.has_port(port))
+        };
+        if let Some(other) = profile.egress.iter().find(meets) {
+            let message = format!(
+                "the rule {} has another protocol at the same port",
+                quoted(&other.name)
+            );
+            self.fault("protocol", message, "one port speaks one protocol");
         }
     }
 

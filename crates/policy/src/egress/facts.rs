@@ -46,6 +46,19 @@ pub struct DestinationFacts<'r> {
     pub port: u16,
 }
 
+/// One login, as it would be sent: what comes after it is not judged.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginFacts<'r> {
+    /// Who logs in where.
+    pub destination: DestinationFacts<'r>,
+    /// The most that the tool does.
+    pub ceiling: SideEffect,
+    /// As whom.
+    pub user: &'r str,
+    /// To which database.
+    pub database: &'r str,
+}
+
 /// The body of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestBody<'r> {
@@ -114,6 +127,8 @@ words! {
         PathRefused = "path_refused",
         /// It is not what the credential is for, or brings one of its own.
         CredScope = "cred_scope",
+        /// The user or the database of a login is another.
+        LoginRefused = "login_refused",
         /// The query is longer, or has other names.
         QueryRefused = "query_refused",
         /// A header is missing, is there twice or says something else.

@@ -3,8 +3,9 @@
 use casemate_model::{DestinationClass, check_path, has_escaped_slash, is_credential, is_header};
 
 use super::{
-    BaseUrl, DestinationFacts, EgressCode, EgressRule, Familiarity, RequestBody, RequestFacts,
-    RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme, WebSocket,
+    BaseUrl, DestinationFacts, EgressCode, EgressRule, Familiarity, LoginFacts, RequestBody,
+    RequestFacts, RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme,
+    WebSocket,
     body::{Says, says},
     form,
     hosts::Hosts,
@@ -128,6 +129,49 @@ impl EgressPolicy {
             .unwrap_or_else(|| refused(EgressCode::NotAllowed))
     }
 
+    /// The rule by which there may be a login: the first by name that lets it through, as nobody can be shown what comes after one.
+    ///
+    /// # Errors
+    /// Why there is none, and the rule that got furthest. A rule that denies something there denies all of it.
+    pub fn login(
+        &self,
+        facts: &LoginFacts<'_>,
+    ) -> Result<&EgressRule, (EgressCode, Option<&EgressRule>)> {
+        let DestinationFacts {
+            tool, host, port, ..
+        } = facts.destination;
+        if !crate::domain::is_host(host) {
+            return Err((EgressCode::HostSyntax, None));
+        }
+        let levels = self.hosts.levels(host);
+        let mut denials = levels.iter().flat_map(|level| self.rules(&level.deny));
+        if let Some(rule) = denials.find(|rule| rule.has_tool(tool) && rule.has_port(port)) {
+            return Err((EgressCode::RuleDenies, Some(rule)));
+        }
+        let closest = levels.iter().rev().find(|level| !level.allow.is_empty());
+        let rules = closest
+            .into_iter()
+            .flat_map(|level| self.rules(&level.allow));
+        let mut furthest = (EgressCode::NotAllowed, None);
+        for rule in rules {
+            let login = [
+                (
+                    rule.user.as_deref() != Some(facts.user)
+                        || rule.databases.iter().all(|known| known != facts.database),
+                    EgressCode::LoginRefused,
+                ),
+                (rule.side_effect > facts.ceiling, EgressCode::SideEffect),
+            ];
+            let mut checks = admits(rule, &facts.destination).into_iter().chain(login);
+            match checks.find(|(is_wrong, _)| *is_wrong) {
+                None => return Ok(rule),
+                Some((_, code)) if code >= furthest.0 => furthest = (code, Some(rule)),
+                Some(_) => {}
+            }
+        }
+        Err(furthest)
+    }
+
     /// The rule by which there may be a connection to a destination, before anything is known of a request: the first by
     /// name of those that could let one through.
     ///
@@ -144,19 +188,8 @@ impl EgressPolicy {
             .flat_map(|level| self.rules(&level.allow));
         let mut furthest = EgressCode::NotAllowed;
         for rule in rules {
-            let checks = [
-                (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
-                (
-                    rule.class == DestinationClass::Unknown,
-                    EgressCode::ClassUnknown,
-                ),
-                (!rule.has_port(facts.port), EgressCode::PortRefused),
-                (
-                    facts.scheme == Scheme::Http && !rule.plaintext,
-                    EgressCode::PlaintextDenied,
-                ),
-            ];
-            match checks.into_iter().find(|(is_wrong, _)| *is_wrong) {
+            let mut checks = admits(rule, facts).into_iter();
+            match checks.find(|(is_wrong, _)| *is_wrong) {
                 None => return Ok(rule),
                 Some((_, code)) => furthest = furthest.max(code),
             }
@@ -266,6 +299,23 @@ impl EgressPolicy {
     }
 }
 
+/// Why a rule does not let anything through to a destination, if the first of each is so.
+fn admits(rule: &EgressRule, facts: &DestinationFacts<'_>) -> [(bool, EgressCode); 5] {
+    [
+        (!rule.speaks(facts.scheme), EgressCode::NotAllowed),
+        (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
+        (
+            rule.class == DestinationClass::Unknown,
+            EgressCode::ClassUnknown,
+        ),
+        (!rule.has_port(facts.port), EgressCode::PortRefused),
+        (
+            facts.scheme == Scheme::Http && !rule.plaintext,
+            EgressCode::PlaintextDenied,
+        ),
+    ]
+}
+
 /// What one rule that allows says. The checks are in the order of [`EgressCode`].
 fn judge<'p>(rule: &'p EgressRule, facts: &RequestFacts<'_>) -> Ruling<'p> {
     let place = place_of(facts.host);
@@ -324,6 +374,7 @@ fn refusal(
     let own = rule.credential.is_some() || rule.kind == RuleKind::Browse;
     let first = [
         (rule.is_ambiguous(facts.path), EgressCode::PathSyntax),
+        (!rule.is_of_requests(), EgressCode::NotAllowed),
         (!rule.has_tool(facts.tool), EgressCode::NotAllowed),
         (
             rule.class == DestinationClass::Unknown,
@@ -380,7 +431,8 @@ fn is_denied(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
 
 /// Whether a rule is about a request, by what its head says.
 fn is_meant(rule: &EgressRule, facts: &RequestFacts<'_>) -> bool {
-    rule.has_tool(facts.tool)
+    rule.is_of_requests()
+        && rule.has_tool(facts.tool)
         && rule.has_port(facts.port)
         && rule.has_method(facts.method)
         && rule.has_path(facts.path)

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     EgressRule, GraphqlKind, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind,
-    WebSocket,
+    RuleProtocol, WebSocket,
     check::check,
     rule::{QUERY_BYTES, QUESTION_BYTES},
 };
@@ -58,6 +58,15 @@ const WHERE: &[Key<EgressRule>] = &[
         "Whether it lets requests through, or keeps back what other rules let through. A denial beats every rule that allows, and has only the keys `host`, `ports`, \
          `methods`, `paths`, `tools` and `body`.",
     ),
+    one_word!(
+        "protocol",
+        RuleProtocol,
+        protocol,
+        Absent::Words(&[RuleProtocol::Http.as_str()]),
+        "What is spoken there. By a rule for `postgres` programs log in with its `credential`, as its `user` and to its `databases`; what they do then, the database judges. \
+         It has the keys `name`, `protocol`, `host`, `ports`, `class`, `cidr`, `user`, `databases`, `credential`, `credential_requests`, `tools`, `side_effect`, \
+         `max_requests` (of logins), `max_bytes` and `max_answer_bytes`.",
+    ),
     text(
         "host",
         Form::Free("lower-case host name, or `*.` and one"),
@@ -81,7 +90,7 @@ const WHERE: &[Key<EgressRule>] = &[
                 );
             },
         },
-        Absent::Open("443; any if it denies"),
+        Absent::Open("443, or 5432 for `postgres`; any if it denies"),
         "The ports.",
     ),
     one_word!(
@@ -239,6 +248,20 @@ const HOW_MUCH: &[Key<EgressRule>] = &[
 ];
 
 const WHO: &[Key<EgressRule>] = &[
+    text(
+        "user",
+        Form::Free("name of a user"),
+        |rule, text| token(text).map(|user| rule.user = Some(user)),
+        Absent::Open("none; `postgres` needs one"),
+        "As whom programs log in. They have to say it: nothing else is put in its place.",
+    ),
+    list(
+        "databases",
+        Form::Free("name of a database"),
+        |rule, entries| each(entries, token, &mut rule.databases),
+        Absent::Open("none; `postgres` needs one"),
+        "To which databases they log in.",
+    ),
     list(
         "tools",
         Form::Free("tool of this profile"),

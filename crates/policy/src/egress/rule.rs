@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{
-    GraphqlKind, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, WebSocket,
-    query::query_has_only,
+    GraphqlKind, PathPattern, RuleApproval, RuleEffect, RuleExport, RuleKind, RuleProtocol, Scheme,
+    WebSocket, query::query_has_only,
 };
 use crate::{domain::DomainRule, profile::UNLIMITED};
 
@@ -19,6 +19,8 @@ pub struct EgressRule {
     pub name: String,
     /// What it is for.
     pub effect: RuleEffect,
+    /// What is spoken there.
+    pub protocol: RuleProtocol,
     /// The hosts.
     pub host: DomainRule,
     /// The ports; 443 if there is no list, and any for a rule that denies.
@@ -71,6 +73,10 @@ pub struct EgressRule {
     pub websocket: WebSocket,
     /// What a body has to say.
     pub body: BodyRule,
+    /// As whom there is a login, if that is spoken which has one.
+    pub user: Option<String>,
+    /// To which databases.
+    pub databases: Vec<String>,
 }
 
 /// What a body has to say. Each list that is there is a condition.
@@ -117,6 +123,8 @@ pub(super) const QUESTION_BYTES: u64 = 64 * 1024;
 pub(super) const QUERY_BYTES: u64 = 2 * 1024;
 /// The port of `https`.
 const HTTPS: u16 = 443;
+/// The port of PostgreSQL.
+const POSTGRES: u16 = 5432;
 /// What looks, and changes nothing.
 pub(super) const READING: &[&str] = &["GET", "HEAD"];
 
@@ -140,6 +148,7 @@ impl EgressRule {
         Self {
             name: String::new(),
             effect: RuleEffect::Allow,
+            protocol: RuleProtocol::Http,
             host: DomainRule::nowhere(),
             ports: None,
             class: DestinationClass::Unknown,
@@ -166,6 +175,8 @@ impl EgressRule {
             plaintext: false,
             websocket: WebSocket::Off,
             body: BodyRule::default(),
+            user: None,
+            databases: Vec::new(),
         }
     }
 
@@ -183,19 +194,38 @@ impl EgressRule {
         }
     }
 
+    /// Whether what is spoken is meant; a rule that denies means all.
+    pub(super) fn speaks(&self, scheme: Scheme) -> bool {
+        self.effect == RuleEffect::Deny || self.protocol == scheme.protocol()
+    }
+
+    /// Whether it is about requests of HTTP; a rule that denies is about them, too.
+    pub(super) fn is_of_requests(&self) -> bool {
+        self.effect == RuleEffect::Deny || self.protocol == RuleProtocol::Http
+    }
+
     /// Whether a request to `port` is meant.
     pub(super) fn has_port(&self, port: u16) -> bool {
         match (&self.ports, self.effect) {
             (Some(ports), _) => ports.contains(&port),
-            (None, RuleEffect::Allow) => port == HTTPS,
+            (None, RuleEffect::Allow) => port == self.own_port(),
             (None, RuleEffect::Deny) => true,
         }
     }
 
+    /// The only port if it names none.
+    #[must_use]
+    pub const fn own_port(&self) -> u16 {
+        match self.protocol {
+            RuleProtocol::Http => HTTPS,
+            RuleProtocol::Postgres => POSTGRES,
+        }
+    }
+
     /// The ports that it names; for a rule that allows these are all.
-    pub(super) fn all_ports(&self) -> impl Iterator<Item = u16> {
-        let named = self.ports.as_deref().unwrap_or(&[HTTPS]);
-        named.iter().copied()
+    pub(crate) fn all_ports(&self) -> impl Iterator<Item = u16> {
+        let own = self.ports.is_none().then(|| self.own_port());
+        self.ports.iter().flatten().copied().chain(own)
     }
 
     /// Whether a request with `method` is meant.

@@ -54,12 +54,34 @@ words! {
     }
 }
 words! {
-    /// Whether others on the way can read a request.
-    Scheme {
-        /// They cannot.
-        Https = "https",
-        /// They can.
+    /// What is spoken with a destination.
+    RuleProtocol {
+        /// HTTP, request by request.
         Http = "http",
+        /// That of PostgreSQL: one login, and whatever its user may do.
+        Postgres = "postgres",
+    }
+}
+words! {
+    /// What is spoken, and whether others on the way can read it.
+    Scheme {
+        /// HTTP, and they cannot.
+        Https = "https",
+        /// HTTP, and they can.
+        Http = "http",
+        /// That of PostgreSQL, and they cannot.
+        Postgres = "postgres",
+    }
+}
+
+impl Scheme {
+    /// Whose rules are about it.
+    #[must_use]
+    pub const fn protocol(self) -> RuleProtocol {
+        match self {
+            Self::Https | Self::Http => RuleProtocol::Http,
+            Self::Postgres => RuleProtocol::Postgres,
+        }
     }
 }
 words! {

@@ -21,6 +21,7 @@ mod directory;
 mod egress;
 mod egress_admission;
 mod egress_difference;
+mod egress_logins;
 mod egress_page;
 mod egress_properties;
 mod forbids;

@@ -106,8 +106,10 @@ impl Compare<'_> {
             // Neither denies, and neither waits for approval.
             effect: _,
             approval: _,
+            protocol,
             host,
-            ports,
+            // What it comes to is compared.
+            ports: _,
             class,
             cidr,
             tenants,
@@ -132,16 +134,21 @@ impl Compare<'_> {
             plaintext,
             websocket,
             body,
+            user,
+            databases,
         } = then;
+        self.same(&of("protocol"), protocol, &now.protocol);
         self.same(&of("host"), host, &now.host);
+        self.same(&of("user"), user, &now.user);
+        self.grants(&of("databases"), databases, &now.databases);
         self.same(&of("class"), class, &now.class);
         self.same(&of("credential"), credential, &now.credential);
         self.same(&of("kind"), kind, &now.kind);
         self.grants(&of("cidr"), &texts(cidr), &texts(&now.cidr));
         self.grants(&of("tenants"), tenants, &now.tenants);
         // What a missing list stands for.
-        let all_ports = |ports: &Option<Vec<u16>>| texts(ports.as_deref().unwrap_or(&[443]));
-        self.grants(&of("ports"), &all_ports(ports), &all_ports(&now.ports));
+        let all_ports = |rule: &EgressRule| texts(&rule.all_ports().collect::<Vec<_>>());
+        self.grants(&of("ports"), &all_ports(then), &all_ports(now));
         let reading = || ["GET", "HEAD"].map(str::to_owned).to_vec();
         let all_methods = |methods: &Option<Vec<String>>| methods.clone().unwrap_or_else(reading);
         self.grants(
