@@ -229,7 +229,7 @@ mod tests {
             Some(RenderError::User)
         );
         let sent = answer("user", &secret, &cleartext).unwrap();
-        assert_eq!(sent.hidden, [secret.clone()]);
+        assert_eq!(sent.hidden, std::slice::from_ref(&secret));
         let digest = answer("user", &secret, &login(Challenge::Md5 { salt: [1; 4] })).unwrap();
         let said = digest.fields[0].1.expose();
         assert!(said.starts_with("md5") && said.len() == 35, "{said}");

@@ -72,7 +72,14 @@ impl Client {
             }],
             Self::Azure => &[Script {
                 name: "azure_sessions",
-                packages: &["langchain-azure-dynamic-sessions==1.0.4", "llama-index-tools-azure-code-interpreter==0.7.0", "autogen-core==0.7.5", "autogen-ext[azure]==0.7.5", "semantic-kernel==1.45.0", "azure-identity==1.27.0"],
+                packages: &[
+                    "langchain-azure-dynamic-sessions==1.0.4",
+                    "llama-index-tools-azure-code-interpreter==0.7.0",
+                    "autogen-core==0.7.5",
+                    "autogen-ext[azure]==0.7.5",
+                    "semantic-kernel==1.45.0",
+                    "azure-identity==1.27.0",
+                ],
             }],
             Self::Schemathesis => &[Script {
                 name: "openapi_fuzz",

@@ -68,6 +68,9 @@ fn fault(released: &Released, id: DecisionId) -> Option<Problem> {
         Cause::MemoryExceeded => "the execution was ended: it used more memory than it may",
         Cause::Cancelled => "the execution was ended: somebody stopped it",
         Cause::SandboxLost => "the execution was ended: its sandbox was lost",
+        Cause::Violation => {
+            "the execution was ended with its session: it did what no program may try"
+        }
     };
     Some(Problem::of_end(cause, detail, id))
 }

@@ -385,6 +385,7 @@ fn failed(told: &Told, call: &RunningCall) -> Option<Vec<u8>> {
         Cause::Completed | Cause::NotExecutable => "SystemExit",
         Cause::Cancelled => "KeyboardInterrupt",
         Cause::SandboxLost => "SandboxLost",
+        Cause::Violation => "Violation",
     };
     let value = why(outcome, call.id).unwrap_or_else(|| match outcome.exit {
         Some(Exit::Code(code)) => code.to_string(),

@@ -164,6 +164,7 @@ const fn scheme(scheme: Scheme) -> policy::Scheme {
     match scheme {
         Scheme::Https => policy::Scheme::Https,
         Scheme::Http => policy::Scheme::Http,
+        Scheme::Postgres => policy::Scheme::Postgres,
     }
 }
 
