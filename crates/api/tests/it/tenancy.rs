@@ -29,6 +29,8 @@ enum Case {
     Socket(&'static str),
     /// With ids and names of the first tenant in its body: it does nothing to it.
     Named(Vec<(Value, Expected)>),
+    /// In the pool that both use, by the other's thread and names: it is done in one's own tenant, or nothing is found.
+    Pool(Value, u16),
     /// It lists, or says how it stands, and says nothing of the first tenant.
     Lists,
     /// It goes on and on, and begins with nothing of the first tenant.
@@ -127,7 +129,7 @@ fn initialize() -> Value {
 
 /// One for each operation of the description: a new operation without a case fails the test.
 fn case(operation: &str, of: &Property) -> Option<Case> {
-    use Case::{Lists, Named, Socket, Unknown, Watches};
+    use Case::{Lists, Named, Pool, Socket, Unknown, Watches};
     use Expected::{Done, Refused};
     let none = Value::Null;
     Some(match operation {
@@ -203,6 +205,25 @@ fn case(operation: &str, of: &Property) -> Option<Case> {
         "list_approvals" | "list_sessions" | "list_pools" | "show_load" | "show_status"
         | "list_api_keys" | "list_switches" => Lists,
         "watch_approvals" => Watches,
+        // Only an API key gets one.
+        "azure_token" => Pool(none, 400),
+        "azure_execute" => Pool(json!({ "code": "1" }), 200),
+        "azure_code_execute" => {
+            let python =
+                json!({ "codeInputType": "inline", "executionType": "synchronous", "code": "1" });
+            Pool(json!({ "properties": python }), 200)
+        }
+        "azure_execution"
+        | "azure_file"
+        | "azure_file_content"
+        | "azure_file_content_first"
+        | "azure_remove_file" => Pool(none, 404),
+        // No form.
+        "azure_upload" | "azure_upload_first" => Pool(json!({}), 400),
+        "azure_list_sessions" | "azure_list_files" => Pool(none, 200),
+        // Its session is ended by then.
+        "azure_session" => Pool(none, 404),
+        "azure_end_session" => Pool(none, 204),
         _ => return None,
     })
 }
@@ -225,6 +246,18 @@ fn filled(path: &str, id: &str) -> String {
     let path = path.replace("{id}", id).replace("{name}", id);
     let path = path.replace("{path}", MARK).replace("{port}", "80");
     format!("{path}?agent={MARK}")
+}
+
+/// A path in the pool of this route, with the names of the first tenant in it.
+fn pooled(path: &str, route: &str, of: &Property) -> String {
+    let version = match path {
+        "/msi/token" => return format!("{path}?resource=https://dynamicsessions.io"),
+        _ if ["/code/", "/files/content/", "/upload"].iter().any(|part| path.contains(part)) => "2024-02-02-preview",
+        _ => "2025-02-02-preview",
+    };
+    let path = path.replace("{pool}", route).replace("{name}", MARK);
+    let path = path.replace("{id}", of.id("call"));
+    format!("{path}?api-version={version}&identifier={MARK}-thread&agent={MARK}")
 }
 
 /// An id of the kind of this one that never was.
@@ -357,6 +390,18 @@ async fn nothing_of_a_tenant_is_another_ones() {
                     }
                     says_nothing(&name, &of, &text, &body.to_string());
                 }
+            }
+            Case::Pool(body, status) => {
+                // The first version of an upload is a name that no file can have.
+                let path = match name.as_str() {
+                    "azure_upload_first" => path.replace("{name}", "upload"),
+                    _ => path,
+                };
+                let path = pooled(&path, &remote.house.profile.route, &of);
+                let answer = remote.ask(&method, &path, &eve, &body).await;
+                let text = everything(&answer);
+                assert_eq!(answer.status, status, "{name}: {text}");
+                says_nothing(&name, &of, &text, &path);
             }
             Case::Lists => {
                 // By the name of the other's agent, too.
