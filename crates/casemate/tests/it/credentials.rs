@@ -125,14 +125,18 @@ print("in memory:", found)
 for root in ("/workspace", "/tmp", "/etc", "/run", "/dev/shm", "/proc"):
     for place, _, names in os.walk(root):
         for name in names:
+            path = os.path.join(place, name)
             if root == "/proc" and name not in ("environ", "cmdline", "status", "mountinfo"):
                 continue
+            # Decoys are links: whoever opens one violates the sandbox.
+            if os.path.islink(path) and os.path.realpath(path).startswith("/root/"):
+                continue
             try:
-                data = open(os.path.join(place, name), "rb").read(1 << 20)
+                data = open(path, "rb").read(1 << 20)
             except OSError:
                 continue
             if mark in data:
-                print("in a file:", os.path.join(place, name))
+                print("in a file:", path)
 print(dict(os.environ))
 "#
         );
