@@ -374,7 +374,7 @@ fn what_cannot_be_kept_is_refused() {
     }
     for (words, why) in [
         (&["--kind", "basic"][..], "--user"),
-        (&["--kind", "ssh"], "not supported"),
+        (&["--kind", "ssh-key"], "not supported"),
         (&["--kind", "azure-managed-identity"], "--resource"),
         (
             &[
