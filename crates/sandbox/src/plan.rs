@@ -103,8 +103,8 @@ const PASSWD: &str = "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n";
 const HOSTS: &str = "127.0.0.1 localhost sandbox\n::1 localhost\n";
-const NSSWITCH: &str =
-    "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+// Passwords are asked of who has none: Perl and others look one up with each user, and `/etc/shadow` is a decoy.
+const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: dns\ngshadow: dns\nhosts: files dns\nservices: files\nprotocols: files\n";
 
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
