@@ -252,7 +252,12 @@ fn filled(path: &str, id: &str) -> String {
 fn pooled(path: &str, route: &str, of: &Property) -> String {
     let version = match path {
         "/msi/token" => return format!("{path}?resource=https://dynamicsessions.io"),
-        _ if ["/code/", "/files/content/", "/upload"].iter().any(|part| path.contains(part)) => "2024-02-02-preview",
+        _ if ["/code/", "/files/content/", "/upload"]
+            .iter()
+            .any(|part| path.contains(part)) =>
+        {
+            "2024-02-02-preview"
+        }
         _ => "2025-02-02-preview",
     };
     let path = path.replace("{pool}", route).replace("{name}", MARK);
