@@ -249,18 +249,20 @@ fn filled(path: &str, id: &str) -> String {
 }
 
 /// A path in the pool of this route, with the names of the first tenant in it.
-fn pooled(path: &str, route: &str, of: &Property) -> String {
-    let version = match path {
-        "/msi/token" => return format!("{path}?resource=https://dynamicsessions.io"),
-        _ if ["/code/", "/files/content/", "/upload"]
-            .iter()
-            .any(|part| path.contains(part)) =>
-        {
+fn pooled(operation: &str, path: &str, route: &str, of: &Property) -> String {
+    let version = match operation {
+        "azure_token" => return format!("{path}?resource=https://dynamicsessions.io"),
+        "azure_code_execute" | "azure_file_content_first" | "azure_upload_first" => {
             "2024-02-02-preview"
         }
         _ => "2025-02-02-preview",
     };
-    let path = path.replace("{pool}", route).replace("{name}", MARK);
+    // The first version of an upload is a name that no file can have.
+    let name = match operation {
+        "azure_upload_first" => "upload",
+        _ => MARK,
+    };
+    let path = path.replace("{pool}", route).replace("{name}", name);
     let path = path.replace("{id}", of.id("call"));
     format!("{path}?api-version={version}&identifier={MARK}-thread&agent={MARK}")
 }
@@ -397,12 +399,7 @@ async fn nothing_of_a_tenant_is_another_ones() {
                 }
             }
             Case::Pool(body, status) => {
-                // The first version of an upload is a name that no file can have.
-                let path = match name.as_str() {
-                    "azure_upload_first" => path.replace("{name}", "upload"),
-                    _ => path,
-                };
-                let path = pooled(&path, &remote.house.profile.route, &of);
+                let path = pooled(&name, &path, &remote.house.profile.route, &of);
                 let answer = remote.ask(&method, &path, &eve, &body).await;
                 let text = everything(&answer);
                 assert_eq!(answer.status, status, "{name}: {text}");
