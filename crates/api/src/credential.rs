@@ -16,6 +16,9 @@ const IDENTITY: HeaderName = HeaderName::from_static("x-identity-header");
 /// Where the proof stands that goes with an envelope.
 pub(crate) const PROOF: HeaderName = HeaderName::from_static("casemate-proof");
 
+/// Every field in which a credential can be: none is passed on to anybody.
+pub(crate) const PRESENTED: [HeaderName; 4] = [header::AUTHORIZATION, API_KEY, IDENTITY, PROOF];
+
 /// The other end of a connection over a network.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {

@@ -29,7 +29,7 @@ use axum::{
 use casemate_callers::{Caller, Permission, Refusal};
 use casemate_e2b::{
     Address, Code, Direction, Fault, Signed,
-    limits::{ENVD_PORT, INTERPRETER_PORT},
+    limits::{ENVD_PORT, INTERPRETER_PORT, MAX_PATH_BYTES},
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -42,6 +42,7 @@ use self::{
 };
 use crate::{
     door::{Asked, Door},
+    limits::{MAX_E2B_SIGNATURE_BYTES, MAX_E2B_USER_BYTES},
     refusals::Refused,
     routes::{self, Keeps, Remembers},
     state::Api,
@@ -164,7 +165,12 @@ impl Signature {
         })
     }
 
+    /// What was signed, if somebody could have signed it: a stranger has nothing else hashed.
     fn signed(&self) -> Option<Signed<'_>> {
+        let could_be = self.query.path.len() <= MAX_PATH_BYTES
+            && self.query.username.len() <= MAX_E2B_USER_BYTES
+            && self.text.len() <= MAX_E2B_SIGNATURE_BYTES;
+        could_be.then_some(())?;
         Some(Signed {
             path: &self.query.path,
             direction: self.direction?,
@@ -217,7 +223,10 @@ async fn enter<K: Keeps, P: Remembers>(
     }
     let shown = Shown {
         token: token(request.headers()).map(|token| token.map(str::to_owned)),
-        signature: Signature::of(&request),
+        // A signed address is for a file, and opens no port.
+        signature: (port == ENVD_PORT)
+            .then(|| Signature::of(&request))
+            .flatten(),
     };
     let caller = match prove(api, door, &sandbox, shown).await {
         Ok(caller) => caller,

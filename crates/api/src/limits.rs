@@ -81,6 +81,12 @@ pub const READINESS_KEPT_MS: u64 = 1_000;
 /// How long the keeper has to answer before it is said that it does not, in milliseconds.
 pub const KEEPER_ANSWER_MS: u64 = 5_000;
 
+/// A user's name in a signed address, in bytes.
+pub const MAX_E2B_USER_BYTES: usize = 64;
+
+/// A signature in such an address, in bytes: `v1_` and a digest in Base64.
+pub const MAX_E2B_SIGNATURE_BYTES: usize = 64;
+
 /// Sandboxes of clients of E2B at one time.
 pub const MAX_E2B_SANDBOXES: usize = 8_192;
 

@@ -18,6 +18,8 @@ const MANY_ESCAPES: usize = 24;
 
 /// The most names with which a source renames what it imports.
 const MAX_ALIASES: usize = 4_096;
+/// Longer names are not followed, in bytes: no module has one, and each use would copy it.
+const MAX_NAME_BYTES: usize = 256;
 
 pub(crate) fn scan(source: &str, report: &mut Report) {
     let mut reader = Reader {
@@ -125,23 +127,29 @@ impl<'s> Reader<'_, 's> {
                 Token::Name(name) => path.push(name),
                 Token::Sign('(') => open = true,
                 Token::Sign(',' | ')' | '*') | Token::End if imports => {
-                    let mut all = path.join(".");
-                    if is_from {
-                        all = if all.is_empty() {
-                            module.clone()
-                        } else {
-                            format!("{module}.{all}")
-                        };
-                    }
-                    self.named(&all, line);
                     let called = last.or_else(|| path.first().copied());
-                    if let Some(called) = called.filter(|_| self.aliases.len() < MAX_ALIASES) {
-                        let means = if last.is_some() || is_from {
-                            all
-                        } else {
-                            called.to_owned()
-                        };
-                        self.aliases.insert(called, means);
+                    let bytes =
+                        module.len() + path.iter().map(|part| part.len() + 1).sum::<usize>();
+                    if bytes > MAX_NAME_BYTES || self.aliases.len() >= MAX_ALIASES {
+                        self.report.leave(Gap::TooMany);
+                    } else {
+                        let mut all = path.join(".");
+                        if is_from {
+                            all = if all.is_empty() {
+                                module.clone()
+                            } else {
+                                format!("{module}.{all}")
+                            };
+                        }
+                        self.named(&all, line);
+                        if let Some(called) = called {
+                            let means = if last.is_some() || is_from {
+                                all
+                            } else {
+                                called.to_owned()
+                            };
+                            self.aliases.insert(called, means);
+                        }
                     }
                     path.clear();
                     last = None;

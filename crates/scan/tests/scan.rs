@@ -154,6 +154,20 @@ fn no_source_breaks_the_scanner() {
         gap(b"PK\x03\x04 an archive in \xc3 archive"),
         Some(Gap::NotText)
     );
+    // Names that each use would copy, and more of them than are followed.
+    let long = "a".repeat(most / 2);
+    let imported = format!("from {long} import {}", "b,".repeat(most / 5));
+    assert_eq!(gap(imported.as_bytes()), Some(Gap::TooMany));
+    let used = format!(
+        "from a{} import x\n{}",
+        ".a".repeat(most / 5),
+        "x;".repeat(most / 5)
+    );
+    assert_eq!(gap(used.as_bytes()), Some(Gap::TooMany));
+    let many: String = (0..5_000)
+        .map(|at| format!("import x as a{at}\n"))
+        .collect();
+    assert_eq!(gap((many + "import os\n").as_bytes()), Some(Gap::TooMany));
     // What follows a string without an end is read all the same.
     let report = scan(Language::Python, b"x = '''\nimport ctypes\n");
     assert!(report.has(Capability::NativeCode) && report.gap.is_some());

@@ -20,6 +20,7 @@ use tokio::io::{
 
 use super::{SANDBOX_HEADERS, TOKENS, faults::Failure, sandboxes::Sandbox};
 use crate::{
+    credential::PRESENTED,
     limits::UPLOAD_PIECE_BYTES,
     routes::{Keeps, Remembers},
     state::Api,
@@ -68,7 +69,7 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
     for name in SANDBOX_HEADERS.iter().chain(TOKENS) {
         headers.remove(*name);
     }
-    for name in &BETWEEN {
+    for name in PRESENTED.iter().chain(&BETWEEN) {
         headers.remove(name);
     }
     if upgrade.is_some() {

@@ -86,6 +86,12 @@ async fn a_signed_address_is_good_for_what_was_signed() {
         (late.status, text(&late.json(), "message").as_str()),
         (401, "signature is already expired")
     );
+    // It opens no other port, on which a program of the sandbox listens.
+    let mut elsewhere = inside(&sandbox, 3000);
+    elsewhere.retain(|(name, _)| name.starts_with("e2b-sandbox"));
+    let at_port = address("a.txt", &read, Some(now_s + 10));
+    let at_port = raw(&remote, "GET", &at_port, &elsewhere, b"").await;
+    assert_eq!(at_port.status, 401);
     assert_eq!(remote.happened(), before);
 }
 

@@ -44,11 +44,15 @@ impl Database {
     fn command(program: &str) -> Command {
         let program = programs().join(program);
         if !rustix::process::geteuid().is_root() {
-            return Command::new(program);
+            let mut command = Command::new(program);
+            command.current_dir("/");
+            return command;
         }
         let mut command = Command::new("setpriv");
         let user = SERVER_USER;
+        // It wants to come back to where it began, which may be nobody else's.
         command
+            .current_dir("/")
             .args([format!("--reuid={user}"), format!("--regid={user}")])
             .arg("--clear-groups")
             .arg(program);
@@ -93,7 +97,7 @@ impl Database {
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let roles = format!(
-            "SET password_encryption = md5;\nCREATE ROLE old LOGIN PASSWORD '{secret}';\nCREATE DATABASE orders;\nCREATE DATABASE clear;\n"
+            "SET password_encryption = md5;\nCREATE ROLE old LOGIN PASSWORD '{secret}';\nCREATE DATABASE orders;\nCREATE DATABASE clear;\nCREATE DATABASE open;\n"
         );
         write("roles.sql", &roles);
         let filled = Self::command("postgres")
@@ -108,7 +112,7 @@ impl Database {
             fs::remove_file(path(file)).unwrap();
         }
         // In this order: what a destination asks for is its own to say.
-        let rules = "hostssl clear agent 127.0.0.1/32 password\nhostssl orders old 127.0.0.1/32 md5\nhostssl orders agent 127.0.0.1/32 scram-sha-256\nhost all all all reject\n";
+        let rules = "hostssl open agent 127.0.0.1/32 trust\nhostssl clear agent 127.0.0.1/32 password\nhostssl orders old 127.0.0.1/32 md5\nhostssl orders agent 127.0.0.1/32 scram-sha-256\nhost all all all reject\n";
         write("data/pg_hba.conf", rules);
         let mut settings = vec![
             "listen_addresses=127.0.0.1".to_owned(),
@@ -163,6 +167,15 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        // Killed, it would leave its shared memory.
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
+        for _ in 0..100 {
+            if !matches!(self.server.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
         drop(self.server.kill());
         drop(self.server.wait());
     }
@@ -195,7 +208,12 @@ fn world(user: crate::home::User, name: Option<&str>, more: &str) -> (Safe, Data
              ports = [{port}]\nuser = \"{user}\"\ndatabases = [{databases}]\ncredential = \"{credential}\"\nside_effect = \"read\"\n{more}\n"
         )
     };
-    let agent = rule("agent", "agent", "\"orders\", \"clear\"", "cred:orders-api");
+    let agent = rule(
+        "agent",
+        "agent",
+        "\"orders\", \"clear\", \"open\"",
+        "cred:orders-api",
+    );
     let old = rule("old", "old", "\"orders\"", "cred:old");
     safe.world
         .home
@@ -416,4 +434,19 @@ fn a_login_is_bounded() {
     );
     assert_eq!(database.counts().1, 2);
     safe.assert_not_kept();
+}
+
+/// I1, I5: where a database believes whoever comes, identity is not asked, and nobody gets in.
+#[test]
+fn a_database_that_asks_for_no_proof_is_not_entered() {
+    let (safe, database) = world(crate::home::User::Tester, Some(HOST), "");
+    let query = psql(&database, "user=agent dbname=open", "select 7 * 6");
+    let answer = safe.world.run(&["sh", "-c", &query]).json();
+    let told = said(&answer);
+    assert!(told.contains("upstream_protocol"), "{answer}");
+    assert!(!told.contains("42"), "{answer}");
+    assert_eq!(
+        safe.world.requests().last().unwrap()["summary"]["code"],
+        "upstream_protocol"
+    );
 }

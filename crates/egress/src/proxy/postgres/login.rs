@@ -42,8 +42,8 @@ pub(super) async fn log_in(
         facts,
     };
     match authentication(server).await? {
-        // It believes whoever comes from here.
-        Message::AuthenticationOk => Ok(()),
+        // It believes whoever comes from here: then identity would not have been asked.
+        Message::AuthenticationOk => Err(Code::UpstreamProtocol),
         Message::AuthenticationCleartextPassword => {
             login.answer(server, Challenge::Cleartext).await
         }
