@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ffi::{CString, NulError},
     io,
     mem::MaybeUninit,
@@ -28,6 +28,12 @@ const HOME: &str = "root";
 
 /// All of them together are smaller.
 const SIZE: &str = "size=64k,nr_inodes=64,mode=0755";
+
+/// What is said to be opened when the kernel heard more openings than it keeps.
+const UNHEARD: &str = "/root";
+
+/// The most that is read in one go: as many events as the kernel keeps and that it keeps no more, unless it was told to.
+const MAX_READS: usize = 65;
 
 /// A honey file.
 struct Bait {
@@ -169,18 +175,38 @@ impl Lookout {
         Ok(honey)
     }
 
-    /// Takes note of what the kernel has told.
-    fn hear(&self) -> io::Result<()> {
+    /// Takes note of what the kernel has told. Whether that is all.
+    fn hear(&self) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(self.inotify.get_ref().as_fd(), &mut buffer);
         let mut watches = self.watches.borrow_mut();
+        let mut reads = 0;
         loop {
+            if events.is_buffer_empty() {
+                // Whoever opens files as fast as they are heard of must not keep the others waiting.
+                if reads == MAX_READS {
+                    return Ok(false);
+                }
+                reads += 1;
+            }
             let event = match events.next() {
                 Ok(event) => event,
-                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::AGAIN) => return Ok(true),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
+            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                // It could have been any of them.
+                let Watches { files, opened, .. } = &mut *watches;
+                let sandboxes: BTreeSet<u64> =
+                    files.values().map(|(sandbox, _)| *sandbox).collect();
+                for sandbox in sandboxes {
+                    let opened = opened.entry(sandbox).or_default();
+                    *opened.entry(UNHEARD).or_default() += 1;
+                }
+                self.heard.notify_waiters();
+                continue;
+            }
             if event.events().contains(ReadFlags::IGNORED) {
                 // The file is gone, with its sandbox.
                 watches.files.remove(&event.wd());
@@ -214,8 +240,9 @@ impl Honey {
             tokio::select! {
                 ready = self.lookout.inotify.readable() => {
                     let mut ready = ready?;
-                    self.lookout.hear()?;
-                    ready.clear_ready();
+                    if self.lookout.hear()? {
+                        ready.clear_ready();
+                    }
                 }
                 () = heard => {}
             }
@@ -248,5 +275,56 @@ impl Drop for Honey {
             }
             !own
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    fn honey(lookout: &Rc<Lookout>, sandbox: u64, paths: &[&Path]) -> Honey {
+        for path in paths {
+            let fd = lookout.inotify.get_ref();
+            let number = inotify::add_watch(fd, *path, WatchFlags::OPEN).unwrap();
+            let mut watches = lookout.watches.borrow_mut();
+            watches.files.insert(number, (sandbox, "a file"));
+        }
+        Honey {
+            lookout: Rc::clone(lookout),
+            sandbox,
+        }
+    }
+
+    /// What the kernel could not tell counts against every sandbox that is watched, also one whose openings were lost.
+    #[tokio::test]
+    async fn openings_that_were_lost_are_openings() {
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        let names = ["one", "two", "three"].map(|name| {
+            let own = format!("casemate-honey-{}-{name}", std::process::id());
+            std::env::temp_dir().join(own)
+        });
+        for path in &names {
+            File::create(path).unwrap();
+        }
+        let [one, two, three] = names.each_ref().map(|path| path.as_path());
+        let lookout = Lookout::new().unwrap();
+        let loud = honey(&lookout, 1, &[one, two]);
+        let quiet = honey(&lookout, 2, &[three]);
+        assert_eq!(quiet.opened_now().unwrap(), []);
+        // Two by turns: the kernel takes the same one twice for one event.
+        for _ in 0..=most / 2 {
+            File::open(one).unwrap();
+            File::open(two).unwrap();
+        }
+        File::open(three).unwrap();
+        while !lookout.hear().unwrap() {}
+        assert_eq!(quiet.opened_now().unwrap(), [(UNHEARD, 1)]);
+        assert!(loud.opened_now().unwrap().contains(&(UNHEARD, 1)));
+        for path in &names {
+            fs::remove_file(path).unwrap();
+        }
     }
 }
