@@ -67,7 +67,7 @@ impl<'s> Lexer<'s> {
             {
                 end = Some(at);
                 break;
-            } else if c == '\n' && long.is_none() {
+            } else if matches!(c, '\n' | '\r') && long.is_none() {
                 break;
             }
         }
@@ -94,9 +94,23 @@ impl<'s> Iterator for Lexer<'s> {
                     self.take(1);
                     Token::End
                 }
+                // It ends a line, alone or before a newline.
+                '\r' => {
+                    if self.rest.starts_with("\r\n") {
+                        self.take(2);
+                    } else {
+                        self.take(1);
+                        self.line += 1;
+                    }
+                    Token::End
+                }
                 '#' => {
-                    let end = self.rest.find('\n').unwrap_or(self.rest.len());
+                    let end = self.rest.find(['\n', '\r']).unwrap_or(self.rest.len());
                     self.take(end);
+                    continue;
+                }
+                '\\' if self.rest.starts_with("\\\r\n") => {
+                    self.take(3);
                     continue;
                 }
                 '\\' if self.rest.starts_with("\\\n") => {

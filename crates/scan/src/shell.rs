@@ -25,7 +25,7 @@ pub(crate) fn scan(source: &str, report: &mut Report) {
             // Programs are called by their paths.
             let program = ["/usr/bin/", "/bin/", "/usr/local/bin/", "/dev/null"];
             if let Some((known, capability)) = outside(word)
-                && !program.iter().any(|start| word.starts_with(start))
+                && (word.contains("..") || !program.iter().any(|start| word.starts_with(start)))
             {
                 report.find(capability, known, number);
             }

@@ -136,8 +136,27 @@ pub(crate) const OUTSIDE: &[&str] = &[
 /// Below those, what is a program's own after all.
 pub(crate) const INSIDE: &[&str] = &["/home/user", "/var/tmp", "/proc/self/fd"];
 
-/// The entry of [`OUTSIDE`] that a path is below.
+/// The entry of [`OUTSIDE`] that a path is below, as it is written or as it is resolved.
 pub(crate) fn outside(path: &str) -> Option<(&'static str, Capability)> {
+    as_written(path).or_else(|| as_written(&resolved(path.strip_prefix('/')?)))
+}
+
+/// An absolute path, given without its first slash, without empty parts and dots.
+fn resolved(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn as_written(path: &str) -> Option<(&'static str, Capability)> {
     let below = |path: &str, above: &str| {
         let rest = path.strip_prefix(above);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

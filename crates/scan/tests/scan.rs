@@ -67,6 +67,11 @@ fn names_are_followed() {
             "__subclasses__",
         ),
         ("open('/etc/passwd')", FileSystem, "/etc"),
+        ("open('/tmp/../etc/passwd')", FileSystem, "/etc"),
+        ("open('//etc/./passwd')", FileSystem, "/etc"),
+        ("# a comment\rimport socket", Network, "socket"),
+        ("x = 1\rimport socket", Network, "socket"),
+        ("import os\r\nx = os \\\r\n  .fork()", Processes, "os.fork"),
         ("open(f'/proc/{pid}/mem')", FileSystem, "/proc"),
         ("open('/home/user/../../etc/x')", FileSystem, "/home"),
         ("__import__('c' 'types')", NativeCode, "ctypes"),
@@ -124,6 +129,10 @@ fn shell_is_read_as_words() {
         [Capability::Network]
     );
     assert_eq!(of("cat </etc/shadow"), [Capability::FileSystem]);
+    assert_eq!(
+        of("cat /usr/bin/../../etc/shadow"),
+        [Capability::FileSystem]
+    );
     assert_eq!(of("exec 3<>/dev/tcp/192.0.2.1/80"), [Capability::Network]);
     assert!(of("echo bW91bnQ= | base64 -d | bash").contains(&Capability::Obfuscation));
     assert_eq!(of("$(printenv)"), [Capability::Environment]);
