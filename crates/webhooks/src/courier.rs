@@ -147,7 +147,14 @@ impl Courier {
         // An alert that waits for more of its cause, and the place after the last of them.
         let mut waits: Option<(Event, Place)> = None;
         while let Some(record) = reader.next() {
-            let record = record.map_err(CursorError::from)?;
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    // What was read before it does not wait for it.
+                    self.told(waits)?;
+                    return Err(CursorError::from(error).into());
+                }
+            };
             let event = Event::of(&record);
             let event = event.filter(|event| self.endpoint.events.contains(&event.topic));
             let Some(event) = event else {

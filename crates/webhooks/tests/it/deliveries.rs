@@ -236,6 +236,31 @@ fn a_storm_of_violations_is_one_alert_for_each_cause() {
     drop(couriers);
 }
 
+/// An alert that waits for more of its cause is told although what follows it cannot be read.
+#[test]
+fn an_alert_before_a_damaged_record_is_told() {
+    let mut world = World::new();
+    let key = SigningKey::generate().unwrap();
+    let receiver = Receiver::answering(&[]);
+    drop(world.start(vec![endpoint("chat", receiver.url(), &key)]));
+    let violation = json!({
+        "tool": "python", "alert": true, "stop_reason": "violation",
+        "violations": [{ "kind": "system_call", "what": "mount", "count": 1 }],
+    });
+    let alert = world.record(Kind::Outcome, violation);
+    let log = world.path("ledger/log");
+    let whole = std::fs::metadata(&log).unwrap().len();
+    world.record(Kind::Outcome, json!({ "tool": "python" }));
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[usize::try_from(whole).unwrap()..].fill(b'x');
+    *bytes.last_mut().unwrap() = b'\n';
+    std::fs::write(&log, bytes).unwrap();
+    let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
+    until("the damage is said", || !world.told.lines().is_empty());
+    assert_eq!(decisions(&receiver.got()), [alert.to_string()]);
+    drop(couriers);
+}
+
 /// What was not acknowledged before a stop comes after the next start; what was, does not.
 #[test]
 fn a_restart_goes_on_where_it_was() {
