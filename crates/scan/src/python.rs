@@ -18,8 +18,9 @@ const MANY_ESCAPES: usize = 24;
 
 /// The most names with which a source renames what it imports.
 const MAX_ALIASES: usize = 4_096;
-/// Longer names are not followed, in bytes: no module has one, and each use would copy it.
-const MAX_NAME_BYTES: usize = 256;
+
+/// The longest full name, in bytes, of what is imported: one is kept for each alias and read for each use.
+const MAX_NAME: usize = 256;
 
 pub(crate) fn scan(source: &str, report: &mut Report) {
     let mut reader = Reader {
@@ -127,30 +128,8 @@ impl<'s> Reader<'_, 's> {
                 Token::Name(name) => path.push(name),
                 Token::Sign('(') => open = true,
                 Token::Sign(',' | ')' | '*') | Token::End if imports => {
-                    let called = last.or_else(|| path.first().copied());
-                    let bytes =
-                        module.len() + path.iter().map(|part| part.len() + 1).sum::<usize>();
-                    if bytes > MAX_NAME_BYTES || self.aliases.len() >= MAX_ALIASES {
-                        self.report.leave(Gap::TooMany);
-                    } else {
-                        let mut all = path.join(".");
-                        if is_from {
-                            all = if all.is_empty() {
-                                module.clone()
-                            } else {
-                                format!("{module}.{all}")
-                            };
-                        }
-                        self.named(&all, line);
-                        if let Some(called) = called {
-                            let means = if last.is_some() || is_from {
-                                all
-                            } else {
-                                called.to_owned()
-                            };
-                            self.aliases.insert(called, means);
-                        }
-                    }
+                    let module = is_from.then_some(module.as_str());
+                    self.imported(module, &path, last, line);
                     path.clear();
                     last = None;
                 }
@@ -161,6 +140,36 @@ impl<'s> Reader<'_, 's> {
                 return;
             }
         }
+    }
+
+    /// One of the names of an import: what it is, and what it is called from here on.
+    fn imported(
+        &mut self,
+        module: Option<&str>,
+        path: &[&'s str],
+        renamed: Option<&'s str>,
+        line: usize,
+    ) {
+        let parts = module.iter().chain(path);
+        if parts.clone().map(|part| part.len() + 1).sum::<usize>() > MAX_NAME {
+            self.report.leave(Gap::TooLarge);
+            return;
+        }
+        let all = parts.copied().collect::<Vec<_>>().join(".");
+        self.named(&all, line);
+        let Some(called) = renamed.or_else(|| path.first().copied()) else {
+            return;
+        };
+        if self.aliases.len() == MAX_ALIASES && !self.aliases.contains_key(called) {
+            self.report.leave(Gap::TooMany);
+            return;
+        }
+        let means = if renamed.is_some() || module.is_some() {
+            all
+        } else {
+            called.to_owned()
+        };
+        self.aliases.insert(called, means);
     }
 
     /// A piece of text: pieces beside each other, or with a `+` in between, are one text.

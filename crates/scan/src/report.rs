@@ -24,13 +24,13 @@ words! {
     Gap {
         /// It is a language that the scanner does not know.
         UnknownLanguage = "unknown_language",
-        /// There is more than is looked at.
+        /// There is more than is looked at, or a name is longer.
         TooLarge = "too_large",
         /// It is not UTF-8.
         NotText = "not_text",
         /// A string has no end.
         Unfinished = "unfinished",
-        /// There were more findings than are kept.
+        /// There were more findings, or more imported names, than are kept.
         TooMany = "too_many",
     }
 }
