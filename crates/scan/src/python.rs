@@ -74,6 +74,7 @@ impl<'s> Reader<'_, 's> {
                     continue;
                 }
                 starts = matches!(token, Token::End | Token::Sign(':'));
+                self.look(token);
                 match token {
                     Token::Name(name) if before.dotted => {
                         before.name.push(name);
@@ -105,6 +106,13 @@ impl<'s> Reader<'_, 's> {
         }
     }
 
+    /// Python takes some letters for others.
+    fn look(&mut self, token: Token<'s>) {
+        if matches!(token, Token::Name(name) if !name.is_ascii()) {
+            self.report.leave(Gap::Unclear);
+        }
+    }
+
     /// `import a.b as c, d` and `from a.b import c as d, e`.
     fn statement(&mut self, first: Token<'s>, line: usize, lexer: &mut Lexer<'s>) {
         let is_from = first == Token::Name("from");
@@ -114,7 +122,9 @@ impl<'s> Reader<'_, 's> {
         let mut open = false;
         loop {
             let token = lexer.next().map_or(Token::End, |(_, token)| token);
+            self.look(token);
             match token {
+                Token::Sign('*') if imports => self.report.leave(Gap::Unclear),
                 Token::Name("import") if is_from && !imports => {
                     module = path.join(".");
                     path.clear();
@@ -127,7 +137,7 @@ impl<'s> Reader<'_, 's> {
                 }
                 Token::Name(name) => path.push(name),
                 Token::Sign('(') => open = true,
-                Token::Sign(',' | ')' | '*') | Token::End if imports => {
+                Token::Sign(',' | ')') | Token::End if imports => {
                     let module = is_from.then_some(module.as_str());
                     self.imported(module, &path, last, line);
                     path.clear();

@@ -3,7 +3,7 @@
 use casemate_model::Capability;
 
 use crate::{
-    Report,
+    Gap, Report,
     tables::{SHELL, outside},
 };
 
@@ -31,7 +31,37 @@ pub(crate) fn scan(source: &str, report: &mut Report) {
             }
         }
     }
+    if is_in_pieces(source) {
+        report.leave(Gap::Unclear);
+    }
     if let Some(number) = decodes.filter(|_| executes) {
         report.find(Capability::Obfuscation, "executes what it decodes", number);
     }
+}
+
+/// Whether a word goes on over a quote or has an escape in it, as `c''url` and `c\url` do.
+fn is_in_pieces(source: &str) -> bool {
+    let is_of_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let mut chars = source.chars().peekable();
+    let (mut before, mut quote) = (None, None);
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '\\') if is_of_word(chars.peek().copied()) => return true,
+            (None | Some('"'), '\\') => _ = chars.next(),
+            (None, '\'' | '"') if is_of_word(before) => return true,
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(opened), _) if opened == c => {
+                if is_of_word(chars.peek().copied()) {
+                    return true;
+                }
+                quote = None;
+            }
+            (None, '#') if before.is_none_or(char::is_whitespace) => {
+                while chars.next_if(|c| *c != '\n').is_some() {}
+            }
+            _ => {}
+        }
+        before = Some(c);
+    }
+    false
 }

@@ -201,6 +201,40 @@ fn no_source_breaks_the_scanner() {
     );
 }
 
+/// What could be something else than it looks like is not taken for clean.
+#[test]
+fn names_that_are_not_followed_are_a_gap() {
+    for source in [
+        "import \u{ff43}types",
+        "\u{ff45}xec(x)",
+        "from os import *\nsystem('x')",
+    ] {
+        assert_eq!(
+            scan(Language::Python, source.as_bytes()).gap,
+            Some(Gap::Unclear),
+            "{source}"
+        );
+    }
+    for source in ["c''url x", "c\\url x", "c'ur'l x", "\"c\"url x"] {
+        assert_eq!(
+            scan(Language::Shell, source.as_bytes()).gap,
+            Some(Gap::Unclear),
+            "{source}"
+        );
+    }
+    for source in [
+        "echo \"don't\" # isn't",
+        "printf 'a\\nb'",
+        "x=\"a\" y='b'; echo \"$x\"/c a\\ b",
+    ] {
+        assert_eq!(
+            scan(Language::Shell, source.as_bytes()).gap,
+            None,
+            "{source}"
+        );
+    }
+}
+
 /// Modules that mean something, and paths: more than are kept.
 fn casemate_scan_names() -> impl Iterator<Item = &'static str> {
     include_str!("../src/tables.rs").lines().filter_map(|line| {

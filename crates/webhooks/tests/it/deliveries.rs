@@ -257,7 +257,7 @@ fn an_alert_before_a_damaged_record_is_told() {
     std::fs::write(&log, bytes).unwrap();
     let couriers = world.start(vec![endpoint("chat", receiver.url(), &key)]);
     until("the damage is said", || !world.told.lines().is_empty());
-    assert_eq!(decisions(&receiver.got()), [alert.to_string()]);
+    assert_eq!(decisions(&receiver.wait(1)), [alert.to_string()]);
     drop(couriers);
 }
 
