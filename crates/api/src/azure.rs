@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Request, State},
-    http::StatusCode,
+    extract::{FromRequestParts, Request},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use casemate_azure::{Fault, Query, Reply};
@@ -36,37 +36,62 @@ pub(crate) struct By {
     agent: String,
 }
 
+/// What every path names.
+#[derive(Deserialize)]
+struct OfPool {
+    pool: String,
+}
+
 /// A request for a pool, of which is known what it names.
-pub(crate) struct ForPool<K: Keeps, P: Remembers> {
+pub(crate) struct InPool<K: Keeps, P: Remembers> {
     pool: Pool<K, P>,
     query: Query,
 }
 
-impl<K: Keeps, P: Remembers> ForPool<K, P> {
-    /// A request that names a session.
-    fn of_session(api: &Arc<Api<K, P>>, who: Who, name: &str, asked: Both) -> Result<Self, Fault> {
-        let identifier = asked.query.identifier()?.to_owned();
-        Self::new(api, who, name, asked, identifier)
-    }
-
-    fn new(
-        api: &Arc<Api<K, P>>,
-        who: Who,
-        name: &str,
-        Both { query, by }: Both,
-        thread: String,
-    ) -> Result<Self, Fault> {
-        let Some(policy) = api.sessions.policy(Some(name)) else {
-            return Err(no_pool(api, name));
+impl<K: Keeps, P: Remembers> InPool<K, P> {
+    async fn read(parts: &mut Parts, api: &Arc<Api<K, P>>) -> Result<Self, Response> {
+        let named = async {
+            let who = Who::from_request_parts(parts, api).await?;
+            let Named(path) = Named::<OfPool>::from_request_parts(parts, api).await?;
+            let Asked(query) = Asked::from_request_parts(parts, api).await?;
+            let Asked(by) = Asked::<By>::from_request_parts(parts, api).await?;
+            Ok((who, path.pool, query, by.agent))
+        };
+        let named = named.await.map_err(Problem::into_response);
+        let (who, name, query, agent) = named?;
+        let Some(policy) = api.sessions.policy(Some(&name)) else {
+            return Err(answered(Err(no_pool(api, &name))));
         };
         let pool = Pool {
             api: Arc::clone(api),
             who,
-            agent: by.agent,
+            agent,
             policy,
-            thread,
+            thread: String::new(),
         };
         Ok(Self { pool, query })
+    }
+}
+
+impl<K: Keeps, P: Remembers> FromRequestParts<Arc<Api<K, P>>> for InPool<K, P> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<K, P>>) -> Result<Self, Response> {
+        Self::read(parts, api).await
+    }
+}
+
+/// One that names a session of it, too.
+pub(crate) struct InSession<K: Keeps, P: Remembers>(InPool<K, P>);
+
+impl<K: Keeps, P: Remembers> FromRequestParts<Arc<Api<K, P>>> for InSession<K, P> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<K, P>>) -> Result<Self, Response> {
+        let mut here = InPool::read(parts, api).await?;
+        let identifier = here.query.identifier();
+        here.pool.thread = identifier.map_err(|fault| answered(Err(fault)))?.to_owned();
+        Ok(Self(here))
     }
 }
 
@@ -82,25 +107,6 @@ fn no_pool<K: Keeps, P: Remembers>(api: &Api<K, P>, name: &str) -> Fault {
     }
 }
 
-/// What a query says.
-pub(crate) struct Both {
-    query: Query,
-    by: By,
-}
-
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Both {
-    type Rejection = Problem;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        state: &S,
-    ) -> Result<Self, Problem> {
-        let Asked(query) = Asked::from_request_parts(parts, state).await?;
-        let Asked(by) = Asked::from_request_parts(parts, state).await?;
-        Ok(Self { query, by })
-    }
-}
-
 /// The answer, or why there is none.
 fn answered(reply: Result<Reply, Fault>) -> Response {
     let reply = reply.unwrap_or_else(|fault| fault.reply());
@@ -109,174 +115,93 @@ fn answered(reply: Result<Reply, Fault>) -> Response {
 
 /// `POST /pool/{pool}/code/execute`
 pub(crate) async fn code_execute<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(name): Named<String>,
-    asked: Both,
+    InSession(here): InSession<K, P>,
     request: Request,
 ) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::code_execute(&here.pool, request.into_body()).await
-    };
-    answered(replied.await)
+    answered(casemate_azure::code_execute(&here.pool, request.into_body()).await)
 }
 
 /// `POST /pool/{pool}/executions`
 pub(crate) async fn executions<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(name): Named<String>,
-    asked: Both,
+    InSession(here): InSession<K, P>,
     request: Request,
 ) -> Response {
-    let replied = async {
-        let base = Resource::of(&request).map_or_else(String::new, Resource::into_base);
-        let place = format!("{base}{}", request.uri().path());
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::executions(&here.pool, &here.query, &place, request.into_body()).await
-    };
-    answered(replied.await)
+    let base = Resource::of(&request).map_or_else(String::new, Resource::into_base);
+    let place = format!("{base}{}", request.uri().path());
+    let body = request.into_body();
+    answered(casemate_azure::executions(&here.pool, &here.query, &place, body).await)
 }
 
 /// `GET /pool/{pool}/executions/{id}`
 pub(crate) async fn execution<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((name, id)): Named<(String, String)>,
-    asked: Both,
+    InSession(here): InSession<K, P>,
+    Named((_, id)): Named<(String, String)>,
 ) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::execution(&here.pool, &here.query, id).await
-    };
-    answered(replied.await)
+    answered(casemate_azure::execution(&here.pool, &here.query, id).await)
 }
 
 /// `GET /pool/{pool}/files`
-pub(crate) async fn list<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(name): Named<String>,
-    asked: Both,
-) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::list(&here.pool, &here.query).await
-    };
-    answered(replied.await)
+pub(crate) async fn list<K: Keeps, P: Remembers>(InSession(here): InSession<K, P>) -> Response {
+    answered(casemate_azure::list(&here.pool, &here.query).await)
 }
 
 /// `POST /pool/{pool}/files`
 pub(crate) async fn upload<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(name): Named<String>,
-    asked: Both,
+    InSession(here): InSession<K, P>,
     request: Request,
 ) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        let (head, body) = request.into_parts();
-        casemate_azure::upload(&here.pool, &here.query, &head.headers, body).await
-    };
-    answered(replied.await)
+    let (head, body) = request.into_parts();
+    answered(casemate_azure::upload(&here.pool, &here.query, &head.headers, body).await)
 }
 
 /// `POST /pool/{pool}/files/upload`: a file can have this name too, so that the path is one of names.
 pub(crate) async fn upload_by_name<K: Keeps, P: Remembers>(
-    state: State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((name, last)): Named<(String, String)>,
-    asked: Both,
+    here: InSession<K, P>,
+    Named((_, last)): Named<(String, String)>,
     request: Request,
 ) -> Response {
     match last.as_str() {
-        "upload" => upload(state, who, Named(name), asked, request).await,
+        "upload" => upload(here, request).await,
         _ => Problem::no_such_path().into_response(),
     }
 }
 
 /// `GET /pool/{pool}/files/{name}`
 pub(crate) async fn file<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((name, file)): Named<(String, String)>,
-    asked: Both,
+    InSession(here): InSession<K, P>,
+    Named((_, file)): Named<(String, String)>,
 ) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::file(&here.pool, &here.query, &file).await
-    };
-    answered(replied.await)
+    answered(casemate_azure::file(&here.pool, &here.query, &file).await)
 }
 
 /// `DELETE /pool/{pool}/files/{name}`
 pub(crate) async fn remove<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((name, file)): Named<(String, String)>,
-    asked: Both,
+    InSession(here): InSession<K, P>,
+    Named((_, file)): Named<(String, String)>,
 ) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::delete(&here.pool, &here.query, &file).await
-    };
-    answered(replied.await)
+    answered(casemate_azure::delete(&here.pool, &here.query, &file).await)
 }
 
 /// `GET /pool/{pool}/files/{name}/content`, and `GET /pool/{pool}/files/content/{*name}`
 pub(crate) async fn content<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((name, file)): Named<(String, String)>,
-    asked: Both,
+    InSession(here): InSession<K, P>,
+    Named((_, file)): Named<(String, String)>,
 ) -> Response {
-    let read = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::content(&here.pool, &here.query, &file).await
-    };
-    read.await.unwrap_or_else(|fault| answered(Err(fault)))
+    let read = casemate_azure::content(&here.pool, &here.query, &file).await;
+    read.unwrap_or_else(|fault| answered(Err(fault)))
 }
 
 /// `GET /pool/{pool}/session`
-pub(crate) async fn session<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(name): Named<String>,
-    asked: Both,
-) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::session(&here.pool).await
-    };
-    answered(replied.await)
+pub(crate) async fn session<K: Keeps, P: Remembers>(InSession(here): InSession<K, P>) -> Response {
+    answered(casemate_azure::session(&here.pool).await)
 }
 
 /// `DELETE /pool/{pool}/session`
-pub(crate) async fn end<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(name): Named<String>,
-    asked: Both,
-) -> Response {
-    let replied = async {
-        let here = ForPool::of_session(&api, who, &name, asked)?;
-        casemate_azure::delete_session(&here.pool).await
-    };
-    answered(replied.await)
+pub(crate) async fn end<K: Keeps, P: Remembers>(InSession(here): InSession<K, P>) -> Response {
+    answered(casemate_azure::delete_session(&here.pool).await)
 }
 
 /// `GET /pool/{pool}/listSessions`
-pub(crate) async fn sessions<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(name): Named<String>,
-    asked: Both,
-) -> Response {
-    let replied = async {
-        let here = ForPool::new(&api, who, &name, asked, String::new())?;
-        casemate_azure::list_sessions(&here.pool).await
-    };
-    answered(replied.await)
+pub(crate) async fn sessions<K: Keeps, P: Remembers>(here: InPool<K, P>) -> Response {
+    answered(casemate_azure::list_sessions(&here.pool).await)
 }
