@@ -128,8 +128,8 @@ pub(crate) async fn executions<K: Keeps, P: Remembers>(
 ) -> Response {
     let base = Resource::of(&request).map_or_else(String::new, Resource::into_base);
     let place = format!("{base}{}", request.uri().path());
-    let body = request.into_body();
-    answered(casemate_azure::executions(&here.pool, &here.query, &place, body).await)
+    let (pool, body) = (&here.pool, request.into_body());
+    answered(casemate_azure::executions(pool, &here.query, &place, &pool.agent, body).await)
 }
 
 /// `GET /pool/{pool}/executions/{id}`

@@ -86,6 +86,35 @@ pub(crate) fn start<K: Keeps, P: Remembers>(
     Ok(begun)
 }
 
+/// How it ended to wait for a call.
+pub(crate) enum Attended {
+    Ended(Arc<Told>, Output),
+    /// It waits for a person, and goes on by itself.
+    Held,
+    /// Whoever asked wants it no more: it is cancelled.
+    Unwanted,
+}
+
+/// Waits for a call until it is `unwanted`. Whoever drops this goes away, and the call with them, unless it waits for a person.
+pub(crate) async fn attend(begun: Begun, unwanted: impl Future<Output = ()>) -> Attended {
+    let Begun {
+        call,
+        stdin,
+        control: _control,
+        mut events,
+    } = begun;
+    drop(stdin);
+    let output = tokio::select! {
+        output = collect(&mut events, &call.progress) => output,
+        true = call.held() => {
+            call.goes_unattended();
+            return Attended::Held;
+        }
+        () = unwanted => return Attended::Unwanted,
+    };
+    Attended::Ended(call.ended().await, output)
+}
+
 /// Lets a call run by itself, and says how to ask after it.
 fn detached(begun: Begun) -> Response {
     let id = detach(begun);

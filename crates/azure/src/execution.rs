@@ -151,7 +151,7 @@ where
     Ok(reply)
 }
 
-/// `POST executions`, of the second generation. `place` is where executions can be asked after, for whoever reads the answer.
+/// `POST executions`, of the second generation. `place` is where executions of `agent` can be asked after, for whoever reads the answer.
 ///
 /// # Errors
 /// When it cannot be followed, is refused, or waits for a person while somebody waits for it.
@@ -159,6 +159,7 @@ pub async fn executions<P: Plane, B>(
     plane: &P,
     query: &Query,
     place: &str,
+    agent: &str,
     body: B,
 ) -> Result<Reply, Fault>
 where
@@ -176,8 +177,9 @@ where
     let mut reply = Reply::json(resource(&done, identifier, alone, asked.most));
     let (id, version) = (&done.id, query.version.name());
     let place = format!(
-        "{place}/{id}?api-version={version}&identifier={}",
-        escaped(identifier)
+        "{place}/{id}?api-version={version}&identifier={}&agent={}",
+        escaped(identifier),
+        escaped(agent)
     );
     reply.headers.push((OPERATION_LOCATION, place));
     reply.headers.push((OPERATION_ID, done.id));

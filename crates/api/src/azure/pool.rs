@@ -1,6 +1,6 @@
 //! What a pool does: calls and accesses of the gateway, as `/v1` makes them.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
 use axum::{http::StatusCode, response::Response};
 use casemate_azure::{Execution, Fault, Item, Piece, Plane, Run, Runs, Session, State};
@@ -13,13 +13,12 @@ use tokio::sync::mpsc;
 
 use super::executions::execution;
 use crate::{
-    calls::{detach, find, kept, start},
+    calls::{Attended, attend, detach, find, kept, start},
     files::download,
     limits::{ANSWER_QUEUE, UPLOAD_PIECE_BYTES},
     problem::Problem,
     request::CallRequest,
     routes::{Keeps, Remembers},
-    sse::collect,
     state::{Api, Begun},
     who::Who,
 };
@@ -113,28 +112,18 @@ impl<K: Keeps, P: Remembers> Pool<K, P> {
         })
     }
 
-    /// Waits for a call. Whoever drops this goes away, and the call with them, unless it waits for a person.
     async fn attend(&self, begun: Begun) -> Result<Execution, Fault> {
-        let Begun {
-            call,
-            stdin,
-            control: _control,
-            mut events,
-        } = begun;
-        drop(stdin);
-        let output = tokio::select! {
-            output = collect(&mut events, &call.progress) => output,
-            true = call.held() => {
-                call.goes_unattended();
+        let id = begun.call.id;
+        match attend(begun, pending()).await {
+            Attended::Ended(told, output) => Ok(execution(id, &told, output)),
+            Attended::Held | Attended::Unwanted => {
                 let message = "a person has to approve it first: it goes on by itself then, and `GET executions/{id}` says how it stands";
-                return Err(Fault {
-                    record: Some(call.id.to_string()),
+                Err(Fault {
+                    record: Some(id.to_string()),
                     ..Fault::new(StatusCode::FORBIDDEN, "approval_required", message)
-                });
+                })
             }
-        };
-        let told = call.ended().await;
-        Ok(execution(call.id, &told, output))
+        }
     }
 }
 

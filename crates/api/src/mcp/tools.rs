@@ -15,12 +15,11 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::conversations::Request;
 use crate::{
-    calls::{find, kept, start},
+    calls::{Attended, attend, find, kept, start},
     limits::{ANSWER_QUEUE, UPLOAD_PIECE_BYTES},
     problem::Problem,
     request::CallRequest,
     routes::{Keeps, Remembers},
-    sse::collect,
     state::{Api, Begun},
     who::Who,
 };
@@ -185,35 +184,23 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
         self.attend(begun).await
     }
 
-    /// Waits for a call. Whoever drops this goes away, and the call with them, unless it waits for a person.
     async fn attend(&self, begun: Begun) -> Result<Done, Refusal> {
-        let Begun {
-            call,
-            stdin,
-            control: _control,
-            mut events,
-        } = begun;
-        drop(stdin);
+        let decision = begun.call.id.to_string();
         let taken_back = async {
             match &self.request {
                 Some(request) => request.unwanted().await,
                 None => std::future::pending().await,
             }
         };
-        let output = tokio::select! {
-            output = collect(&mut events, &call.progress) => output,
-            true = call.held() => {
-                call.goes_unattended();
-                return Ok(Done::Held { decision: call.id.to_string() });
-            }
-            () = taken_back => {
+        match attend(begun, taken_back).await {
+            Attended::Ended(told, output) => ended(&told, output, false),
+            Attended::Held => Ok(Done::Held { decision }),
+            Attended::Unwanted => {
                 let mut refusal = refusal("cancelled", "the call was taken back".to_owned());
-                refusal.decision = Some(call.id.to_string());
-                return Err(refusal);
+                refusal.decision = Some(decision);
+                Err(refusal)
             }
-        };
-        let told = call.ended().await;
-        ended(&told, output, false)
+        }
     }
 
     fn found(&self, decision: &str) -> Result<Arc<RunningCall>, Refusal> {

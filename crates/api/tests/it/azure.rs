@@ -136,6 +136,16 @@ async fn an_asynchronous_execution_is_asked_after() {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     assert_eq!(said["result"]["stdout"], "xxxx", "{said}");
+    // The address that was given leads there too, whoever's agent it is of.
+    let path_of_it = format!("{}/executions?{SECOND}&agent=billing", pool(&remote));
+    let begun = remote.post(&path_of_it, &by, &body).await;
+    let place = begun.headers["operation-location"].to_str().unwrap();
+    let (_, place) = place.split_once("/pool/").unwrap();
+    let found = remote.get(&format!("/pool/{place}"), &by).await;
+    assert_eq!(
+        (found.status, &found.json()["id"]),
+        (200, &begun.json()["id"])
+    );
     // Another session, another agent and another tenant have none of this name.
     let stranger = remote.token(&remote.claims("eve", "other", &["operator"]));
     for (path, by) in [
