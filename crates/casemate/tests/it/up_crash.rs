@@ -166,35 +166,38 @@ fn no_death_loses_what_was_acknowledged_or_runs_anything_twice() {
     home.run(["audit", "verify"]).exits(0);
 }
 
-/// Whoever looks after the gateway dies: it ends, the next `up` takes the directory, and sessions and the key are those of before.
-#[test]
-fn the_next_server_takes_over_what_a_dead_one_left() {
-    let home = Home::new();
-    let mut server = Server::first(&home);
-    let key = server.key.clone();
+/// A first server whose thread `t` has a file, killed: its key, and what it looked after.
+fn killed_with_a_file(home: &Home) -> (String, rustix::process::Pid) {
+    let mut server = Server::first(home);
     let write =
         json!({ "tool": "shell", "thread": "t", "argv": ["sh", "-c", "echo kept > /workspace/f"] });
     assert_eq!(server.json("POST", "/v1/calls", &write).0, 200);
     let gateway = server.process("gateway");
     server.end(Signal::KILL);
+    (server.key.clone(), gateway)
+}
+
+fn has_the_file(server: &Server<'_>) {
+    let read = json!({ "tool": "shell", "thread": "t", "argv": ["cat", "/workspace/f"] });
+    let (status, said) = server.json("POST", "/v1/calls", &read);
+    assert_eq!((status, &said["stdout"]), (200, &json!("kept\n")), "{said}");
+}
+
+/// Whoever looks after the gateway dies: it ends, the next `up` takes the directory, and sessions and the key are those of before.
+#[test]
+fn the_next_server_takes_over_what_a_dead_one_left() {
+    let home = Home::new();
+    let (key, gateway) = killed_with_a_file(&home);
     let next = Server::again(&home, &key, &[]);
     until_gone(gateway);
-    let read = json!({ "tool": "shell", "thread": "t", "argv": ["cat", "/workspace/f"] });
-    let (status, said) = next.json("POST", "/v1/calls", &read);
-    assert_eq!((status, &said["stdout"]), (200, &json!("kept\n")), "{said}");
+    has_the_file(&next);
 }
 
 /// A start that fails ends nobody's sessions: the next one finds them.
 #[test]
 fn a_failed_start_leaves_the_sessions() {
     let home = Home::new();
-    let mut server = Server::first(&home);
-    let key = server.key.clone();
-    let write =
-        json!({ "tool": "shell", "thread": "t", "argv": ["sh", "-c", "echo kept > /workspace/f"] });
-    assert_eq!(server.json("POST", "/v1/calls", &write).0, 200);
-    let gateway = server.process("gateway");
-    server.end(Signal::KILL);
+    let (key, gateway) = killed_with_a_file(&home);
     until_gone(gateway);
     let lock = home.path("state/run/gateway.lock");
     fs::remove_file(&lock).unwrap();
@@ -204,8 +207,5 @@ fn a_failed_start_leaves_the_sessions() {
         .says("gateway.lock")
         .says("did not start");
     fs::remove_dir(&lock).unwrap();
-    let next = Server::again(&home, &key, &[]);
-    let read = json!({ "tool": "shell", "thread": "t", "argv": ["cat", "/workspace/f"] });
-    let (status, said) = next.json("POST", "/v1/calls", &read);
-    assert_eq!((status, &said["stdout"]), (200, &json!("kept\n")), "{said}");
+    has_the_file(&Server::again(&home, &key, &[]));
 }

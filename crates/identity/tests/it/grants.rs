@@ -10,7 +10,8 @@ use casemate_identity::{
 use casemate_model::Digest;
 
 use crate::world::{
-    ISSUER, ME, MINUTE_MS, START_MS, World, binding, handle, leased, order, request, usage,
+    ISSUER, ME, MINUTE_MS, START_MS, World, binding, handle, leased, leased_for, order, request,
+    usage,
 };
 
 const TEXT: &str = "canary-of-the-grants-22";
@@ -173,15 +174,11 @@ fn a_grant_is_for_what_the_rule_says() {
     let rendered = identity.grant(&lease, ME, &good).unwrap();
     assert_eq!(rendered.fields[0].1.expose(), format!("Bearer {TEXT}"));
     // A rule that is for other tools gives this one nothing.
-    let usages = vec![Usage {
-        tools: Some(vec!["other".into()]),
-        ..usage("cred:orders")
-    }];
-    let lease = leased(
+    let lease = leased_for(
         &identity,
-        Order {
-            usages,
-            ..order("cred:orders")
+        Usage {
+            tools: Some(vec!["other".into()]),
+            ..usage("cred:orders")
         },
     );
     assert!(matches!(
@@ -196,15 +193,11 @@ fn a_grant_is_for_one_reading_of_a_path() {
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let identity = world.identity();
-    let usages = vec![Usage {
-        escaped_slash: true,
-        ..usage("cred:orders")
-    }];
-    let lease = leased(
+    let lease = leased_for(
         &identity,
-        Order {
-            usages,
-            ..order("cred:orders")
+        Usage {
+            escaped_slash: true,
+            ..usage("cred:orders")
         },
     );
     for (path, passes) in [
@@ -229,15 +222,11 @@ fn a_grant_is_for_the_queries_of_its_rule() {
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let identity = world.identity();
-    let usages = vec![Usage {
-        query: Some(vec!["service=git-upload-pack".into()]),
-        ..usage("cred:orders")
-    }];
-    let lease = leased(
+    let lease = leased_for(
         &identity,
-        Order {
-            usages,
-            ..order("cred:orders")
+        Usage {
+            query: Some(vec!["service=git-upload-pack".into()]),
+            ..usage("cred:orders")
         },
     );
     for (query, passes) in [
@@ -330,15 +319,11 @@ fn a_strict_rule_gives_one_grant() {
     let world = World::new();
     world.add("cred:orders", Kind::Bearer {}, TEXT);
     let identity = world.identity();
-    let usages = vec![Usage {
-        most: 1,
-        ..usage("cred:orders")
-    }];
-    let lease = leased(
+    let lease = leased_for(
         &identity,
-        Order {
-            usages,
-            ..order("cred:orders")
+        Usage {
+            most: 1,
+            ..usage("cred:orders")
         },
     );
     let ask = request("cred:orders");

@@ -285,6 +285,15 @@ pub(crate) fn leased(identity: &Identity, order: Order) -> LeaseId {
     identity.redeem(&token, &binding(), ME).unwrap()
 }
 
+/// A lease for this alone.
+pub(crate) fn leased_for(identity: &Identity, usage: Usage) -> LeaseId {
+    let order = Order {
+        usages: vec![usage],
+        ..order("cred:orders")
+    };
+    leased(identity, order)
+}
+
 /// A lease for a day.
 pub(crate) fn lease(identity: &Identity) -> LeaseId {
     let order = Order {
