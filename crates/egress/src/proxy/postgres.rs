@@ -2,13 +2,13 @@
 
 mod login;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::{BufMut as _, BytesMut};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use self::login::log_in;
+use self::login::{log_in, startup};
 use super::{Inner, draft::Draft, splice::splice, stream::Io, tunnel, upstream};
 use crate::{
     Allowance, Code, Denial, Destination, Entry, Flow, LoginFacts, Origin,
@@ -99,9 +99,14 @@ async fn begin(
     if !inner.judge.stands(&allowance.rule) {
         return Err(denied(Code::Revoked));
     }
+    // All that the client set goes out with it: it is in the record before.
+    let startup = startup(&start).map_err(denied)?;
+    let bytes = u64::try_from(startup.len()).unwrap_or(u64::MAX);
+    inner.judge.spend(&allowance, Flow::Out, bytes)?;
+    draft.moved.bytes.fetch_add(bytes, Ordering::Relaxed);
     draft.sent().await.map_err(denied)?;
     let mut server = Server::new(server);
-    log_in(inner, &allowance, &facts, &start, &mut server)
+    log_in(inner, &allowance, &facts, &startup, &mut server)
         .await
         .map_err(denied)?;
     let mut client = io.take().ok_or(Code::ClientGone)?;
