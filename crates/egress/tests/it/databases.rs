@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     net::TcpListener,
     sync::Notify,
+    time::sleep,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -20,26 +22,36 @@ use crate::{
     world::{Rule, World},
 };
 
+/// Lets somebody in, after a password.
+const LETS_IN: &[u8] = &[b'R', 0, 0, 0, 8, 0, 0, 0, 3, b'R', 0, 0, 0, 8, 0, 0, 0, 0];
+/// Says something that nobody has to know.
+const NOTES: &[u8] = &[b'N', 0, 0, 0, 5, 0];
+/// Between two of those: sooner than one of them is waited for.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// A database that says something to whoever logs in, and no more.
 struct Database {
     port: u16,
     /// What came, until now.
     heard: Arc<Mutex<Vec<u8>>>,
     started: Arc<Notify>,
+    /// A connection to it did.
+    ended: Arc<Notify>,
 }
 
 impl Database {
-    async fn start(roots: &Roots, says: Vec<u8>) -> Self {
+    async fn start(roots: &Roots, says: Vec<u8>, notes: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let tls = roots.server(&["db.test"], &[b"postgresql"], |_| {});
         let tls = TlsAcceptor::from(Arc::new(tls));
         let heard = Arc::<Mutex<Vec<u8>>>::default();
-        let started = Arc::new(Notify::new());
+        let (started, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let database = Self {
             port,
             heard: Arc::clone(&heard),
             started: Arc::clone(&started),
+            ended: Arc::clone(&ended),
         };
         tokio::spawn(async move {
             loop {
@@ -48,7 +60,18 @@ impl Database {
                 stream.write_all(b"S").await.unwrap();
                 let mut stream = tls.accept(stream).await.unwrap();
                 let mut bytes = Vec::new();
-                while let Ok(1..) = stream.read_buf(&mut bytes).await {
+                loop {
+                    let read = tokio::select! {
+                        read = stream.read_buf(&mut bytes) => read,
+                        () = sleep(PAUSE), if notes => {
+                            stream.write_all(NOTES).await.unwrap();
+                            stream.flush().await.unwrap();
+                            continue;
+                        }
+                    };
+                    if !matches!(read, Ok(1..)) {
+                        break;
+                    }
                     let is_first = heard.lock().unwrap().is_empty();
                     heard.lock().unwrap().append(&mut bytes);
                     if is_first {
@@ -57,6 +80,7 @@ impl Database {
                         started.notify_one();
                     }
                 }
+                ended.notify_one();
             }
         });
         database
@@ -67,10 +91,10 @@ impl Database {
     }
 }
 
-/// A database that says this, and a proxy with a rule for it.
-async fn world(says: &[&[u8]]) -> (World, Database) {
+/// A database that says this, perhaps notes for ever, and a proxy with a rule for it.
+async fn world(says: &[u8], notes: bool) -> (World, Database) {
     let roots = Roots::new();
-    let database = Database::start(&roots, says.concat()).await;
+    let database = Database::start(&roots, says.to_vec(), notes).await;
     let world = World::new(&roots.pem, Vec::new());
     let rule = Rule {
         logins: true,
@@ -106,7 +130,7 @@ async fn told(mut client: DuplexStream) -> String {
 /// What a client sets leaves with its login; the record that is there before says how much that is, and so does the last one.
 #[tokio::test]
 async fn what_a_client_sets_is_in_the_record() {
-    let (world, database) = world(&[]).await;
+    let (world, database) = world(b"", false).await;
     let name = "x".repeat(5_000);
     let client = log_in(&world, database.port, &name).await;
     database.started.notified().await;
@@ -123,7 +147,7 @@ async fn what_a_client_sets_is_in_the_record() {
 /// What a client sets and there is no budget for does not leave, and is not recorded as sent.
 #[tokio::test]
 async fn what_a_client_sets_is_in_the_budget() {
-    let (world, database) = world(&[]).await;
+    let (world, database) = world(b"", false).await;
     world
         .rules
         .change("db.test", |rule| rule.budget = Some(1_000));
@@ -133,4 +157,59 @@ async fn what_a_client_sets_is_in_the_budget() {
     assert_eq!(world.denied().await, Code::BudgetExhausted);
     assert_eq!(world.records(1).await[0].bytes_out, 0);
     assert_eq!(database.heard(), 0);
+}
+
+/// A login is given up when its client goes, before the database has let it in and after.
+#[tokio::test]
+async fn a_client_that_goes_takes_its_login_along() {
+    for says in [&[][..], LETS_IN] {
+        let (world, database) = world(says, false).await;
+        let mut client = log_in(&world, database.port, "one").await;
+        database.started.notified().await;
+        if says == LETS_IN {
+            client.read_exact(&mut [0; 9]).await.unwrap();
+        }
+        drop(client);
+        database.ended.notified().await;
+        let records = world.records(2).await;
+        assert_eq!(records[1].stage, Stage::Ended(Some(Code::ClientGone)));
+    }
+}
+
+/// A rule that is taken back ends a login that is being made, and its client is told.
+#[tokio::test]
+async fn a_login_is_cut_off() {
+    for says in [&[][..], LETS_IN] {
+        let (world, database) = world(says, false).await;
+        let mut client = log_in(&world, database.port, "one").await;
+        database.started.notified().await;
+        if says == LETS_IN {
+            client.read_exact(&mut [0; 9]).await.unwrap();
+        }
+        world.withdraw("db.test");
+        database.ended.notified().await;
+        let told = told(client).await;
+        assert!(told.contains("revoked"), "{told}");
+        let records = world.records(2).await;
+        assert_eq!(records[1].stage, Stage::Ended(Some(Code::Revoked)));
+    }
+}
+
+/// I15: a database that always has something to say keeps nobody for longer than a login may take.
+#[tokio::test]
+async fn a_login_takes_no_longer_than_it_may() {
+    for says in [&[][..], LETS_IN] {
+        let (world, database) = world(says, true).await;
+        let mut client = log_in(&world, database.port, "one").await;
+        database.started.notified().await;
+        if says == LETS_IN {
+            client.read_exact(&mut [0; 9]).await.unwrap();
+        }
+        tokio::time::pause();
+        let told = told(client).await;
+        tokio::time::resume();
+        assert!(told.contains("casemate: timeout"), "{told}");
+        let records = world.records(2).await;
+        assert_eq!(records[1].stage, Stage::Ended(Some(Code::Timeout)));
+    }
 }
