@@ -443,10 +443,10 @@ fn a_database_that_asks_for_no_proof_is_not_entered() {
     let query = psql(&database, "user=agent dbname=open", "select 7 * 6");
     let answer = safe.world.run(&["sh", "-c", &query]).json();
     let told = said(&answer);
-    assert!(told.contains("upstream_protocol"), "{answer}");
+    assert!(told.contains("login_unproven"), "{answer}");
     assert!(!told.contains("42"), "{answer}");
     assert_eq!(
         safe.world.requests().last().unwrap()["summary"]["code"],
-        "upstream_protocol"
+        "login_unproven"
     );
 }

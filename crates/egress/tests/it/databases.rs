@@ -213,3 +213,20 @@ async fn a_login_takes_no_longer_than_it_may() {
         assert_eq!(records[1].stage, Stage::Ended(Some(Code::Timeout)));
     }
 }
+
+/// I1: a database that lets in whoever comes has its own word, and one that does not speak as it must has another.
+#[tokio::test]
+async fn what_a_database_does_wrong_is_told_apart() {
+    let unproven = &LETS_IN[9..];
+    for (says, code) in [
+        (unproven, Code::LoginUnproven),
+        (b"HTTP/1.1 400\r\n", Code::UpstreamProtocol),
+    ] {
+        let (world, database) = world(says, false).await;
+        let told = told(log_in(&world, database.port, "one").await).await;
+        assert!(told.contains(&format!("casemate: {code}")), "{told}");
+        assert!(!told.contains("HTTP"), "{told}");
+        let records = world.records(2).await;
+        assert_eq!(records[1].stage, Stage::Ended(Some(code)));
+    }
+}

@@ -43,7 +43,7 @@ pub(super) async fn log_in(
     };
     match authentication(server).await? {
         // It believes whoever comes from here: then identity would not have been asked.
-        Message::AuthenticationOk => Err(Code::UpstreamProtocol),
+        Message::AuthenticationOk => Err(Code::LoginUnproven),
         Message::AuthenticationCleartextPassword => {
             login.answer(server, Challenge::Cleartext).await
         }
