@@ -126,31 +126,45 @@ impl Database {
             write("data/server.key", &key);
             settings.push("ssl=on".to_owned());
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let number = port.local_addr().unwrap().port();
-        drop(port);
-        settings.push(format!("port={number}"));
-        let log = fs::File::create(path("log")).unwrap();
+        let (server, port) = Self::serve(dir.path(), &settings);
+        let mut database = Self { dir, server, port };
+        // Others take ports, too: then with another one.
+        while !database.is_ready() {
+            (database.server, database.port) = Self::serve(database.dir.path(), &settings);
+        }
+        database
+    }
+
+    /// A server of what is in `dir`, and the port that it tries.
+    fn serve(dir: &Path, settings: &[String]) -> (Child, u16) {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
         let mut command = Self::command("postgres");
-        command.arg("-D").arg(path("data"));
-        for setting in &settings {
+        command.arg("-D").arg(dir.join("data"));
+        for setting in settings {
             command.args(["-c", setting]);
         }
         let server = command
+            .arg(format!("--port={port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(fs::File::create(dir.join("log")).unwrap())
             .spawn()
             .unwrap();
-        let database = Self {
-            dir,
-            server,
-            port: number,
-        };
+        (server, port)
+    }
+
+    /// Waits until it is, or has ended because its port was taken.
+    fn is_ready(&mut self) -> bool {
+        let mut has_ended = false;
         until("the database is ready", || {
-            database.log().contains("ready to accept connections")
+            has_ended = self.server.try_wait().unwrap().is_some();
+            has_ended || self.log().contains("ready to accept connections")
         });
-        database
+        let log = self.log();
+        assert!(!has_ended || log.contains("could not bind"), "{log}");
+        !has_ended
     }
 
     fn log(&self) -> String {
@@ -167,6 +181,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if !matches!(self.server.try_wait(), Ok(None)) {
+            return;
+        }
         // Killed, it would leave its shared memory.
         let pid = rustix::process::Pid::from_child(&self.server);
         rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
