@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     canary::fresh,
     credentials::Safe,
+    deciders::{asked, install},
     home::users,
     keeper::until,
     upstream::{Roots, Upstream},
@@ -228,7 +229,7 @@ fn world(user: crate::home::User, name: Option<&str>, more: &str) -> (Safe, Data
     let agent = rule(
         "agent",
         "agent",
-        "\"orders\", \"clear\", \"open\"",
+        "\"orders\", \"clear\", \"open\", \"no\", \"puts\", \"takes\", \"body\", \"dies\"",
         "cred:orders-api",
     );
     let old = rule("old", "old", "\"orders\"", "cred:old");
@@ -466,4 +467,60 @@ fn a_database_that_asks_for_no_proof_is_not_entered() {
         safe.world.requests().last().unwrap()["summary"]["code"],
         "login_unproven"
     );
+}
+
+/// R87, I1: the operator's decider is asked about each login that the rules let through, as a request without fields or a body; what it does not
+/// let pass as it is, is not connected to, and no credential is asked for.
+#[test]
+fn a_decider_is_asked_about_logins() {
+    for user in users() {
+        let (safe, database) = world(user, Some(HOST), "");
+        let world = &safe.world;
+        install(world);
+        let log_in = |name: &str| {
+            let more = format!("user=agent dbname={name} sslmode=require");
+            let script = psql(&database, &more, "select 1");
+            said(&world.run(&["sh", "-c", &script]).json())
+        };
+        for (name, why) in [
+            ("no", "decider_denied"),
+            ("puts", "decider_widens"),
+            ("takes", "decider_inexpressible"),
+            ("body", "decider_body"),
+            ("dies", "decider_unavailable"),
+        ] {
+            let told = log_in(name);
+            assert!(
+                told.contains(&format!("casemate: decider_denied ({why})")),
+                "{told}"
+            );
+            assert!(!told.contains("not today"), "{told}");
+            let log = world.requests();
+            let denied = log.last().unwrap();
+            assert_eq!(denied["kind"], "denied", "{denied}");
+            assert_eq!(denied["summary"]["because"], why, "{denied}");
+            assert!(denied["summary"]["credential"].is_null(), "{denied}");
+        }
+        assert_eq!(database.counts(), (0, 0));
+        // The rules come first: it is not asked about what they refuse.
+        let before = asked(world).len();
+        assert!(log_in("postgres").contains("login_refused"));
+        assert_eq!(asked(world).len(), before);
+        assert_eq!(log_in("orders"), "1\n");
+        assert_eq!(database.counts(), (1, 1));
+        let questions = asked(world);
+        let question = questions.last().unwrap();
+        for (key, value) in [("method", "CONNECT"), ("host", HOST), ("path", "/orders")] {
+            assert_eq!(question[key], value, "{question}");
+        }
+        let log = world.requests();
+        let [.., sent, _] = log.as_slice() else {
+            panic!("{log:?}");
+        };
+        assert_eq!(
+            sent["summary"]["decider"],
+            serde_json::json!({ "name": "dlp", "said": "pass" })
+        );
+        safe.assert_not_kept();
+    }
 }
