@@ -62,6 +62,8 @@ words! {
         NotPostgres = "not_postgres",
         /// A login as somebody or to something else than the rule says, or one that the destination does not want.
         LoginRefused = "login_refused",
+        /// A destination that lets in whoever comes: it wants no proof of a login.
+        LoginUnproven = "login_unproven",
         /// The client did not take our certificate: it expects the real one, or it lacks the agent's authority.
         PinnedClient = "pinned_client",
         /// A handshake that failed for another reason.
@@ -153,12 +155,13 @@ impl Code {
             Self::LoginRefused => {
                 "log in as the user and to the database of the rule; test its credential"
             }
+            Self::LoginUnproven => "have the database ask this user for a password (pg_hba.conf)",
             Self::PinnedClient => "make the client trust the agent's certificate authority",
             Self::TlsHandshake => "use TLS 1.2 or 1.3 with HTTP/2 or HTTP/1.1",
             Self::PlaintextDenied => "use https; plain HTTP needs a rule that says so",
             Self::UpstreamCert => "the destination's certificate is not valid for its name",
             Self::UpstreamConnect => "the destination does not accept connections",
-            Self::UpstreamProtocol => "the destination's answer is not valid HTTP",
+            Self::UpstreamProtocol => "the destination does not speak its protocol as it must",
             Self::Timeout => "nothing came in time: try again",
             Self::CredUnavailable => "the credential cannot be had now",
             Self::RecordUnavailable => "records cannot be written, so nothing is sent",

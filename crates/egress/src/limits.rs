@@ -48,7 +48,9 @@ pub const MAX_STARTUP_PARAMETERS: usize = 32;
 pub const MAX_GREETING_BYTES: usize = 64 << 10;
 /// Messages that it may send before that.
 pub const MAX_GREETINGS: usize = 128;
-/// How long nothing may pass in one direction of a connection that somebody logged in on.
+/// How long a login may take there, with all of those: as long as servers wait for one.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long nothing may pass, either way, through a connection that somebody logged in on.
 pub const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Leaf certificates that are kept.

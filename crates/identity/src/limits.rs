@@ -42,6 +42,8 @@ pub const MAX_SCRAM_BYTES: usize = 1_024;
 pub const MIN_SCRAM_ROUNDS: u32 = 4_096;
 /// More take longer than anybody waits.
 pub const MAX_SCRAM_ROUNDS: u32 = 1_000_000;
+/// Logins that are answered at once: each may have a processor to itself for a second. Others wait.
+pub const MAX_LOGINS: usize = 2;
 
 /// OAuth tokens are fetched anew so long before they expire, if that is less than half of their life.
 pub const REFRESH_BEFORE_MS: u64 = 20 * 60 * 1_000;

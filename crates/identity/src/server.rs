@@ -18,7 +18,7 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Mutex as Turns, OwnedMutexGuard},
+    sync::{Mutex as Turns, OwnedMutexGuard, Semaphore},
     task::spawn_blocking,
     time::timeout,
 };
@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     GrantError, Handle, Holder, Identity, Side,
-    limits::{MAX_FIELD_BYTES, MAX_QUESTION_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
+    limits::{MAX_FIELD_BYTES, MAX_LOGINS, MAX_QUESTION_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
     wire::{Code, PATH, Question, Reply},
 };
 
@@ -38,6 +38,8 @@ pub struct Server {
     next: Arc<AtomicU64>,
     /// Who waits for the token of a credential: one has a thread for that, and the others wait without one.
     waiting: Arc<Mutex<HashMap<Handle, Arc<Turns<()>>>>>,
+    /// Places for logins that are being answered.
+    logins: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Server {
@@ -70,6 +72,7 @@ impl Server {
             connections: Arc::default(),
             next: Arc::default(),
             waiting: Arc::default(),
+            logins: Arc::new(Semaphore::new(MAX_LOGINS)),
         }
     }
 
@@ -163,13 +166,17 @@ impl Server {
             Question::Grant { lease, request } => {
                 let turn = self.turn(&request.handle).await;
                 // Whoever had the turn before may have fetched it.
-                // To answer a challenge takes time, too.
+                // To answer a challenge takes time, too: as much as its destination says.
                 let is_prompt = request.login.is_none() && identity.is_ready(&request.handle);
                 let granted = if is_prompt {
                     Ok(identity.grant(&lease, holder, &request))
                 } else {
+                    let place = match request.login {
+                        Some(_) => Arc::clone(&self.logins).acquire_owned().await.ok(),
+                        None => None,
+                    };
                     let grant = move || {
-                        let _turn = turn;
+                        let _held = (turn, place);
                         identity.grant(&lease, holder, &request)
                     };
                     spawn_blocking(grant).await

@@ -24,7 +24,11 @@ impl Held {
     }
 
     pub(crate) fn end(&self) {
-        drop(self.right().take());
+        drop(self.take());
+    }
+
+    fn take(&self) -> Option<Right> {
+        self.right().take()
     }
 
     #[cfg(test)]
@@ -78,15 +82,24 @@ impl Telling {
 impl Witness for Telling {
     fn record(&self, crossing: Crossing) -> Pending<'_, Result<(), NotRecorded>> {
         Box::pin(async move {
+            let decision = crossing.decision;
             let answered = self.follow(&crossing);
             self.witness.record(crossing).await?;
             let learning = answered.and_then(|there| {
                 let right = self.right.right();
                 right.as_ref().map(|right| right.learn(there))
             });
-            if let Some(learning) = learning {
-                // If it does not hear it, it is gone, and the right with it.
-                let _ = learning.await;
+            let Some(learning) = learning else {
+                return Ok(());
+            };
+            // Who did not hear it would lend for less than is let through: it lends nothing any more.
+            if let Err(error) = learning.await
+                && self.right.take().is_some()
+            {
+                let why = one_line(&error);
+                report::line(&format!(
+                    "{decision} was the call's last with a credential: {why}"
+                ));
             }
             Ok(())
         })
@@ -115,3 +128,6 @@ impl Witness for Telling {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

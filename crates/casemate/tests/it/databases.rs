@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     canary::fresh,
     credentials::Safe,
+    deciders::{asked, install},
     home::users,
     keeper::until,
     upstream::{Roots, Upstream},
@@ -126,31 +127,45 @@ impl Database {
             write("data/server.key", &key);
             settings.push("ssl=on".to_owned());
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let number = port.local_addr().unwrap().port();
-        drop(port);
-        settings.push(format!("port={number}"));
-        let log = fs::File::create(path("log")).unwrap();
+        let (server, port) = Self::serve(dir.path(), &settings);
+        let mut database = Self { dir, server, port };
+        // Others take ports, too: then with another one.
+        while !database.is_ready() {
+            (database.server, database.port) = Self::serve(database.dir.path(), &settings);
+        }
+        database
+    }
+
+    /// A server of what is in `dir`, and the port that it tries.
+    fn serve(dir: &Path, settings: &[String]) -> (Child, u16) {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
         let mut command = Self::command("postgres");
-        command.arg("-D").arg(path("data"));
-        for setting in &settings {
+        command.arg("-D").arg(dir.join("data"));
+        for setting in settings {
             command.args(["-c", setting]);
         }
         let server = command
+            .arg(format!("--port={port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(fs::File::create(dir.join("log")).unwrap())
             .spawn()
             .unwrap();
-        let database = Self {
-            dir,
-            server,
-            port: number,
-        };
+        (server, port)
+    }
+
+    /// Waits until it is, or has ended because its port was taken.
+    fn is_ready(&mut self) -> bool {
+        let mut has_ended = false;
         until("the database is ready", || {
-            database.log().contains("ready to accept connections")
+            has_ended = self.server.try_wait().unwrap().is_some();
+            has_ended || self.log().contains("ready to accept connections")
         });
-        database
+        let log = self.log();
+        assert!(!has_ended || log.contains("could not bind"), "{log}");
+        !has_ended
     }
 
     fn log(&self) -> String {
@@ -167,6 +182,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if !matches!(self.server.try_wait(), Ok(None)) {
+            return;
+        }
         // Killed, it would leave its shared memory.
         let pid = rustix::process::Pid::from_child(&self.server);
         rustix::process::kill_process(pid, rustix::process::Signal::QUIT).ok();
@@ -211,7 +229,7 @@ fn world(user: crate::home::User, name: Option<&str>, more: &str) -> (Safe, Data
     let agent = rule(
         "agent",
         "agent",
-        "\"orders\", \"clear\", \"open\"",
+        "\"orders\", \"clear\", \"open\", \"no\", \"puts\", \"takes\", \"body\", \"dies\"",
         "cred:orders-api",
     );
     let old = rule("old", "old", "\"orders\"", "cred:old");
@@ -440,13 +458,73 @@ fn a_login_is_bounded() {
 #[test]
 fn a_database_that_asks_for_no_proof_is_not_entered() {
     let (safe, database) = world(crate::home::User::Tester, Some(HOST), "");
-    let query = psql(&database, "user=agent dbname=open", "select 7 * 6");
+    let query = psql(
+        &database,
+        "user=agent dbname=open",
+        "select 'got' || 'through'",
+    );
     let answer = safe.world.run(&["sh", "-c", &query]).json();
     let told = said(&answer);
-    assert!(told.contains("upstream_protocol"), "{answer}");
-    assert!(!told.contains("42"), "{answer}");
+    assert!(told.contains("login_unproven"), "{answer}");
+    assert!(!told.contains("gotthrough"), "{answer}");
     assert_eq!(
         safe.world.requests().last().unwrap()["summary"]["code"],
-        "upstream_protocol"
+        "login_unproven"
     );
+}
+
+/// R87, I1: the operator's decider is asked about each login that the rules let through, as a request without fields or a body; what it does not
+/// let pass as it is, is not connected to, and no credential is asked for.
+#[test]
+fn a_decider_is_asked_about_logins() {
+    for user in users() {
+        let (safe, database) = world(user, Some(HOST), "");
+        let world = &safe.world;
+        install(world);
+        let log_in = |name: &str| {
+            let more = format!("user=agent dbname={name} sslmode=require");
+            let script = psql(&database, &more, "select 1");
+            said(&world.run(&["sh", "-c", &script]).json())
+        };
+        for (name, why) in [
+            ("no", "decider_denied"),
+            ("puts", "decider_widens"),
+            ("takes", "decider_inexpressible"),
+            ("body", "decider_body"),
+            ("dies", "decider_unavailable"),
+        ] {
+            let told = log_in(name);
+            assert!(
+                told.contains(&format!("casemate: decider_denied ({why})")),
+                "{told}"
+            );
+            assert!(!told.contains("not today"), "{told}");
+            let log = world.requests();
+            let denied = log.last().unwrap();
+            assert_eq!(denied["kind"], "denied", "{denied}");
+            assert_eq!(denied["summary"]["because"], why, "{denied}");
+            assert!(denied["summary"]["credential"].is_null(), "{denied}");
+        }
+        assert_eq!(database.counts(), (0, 0));
+        // The rules come first: it is not asked about what they refuse.
+        let before = asked(world).len();
+        assert!(log_in("postgres").contains("login_refused"));
+        assert_eq!(asked(world).len(), before);
+        assert_eq!(log_in("orders"), "1\n");
+        assert_eq!(database.counts(), (1, 1));
+        let questions = asked(world);
+        let question = questions.last().unwrap();
+        for (key, value) in [("method", "CONNECT"), ("host", HOST), ("path", "/orders")] {
+            assert_eq!(question[key], value, "{question}");
+        }
+        let log = world.requests();
+        let [.., sent, _] = log.as_slice() else {
+            panic!("{log:?}");
+        };
+        assert_eq!(
+            sent["summary"]["decider"],
+            serde_json::json!({ "name": "dlp", "said": "pass" })
+        );
+        safe.assert_not_kept();
+    }
 }

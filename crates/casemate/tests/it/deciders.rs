@@ -47,7 +47,7 @@ while True:
 "#;
 
 /// Gives the operator of `world` a decider.
-fn install(world: &World) {
+pub(crate) fn install(world: &World) {
     let home = &world.home;
     home.write("decider.py", DECIDER.replace("HOST", HOST));
     let words = [
@@ -61,7 +61,7 @@ fn install(world: &World) {
 }
 
 /// What the decider was asked.
-fn asked(world: &World) -> Vec<Value> {
+pub(crate) fn asked(world: &World) -> Vec<Value> {
     let text = fs::read_to_string(world.home.path("asked")).unwrap_or_default();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -2,17 +2,17 @@
 
 mod login;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::{BufMut as _, BytesMut};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use self::login::log_in;
+use self::login::{log_in, startup};
 use super::{Inner, draft::Draft, splice::splice, stream::Io, tunnel, upstream};
 use crate::{
     Allowance, Code, Denial, Destination, Entry, Flow, LoginFacts, Origin,
-    limits::{HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, IDLE_TIMEOUT},
+    limits::{HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, IDLE_TIMEOUT, LOGIN_TIMEOUT},
     postgres::{First, Start, read_first},
 };
 
@@ -99,18 +99,31 @@ async fn begin(
     if !inner.judge.stands(&allowance.rule) {
         return Err(denied(Code::Revoked));
     }
+    // All that the client set goes out with it: it is in the record before.
+    let startup = startup(&start).map_err(denied)?;
+    let bytes = u64::try_from(startup.len()).unwrap_or(u64::MAX);
+    inner.judge.spend(&allowance, Flow::Out, bytes)?;
+    draft.moved.bytes.fetch_add(bytes, Ordering::Relaxed);
     draft.sent().await.map_err(denied)?;
     let mut server = Server::new(server);
-    log_in(inner, &allowance, &facts, &start, &mut server)
-        .await
-        .map_err(denied)?;
-    let mut client = io.take().ok_or(Code::ClientGone)?;
-    say(&mut client, OK).await?;
-    let greeting = Greeting {
-        inner,
-        allowance: &allowance,
+    let entering = async {
+        let client = io.as_mut().ok_or(Code::ClientGone)?;
+        let login = log_in(inner, &allowance, &facts, &startup, &mut server);
+        while_there(client, login).await?;
+        say(client, OK).await?;
+        let greeting = Greeting {
+            inner,
+            allowance: &allowance,
+        };
+        greeting.pass(&mut server, client, draft).await
     };
-    greeting.pass(&mut server, &mut client, draft).await?;
+    let entered = tokio::select! {
+        biased;
+        () = inner.cut(allowance.rule.clone()) => Err(Code::Revoked),
+        entered = timeout(LOGIN_TIMEOUT, entering) => entered.unwrap_or(Err(Code::Timeout)),
+    };
+    entered.map_err(denied)?;
+    let client = io.take().ok_or(Code::ClientGone)?;
     Ok(Open {
         client,
         server: server.into_io(),
@@ -155,6 +168,18 @@ async fn hear(
             }
             First::Gss | First::Tls => return Err(Code::NotPostgres),
         }
+    }
+}
+
+/// Does something for a client as long as it is there.
+async fn while_there<T>(
+    client: &mut Io,
+    doing: impl Future<Output = Result<T, Code>>,
+) -> Result<T, Code> {
+    tokio::select! {
+        biased;
+        done = doing => done,
+        () = client.gone() => Err(Code::ClientGone),
     }
 }
 
@@ -274,7 +299,7 @@ impl Greeting<'_> {
             READY_FOR_QUERY_TAG,
         };
         for _ in 0..crate::limits::MAX_GREETINGS {
-            let said = server.hear().await?;
+            let said = while_there(client, server.hear()).await?;
             let is_over = match said.tag {
                 BACKEND_KEY_DATA_TAG => continue,
                 PARAMETER_STATUS_TAG | NOTICE_RESPONSE_TAG => false,

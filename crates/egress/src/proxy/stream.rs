@@ -39,6 +39,16 @@ impl Io {
         self.front.reserve(READ_BYTES);
         self.stream.read_buf(&mut self.front).await
     }
+
+    /// Waits until the other end has gone. What it says instead is left in front, and who says much is not looked after any more.
+    pub(crate) async fn gone(&mut self) {
+        while self.front.len() < READ_BYTES {
+            if !matches!(self.peek().await, Ok(1..)) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
 }
 
 impl AsyncRead for Io {

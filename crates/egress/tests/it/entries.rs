@@ -268,16 +268,19 @@ fn question(name: &str, kind: u8) -> Vec<u8> {
     message
 }
 
+/// The address that is made up for `name`.
+pub(crate) async fn address(world: &World, name: &str) -> [u8; 4] {
+    let question = question(name, 1);
+    let answer = world.proxy.answer_dns(&question, &world.origin).await;
+    let answer = answer.unwrap();
+    answer[answer.len() - 4..].try_into().unwrap()
+}
+
 /// I3: a program that knows of no proxy gets a made-up address, and meets the same policy at it. (D06)
 #[tokio::test]
 async fn a_program_without_a_proxy_meets_the_same_policy() {
     let (world, upstream) = good().await;
-    let answer = world
-        .proxy
-        .answer_dns(&question("good.test", 1), &world.origin)
-        .await
-        .unwrap();
-    let address: [u8; 4] = answer[answer.len() - 4..].try_into().unwrap();
+    let address = address(&world, "good.test").await;
     let original = SocketAddr::from((address, upstream.port));
     let stream = world.connect_to(original);
     let mut stream = tls(stream, "good.test", config(&world.proxy, &[]))

@@ -16,6 +16,7 @@ mod bodies;
 mod client;
 mod corpus;
 mod credentials;
+mod databases;
 mod entries;
 mod records;
 mod smuggling;

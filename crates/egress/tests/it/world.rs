@@ -26,6 +26,8 @@ pub(crate) struct Rule {
     pub(crate) pins: Vec<Cidr>,
     pub(crate) ports: Vec<u16>,
     pub(crate) plaintext: bool,
+    /// Whether it is a database that is logged in to.
+    pub(crate) logins: bool,
     pub(crate) credential: Option<String>,
     pub(crate) messages: Option<Messages>,
     pub(crate) body_bytes: Option<usize>,
@@ -44,6 +46,7 @@ impl Rule {
             pins: vec!["127.0.0.0/8".parse().unwrap()],
             ports: vec![port],
             plaintext: false,
+            logins: false,
             credential: None,
             messages: Some(Messages {
                 text: true,
@@ -153,6 +156,28 @@ impl Judge for Rules {
         })
     }
 
+    fn is_for_logins(&self, target: &Target, _: &Origin) -> bool {
+        target.scheme == Scheme::Postgres
+            && self
+                .rule(&target.host.to_string())
+                .is_ok_and(|rule| rule.logins)
+    }
+
+    fn login<'a>(&'a self, facts: &'a LoginFacts) -> Pending<'a, Result<Allowance, Denial>> {
+        Box::pin(async move {
+            let rule = self.rule(facts.destination.rule())?;
+            Ok(Allowance {
+                rule: facts.destination.rule().to_owned(),
+                side_effect: SideEffect::Read,
+                credential: rule.credential,
+                escaped_slash: false,
+                messages: None,
+                body_bytes: rule.most,
+                without: Vec::new(),
+            })
+        })
+    }
+
     fn spend(&self, allowance: &Allowance, _: Flow, bytes: u64) -> Result<(), Denial> {
         let spent = self.spent.fetch_add(bytes, Ordering::Relaxed) + bytes;
         match self.rule(&allowance.rule)?.budget {
@@ -239,6 +264,20 @@ impl Injector for Credentials {
                 ),
             })
         })
+    }
+
+    fn prove<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a LoginFacts,
+        _: Challenge,
+    ) -> Pending<'a, Result<Proof, InjectError>> {
+        let secret = self.secret.lock().unwrap().clone();
+        Box::pin(std::future::ready(Ok(Proof {
+            answers: vec![secret.into()],
+            injection: Injection::empty(),
+        })))
     }
 }
 

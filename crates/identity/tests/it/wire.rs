@@ -1,12 +1,20 @@
 //! Identity in another process, as far as a stream of bytes can tell.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use casemate_identity::{
-    Endpoint, EndpointError, Kind, Order, RemoteError, RemoteIdentity, Server, Side, TokenAnswer,
-    TokenRequest,
+    Challenge, Endpoint, EndpointError, Kind, Login, Logins, Order, RemoteError, RemoteIdentity,
+    Request, Server, Side, Store, TokenAnswer, TokenRequest, Usage, limits::MAX_LOGINS,
 };
+use casemate_store::{CryptoError, FileProvider, KeyProvider, StateDir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use zeroize::Zeroizing;
 
 use crate::world::{
     AtDesk, Desk, World, binding, handle, oauth_client, order, request, token, usage,
@@ -67,6 +75,77 @@ async fn a_lease_is_of_one_connection() {
         tokio::task::yield_now().await;
     }
     assert!(other.lost(lease).await.unwrap().is_none());
+}
+
+/// Takes its time to open a secret, and notes how many it opens at once.
+#[derive(Debug)]
+struct Slow {
+    provider: FileProvider,
+    inside: AtomicUsize,
+    most: Arc<AtomicUsize>,
+}
+
+impl KeyProvider for Slow {
+    fn wrap(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        self.provider.wrap(aad, plaintext)
+    }
+
+    fn unwrap(&self, aad: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(inside, Ordering::SeqCst);
+        // So long that all could be here at once.
+        std::thread::sleep(Duration::from_millis(50));
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+        self.provider.unwrap(aad, wrapped)
+    }
+}
+
+/// I15: what logins cost is the destination's to say: however many there are, few are answered at once, and all of them are.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_logins_are_answered_at_once() {
+    let world = World::new();
+    let user = "agent".to_owned();
+    world.add("cred:orders", Kind::PostgresPassword { user }, TEXT);
+    let most = Arc::<AtomicUsize>::default();
+    let provider = Slow {
+        provider: FileProvider::open(&StateDir::open(world.dir.path()).unwrap()).unwrap(),
+        inside: AtomicUsize::default(),
+        most: Arc::clone(&most),
+    };
+    let store = Store::open(&world.path(), Box::new(provider)).unwrap();
+    let server = Server::new(Arc::new(world.identity_of(store)));
+    let orders = connect(&server, Side::Orders).await;
+    let login = Usage {
+        login: Some(Logins {
+            user: "agent".into(),
+            databases: vec!["orders".into()],
+        }),
+        ..usage("cred:orders")
+    };
+    let order = Order {
+        usages: vec![login],
+        ..order("cred:orders")
+    };
+    let token = orders.issue(order).await.unwrap();
+    let mine = connect(&server, Side::Redeems).await;
+    let lease = mine.redeem(token, binding()).await.unwrap();
+    let asks = (0..4 * MAX_LOGINS).map(|_| {
+        let (mine, lease) = (mine.clone(), lease.clone());
+        let ask = Request {
+            login: Some(Login {
+                user: "agent".into(),
+                database: "orders".into(),
+                challenge: Challenge::Md5 { salt: [1; 4] },
+            }),
+            ..request("cred:orders")
+        };
+        tokio::spawn(async move { mine.grant(lease, ask).await })
+    });
+    for ask in asks.collect::<Vec<_>>() {
+        ask.await.unwrap().unwrap();
+    }
+    let most = most.load(Ordering::SeqCst);
+    assert!((1..=MAX_LOGINS).contains(&most), "{most}");
 }
 
 /// R76, R101: a right ends with the connection on which it was ordered, whether it was redeemed or not; and neither side can do

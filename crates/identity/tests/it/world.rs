@@ -180,9 +180,18 @@ impl World {
     }
 
     pub(crate) fn identity_with(&self, endpoint: Box<dyn Endpoint>) -> Identity {
+        self.identity_from(self.store(), endpoint)
+    }
+
+    /// One with this store.
+    pub(crate) fn identity_of(&self, store: Store) -> Identity {
+        self.identity_from(store, Box::new(AtDesk(Arc::clone(&self.desk))))
+    }
+
+    fn identity_from(&self, store: Store, endpoint: Box<dyn Endpoint>) -> Identity {
         let board = Board::open(&self.dir.path().join("switches"));
         Identity::new(
-            self.store(),
+            store,
             board,
             endpoint,
             Box::new(self.hands.clone()),

@@ -9,20 +9,12 @@ use postgres_protocol::message::{
 };
 
 use super::{Inner, Said, Server, Start};
-use crate::{
-    Allowance, Challenge, Code, Flow, InjectError, LoginFacts, Proof, limits::MAX_GREETINGS,
-};
+use crate::{Allowance, Challenge, Code, InjectError, LoginFacts, Proof, limits::MAX_GREETINGS};
 
 const SCRAM: &str = "SCRAM-SHA-256";
 
-/// Says who logs in, and proves it.
-pub(super) async fn log_in(
-    inner: &Inner,
-    allowance: &Allowance,
-    facts: &LoginFacts,
-    start: &Start,
-    server: &mut Server,
-) -> Result<(), Code> {
+/// The message that says who logs in.
+pub(super) fn startup(start: &Start) -> Result<BytesMut, Code> {
     let own = [
         ("user", start.user.as_str()),
         ("database", start.database.as_str()),
@@ -32,10 +24,18 @@ pub(super) async fn log_in(
     let mut message = BytesMut::new();
     frontend::startup_message(own.into_iter().chain(others), &mut message)
         .map_err(|_| Code::NotPostgres)?;
-    let bytes = u64::try_from(message.len()).unwrap_or(u64::MAX);
-    let spent = inner.judge.spend(allowance, Flow::Out, bytes);
-    spent.map_err(|denial| denial.code)?;
-    server.say(&message).await?;
+    Ok(message)
+}
+
+/// Says who logs in, by `startup`, and proves it.
+pub(super) async fn log_in(
+    inner: &Inner,
+    allowance: &Allowance,
+    facts: &LoginFacts,
+    startup: &[u8],
+    server: &mut Server,
+) -> Result<(), Code> {
+    server.say(startup).await?;
     let login = Login {
         inner,
         allowance,
@@ -43,7 +43,7 @@ pub(super) async fn log_in(
     };
     match authentication(server).await? {
         // It believes whoever comes from here: then identity would not have been asked.
-        Message::AuthenticationOk => Err(Code::UpstreamProtocol),
+        Message::AuthenticationOk => Err(Code::LoginUnproven),
         Message::AuthenticationCleartextPassword => {
             login.answer(server, Challenge::Cleartext).await
         }
