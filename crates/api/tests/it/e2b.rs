@@ -13,7 +13,7 @@ use crate::{
     remote::{Headers, Remote},
 };
 
-fn key(key: &str) -> Headers {
+pub(crate) fn key(key: &str) -> Headers {
     vec![("x-api-key", key.to_owned())]
 }
 
