@@ -69,7 +69,7 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
     for name in SANDBOX_HEADERS.iter().chain(TOKENS) {
         headers.remove(*name);
     }
-    for name in PRESENTED.iter().chain(&BETWEEN) {
+    for name in PRESENTED.iter().map(|(name, _)| name).chain(&BETWEEN) {
         headers.remove(name);
     }
     if upgrade.is_some() {

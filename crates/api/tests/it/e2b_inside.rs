@@ -8,7 +8,7 @@ use crate::{
     client::until,
     e2b::{inside, key, made, raw, with},
     remote::{Headers, Remote},
-    session_keeper::Step,
+    session_keeper::{SPEAKS_HTTP, Step},
 };
 
 /// A gateway in which `shell` waits for nobody, the key of an operator of `acme`, and a sandbox.
@@ -56,4 +56,38 @@ async fn an_upload_that_breaks_off_replaces_nothing() {
     drop(stream);
     until(|| keeper.running() == 0).await;
     assert_eq!(taken(), 1);
+}
+
+/// A program behind a port learns nothing that proves who asks, wherever that stands.
+#[tokio::test]
+async fn a_program_at_a_port_gets_no_credential() {
+    let (remote, _, sandbox) = running().await;
+    let own = ("x-own", "of the program");
+    let shown = [
+        ("authorization", "Bearer secret"),
+        ("x-api-key", "secret"),
+        ("x-identity-header", "secret"),
+        ("casemate-proof", "secret"),
+        ("e2b-traffic-access-token", "secret"),
+        ("proxy-authorization", "secret"),
+        own,
+    ];
+    let headers = with(&inside(&sandbox, SPEAKS_HTTP), &shown);
+    let answer = raw(&remote, "GET", "/path?query", &headers, b"").await;
+    let head = String::from_utf8(answer.body).unwrap();
+    assert_eq!(answer.status, 200, "{head}");
+    assert!(head.starts_with("GET /path?query HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("x-own: of the program\r\n"), "{head}");
+    let token = crate::e2b::text(&sandbox, "envdAccessToken");
+    assert!(!head.contains("secret") && !head.contains(&token), "{head}");
+    let names: Vec<_> = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .collect();
+    assert!(
+        names
+            .iter()
+            .all(|(name, _)| ["x-own", "host"].contains(name)),
+        "{head}"
+    );
 }
