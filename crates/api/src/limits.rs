@@ -84,8 +84,11 @@ pub const KEEPER_ANSWER_MS: u64 = 5_000;
 /// A user's name in a signed address, in bytes.
 pub const MAX_E2B_USER_BYTES: usize = 64;
 
-/// A signature in such an address, in bytes: `v1_` and a digest in Base64.
-pub const MAX_E2B_SIGNATURE_BYTES: usize = 64;
+/// Searches at one time for the sandbox of a signed address, which does not name it: each tries every token there is, for whoever asks.
+pub const MAX_E2B_SEARCHES: usize = 2;
+
+/// How long such a search waits for others, in milliseconds.
+pub const E2B_SEARCH_WAIT_MS: u64 = 1_000;
 
 /// Sandboxes of clients of E2B at one time.
 pub const MAX_E2B_SANDBOXES: usize = 8_192;

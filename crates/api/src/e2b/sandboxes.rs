@@ -10,16 +10,22 @@ use std::{
 
 use axum::http::StatusCode;
 use casemate_callers::Caller;
-use casemate_e2b::{Fault, Signed, control};
+use casemate_e2b::{Code, Fault, Signed, control};
 use casemate_gateway::Entropy;
 use casemate_model::{SessionId, Text};
 use casemate_policy::RoutePolicy;
 use casemate_ports::Owner;
-use tokio::sync::{Notify, futures::Notified};
+use tokio::{
+    sync::{Notify, Semaphore, futures::Notified},
+    time::{Duration, timeout},
+};
 
 use super::{contexts::Contexts, processes::Processes, watch::Watchers};
 use crate::{
-    limits::{MAX_E2B_SANDBOXES, MAX_E2B_TENANT_SANDBOXES, MAX_E2B_TOKENS},
+    limits::{
+        E2B_SEARCH_WAIT_MS, MAX_E2B_SANDBOXES, MAX_E2B_SEARCHES, MAX_E2B_TENANT_SANDBOXES,
+        MAX_E2B_TOKENS,
+    },
     who::Who,
 };
 
@@ -217,8 +223,20 @@ pub(super) fn new_thread(entropy: &dyn Entropy) -> Result<String, Fault> {
 }
 
 /// Every sandbox that is known.
-#[derive(Debug, Default)]
-pub(crate) struct Sandboxes(Mutex<HashMap<String, Arc<Sandbox>>>);
+#[derive(Debug)]
+pub(crate) struct Sandboxes {
+    known: Mutex<HashMap<String, Arc<Sandbox>>>,
+    searches: Arc<Semaphore>,
+}
+
+impl Default for Sandboxes {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            searches: Arc::new(Semaphore::new(MAX_E2B_SEARCHES)),
+        }
+    }
+}
 
 impl Sandboxes {
     pub(super) fn get(&self, id: &str) -> Option<Arc<Sandbox>> {
@@ -262,14 +280,49 @@ impl Sandboxes {
         found
     }
 
-    /// The sandbox for whose token something is signed.
-    pub(super) fn signed(&self, signed: &Signed<'_>, signature: &str) -> Option<Arc<Sandbox>> {
+    /// Looks at each until one is it. Strangers can ask for it: few searches go on at once, and none where requests are served.
+    pub(super) async fn search(
+        &self,
+        is_it: impl Fn(&Sandbox) -> bool + Send + 'static,
+    ) -> Result<Option<Arc<Sandbox>>, Fault> {
+        let place = Arc::clone(&self.searches).acquire_owned();
+        let place = timeout(Duration::from_millis(E2B_SEARCH_WAIT_MS), place).await;
+        let Ok(Ok(place)) = place else {
+            let message = "too many signed addresses are looked up: try again, or name the sandbox";
+            return Err(Fault::rest(StatusCode::TOO_MANY_REQUESTS, message));
+        };
         let all: Vec<_> = self.lock().values().cloned().collect();
-        all.into_iter()
-            .find(|sandbox| sandbox.signed_by(signed, signature).is_some())
+        let found = tokio::task::spawn_blocking(move || {
+            // Also if nobody waits for it any more.
+            let _place = place;
+            all.into_iter().find(|sandbox| is_it(sandbox))
+        });
+        found
+            .await
+            .map_err(|_| Fault::new(Code::Internal, "the search broke off"))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Sandbox>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many strangers have something searched, few searches go on at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_search_that_finds_no_place_is_refused() {
+        let sandboxes = Sandboxes::default();
+        let mut others = Vec::new();
+        for _ in 0..MAX_E2B_SEARCHES {
+            assert!(sandboxes.search(|_| true).await.unwrap().is_none());
+            others.push(Arc::clone(&sandboxes.searches).try_acquire_owned().unwrap());
+        }
+        let refused = sandboxes.search(|_| true).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        others.pop();
+        assert!(sandboxes.search(|_| true).await.unwrap().is_none());
     }
 }
