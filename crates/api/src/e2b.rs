@@ -8,6 +8,7 @@ pub(crate) mod control;
 mod faults;
 pub(crate) mod files;
 pub(crate) mod filesystem;
+mod followers;
 pub(crate) mod interpreter;
 pub(crate) mod metrics;
 mod ports;

@@ -105,6 +105,9 @@ pub const MAX_E2B_PROCESSES: usize = 256;
 /// Clients that follow one process.
 pub const MAX_E2B_FOLLOWERS: usize = 16;
 
+/// How long a client that follows a process may take nothing, in milliseconds, before it is dropped: the process waits for it.
+pub const E2B_FOLLOWER_MS: u64 = 60_000;
+
 /// Watches of one sandbox.
 pub const MAX_E2B_WATCHES: usize = 32;
 
