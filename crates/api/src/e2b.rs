@@ -11,6 +11,7 @@ pub(crate) mod filesystem;
 mod followers;
 pub(crate) mod interpreter;
 pub(crate) mod metrics;
+mod places;
 mod ports;
 pub(crate) mod processes;
 mod programs;

@@ -38,6 +38,7 @@ use super::{
     faults::Failure,
     filesystem::{directory, resolve},
     followers::{Followers, News},
+    places::{Place, Places},
     programs::{HOME, Program, begin, started, why},
     rpc,
     sandboxes::Sandbox,
@@ -65,6 +66,7 @@ pub(super) struct Process {
     control: mpsc::Sender<Control>,
     stdin: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     followers: Followers,
+    _place: Place,
 }
 
 impl Process {
@@ -89,10 +91,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The processes of a sandbox.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Processes {
     last: AtomicU32,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
+    places: Places,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self {
+            last: AtomicU32::default(),
+            running: Mutex::default(),
+            places: Places::new(MAX_E2B_PROCESSES, "processes of clients"),
+        }
+    }
 }
 
 impl Processes {
@@ -135,10 +148,7 @@ pub(crate) async fn start<K: Keeps, P: Remembers>(
         .process
         .ok_or_else(|| Fault::invalid("`process` is missing"))?;
     let terminal = start.pty.map(terminal).transpose()?;
-    if lock(&sandbox.processes.running).len() >= MAX_E2B_PROCESSES {
-        let message = format!("a sandbox has at most {MAX_E2B_PROCESSES} processes of clients");
-        return Err(Fault::new(Code::ResourceExhausted, message).into());
-    }
+    let place = sandbox.processes.places.take()?;
     let argv = argv(&api, &who, &sandbox, &config).await?;
     let has_stdin = start.stdin.unwrap_or(true);
     let variables = config.envs.iter().filter(|(name, _)| !is_of_terminal(name));
@@ -172,6 +182,7 @@ pub(crate) async fn start<K: Keeps, P: Remembers>(
         control,
         stdin: Mutex::new((has_stdin || terminal.is_some()).then_some(stdin)),
         followers: Followers::default(),
+        _place: place,
     });
     let heard = process.followers.add()?;
     lock(&sandbox.processes.running).insert(process.pid, Arc::clone(&process));

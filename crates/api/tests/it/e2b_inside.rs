@@ -1,12 +1,20 @@
 //! E2B's clients, in raw HTTP, with programs that run: what clients who leave, or say too much, do to them.
 
+use std::time::Duration;
+
+use casemate_api::limits::{MAX_E2B_CONTEXTS, MAX_E2B_WATCHES};
 use casemate_callers::Role;
+use futures_util::future::{join_all, select_all};
 use serde_json::Value;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     client::until,
-    e2b::{inside, key, made, raw, with},
+    e2b::{framed, inside, key, made, raw, with},
     remote::{Headers, Remote},
     session_keeper::{SPEAKS_HTTP, Step},
 };
@@ -90,4 +98,89 @@ async fn a_program_at_a_port_gets_no_credential() {
             .all(|(name, _)| ["x-own", "host"].contains(name)),
         "{head}"
     );
+}
+
+/// Of watches that stream, one more than there may be is refused, and the others go on.
+#[tokio::test]
+async fn a_sandbox_has_so_many_watches_that_stream() {
+    let (remote, _, sandbox) = running().await;
+    let stream = [
+        ("content-type", "application/connect+json"),
+        ("content-length", "20"),
+    ];
+    let headers = with(&inside(&sandbox, 49_983), &stream);
+    let message = String::from_utf8(framed(0, br#"{"path":"/tmp"}"#)).unwrap();
+    let request = format!("POST /filesystem.Filesystem/WatchDir\n{message}");
+    let mut watches = Vec::new();
+    for _ in 0..=MAX_E2B_WATCHES {
+        watches.push(begin(&remote, &request, &headers).await);
+    }
+    let refused = watches.iter_mut().map(|watch| {
+        Box::pin(async move {
+            let (mut said, mut piece) = (String::new(), vec![0; 4_096]);
+            while !said.contains("resource_exhausted") {
+                let count = watch.read(&mut piece).await.unwrap();
+                said.push_str(&String::from_utf8_lossy(&piece[..count]));
+                assert!(count > 0, "{said}");
+            }
+        })
+    });
+    let refused = timeout(Duration::from_secs(10), select_all(refused)).await;
+    assert!(refused.is_ok(), "none is refused");
+}
+
+/// However many contexts are made at once, there are no more than there may be.
+#[tokio::test]
+async fn contexts_that_are_made_at_once_have_places() {
+    let (remote, _, sandbox) = running().await;
+    let remote = &remote;
+    let keeper = &remote.house.keeper;
+    keeper.start_slowly();
+    let headers = with(
+        &inside(&sandbox, 49_999),
+        &[("content-type", "application/json")],
+    );
+    let create = || raw(remote, "POST", "/contexts", &headers, b"{}");
+    let many = join_all((0..=MAX_E2B_CONTEXTS).map(|_| create()));
+    let opened = || {
+        let steps = keeper.steps().into_iter();
+        steps
+            .filter(|step| matches!(step, Step::OpenContext(..)))
+            .count()
+    };
+    let release = async {
+        until(|| opened() >= MAX_E2B_CONTEXTS).await;
+        keeper.release(MAX_E2B_CONTEXTS + 1);
+    };
+    let (answers, ()) = tokio::join!(many, release);
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((refused, opened()), (1, MAX_E2B_CONTEXTS));
+}
+
+/// An interpreter whose client leaves before it is there is closed again.
+#[tokio::test]
+async fn a_context_whose_client_left_is_closed() {
+    let (remote, _, sandbox) = running().await;
+    let keeper = &remote.house.keeper;
+    keeper.start_slowly();
+    let more = [
+        ("content-type", "application/json"),
+        ("content-length", "2"),
+    ];
+    let headers = with(&inside(&sandbox, 49_999), &more);
+    let client = begin(&remote, "POST /contexts\n{}", &headers).await;
+    let find = |opens: bool| {
+        keeper.steps().into_iter().find_map(|step| match step {
+            Step::OpenContext(_, context) if opens => Some(context),
+            Step::CloseContext(_, context) if !opens => Some(context),
+            _ => None,
+        })
+    };
+    until(|| find(true).is_some()).await;
+    drop(client);
+    // The server hears of it before the interpreter has started.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    keeper.release(1);
+    until(|| find(false).is_some()).await;
+    assert_eq!(find(false), find(true));
 }
