@@ -73,6 +73,7 @@ pub(crate) struct Sandbox {
     pub(super) memory_mib: u64,
     pub(super) disk_mib: u64,
     pub(super) reaches_out: bool,
+    /// The one that was used last is the last.
     tokens: Mutex<Vec<Token>>,
     pub(super) processes: Processes,
     pub(super) watchers: Watchers,
@@ -138,20 +139,26 @@ impl Sandbox {
     }
 
     /// The token of a caller: the same one as before, if it has one.
-    pub(super) fn token_for(&self, who: &Who, entropy: &dyn Entropy) -> Result<String, Fault> {
+    pub(super) fn token_for(
+        &self,
+        who: &Who,
+        now_ms: u64,
+        entropy: &dyn Entropy,
+    ) -> Result<String, Fault> {
         let caller = who.get();
         let mut tokens = self.tokens();
-        let same = |token: &&mut Token| {
+        let same = |token: &Token| {
             token.caller.principal() == caller.principal()
                 && token.caller.credential() == caller.credential()
         };
-        if let Some(token) = tokens.iter_mut().find(same) {
-            token.caller = caller.clone();
-            return Ok(token.text.clone());
-        }
-        let text = random(entropy)?;
+        let text = match tokens.iter().position(same) {
+            Some(known) => tokens.remove(known).text,
+            None => random(entropy)?,
+        };
         if tokens.len() >= MAX_E2B_TOKENS {
-            tokens.remove(0);
+            let is_over = |token: &Token| token.caller.expires_at_ms() <= now_ms;
+            let over = tokens.iter().position(is_over);
+            tokens.remove(over.unwrap_or_default());
         }
         tokens.push(Token {
             text: text.clone(),
@@ -160,22 +167,24 @@ impl Sandbox {
         Ok(text)
     }
 
+    /// Whom the token proves that is the one.
+    fn proven(&self, is_it: impl Fn(&Token) -> bool) -> Option<Caller> {
+        let mut tokens = self.tokens();
+        let found = tokens.iter().position(is_it)?;
+        let token = tokens.remove(found);
+        let caller = token.caller.clone();
+        tokens.push(token);
+        Some(caller)
+    }
+
     /// Whom a token proves.
     pub(super) fn proven_by(&self, given: &str) -> Option<Caller> {
-        let tokens = self.tokens();
-        let mut found = tokens
-            .iter()
-            .filter(|token| casemate_e2b::is_same(&token.text, given));
-        found.next().map(|token| token.caller.clone())
+        self.proven(|token| casemate_e2b::is_same(&token.text, given))
     }
 
     /// Whose token made a signature.
     pub(super) fn signed_by(&self, signed: &Signed<'_>, signature: &str) -> Option<Caller> {
-        let tokens = self.tokens();
-        let mut found = tokens
-            .iter()
-            .filter(|token| signed.is_by(&token.text, signature));
-        found.next().map(|token| token.caller.clone())
+        self.proven(|token| signed.is_by(&token.text, signature))
     }
 
     pub(super) fn listed(&self) -> control::Listed {
