@@ -5,19 +5,21 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::http::{HeaderMap, HeaderName, header};
 use casemate_callers::{API_KEY_PREFIX, Credential, KEY_TOKEN_PREFIX, Refusal};
 
-/// Where an API key can stand beside `Authorization`.
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// How keys begin that clients of E2B take.
 const E2B_KEY_PREFIX: &str = "e2b_";
 /// Digits of the id in an API key.
 const API_KEY_ID_DIGITS: usize = 16;
-/// Where a client with a managed identity of Azure has its key.
-const IDENTITY: HeaderName = HeaderName::from_static("x-identity-header");
 /// Where the proof stands that goes with an envelope.
 pub(crate) const PROOF: HeaderName = HeaderName::from_static("casemate-proof");
 
-/// Every field in which a credential can be: none is passed on to anybody.
-pub(crate) const PRESENTED: [HeaderName; 4] = [header::AUTHORIZATION, API_KEY, IDENTITY, PROOF];
+/// Every field in which a credential can be, with what it is called: none is passed on to anybody. [`Presented::of`] sees no other.
+pub(crate) const PRESENTED: [(HeaderName, &str); 4] = [
+    (header::AUTHORIZATION, "Authorization header"),
+    (HeaderName::from_static("x-api-key"), "API key"),
+    // Of a client with a managed identity of Azure.
+    (HeaderName::from_static("x-identity-header"), "API key"),
+    (PROOF, "proof"),
+];
 
 /// The other end of a connection over a network.
 #[derive(Clone, Debug)]
@@ -41,14 +43,13 @@ pub(crate) enum Presented {
 impl Presented {
     /// The one credential of a request.
     pub(crate) fn of(headers: &HeaderMap, peer: &Peer) -> Result<Self, Refusal> {
-        let authorization = one(headers, &header::AUTHORIZATION, "Authorization header")?;
-        let key = one(headers, &API_KEY, "API key")?;
-        let identity = one(headers, &IDENTITY, "API key")?;
-        let key = match (key, identity) {
+        let [authorization, key, identity, proof] =
+            PRESENTED.map(|(name, what)| one(headers, &name, what));
+        let (authorization, proof) = (authorization?, proof?);
+        let key = match (key?, identity?) {
             (Some(_), Some(_)) => return Err(Refusal::Several),
             (key, identity) => key.or(identity),
         };
-        let proof = one(headers, &PROOF, "proof")?;
         let certificate = peer.certificate.clone();
         let presented = match (authorization, key, certificate) {
             (None, None, None) => return Err(Refusal::Missing),

@@ -8,8 +8,10 @@ pub(crate) mod control;
 mod faults;
 pub(crate) mod files;
 pub(crate) mod filesystem;
+mod followers;
 pub(crate) mod interpreter;
 pub(crate) mod metrics;
+mod places;
 mod ports;
 pub(crate) mod processes;
 mod programs;
@@ -28,7 +30,7 @@ use axum::{
 };
 use casemate_callers::{Caller, Permission, Refusal};
 use casemate_e2b::{
-    Address, Code, Direction, Fault, Signed,
+    Address, Code, Direction, Fault, Signed, is_signature,
     limits::{ENVD_PORT, INTERPRETER_PORT, MAX_PATH_BYTES},
 };
 use hyper::service::Service as _;
@@ -42,7 +44,7 @@ use self::{
 };
 use crate::{
     door::{Asked, Door},
-    limits::{MAX_E2B_SIGNATURE_BYTES, MAX_E2B_USER_BYTES},
+    limits::MAX_E2B_USER_BYTES,
     refusals::Refused,
     routes::{self, Keeps, Remembers},
     state::Api,
@@ -101,14 +103,18 @@ pub(crate) async fn front<K: Keeps, P: Remembers>(
     });
     let address = match Address::of(request.headers()) {
         Ok(Some(address)) => Some(address),
-        Ok(None) => match signed_for(&api, &request) {
-            Some(Ok(address)) => Some(address),
-            Some(Err(failure)) => {
-                let refused = Refused::stranger(&Refusal::Missing, &Asked::of(&request));
-                drop(request);
-                api.note_refusal(refused).await;
-                return render(form, failure.into_response()).await;
-            }
+        Ok(None) => match Signature::of(&request).filter(Signature::is_for_file) {
+            Some(signature) => match signed_for(&api, signature).await {
+                Ok(address) => Some(address),
+                Err(fault) => {
+                    let refused = Refused::stranger(&Refusal::Missing, &Asked::of(&request));
+                    drop(request);
+                    if fault.code == Code::Unauthenticated {
+                        api.note_refusal(refused).await;
+                    }
+                    return render(form, Failure(fault).into_response()).await;
+                }
+            },
             None => None,
         },
         Err(error) => {
@@ -165,11 +171,15 @@ impl Signature {
         })
     }
 
-    /// What was signed, if somebody could have signed it: a stranger has nothing else hashed.
+    const fn is_for_file(&self) -> bool {
+        self.direction.is_some()
+    }
+
+    /// What was signed, if somebody could have signed it. A stranger can have this hashed, with each token, and nothing longer.
     fn signed(&self) -> Option<Signed<'_>> {
         let could_be = self.query.path.len() <= MAX_PATH_BYTES
             && self.query.username.len() <= MAX_E2B_USER_BYTES
-            && self.text.len() <= MAX_E2B_SIGNATURE_BYTES;
+            && is_signature(&self.text);
         could_be.then_some(())?;
         Some(Signed {
             path: &self.query.path,
@@ -181,21 +191,20 @@ impl Signature {
 }
 
 /// The sandbox of a signed address, which does not name it.
-fn signed_for<K: Keeps, P: Remembers>(
+async fn signed_for<K: Keeps, P: Remembers>(
     api: &Arc<Api<K, P>>,
-    request: &Request,
-) -> Option<Result<Address, Failure>> {
-    let signature = Signature::of(request)?;
-    let found = api
-        .sandboxes
-        .signed(&signature.signed()?, &signature.text)
-        .map(|sandbox| sandbox.id.clone());
-    Some(match found {
-        Some(sandbox) => Ok(Address {
-            sandbox,
-            port: ENVD_PORT,
-        }),
-        None => Err(Fault::new(Code::Unauthenticated, "invalid signature").into()),
+    signature: Signature,
+) -> Result<Address, Fault> {
+    let invalid = || Fault::new(Code::Unauthenticated, "invalid signature");
+    signature.signed().ok_or_else(invalid)?;
+    let is_by = move |sandbox: &Sandbox| {
+        let signed = signature.signed();
+        signed.is_some_and(|signed| sandbox.signed_by(&signed, &signature.text).is_some())
+    };
+    let found = api.sandboxes.search(is_by).await?;
+    Ok(Address {
+        sandbox: found.ok_or_else(invalid)?.id.clone(),
+        port: ENVD_PORT,
     })
 }
 
@@ -273,8 +282,9 @@ async fn prove<K: Keeps, P: Remembers>(
         (Ok(Some(token)), _) => sandbox.proven_by(&token),
         (Ok(None), Some(signature)) => {
             let signed = signature.signed();
-            let signed = signed
-                .ok_or_else(|| unproven(Refusal::Missing, "only files have signed addresses"))?;
+            let signed = signed.ok_or_else(|| {
+                unproven(Refusal::Missing, "there is no file with such a signature")
+            })?;
             let caller = sandbox.signed_by(&signed, &signature.text);
             let caller = caller.ok_or_else(|| unproven(Refusal::Missing, "invalid signature"))?;
             signed

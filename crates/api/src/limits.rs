@@ -84,8 +84,11 @@ pub const KEEPER_ANSWER_MS: u64 = 5_000;
 /// A user's name in a signed address, in bytes.
 pub const MAX_E2B_USER_BYTES: usize = 64;
 
-/// A signature in such an address, in bytes: `v1_` and a digest in Base64.
-pub const MAX_E2B_SIGNATURE_BYTES: usize = 64;
+/// Searches at one time for the sandbox of a signed address, which does not name it: each tries every token there is, for whoever asks.
+pub const MAX_E2B_SEARCHES: usize = 2;
+
+/// How long such a search waits for others, in milliseconds.
+pub const E2B_SEARCH_WAIT_MS: u64 = 1_000;
 
 /// Sandboxes of clients of E2B at one time.
 pub const MAX_E2B_SANDBOXES: usize = 8_192;
@@ -93,7 +96,7 @@ pub const MAX_E2B_SANDBOXES: usize = 8_192;
 /// Those of one tenant.
 pub const MAX_E2B_TENANT_SANDBOXES: usize = 1_024;
 
-/// Callers who have a token of one sandbox: the oldest token stops counting for another.
+/// Callers who have a token of one sandbox: for another, one that is past its time stops counting, or the one that was not used for longest.
 pub const MAX_E2B_TOKENS: usize = 32;
 
 /// Processes of one sandbox that clients of E2B know.
@@ -101,6 +104,12 @@ pub const MAX_E2B_PROCESSES: usize = 256;
 
 /// Clients that follow one process.
 pub const MAX_E2B_FOLLOWERS: usize = 16;
+
+/// How long a client that follows a process may take nothing, in milliseconds, before it is dropped: the process waits for it.
+pub const E2B_FOLLOWER_MS: u64 = 60_000;
+
+/// How long a program at a port has to begin its answer, in milliseconds.
+pub const E2B_PORT_ANSWER_MS: u64 = 600_000;
 
 /// Watches of one sandbox.
 pub const MAX_E2B_WATCHES: usize = 32;

@@ -21,5 +21,5 @@ mod signature;
 pub use self::{
     address::{Address, AddressError, domain_of},
     fault::{Code, Fault},
-    signature::{Direction, Signed, is_same, sign},
+    signature::{Direction, Signed, is_same, is_signature, sign},
 };

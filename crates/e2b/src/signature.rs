@@ -36,6 +36,25 @@ pub struct Signed<'a> {
     pub expires_at_s: Option<i64>,
 }
 
+/// How every signature begins.
+const PREFIX: &str = "v1_";
+/// The length of a digest in Base64.
+const DIGEST_LETTERS: usize = 43;
+
+/// What is signed with, without what clients of before pad it with; nothing for what is no signature of anybody's.
+fn unpadded(signature: &str) -> Option<&str> {
+    let signature = signature.strip_suffix('=').unwrap_or(signature);
+    let digest = signature.strip_prefix(PREFIX)?;
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    (digest.len() == DIGEST_LETTERS && digest.bytes().all(is_base64)).then_some(signature)
+}
+
+/// Whether somebody could have made this signature.
+#[must_use]
+pub fn is_signature(text: &str) -> bool {
+    unpadded(text).is_some()
+}
+
 /// The signature of the holder of `token`.
 #[must_use]
 pub fn sign(signed: &Signed<'_>, token: &str) -> String {
@@ -51,7 +70,7 @@ pub fn sign(signed: &Signed<'_>, token: &str) -> String {
         text.push_str(&format!(":{expires}"));
     }
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    format!("v1_{}", BASE64_STANDARD_NO_PAD.encode(digest))
+    format!("{PREFIX}{}", BASE64_STANDARD_NO_PAD.encode(digest))
 }
 
 /// Whether somebody shows the token that was given out, which takes as long to find out whatever is shown.
@@ -64,10 +83,11 @@ impl Signed<'_> {
     /// Whether `signature` is that of the holder of `token`.
     #[must_use]
     pub fn is_by(&self, token: &str, signature: &str) -> bool {
-        let expected = sign(self, token);
-        // Clients of before write what they pad.
-        let signature = signature.trim_end_matches('=');
-        verify_slices_are_equal(expected.as_bytes(), signature.as_bytes()).is_ok()
+        // Nothing is hashed for what cannot be one.
+        unpadded(signature).is_some_and(|signature| {
+            let expected = sign(self, token);
+            verify_slices_are_equal(expected.as_bytes(), signature.as_bytes()).is_ok()
+        })
     }
 
     /// Whether it still counts.
@@ -134,6 +154,27 @@ mod tests {
         }
         assert!(!SIGNED.is_by("tokem", &signature));
         assert!(!SIGNED.is_by("token", ""));
+    }
+
+    #[test]
+    fn what_is_no_signature_is_not_looked_into() {
+        let signature = sign(&SIGNED, "token");
+        assert!(is_signature(&signature));
+        let padded = format!("{signature}=");
+        assert!(is_signature(&padded) && SIGNED.is_by("token", &padded));
+        for other in [
+            "".to_owned(),
+            "v1_".to_owned(),
+            "v1_x".to_owned(),
+            signature.replace("v1_", "v2_"),
+            signature.replace("v1_", ""),
+            format!("{signature}x"),
+            format!("{signature}=="),
+            signature.replace('+', "-"),
+            format!("v1_{}", "é".repeat(43)),
+        ] {
+            assert!(!is_signature(&other), "{other}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use casemate_e2b::{
     Fault, connect,
     interpreter::{Context, Language, NewContext},
 };
-use casemate_gateway::Done;
+use casemate_gateway::{Caller, Done};
 use casemate_model::ContextId;
 use serde_json::json;
 
@@ -28,6 +28,7 @@ use super::{
     faults::Failure,
     filesystem::{directory, resolve},
     interpreter::enter,
+    places::{Place, Places},
     programs::HOME,
     sandboxes::{Sandbox, random},
 };
@@ -49,11 +50,19 @@ pub(super) struct Made {
     /// Its interpreter; none for the one that the session has by itself, and for what has none.
     pub(super) interpreter: Mutex<Option<ContextId>>,
     executions: AtomicU64,
+    _place: Option<Place>,
 }
 
 impl Made {
-    fn new(id: String, language: Language, cwd: String, interpreter: Option<ContextId>) -> Self {
+    fn new(
+        id: String,
+        language: Language,
+        cwd: String,
+        interpreter: Option<ContextId>,
+        place: Option<Place>,
+    ) -> Self {
         Self {
+            _place: place,
             shown: Context {
                 id,
                 language: language.as_str().to_owned(),
@@ -80,7 +89,10 @@ impl Made {
 
 /// The contexts of a sandbox, with those that are there from the beginning.
 #[derive(Debug)]
-pub(super) struct Contexts(Mutex<BTreeMap<String, Arc<Made>>>);
+pub(super) struct Contexts {
+    known: Mutex<BTreeMap<String, Arc<Made>>>,
+    places: Places,
+}
 
 impl Default for Contexts {
     fn default() -> Self {
@@ -88,16 +100,19 @@ impl Default for Contexts {
             let id = language.as_str().to_owned();
             (
                 id.clone(),
-                Arc::new(Made::new(id, language, HOME.to_owned(), None)),
+                Arc::new(Made::new(id, language, HOME.to_owned(), None, None)),
             )
         });
-        Self(Mutex::new(made.into()))
+        Self {
+            known: Mutex::new(made.into()),
+            places: Places::new(MAX_E2B_CONTEXTS, "contexts of clients"),
+        }
     }
 }
 
 impl Contexts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Made>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The context of this id.
@@ -123,39 +138,72 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     let new: NewContext = connect::read(&body)?;
     let language = Language::of(new.language.as_deref())?;
     let cwd = resolve(new.cwd.as_deref().unwrap_or(HOME))?;
-    if sandbox.contexts.lock().len() >= MAX_E2B_CONTEXTS + 2 {
-        let message =
-            format!("a sandbox has at most {MAX_E2B_CONTEXTS} contexts of clients: remove some");
-        return Err(Fault::rest(StatusCode::TOO_MANY_REQUESTS, message).into());
-    }
+    let place = sandbox.contexts.places.take()?;
     directory(&api, &who, &sandbox, &cwd).await?;
     let (id, interpreter) = match language {
         Language::Python => {
-            let context = open(&api, &who, &sandbox).await?;
-            (context.to_string(), Some(context))
+            let opened = open(&api, &who, &sandbox).await?;
+            (opened.context.to_string(), Some(opened))
         }
         Language::Bash => (random(api.sessions.entropy())?, None),
     };
-    let made = Arc::new(Made::new(id.clone(), language, cwd, interpreter));
+    let context = interpreter.as_ref().map(|opened| opened.context);
+    let made = Made::new(id.clone(), language, cwd, context, Some(place));
+    let made = Arc::new(made);
     enter(&api, &who, &sandbox, &made).await?;
     let shown = made.shown.clone();
     sandbox.contexts.lock().insert(id, made);
+    interpreter.map(Opened::keep);
     Ok(Json(shown).into_response())
+}
+
+/// An interpreter that was opened. It is closed again unless somebody keeps it.
+struct Opened<K: Keeps, P: Remembers> {
+    api: Arc<Api<K, P>>,
+    caller: Option<Caller>,
+    context: ContextId,
+}
+
+impl<K: Keeps, P: Remembers> Opened<K, P> {
+    fn keep(mut self) -> ContextId {
+        self.caller = None;
+        self.context
+    }
+}
+
+impl<K: Keeps, P: Remembers> Drop for Opened<K, P> {
+    fn drop(&mut self) {
+        let Some(caller) = self.caller.take() else {
+            return;
+        };
+        let (sessions, context) = (Arc::clone(&self.api.sessions), self.context);
+        let closing = move || async move {
+            drop(sessions.close_context(&caller, context).await);
+        };
+        // Without a crew no session is there either.
+        self.api.crew.send(closing).unwrap_or_default();
+    }
 }
 
 async fn open<K: Keeps, P: Remembers>(
     api: &Arc<Api<K, P>>,
     who: &Who,
     sandbox: &Sandbox,
-) -> Result<ContextId, Failure> {
+) -> Result<Opened<K, P>, Failure> {
     let (caller, session) = (who.caller(sandbox.owner.agent.clone()), sandbox.session);
-    let opened =
-        api.with(move |sessions| async move { sessions.open_context(&caller, session).await });
-    let opened = opened
+    let owning = Arc::clone(api);
+    let opened = api.with(move |sessions| async move {
+        let opened = sessions.open_context(&caller, session).await;
+        // Its client may have left meanwhile.
+        opened.map(|Done { value, .. }| Opened {
+            api: owning,
+            caller: Some(caller),
+            context: value,
+        })
+    });
+    opened
         .await?
-        .map_err(|error| Failure::from(error).about(&sandbox.id));
-    let Done { value, .. } = opened?;
-    Ok(value)
+        .map_err(|error| Failure::from(error).about(&sandbox.id))
 }
 
 /// Ends the interpreter of a context, if it has one.
@@ -230,7 +278,7 @@ pub(crate) async fn restart<K: Keeps, P: Remembers>(
     let made = sandbox.contexts.get(&id)?;
     close(&api, &who, &sandbox, &made).await?;
     if made.interpreter().is_some() {
-        let context = open(&api, &who, &sandbox).await?;
+        let context = open(&api, &who, &sandbox).await?.keep();
         *made
             .interpreter
             .lock()

@@ -279,7 +279,8 @@ fn shown<K: Keeps, P: Remembers>(
     sandbox: &Sandbox,
     domain: Option<String>,
 ) -> Result<control::Sandbox, Fault> {
-    let token = sandbox.token_for(who, api.sessions.entropy())?;
+    let now_ms = api.sessions.clock().now_ms();
+    let token = sandbox.token_for(who, now_ms, api.sessions.entropy())?;
     Ok(control::Sandbox {
         template: sandbox.template.clone(),
         id: sandbox.id.clone(),
@@ -360,7 +361,10 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
     let detail = Detail {
         listed: sandbox.listed(),
         access_token: match who.may_any(&[casemate_callers::Permission::RunCalls]) {
-            true => sandbox.token_for(&who, api.sessions.entropy())?,
+            true => {
+                let now_ms = api.sessions.clock().now_ms();
+                sandbox.token_for(&who, now_ms, api.sessions.entropy())?
+            }
             false => String::new(),
         },
         allow_internet_access: sandbox.reaches_out,

@@ -27,7 +27,7 @@ use super::{
     Here,
     faults::Failure,
     filesystem::{checked, in_workspace, resolve, script},
-    programs::{Finished, Program, begin, run, started},
+    programs::{Finished, Program, Unended, begin, run, started},
     sandboxes::Sandbox,
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
     extract::Asked,
     limits::{ANSWER_QUEUE, MAX_E2B_OUTSIDE_BYTES, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
     routes::{Keeps, Remembers},
-    state::{Api, Begun},
+    state::Api,
     who::Who,
 };
 
@@ -298,28 +298,24 @@ impl<K: Keeps, P: Remembers> Upload<'_, K, P> {
             has_stdin: true,
             ..Program::default()
         };
-        let begun = begin(self.api, self.who, self.sandbox, program)?;
+        let mut begun = begin(self.api, self.who, self.sandbox, program)?;
+        // Whoever leaves here, or on the way, kills it.
+        let unended = Unended::of(&begun);
         started(&begun, &self.sandbox.id).await?;
-        let Begun {
-            call,
-            stdin,
-            control: _control,
-            mut events,
-        } = begun;
-        // Whoever leaves here takes the call back, before its input has ended.
-        let taken = pass_on(content, compressed, &To::Program(&stdin)).await?;
+        let taken = pass_on(content, compressed, &To::Program(&begun.stdin)).await?;
         if taken > MAX_E2B_OUTSIDE_BYTES {
             return Err(too_large(path).into());
         }
         // The end of the input is the end of the file.
-        drop(stdin);
+        unended.end();
+        drop(begun.stdin);
         let mut stderr = Vec::new();
-        while let Some(Event::Output(stream, bytes)) = events.recv().await {
+        while let Some(Event::Output(stream, bytes)) = begun.events.recv().await {
             if stream == Stream::Stderr && stderr.len() < 4_096 {
                 stderr.extend(bytes);
             }
         }
-        let told = call.ended().await;
+        let told = begun.call.ended().await;
         let Told::Released(released) = &*told else {
             return Err(Failure::of_call(&told).about(&self.sandbox.id));
         };

@@ -249,6 +249,20 @@ fn one(said: &[u8], path: &str) -> Answer {
     Ok(rpc::answer(&json!({ "entry": entry.ok_or_else(missing)? })))
 }
 
+/// Runs a script about one path. Says which it is, and what was said.
+async fn about<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    who: &Who,
+    sandbox: &Sandbox,
+    request: Request,
+    text: &str,
+) -> Result<(String, Vec<u8>), Failure> {
+    let path = resolve(&rpc::unary::<OfPath>(request).await?.path)?;
+    let finished = run(api, who, sandbox, script(text, &[&path])).await?;
+    let said = checked(finished, &path)?;
+    Ok((path, said))
+}
+
 /// `Stat`
 pub(crate) async fn stat<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
@@ -256,9 +270,8 @@ pub(crate) async fn stat<K: Keeps, P: Remembers>(
     Extension(Here(sandbox)): Extension<Here>,
     request: Request,
 ) -> Answer {
-    let path = resolve(&rpc::unary::<OfPath>(request).await?.path)?;
-    let finished = run(&api, &who, &sandbox, script(STAT, &[&path])).await?;
-    one(&checked(finished, &path)?, &path)
+    let (path, said) = about(&api, &who, &sandbox, request, STAT).await?;
+    one(&said, &path)
 }
 
 /// `MakeDir`
@@ -268,9 +281,8 @@ pub(crate) async fn make_dir<K: Keeps, P: Remembers>(
     Extension(Here(sandbox)): Extension<Here>,
     request: Request,
 ) -> Answer {
-    let path = resolve(&rpc::unary::<OfPath>(request).await?.path)?;
-    let finished = run(&api, &who, &sandbox, script(MAKE, &[&path])).await?;
-    one(&checked(finished, &path)?, &path)
+    let (path, said) = about(&api, &who, &sandbox, request, MAKE).await?;
+    one(&said, &path)
 }
 
 /// `Move`
@@ -311,9 +323,7 @@ pub(crate) async fn remove<K: Keeps, P: Remembers>(
     Extension(Here(sandbox)): Extension<Here>,
     request: Request,
 ) -> Answer {
-    let path = resolve(&rpc::unary::<OfPath>(request).await?.path)?;
-    let finished = run(&api, &who, &sandbox, script(REMOVE, &[&path])).await?;
-    checked(finished, &path)?;
+    about(&api, &who, &sandbox, request, REMOVE).await?;
     Ok(rpc::answer(&json!({})))
 }
 

@@ -14,14 +14,15 @@ use casemate_model::Reason;
 use casemate_ports::Connection;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{
-    AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, copy_bidirectional, duplex, split,
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, copy_bidirectional, duplex, split},
+    time::{Duration, timeout},
 };
 
 use super::{SANDBOX_HEADERS, TOKENS, faults::Failure, sandboxes::Sandbox};
 use crate::{
     credential::PRESENTED,
-    limits::UPLOAD_PIECE_BYTES,
+    limits::{E2B_PORT_ANSWER_MS, UPLOAD_PIECE_BYTES},
     routes::{Keeps, Remembers},
     state::Api,
     who::Who,
@@ -69,7 +70,7 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
     for name in SANDBOX_HEADERS.iter().chain(TOKENS) {
         headers.remove(*name);
     }
-    for name in PRESENTED.iter().chain(&BETWEEN) {
+    for name in PRESENTED.iter().map(|(name, _)| name).chain(&BETWEEN) {
         headers.remove(name);
     }
     if upgrade.is_some() {
@@ -87,7 +88,7 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
         .map_err(|_| Fault::new(Code::InvalidArgument, "the path cannot be passed on"))?;
     *request.uri_mut() = path;
     let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-    let mut response = to.send_request(request).await.map_err(broken)?;
+    let mut response = in_time(to.send_request(request)).await?.map_err(broken)?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client) = client
     {
@@ -103,6 +104,15 @@ pub(super) async fn pass_on<K: Keeps, P: Remembers>(
         response.headers_mut().remove(header::CONNECTION);
     }
     Ok(response.map(Body::new).into_response())
+}
+
+/// What a program answers, if it does in time.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, Fault> {
+    let answer = timeout(Duration::from_millis(E2B_PORT_ANSWER_MS), answer).await;
+    answer.map_err(|_| {
+        let message = "the program at the port does not answer";
+        Fault::rest(StatusCode::GATEWAY_TIMEOUT, message)
+    })
 }
 
 /// A connection, as a stream of bytes.
@@ -128,4 +138,16 @@ fn tunnel(connection: Connection) -> DuplexStream {
         drop(writer.shutdown().await);
     });
     ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_does_not_answer_is_given_up() {
+        assert!(matches!(in_time(async { 1 }).await, Ok(1)));
+        let refused = in_time(std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::GATEWAY_TIMEOUT);
+    }
 }

@@ -37,12 +37,14 @@ use super::{
     Here,
     faults::Failure,
     filesystem::{directory, resolve},
+    followers::{Followers, News},
+    places::{Place, Places},
     programs::{HOME, Program, begin, started, why},
     rpc,
     sandboxes::Sandbox,
 };
 use crate::{
-    limits::{ANSWER_QUEUE, MAX_E2B_FOLLOWERS, MAX_E2B_PROCESSES},
+    limits::MAX_E2B_PROCESSES,
     routes::{Keeps, Remembers},
     state::{Api, Begun},
     who::Who,
@@ -52,9 +54,6 @@ use crate::{
 const TERMINATE: u8 = 15;
 
 type Answer = Result<Response, Failure>;
-
-/// What those who follow a process are told.
-type Heard = Arc<Result<Value, Fault>>;
 
 /// A process that runs.
 #[derive(Debug)]
@@ -66,34 +65,11 @@ pub(super) struct Process {
     call: Arc<RunningCall>,
     control: mpsc::Sender<Control>,
     stdin: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
-    followers: Mutex<Vec<mpsc::Sender<Heard>>>,
+    followers: Followers,
+    _place: Place,
 }
 
 impl Process {
-    fn follow(&self) -> Result<mpsc::Receiver<Heard>, Fault> {
-        let mut followers = lock(&self.followers);
-        followers.retain(|follower| !follower.is_closed());
-        if followers.len() >= MAX_E2B_FOLLOWERS {
-            return Err(Fault::new(
-                Code::ResourceExhausted,
-                "the process is followed by too many",
-            ));
-        }
-        let (sender, receiver) = mpsc::channel(ANSWER_QUEUE);
-        followers.push(sender);
-        Ok(receiver)
-    }
-
-    /// Tells all who follow it. The slowest says how fast.
-    async fn tell(&self, heard: Result<Value, Fault>) {
-        let heard = Arc::new(heard);
-        let followers = lock(&self.followers).clone();
-        for follower in followers {
-            // Whoever went away has no need of it.
-            drop(follower.send(Arc::clone(&heard)).await);
-        }
-    }
-
     async fn write(&self, input: &Input) -> Result<(), Fault> {
         let bytes = match (&input.stdin, &input.pty) {
             (Some(bytes), None) | (None, Some(bytes)) => bytes.0.clone(),
@@ -115,10 +91,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The processes of a sandbox.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Processes {
     last: AtomicU32,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
+    places: Places,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self {
+            last: AtomicU32::default(),
+            running: Mutex::default(),
+            places: Places::new(MAX_E2B_PROCESSES, "processes of clients"),
+        }
+    }
 }
 
 impl Processes {
@@ -143,6 +130,7 @@ impl Processes {
                 .control
                 .try_send(Control::Cancel)
                 .unwrap_or_default();
+            process.followers.hurry();
         }
     }
 }
@@ -160,10 +148,7 @@ pub(crate) async fn start<K: Keeps, P: Remembers>(
         .process
         .ok_or_else(|| Fault::invalid("`process` is missing"))?;
     let terminal = start.pty.map(terminal).transpose()?;
-    if lock(&sandbox.processes.running).len() >= MAX_E2B_PROCESSES {
-        let message = format!("a sandbox has at most {MAX_E2B_PROCESSES} processes of clients");
-        return Err(Fault::new(Code::ResourceExhausted, message).into());
-    }
+    let place = sandbox.processes.places.take()?;
     let argv = argv(&api, &who, &sandbox, &config).await?;
     let has_stdin = start.stdin.unwrap_or(true);
     let variables = config.envs.iter().filter(|(name, _)| !is_of_terminal(name));
@@ -196,9 +181,10 @@ pub(crate) async fn start<K: Keeps, P: Remembers>(
         call,
         control,
         stdin: Mutex::new((has_stdin || terminal.is_some()).then_some(stdin)),
-        followers: Mutex::default(),
+        followers: Followers::default(),
+        _place: place,
     });
-    let heard = process.follow()?;
+    let heard = process.followers.add()?;
     lock(&sandbox.processes.running).insert(process.pid, Arc::clone(&process));
     let pid = process.pid;
     tokio::spawn(attend(sandbox, process, events));
@@ -272,7 +258,7 @@ async fn attend(sandbox: Arc<Sandbox>, process: Arc<Process>, mut events: mpsc::
             Stream::Stdout | Stream::Results => Source::Stdout,
             Stream::Stderr => Source::Stderr,
         };
-        process.tell(Ok(process::data(source, &bytes))).await;
+        process.followers.tell(process::data(source, &bytes)).await;
     }
     let told = process.call.ended().await;
     // Who asks for it from now on is told that there is none.
@@ -292,12 +278,11 @@ async fn attend(sandbox: Arc<Sandbox>, process: Arc<Process>, mut events: mpsc::
         }
         told => Err(Failure::of_call(told).about(&sandbox.id).0),
     };
-    process.tell(end).await;
-    lock(&process.followers).clear();
+    process.followers.end(end).await;
 }
 
 /// The answer to a client that follows a process.
-fn follow(pid: u32, mut heard: mpsc::Receiver<Heard>, ping_s: u64) -> Response {
+fn follow(pid: u32, mut heard: mpsc::Receiver<Arc<News>>, ping_s: u64) -> Response {
     let (to, response) = rpc::stream();
     tokio::spawn(async move {
         if to
@@ -307,26 +292,29 @@ fn follow(pid: u32, mut heard: mpsc::Receiver<Heard>, ping_s: u64) -> Response {
         {
             return;
         }
-        let mut fault = None;
-        loop {
+        let fault = loop {
             let next = tokio::select! {
                 next = timeout(Duration::from_secs(ping_s), heard.recv()) => next,
                 // The process goes on.
                 () = to.closed() => return,
             };
             let frame = match next.as_ref().map(Option::as_deref) {
-                Ok(Some(Ok(event))) => connect::envelope(event),
-                Ok(Some(Err(error))) => {
-                    fault = Some(error.clone());
-                    break;
+                Ok(Some(News::Event(event))) => connect::envelope(event),
+                Ok(Some(News::End(Ok(event)))) => {
+                    drop(to.send(connect::envelope(event)).await);
+                    break None;
                 }
-                Ok(None) => break,
+                Ok(Some(News::End(Err(error)))) => break Some(error.clone()),
+                Ok(None) => {
+                    let message = "this client did not keep up with the process: connect again";
+                    break Some(Fault::new(Code::ResourceExhausted, message));
+                }
                 Err(_) => connect::envelope(&process::keepalive()),
             };
             if to.send(frame).await.is_err() {
                 return;
             }
-        }
+        };
         drop(to.send(connect::end(fault.as_ref())).await);
     });
     response
@@ -342,7 +330,7 @@ pub(crate) async fn reconnect<K: Keeps, P: Remembers>(
     let process = sandbox.processes.find(selected.process.as_ref())?;
     Ok(follow(
         process.pid,
-        process.follow()?,
+        process.followers.add()?,
         rpc::ping_s(&headers),
     ))
 }

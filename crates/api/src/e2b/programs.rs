@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use casemate_e2b::{Code, Fault};
 use casemate_gateway::{Ask, Demand, Key, Told};
 use casemate_model::{Cause, Exit, Limits, Outcome, Stream, Text, Trigger, Within};
-use casemate_ports::{Command, Event, TerminalSize};
+use casemate_ports::{Command, Control, Event, TerminalSize};
+use tokio::sync::mpsc;
 
 use super::{faults::Failure, sandboxes::Sandbox};
 use crate::{
@@ -111,6 +112,29 @@ pub(super) async fn started(begun: &Begun, sandbox: &str) -> Result<(), Failure>
                 told => Err(Failure::of_call(told).about(sandbox)),
             },
         },
+    }
+}
+
+/// Kills a program when it is dropped, if its input has not ended by then. Dropped before the input, it comes first: a program that
+/// makes something of what it reads does not take what broke off for the whole.
+pub(super) struct Unended(Option<mpsc::Sender<Control>>);
+
+impl Unended {
+    pub(super) fn of(begun: &Begun) -> Self {
+        Self(Some(begun.control.clone()))
+    }
+
+    /// All of the input is there.
+    pub(super) fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unended {
+    fn drop(&mut self) {
+        if let Some(control) = &self.0 {
+            control.try_send(Control::Cancel).unwrap_or_default();
+        }
     }
 }
 

@@ -10,16 +10,22 @@ use std::{
 
 use axum::http::StatusCode;
 use casemate_callers::Caller;
-use casemate_e2b::{Fault, Signed, control};
+use casemate_e2b::{Code, Fault, Signed, control};
 use casemate_gateway::Entropy;
 use casemate_model::{SessionId, Text};
 use casemate_policy::RoutePolicy;
 use casemate_ports::Owner;
-use tokio::sync::{Notify, futures::Notified};
+use tokio::{
+    sync::{Notify, Semaphore, futures::Notified},
+    time::{Duration, timeout},
+};
 
 use super::{contexts::Contexts, processes::Processes, watch::Watchers};
 use crate::{
-    limits::{MAX_E2B_SANDBOXES, MAX_E2B_TENANT_SANDBOXES, MAX_E2B_TOKENS},
+    limits::{
+        E2B_SEARCH_WAIT_MS, MAX_E2B_SANDBOXES, MAX_E2B_SEARCHES, MAX_E2B_TENANT_SANDBOXES,
+        MAX_E2B_TOKENS,
+    },
     who::Who,
 };
 
@@ -67,6 +73,7 @@ pub(crate) struct Sandbox {
     pub(super) memory_mib: u64,
     pub(super) disk_mib: u64,
     pub(super) reaches_out: bool,
+    /// The one that was used last is the last.
     tokens: Mutex<Vec<Token>>,
     pub(super) processes: Processes,
     pub(super) watchers: Watchers,
@@ -132,20 +139,26 @@ impl Sandbox {
     }
 
     /// The token of a caller: the same one as before, if it has one.
-    pub(super) fn token_for(&self, who: &Who, entropy: &dyn Entropy) -> Result<String, Fault> {
+    pub(super) fn token_for(
+        &self,
+        who: &Who,
+        now_ms: u64,
+        entropy: &dyn Entropy,
+    ) -> Result<String, Fault> {
         let caller = who.get();
         let mut tokens = self.tokens();
-        let same = |token: &&mut Token| {
+        let same = |token: &Token| {
             token.caller.principal() == caller.principal()
                 && token.caller.credential() == caller.credential()
         };
-        if let Some(token) = tokens.iter_mut().find(same) {
-            token.caller = caller.clone();
-            return Ok(token.text.clone());
-        }
-        let text = random(entropy)?;
+        let text = match tokens.iter().position(same) {
+            Some(known) => tokens.remove(known).text,
+            None => random(entropy)?,
+        };
         if tokens.len() >= MAX_E2B_TOKENS {
-            tokens.remove(0);
+            let is_over = |token: &Token| token.caller.expires_at_ms() <= now_ms;
+            let over = tokens.iter().position(is_over);
+            tokens.remove(over.unwrap_or_default());
         }
         tokens.push(Token {
             text: text.clone(),
@@ -154,22 +167,24 @@ impl Sandbox {
         Ok(text)
     }
 
+    /// Whom the token proves that is the one.
+    fn proven(&self, is_it: impl Fn(&Token) -> bool) -> Option<Caller> {
+        let mut tokens = self.tokens();
+        let found = tokens.iter().position(is_it)?;
+        let token = tokens.remove(found);
+        let caller = token.caller.clone();
+        tokens.push(token);
+        Some(caller)
+    }
+
     /// Whom a token proves.
     pub(super) fn proven_by(&self, given: &str) -> Option<Caller> {
-        let tokens = self.tokens();
-        let mut found = tokens
-            .iter()
-            .filter(|token| casemate_e2b::is_same(&token.text, given));
-        found.next().map(|token| token.caller.clone())
+        self.proven(|token| casemate_e2b::is_same(&token.text, given))
     }
 
     /// Whose token made a signature.
     pub(super) fn signed_by(&self, signed: &Signed<'_>, signature: &str) -> Option<Caller> {
-        let tokens = self.tokens();
-        let mut found = tokens
-            .iter()
-            .filter(|token| signed.is_by(&token.text, signature));
-        found.next().map(|token| token.caller.clone())
+        self.proven(|token| signed.is_by(&token.text, signature))
     }
 
     pub(super) fn listed(&self) -> control::Listed {
@@ -217,8 +232,20 @@ pub(super) fn new_thread(entropy: &dyn Entropy) -> Result<String, Fault> {
 }
 
 /// Every sandbox that is known.
-#[derive(Debug, Default)]
-pub(crate) struct Sandboxes(Mutex<HashMap<String, Arc<Sandbox>>>);
+#[derive(Debug)]
+pub(crate) struct Sandboxes {
+    known: Mutex<HashMap<String, Arc<Sandbox>>>,
+    searches: Arc<Semaphore>,
+}
+
+impl Default for Sandboxes {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            searches: Arc::new(Semaphore::new(MAX_E2B_SEARCHES)),
+        }
+    }
+}
 
 impl Sandboxes {
     pub(super) fn get(&self, id: &str) -> Option<Arc<Sandbox>> {
@@ -262,14 +289,49 @@ impl Sandboxes {
         found
     }
 
-    /// The sandbox for whose token something is signed.
-    pub(super) fn signed(&self, signed: &Signed<'_>, signature: &str) -> Option<Arc<Sandbox>> {
+    /// Looks at each until one is it. Strangers can ask for it: few searches go on at once, and none where requests are served.
+    pub(super) async fn search(
+        &self,
+        is_it: impl Fn(&Sandbox) -> bool + Send + 'static,
+    ) -> Result<Option<Arc<Sandbox>>, Fault> {
+        let place = Arc::clone(&self.searches).acquire_owned();
+        let place = timeout(Duration::from_millis(E2B_SEARCH_WAIT_MS), place).await;
+        let Ok(Ok(place)) = place else {
+            let message = "too many signed addresses are looked up: try again, or name the sandbox";
+            return Err(Fault::rest(StatusCode::TOO_MANY_REQUESTS, message));
+        };
         let all: Vec<_> = self.lock().values().cloned().collect();
-        all.into_iter()
-            .find(|sandbox| sandbox.signed_by(signed, signature).is_some())
+        let found = tokio::task::spawn_blocking(move || {
+            // Also if nobody waits for it any more.
+            let _place = place;
+            all.into_iter().find(|sandbox| is_it(sandbox))
+        });
+        found
+            .await
+            .map_err(|_| Fault::new(Code::Internal, "the search broke off"))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Sandbox>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many strangers have something searched, few searches go on at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_search_that_finds_no_place_is_refused() {
+        let sandboxes = Sandboxes::default();
+        let mut others = Vec::new();
+        for _ in 0..MAX_E2B_SEARCHES {
+            assert!(sandboxes.search(|_| true).await.unwrap().is_none());
+            others.push(Arc::clone(&sandboxes.searches).try_acquire_owned().unwrap());
+        }
+        let refused = sandboxes.search(|_| true).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        others.pop();
+        assert!(sandboxes.search(|_| true).await.unwrap().is_none());
     }
 }

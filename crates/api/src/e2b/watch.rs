@@ -27,6 +27,7 @@ use super::{
     Here,
     faults::Failure,
     filesystem::{checked, resolve},
+    places::{Place, Places},
     programs::{Finished, Program, begin, started},
     rpc,
     sandboxes::Sandbox,
@@ -50,12 +51,25 @@ struct Watcher {
 }
 
 /// The watches of a sandbox, by their ids.
-#[derive(Debug, Default)]
-pub(super) struct Watchers(Mutex<BTreeMap<String, Watcher>>);
+#[derive(Debug)]
+pub(super) struct Watchers {
+    known: Mutex<BTreeMap<String, Watcher>>,
+    /// For those that are not asked for their events, too.
+    places: Places,
+}
+
+impl Default for Watchers {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            places: Places::new(MAX_E2B_WATCHES, "watches"),
+        }
+    }
+}
 
 impl Watchers {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Watcher>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn stop_all(&self) {
@@ -76,6 +90,7 @@ struct Looking {
     control: mpsc::Sender<Control>,
     events: mpsc::Receiver<Given>,
     lines: Vec<u8>,
+    _place: Place,
 }
 
 impl Looking {
@@ -108,6 +123,7 @@ async fn look<K: Keeps, P: Remembers>(
     watch: &Watch,
 ) -> Result<Looking, Failure> {
     let path = resolve(&watch.path)?;
+    let place = sandbox.watchers.places.take()?;
     let recursive = if watch.recursive { "1" } else { "0" };
     let words = ["python3", "-IS", "-c", PROGRAM, &path, recursive];
     let program = Program {
@@ -135,6 +151,7 @@ async fn look<K: Keeps, P: Remembers>(
                 control,
                 events,
                 lines,
+                _place: place,
             });
         }
         stderr.extend(bytes);
@@ -212,10 +229,6 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     request: Request,
 ) -> Answer {
     let watch: Watch = rpc::unary(request).await?;
-    if sandbox.watchers.lock().len() >= MAX_E2B_WATCHES {
-        let message = format!("a sandbox has at most {MAX_E2B_WATCHES} watches");
-        return Err(Fault::new(Code::ResourceExhausted, message).into());
-    }
     let mut looking = look(&api, &who, &sandbox, &watch).await?;
     let id = looking.call.id.to_string();
     let watcher = Watcher {

@@ -1,6 +1,6 @@
 //! E2B's clients, in raw HTTP, on a fake keeper: the control plane, the door of sandboxes, and whatever is no message.
 
-use casemate_api::{E2B_ENDPOINTS, ENVD_ENDPOINTS, INTERPRETER_ENDPOINTS};
+use casemate_api::{E2B_ENDPOINTS, ENVD_ENDPOINTS, INTERPRETER_ENDPOINTS, limits::MAX_E2B_TOKENS};
 use casemate_callers::Role;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
@@ -13,7 +13,7 @@ use crate::{
     remote::{Headers, Remote},
 };
 
-fn key(key: &str) -> Headers {
+pub(crate) fn key(key: &str) -> Headers {
     vec![("x-api-key", key.to_owned())]
 }
 
@@ -500,6 +500,43 @@ async fn a_token_ends_with_the_key_that_it_stands_on() {
         .json();
     assert_ne!(again["envdAccessToken"], sandbox["envdAccessToken"]);
     assert_eq!(list().await, 401);
+}
+
+/// When too many callers have a token of a sandbox, one that is past its time goes first, and then the one that was not used for
+/// longest.
+#[tokio::test]
+async fn a_token_that_is_used_outlives_those_that_are_not() {
+    let remote = Remote::new().await;
+    let new = || key(&remote.new_key("acme", &[Role::Operator]).1);
+    let sandbox = made(&remote, &new()).await;
+    let path = format!("/v2/sandboxes/{}/connect", text(&sandbox, "sandboxID"));
+    let connect = async |by: &Headers| {
+        let answer = remote.post(&path, by, &json!({"timeout": 3000})).await;
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        answer.json()
+    };
+    let list = async |shown: &Value| {
+        let more = [("content-type", "application/json")];
+        let headers = with(&inside(shown, 49_983), &more);
+        raw(&remote, "POST", "/process.Process/List", &headers, b"{}")
+            .await
+            .status
+    };
+    let (second, third) = (connect(&new()).await, connect(&new()).await);
+    // A token of an issuer is over before a key is.
+    let brief = connect(&remote.somebody(&["operator"])).await;
+    for _ in 4..MAX_E2B_TOKENS {
+        connect(&new()).await;
+    }
+    remote.house.world.clock.advance(900_000);
+    connect(&new()).await;
+    assert_eq!(list(&sandbox).await, 200);
+    connect(&new()).await;
+    assert_eq!(list(&second).await, 401);
+    for kept in [&sandbox, &third] {
+        assert_eq!(list(kept).await, 200);
+    }
+    assert_eq!(list(&brief).await, 401);
 }
 
 /// A key in the spelling that older clients insist on.

@@ -28,6 +28,7 @@ mod calls;
 mod client;
 mod delegation;
 mod e2b;
+mod e2b_inside;
 mod e2b_messages;
 mod files;
 mod mcp;

@@ -63,6 +63,18 @@ pub(crate) type Headers = Vec<(&'static str, String)>;
 
 /// A house whose profile knows our issuers. `shell` waits for a person.
 pub(crate) fn house() -> House {
+    changed(|source| {
+        source
+            .replace(
+                "allowed = [\"python\", \"shell\"]",
+                "allowed = [\"python\"]",
+            )
+            .replace("approval_required = []", "approval_required = [\"shell\"]")
+    })
+}
+
+/// A house whose profile knows our issuers, with another change to its source.
+fn changed(change: impl FnOnce(String) -> String) -> House {
     let mut house = House::new("thread");
     let source = String::from_utf8(house.profile.source().to_vec()).unwrap();
     let issuers = format!(
@@ -71,13 +83,8 @@ pub(crate) fn house() -> House {
     let source = source
         .replace("[\"casemate:local\"]", &issuers)
         .replace("\"casemate-run\"", &format!("\"{AUDIENCE}\""))
-        .replace("\"code:execute\"", "\"calls:run\"")
-        .replace(
-            "allowed = [\"python\", \"shell\"]",
-            "allowed = [\"python\"]",
-        )
-        .replace("approval_required = []", "approval_required = [\"shell\"]");
-    house.profile = Profile::parse(source.as_bytes(), Syntax::Toml).unwrap();
+        .replace("\"code:execute\"", "\"calls:run\"");
+    house.profile = Profile::parse(change(source).as_bytes(), Syntax::Toml).unwrap();
     house
 }
 
@@ -110,19 +117,27 @@ impl Remote {
     }
 
     pub(crate) async fn with(tls: Option<rustls::ServerConfig>) -> Self {
-        Self::on(tls, |network| network).await
+        Self::on(house(), tls, |network| network).await
+    }
+
+    /// One in which `shell` waits for nobody.
+    pub(crate) async fn with_shell() -> Self {
+        Self::on(changed(|source| source), None, |network| network).await
     }
 
     /// One that has at most so many connections.
     pub(crate) async fn of_at_most(connections: usize) -> Self {
-        Self::on(None, |network| network.of_at_most(connections, connections)).await
+        Self::on(house(), None, |network| {
+            network.of_at_most(connections, connections)
+        })
+        .await
     }
 
     async fn on(
+        house: House,
         tls: Option<rustls::ServerConfig>,
         change: impl FnOnce(Network) -> Network,
     ) -> Self {
-        let house = house();
         let dir = house.world.dir.path();
         let jwks_file = dir.join("jwks.json");
         let key = TestKey::new("EdDSA", "k1");

@@ -373,13 +373,34 @@ impl SessionKeeper for FakeSessions {
         &self,
         session: SessionId,
         owner: Owner,
-        _: u16,
+        port: u16,
     ) -> Result<Connection, KeeperError> {
         self.note(Step::Files(session, "connect"));
         self.with(session, &owner, |_| ())?;
-        let (to, from) = mpsc::channel(1);
+        let (to, heard) = mpsc::channel(1);
+        if port != SPEAKS_HTTP {
+            return Ok(Connection { to, from: heard });
+        }
+        let (says, from) = mpsc::channel(1);
+        tokio::spawn(answer_with_head(heard, says));
         Ok(Connection { to, from })
     }
+}
+
+/// At this port is a program that answers with the head of what it is asked; at others is one that says back what it hears.
+pub(crate) const SPEAKS_HTTP: u16 = 8_000;
+
+async fn answer_with_head(mut heard: mpsc::Receiver<Vec<u8>>, says: mpsc::Sender<Vec<u8>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Some(bytes) = heard.recv().await else {
+            return;
+        };
+        head.extend(bytes);
+    }
+    let length = head.len();
+    let start = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    let _ = says.send([start.as_bytes(), &head].concat()).await;
 }
 
 fn status(
@@ -478,6 +499,29 @@ impl Sandbox for FakePlace {
                 self.keeper.note(Step::Ended(session, line));
                 return Ok(answer);
             }
+            // Looks at a directory, as watches do.
+            Some("python3") if line.contains("inotify") => {
+                let first = Event::Output(Stream::Stdout, b"{}\n".to_vec());
+                let _ = io.events.send(first).await;
+                tokio::select! {
+                    _ = io.control.recv() => answer.cause = Cause::Cancelled,
+                    () = io.events.closed() => answer.cause = Cause::Cancelled,
+                }
+            }
+            // Takes a file, as the scripts for those outside of a workspace do.
+            Some("sh") if line.contains("mktemp") => loop {
+                tokio::select! {
+                    biased;
+                    _ = io.control.recv() => {
+                        answer.cause = Cause::Cancelled;
+                        break;
+                    }
+                    bytes = io.stdin.recv() => if bytes.is_none() {
+                        self.keeper.note(Step::Files(session, "took"));
+                        break;
+                    },
+                }
+            },
             Some("false") => answer.exit = Some(Exit::Code(1)),
             Some("write") => {
                 let bytes = words[1].parse().unwrap();

@@ -141,7 +141,11 @@ impl Running {
                 }
                 Err(_) => Step::Deaf,
             },
-            bytes = io.stdin.recv(), if stdin.wants() => Step::Stdin(bytes),
+            bytes = io.stdin.recv(), if stdin.wants() => match bytes {
+                // It was not ended, it broke off: no program is to take it for whole.
+                None if there && io.events.is_closed() => Step::CallerGone,
+                bytes => Step::Stdin(bytes),
+            },
             room = io.events.reserve(), if event.is_some() => match (room, event.take()) {
                 (Ok(room), Some(event)) => {
                     room.send(event);

@@ -429,13 +429,23 @@ impl FakePlace {
 }
 
 async fn cat(mut io: CallIo) -> Cause {
-    while let Some(bytes) = io.stdin.recv().await {
+    loop {
+        let bytes = tokio::select! {
+            biased;
+            control = io.control.recv() => match control {
+                None | Some(Control::Cancel) => return Cause::Cancelled,
+                Some(_) => continue,
+            },
+            bytes = io.stdin.recv() => bytes,
+        };
+        let Some(bytes) = bytes else {
+            return Cause::Completed;
+        };
         let said = io.events.send(Event::Output(Stream::Stdout, bytes)).await;
         if said.is_err() {
             return Cause::Cancelled;
         }
     }
-    Cause::Completed
 }
 
 pub(crate) fn ended(cause: Cause) -> Ended {

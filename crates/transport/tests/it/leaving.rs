@@ -137,6 +137,27 @@ async fn a_caller_who_closes_either_channel_is_gone_and_is_told_the_end() {
     }
 }
 
+/// A program that reads to the end does not take what broke off for the whole, however late the news of its caller come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_caller_who_left_had_not_ended_has_no_end() {
+    let world = World::new();
+    for _ in 0..100 {
+        let mut place = world.place().await;
+        place.ready().await.unwrap();
+        let (caller, io) = caller();
+        let crate::world::Caller {
+            stdin,
+            control,
+            events,
+        } = caller;
+        drop(events);
+        drop(stdin);
+        let ended = place.run(command(&["cat"]), io).await.unwrap();
+        assert_eq!(ended.cause, Cause::Cancelled);
+        drop(control);
+    }
+}
+
 /// A file whose upload breaks off is not there, and the one who uploads is told so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_is_cut_off_arrives_as_cut_off() {
