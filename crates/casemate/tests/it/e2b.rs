@@ -1,9 +1,11 @@
 //! Clients of E2B, in raw HTTP, with real sandboxes: what runs, what goes on, and that nothing is left.
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    path::Path,
+    process::Command,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -265,4 +267,28 @@ fn a_command_that_a_switch_killed_says_its_decision() {
         message.contains("kill_switch") && message.contains("dec_"),
         "{refused}"
     );
+}
+
+/// E2B's own SDK for Python, of the version that CI has, does all that its script tries.
+#[test]
+fn the_sdk_for_python_works_unmodified() {
+    let python = || {
+        let mut python = Command::new("/usr/bin/python3");
+        python.args(["-s", "-B"]);
+        python
+    };
+    let imported = python()
+        .args(["-c", "import e2b_code_interpreter"])
+        .status();
+    if !imported.unwrap().success() {
+        assert!(env::var_os("CI").is_none(), "no SDK: .ci/requirements.txt");
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/clients/e2b_sdk.py");
+    let ran = python()
+        .arg(script)
+        .arg(env!("CARGO_BIN_EXE_casemate"))
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
 }
