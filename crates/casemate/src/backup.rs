@@ -27,6 +27,7 @@ use self::{
     manifest::{Head, Manifest},
 };
 use crate::{
+    agent_lock::{self, Agents, With},
     exit::Exit,
     policy::operate_in,
     report::{self, Failure},
@@ -134,6 +135,8 @@ fn make_dir(dir: &Path) -> anyhow::Result<()> {
 
 fn copy_all(root: &Path, dir: &Path) -> anyhow::Result<Manifest> {
     let made_at_ms = System.now_ms();
+    // No agent is deleted meanwhile: nothing of it is made anew, and none is there in part.
+    let _held = agent_lock::lock(root, Agents::All, With::Others)?;
     let key = State::open(root)?.public_key()?;
     make_dir(dir)?;
     // One that is there already may be open to others.
