@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, ensure};
 use serde_json::json;
+use tokio::runtime::Builder;
 
 use super::{
     STATE,
@@ -140,6 +141,16 @@ fn put(from: &Path, to: &Path, manifest: &Manifest) -> anyhow::Result<()> {
         head == manifest.head,
         "the log is not the one that was copied"
     );
+    lose_calls(to)?;
     let dir = File::open(to).context("cannot open the copy")?;
     rustix::fs::syncfs(dir).context("cannot sync the copy")
+}
+
+/// Ends every call that ran when the copy was made: whoever ran it may live, and ends it elsewhere.
+fn lose_calls(root: &Path) -> anyhow::Result<()> {
+    let (journal, stores) = State::open(root)?.journal()?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start")?;
+    let lost = runtime.block_on(journal.close_all(&stores));
+    lost.map(drop).context("cannot end the calls of the copy")
 }

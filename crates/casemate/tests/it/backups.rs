@@ -182,3 +182,48 @@ fn what_was_changed_is_not_put_back() {
     fs::write(home.path("copy/backup.json"), manifest).unwrap();
     restore(&home, "new", &["copy"]).exits(0);
 }
+
+/// A copy that is put back beside its server has no call of that server: it is unknown there, and runs on where it runs.
+#[test]
+fn a_copy_beside_its_server_leaves_its_calls_alone() {
+    let home = Home::new();
+    let mut server = Server::first(&home);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let long = call("t", "k", "sleep 600");
+            server.ask("POST", "/v1/calls", Some(&server.key), &long)
+        });
+        let open = || {
+            let log = home.log();
+            let allowed = log
+                .iter()
+                .find(|record| record["summary"]["tool"] == "shell");
+            allowed.map(|record| record["decision"].clone())
+        };
+        until("it runs", || open().is_some());
+        let decision = open().unwrap();
+        home.run(["backup", "copy"]).exits(0);
+        restore(&home, "beside", &["copy"]).exits(0);
+        let beside = |words: &[&str]| {
+            let mut command = home.casemate(words);
+            command.env("CASEMATE_STATE_DIR", home.path("beside"));
+            crate::home::Ran(command.output().unwrap())
+        };
+        let shown = beside(&["audit", "show", decision.as_str().unwrap(), "--json"]);
+        let shown = shown.exits(0).json();
+        assert_eq!(
+            shown[1]["record"]["summary"]["status"], "unknown",
+            "{shown}"
+        );
+        let agents = beside(&["agent", "list"]).exits(0).stdout();
+        let agent = agents.lines().next().unwrap();
+        beside(&["agent", "delete", agent, "--yes", "--force"]).exits(0);
+        assert!(server.is_ready());
+        let outcome =
+            |record: &Value| record["kind"] == "outcome" && record["decision"] == decision;
+        assert!(!home.log().iter().any(outcome));
+        // That is what lets the other thread go.
+        rustix::process::kill_process(server.pid(), Signal::TERM).unwrap();
+    });
+    server.end(Signal::TERM);
+}
