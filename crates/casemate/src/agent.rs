@@ -147,7 +147,13 @@ fn delete(name: &str, force: bool, json: bool) -> Result<Exit, Failure> {
 /// The keeper that lives on without a gateway, if it does.
 async fn keeper(root: &Path) -> Result<Option<RemoteKeeper>, Failure> {
     let socket = keeper_socket(root);
-    if who_listens(&socket).is_none() {
+    let listens = who_listens(&socket).map_err(|error| {
+        let failure = Failure::failed(error)
+            .context("nothing was destroyed: cannot tell whether the keeper is there");
+        failure
+            .hint("its sessions would be left: end what listens on run/keeper.sock, or try again")
+    });
+    if listens?.is_none() {
         return Ok(None);
     }
     let keeper = RemoteKeeper::connect(&socket).await;
