@@ -227,3 +227,25 @@ fn a_copy_beside_its_server_leaves_its_calls_alone() {
     });
     server.end(Signal::TERM);
 }
+
+/// A copy that cannot be made leaves no key behind, and nothing that is in the way of the next.
+#[test]
+fn a_backup_that_fails_leaves_nothing() {
+    let home = Home::new();
+    home.run(["run", "--", "true"]).exits(0);
+    let strange = home.path("state/strange");
+    for empty in [false, true] {
+        std::os::unix::fs::symlink("elsewhere", &strange).unwrap();
+        if empty {
+            fs::create_dir(home.path("copy")).unwrap();
+        }
+        home.run(["backup", "copy"])
+            .exits(123)
+            .says("neither a file nor a directory");
+        assert_eq!(home.path("copy").exists(), empty);
+        assert!(!empty || files_below(&home.path("copy")).is_empty());
+        fs::remove_file(&strange).unwrap();
+        home.run(["backup", "copy"]).exits(0);
+        fs::remove_dir_all(home.path("copy")).unwrap();
+    }
+}
