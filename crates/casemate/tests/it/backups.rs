@@ -228,6 +228,40 @@ fn a_copy_beside_its_server_leaves_its_calls_alone() {
     server.end(Signal::TERM);
 }
 
+/// Onto another file system nothing is copied, keys least of all: it could not be renamed.
+#[test]
+fn nothing_is_put_back_onto_a_mount() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = Home::new();
+    home.run(["run", "--", "true"]).exits(0);
+    home.run(["backup", "copy"]).exits(0);
+    fs::create_dir(home.path("mount")).unwrap();
+    std::os::unix::fs::symlink(home.path("mount"), home.path("link")).unwrap();
+    for (place, code) in [("mount", 2), ("link", 2), ("mount/inside", 0)] {
+        let casemate = home.casemate(["restore", "copy"]);
+        let mounted = "mount -t tmpfs none mount && exec \"$@\"";
+        let ran = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", mounted, "-"])
+            .arg(casemate.get_program())
+            .args(casemate.get_args())
+            .current_dir(home.path(""))
+            .env("CASEMATE_STATE_DIR", home.path(place))
+            .output()
+            .unwrap();
+        let ran = crate::home::Ran(ran);
+        ran.exits(code);
+        if code != 0 {
+            ran.says("file system of its own").says("a directory in it");
+        }
+        assert!(!home.path(place).with_added_extension("restoring").exists());
+    }
+    // A link to an empty directory is followed.
+    restore(&home, "link", &["copy"]).exits(0);
+    assert!(home.path("mount/keys").exists() && home.path("link").is_symlink());
+}
+
 /// A copy that cannot be made leaves no key behind, and nothing that is in the way of the next.
 #[test]
 fn a_backup_that_fails_leaves_nothing() {
