@@ -133,24 +133,30 @@ pub(crate) async fn end<K: Keeps, P: Remembers>(
         let missing = || bad("the header `Mcp-Session-Id` has to name a conversation");
         let id = conversation(&headers)?.ok_or_else(missing)?;
         let over = api.conversations.end(&who, &id).ok_or_else(unknown)?;
-        // What waits in line would open the thread's session anew: it is gone before the session is.
-        let ends = Duration::from_millis(CONVERSATION_END_MS);
-        drop(timeout(ends, last_calls(&api, &who, &here.agent, &over)).await);
-        let tools = Tools {
-            api: Arc::clone(&api),
-            who,
-            agent: here.agent,
-            route: here.route,
-            thread: Some(over.thread),
-            request: None,
-        };
-        tools.close().await;
+        // Also when the client hangs up: nobody could end it once more.
+        drop(tokio::spawn(wind_up(api, who, here, over)).await);
         Ok(StatusCode::NO_CONTENT.into_response())
     };
     match ended.await {
         Ok(response) => response,
         Err(faulty) => fault(&faulty).map(Body::new),
     }
+}
+
+/// Ends what was only for a conversation that is over.
+async fn wind_up<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, who: Who, here: Here, over: Over) {
+    // What waits in line would open the thread's session anew: it is gone before the session is.
+    let ends = Duration::from_millis(CONVERSATION_END_MS);
+    drop(timeout(ends, last_calls(&api, &who, &here.agent, &over)).await);
+    let tools = Tools {
+        api,
+        who,
+        agent: here.agent,
+        route: here.route,
+        thread: Some(over.thread),
+        request: None,
+    };
+    tools.close().await;
 }
 
 /// Waits until nothing of a conversation that is over runs or is about to; what waits for a person is kept.

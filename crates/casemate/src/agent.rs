@@ -1,10 +1,12 @@
 //! `casemate agent`: of which agents something is kept, and how nothing of one is any more.
 //!
-//! An agent is deleted while no gateway has the state directory: what a gateway remembers of it ends with the gateway, and nobody
-//! can ask for it anew meanwhile.
+//! An agent is deleted while no gateway has the state directory, nobody looks through the databases and no call of it is there: what
+//! a gateway remembers of it ends with the gateway, and nobody can ask for it anew meanwhile.
 
 use std::{
-    fs, io,
+    collections::HashSet,
+    fs::{self, File},
+    io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -21,6 +23,7 @@ use serde_json::json;
 use tokio::{runtime::Builder, time::sleep};
 
 use crate::{
+    agent_lock::{self, Agents, With},
     exit::Exit,
     hold::{Hold, NotHeld, Role},
     report::{self, Failure},
@@ -102,6 +105,11 @@ fn delete(name: &str, force: bool, json: bool) -> Result<Exit, Failure> {
     let _hold = Hold::take(&root, Role::Gateway).map_err(|held| {
         NotHeld::explained(held).hint("stop the server, and delete the agent then")
     })?;
+    let _all = agent_lock::lock(&root, Agents::All, With::Nobody).map_err(|error| {
+        Failure::failed(error)
+            .context(format!("nothing of `{name}` was destroyed"))
+            .hint("try again when that has ended")
+    })?;
     let (journal, stores) = state.journal().map_err(Failure::failed)?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::failed)?;
@@ -113,7 +121,7 @@ fn delete(name: &str, force: bool, json: bool) -> Result<Exit, Failure> {
             None => Vec::new(),
         };
         let running = sessions.iter().map(|session| session.calls).sum::<u64>();
-        end_calls(&journal, name, running, force).await?;
+        let _alone = end_calls(&journal, &root, name, running, force).await?;
         if let Some(keeper) = &keeper {
             for session in &sessions {
                 let ended = keeper.close(session.id, session.owner.clone()).await;
@@ -139,7 +147,13 @@ fn delete(name: &str, force: bool, json: bool) -> Result<Exit, Failure> {
 /// The keeper that lives on without a gateway, if it does.
 async fn keeper(root: &Path) -> Result<Option<RemoteKeeper>, Failure> {
     let socket = keeper_socket(root);
-    if who_listens(&socket).is_none() {
+    let listens = who_listens(&socket).map_err(|error| {
+        let failure = Failure::failed(error)
+            .context("nothing was destroyed: cannot tell whether the keeper is there");
+        failure
+            .hint("its sessions would be left: end what listens on run/keeper.sock, or try again")
+    });
+    if listens?.is_none() {
         return Ok(None);
     }
     let keeper = RemoteKeeper::connect(&socket).await;
@@ -156,36 +170,46 @@ fn not_ended(name: &str, why: &str) -> Failure {
     Failure::failed(anyhow!("nothing of `{name}` was destroyed: {why}"))
 }
 
-/// Sees to it that none of the agent's calls runs: `running` of them do in sessions, others in processes of their own.
+/// Sees to it that none of the agent's calls runs: `running` of them do in sessions, others in processes of their own. None begins
+/// while what this gives is there.
 async fn end_calls(
     journal: &Journal,
+    root: &Path,
     name: &str,
     running: u64,
     force: bool,
-) -> Result<(), Failure> {
-    let open = || journal.open_of(name).map_err(Failure::failed);
-    let waiting = open()?;
-    if !force && (running > 0 || !waiting.is_empty()) {
-        let count = running.max(waiting.len() as u64);
-        return Err(not_ended(name, &format!("{count} of its calls run"))
-            .hint("wait for them, or end them with --force"));
-    }
-    for call in &waiting {
-        let pid = i32::try_from(call.owner.pid()).ok().and_then(Pid::from_raw);
-        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        // Held, it is not taken for a later process of that number.
-        if let Some(process) = process.filter(|_| call.owner.is_alive()) {
-            let _ = pidfd_send_signal(&process, Signal::TERM);
+) -> Result<File, Failure> {
+    let (started, mut told) = (Instant::now(), HashSet::new());
+    loop {
+        // Before the log is looked at: whoever begins a call has it before the call is on record, and until it is gone.
+        let alone = agent_lock::try_lock(root, Agents::One(name), With::Nobody);
+        let alone = alone.map_err(Failure::failed)?;
+        let mut open = journal.open_of(name).map_err(Failure::failed)?;
+        open.retain(|call| call.owner.is_alive());
+        if !force && (running > 0 || !open.is_empty()) {
+            let count = running.max(open.len() as u64);
+            return Err(not_ended(name, &format!("{count} of its calls run"))
+                .hint("wait for them, or end them with --force"));
         }
-    }
-    let started = Instant::now();
-    while open()?.iter().any(|call| call.owner.is_alive()) {
+        if let Some(alone) = alone.filter(|_| open.is_empty()) {
+            return Ok(alone);
+        }
+        for call in open {
+            if told.insert(call.decision) {
+                let pid = i32::try_from(call.owner.pid()).ok().and_then(Pid::from_raw);
+                let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+                // Held, it is not taken for a later process of that number.
+                if let Some(process) = process.filter(|_| call.owner.is_alive()) {
+                    let _ = pidfd_send_signal(&process, Signal::TERM);
+                }
+            }
+        }
         if started.elapsed() > END_TIMEOUT {
-            return Err(not_ended(name, "a call does not end"));
+            return Err(not_ended(name, "a call of it begins, or does not end")
+                .hint("try again when it has ended"));
         }
         sleep(END_CHECK).await;
     }
-    Ok(())
 }
 
 fn destroy(
@@ -197,7 +221,8 @@ fn destroy(
     let claims = Verified::vouch(local_claims(), Authenticator::LocalUser);
     let erased = journal.delete(name, &claims, || stores.remove(name).map(drop));
     let erased = erased.map_err(Failure::failed)?;
-    remove_logs(root).map_err(|error| {
+    let removed = remove_logs(root).and_then(|()| agent_lock::remove(root, name));
+    removed.map_err(|error| {
         Failure::failed(error)
             .context("the agent is deleted, but not the logs of processes of egress")
     })?;

@@ -10,6 +10,7 @@ mod restore;
 
 use std::{
     fs::{self, DirBuilder},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
@@ -27,6 +28,7 @@ use self::{
     manifest::{Head, Manifest},
 };
 use crate::{
+    agent_lock::{self, Agents, With},
     exit::Exit,
     policy::operate_in,
     report::{self, Failure},
@@ -38,6 +40,8 @@ use crate::{
 const STATE: &str = "state";
 /// What is copied first: the head of the log before the log, which may be longer by then.
 const LEDGER: &[&str] = &["ledger/head", "ledger/log", "ledger/key.pub"];
+/// How often the log is copied when its head was being written.
+const LOG_TRIES: u32 = 5;
 /// What is copied in another way, or not at all.
 const NOT_COPIED: &[&str] = &["run", "images", "ledger", "agents", "keys"];
 /// What is copied last.
@@ -73,9 +77,14 @@ pub(crate) fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
         );
     }
     let operation = operation("state.backup", json!({}));
-    let mut made = None;
+    let (was_there, mut made) = (dir.exists(), None);
     operate_in(&root, operation, || {
-        made = Some(copy_all(&real, &dir).map_err(Failure::failed)?);
+        make_dir(&dir).map_err(Failure::failed)?;
+        // Whose it is that is in there is known only of what this makes.
+        let state = DirBuilder::new().mode(0o700).create(dir.join(STATE));
+        state.map_err(|error| Failure::failed(error).context("cannot begin the copy"))?;
+        let copied = copy_all(&real, &dir).map_err(|error| removed(&dir, was_there, error));
+        made = Some(copied?);
         Ok(())
     })?;
     let Some(manifest) = made else {
@@ -116,7 +125,7 @@ fn refuse_used(dir: &Path) -> Result<(), Failure> {
         Ok(0) => Ok(()),
         Ok(_) => Err(Failure::usage(anyhow!("`{}` is not empty", dir.display()))
             .hint("nothing is ever replaced: name another directory")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => {
             Err(Failure::usage(error).context(format!("cannot look at `{}`", dir.display())))
         }
@@ -132,18 +141,54 @@ fn make_dir(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make `{}`", dir.display()))
 }
 
+/// Removes a copy that is not whole: it can have keys in it, and would be in the way of the next.
+fn removed(dir: &Path, was_there: bool, error: anyhow::Error) -> Failure {
+    let gone = fs::remove_dir_all(dir.join(STATE)).and_then(|()| {
+        match fs::remove_file(dir.join(manifest::NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ if was_there => Ok(()),
+            _ => fs::remove_dir(dir),
+        }
+    });
+    let failure = Failure::failed(error);
+    match gone {
+        Ok(()) => failure,
+        Err(_) => failure.hint(format!(
+            "a part of it is left in `{}`, with its keys: remove it",
+            dir.display()
+        )),
+    }
+}
+
+/// Copies the log, until what was copied of it verifies: its head is written in place.
+fn log(copied: &mut Copied, dir: &Path, key: &PublicKey) -> anyhow::Result<Head> {
+    let mut tries = 0;
+    loop {
+        for name in LEDGER {
+            copied.file(Path::new(name))?;
+        }
+        tries += 1;
+        match head_of(&dir.join(STATE), key) {
+            Err(_) if tries < LOG_TRIES => {
+                for name in LEDGER {
+                    copied.forget(Path::new(name))?;
+                }
+            }
+            head => return head,
+        }
+    }
+}
+
 fn copy_all(root: &Path, dir: &Path) -> anyhow::Result<Manifest> {
     let made_at_ms = System.now_ms();
+    // No agent is deleted meanwhile: nothing of it is made anew, and none is there in part.
+    let _held = agent_lock::lock(root, Agents::All, With::Others)?;
     let key = State::open(root)?.public_key()?;
-    make_dir(dir)?;
     // One that is there already may be open to others.
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(dir, private).context("cannot make the directory private")?;
     let mut copied = Copied::new(root, &dir.join(STATE))?;
-    for name in LEDGER {
-        copied.file(Path::new(name))?;
-    }
-    let head = head_of(&dir.join(STATE), &key)?;
+    let head = log(&mut copied, dir, &key)?;
     databases(root, &mut copied)?;
     for entry in fs::read_dir(root).context("cannot list the state directory")? {
         let name = entry

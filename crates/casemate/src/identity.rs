@@ -15,7 +15,7 @@ use casemate_store::{FileProvider, StateDir};
 
 use crate::{exit::Exit, report::Failure, system::System, values};
 
-pub(crate) use self::start::connect_or_start;
+pub(crate) use self::start::{START_TIMEOUT, connect_or_start};
 
 /// How long identity stays that nobody is connected to. The tokens that it fetched go with it.
 const IDLE_EXIT: Duration = Duration::from_secs(5 * 60);

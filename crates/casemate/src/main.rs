@@ -4,6 +4,7 @@
 
 mod activation;
 mod agent;
+mod agent_lock;
 mod approvals;
 mod audit;
 mod backup;

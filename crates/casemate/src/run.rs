@@ -40,6 +40,7 @@ use self::{
 };
 pub(crate) use self::{signals::Signals, streams::write_stream};
 use crate::{
+    agent_lock::{self, Agents, With},
     cli::RunArgs,
     exit::Exit,
     report::Failure,
@@ -96,11 +97,19 @@ async fn call(request: Request, root: &Path) -> Result<Exit, Failure> {
         let _ = policy.engine();
     }
     let opened = async {
-        let (journal, stores) = State::open(root)?.journal()?;
-        journal.recover(&stores).await?;
-        anyhow::Ok((journal, stores))
+        let state = State::open(root)?;
+        let mut held = vec![
+            agent_lock::lock(root, Agents::All, With::Others)?,
+            agent_lock::lock(root, Agents::One(&owner.agent), With::Others)?,
+        ];
+        let (journal, stores) = state.journal()?;
+        if journal.recover(&stores).await?.is_empty() {
+            // Nothing of another agent was opened.
+            drop(held.swap_remove(0));
+        }
+        anyhow::Ok((journal, stores, held))
     };
-    let (journal, stores) = match opened.await {
+    let (journal, stores, _held) = match opened.await {
         Ok(opened) => opened,
         Err(error) => {
             let why = one_line(error.as_ref());

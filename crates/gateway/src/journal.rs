@@ -68,9 +68,27 @@ impl Journal {
     /// # Errors
     /// When the ledger does not answer: nothing may run then.
     pub async fn recover<P: Stores>(&self, stores: &P) -> Result<Vec<DecisionId>, RecoverError> {
+        self.close_those(stores, |open| !open.owner.is_alive())
+            .await
+    }
+
+    /// Closes every decision that is open, as [`Journal::recover`] does. Call it in a copy of the log: whose decisions they are ends
+    /// them in the log that it was copied from, also while it lives.
+    ///
+    /// # Errors
+    /// When the ledger does not answer.
+    pub async fn close_all<P: Stores>(&self, stores: &P) -> Result<Vec<DecisionId>, RecoverError> {
+        self.close_those(stores, |_| true).await
+    }
+
+    async fn close_those<P: Stores>(
+        &self,
+        stores: &P,
+        lost: impl Fn(&OpenDecision) -> bool,
+    ) -> Result<Vec<DecisionId>, RecoverError> {
         let mut closed = Vec::new();
         for open in self.ledger.open_decisions().map_err(RecoverError::List)? {
-            if open.owner.is_alive() {
+            if !lost(&open) {
                 continue;
             }
             let decision = open.decision;

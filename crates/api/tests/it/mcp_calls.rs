@@ -338,6 +338,32 @@ async fn what_waits_in_line_ends_with_its_conversation() {
     assert_eq!(served.house.keeper.alive().len(), 1);
 }
 
+/// A client that hangs up before its end is answered has ended its conversation all the same.
+#[tokio::test]
+async fn a_conversation_ends_though_its_client_hangs_up() {
+    let served = Served::new(House::new("thread")).await;
+    for id in 1..=8 {
+        let client = Client::begin(&served).await;
+        let wait = call(id, "python", json!({"code": "wait", "fresh": true}));
+        let running = client.send(&wait, &[]).await;
+        until(|| served.house.keeper.running() == 1).await;
+        let mut end = client.request(Vec::new(), &[]);
+        *end.method_mut() = hyper::Method::DELETE;
+        let gone = async {
+            let list = json!({"jsonrpc": "2.0", "id": 0, "method": "tools/list"});
+            while client.send(&list, &[]).await.status() != 404 {}
+        };
+        // Whichever is first, nobody waits for the answer.
+        tokio::select! {
+            () = gone => {}
+            _ = served.send(end) => {}
+            () = until(|| served.house.keeper.running() == 0) => {}
+        }
+        drop(running);
+        until(|| served.house.keeper.alive().is_empty()).await;
+    }
+}
+
 /// A client whose address names a thread takes its calls back as any other; its end is not that of the thread.
 #[tokio::test]
 async fn a_call_in_a_named_thread_is_taken_back() {

@@ -18,6 +18,9 @@ use crate::{
 /// In every name that the first tenant gives: nobody else may ever see it.
 const MARK: &str = "canary";
 
+/// What the first tenant says beside its names, and nobody else ever says: wherever it is shown, it was not given.
+const SAID: &str = "heirloom";
+
 /// What is asked for in place of an id of the first tenant: an id of the same kind that never was.
 const NEVER: &str = "0198c7e4000070008000000000000000";
 
@@ -68,16 +71,19 @@ impl Property {
         let file = format!("/v1/sessions/{session}/files/{MARK}?agent={MARK}");
         let written = remote.ask("PUT", &file, &operator, &json!(MARK)).await;
         assert_eq!(written.status, 201, "{}", written.json());
-        let waits = json!({ "tool": "shell", "agent": MARK, "argv": [MARK], "wait": false });
+        let file = format!("/v1/sessions/{session}/files/{SAID}?agent={MARK}");
+        let written = remote.ask("PUT", &file, &operator, &json!(SAID)).await;
+        assert_eq!(written.status, 201, "{}", written.json());
+        let waits = json!({ "tool": "shell", "agent": MARK, "argv": [SAID], "wait": false });
         let waiting = remote.held(async |_, _| operator.clone(), &waits).await;
-        let new = json!({ "subject": MARK, "roles": ["reader"], "ttl_s": 600 });
+        let new = json!({ "subject": SAID, "roles": ["reader"], "ttl_s": 600 });
         let key = remote.post("/v1/api-keys", &operator, &new).await;
         assert_eq!(key.status, 201, "{}", key.json());
         let throw =
-            json!({ "kind": "agent", "name": format!("{MARK}-off"), "to": "off", "reason": MARK });
+            json!({ "kind": "agent", "name": format!("{MARK}-off"), "to": "off", "reason": SAID });
         let thrown = remote.post("/v1/switches", &operator, &throw).await;
         assert_eq!(thrown.status, 200, "{}", thrown.json());
-        let envelope = remote.delegate(&operator, |wanted| wanted["subject"] = json!(MARK));
+        let envelope = remote.delegate(&operator, |wanted| wanted["subject"] = json!(SAID));
         let envelope = envelope.await.map_err(|_| ()).unwrap();
         let begun = remote
             .ask("POST", "/mcp", &mcp_headers(&operator, None), &initialize())
@@ -315,7 +321,9 @@ fn says_nothing(what: &str, of: &Property, text: &str, given: &str) {
             "{what} says {id}: {text}"
         );
     }
-    assert!(!text.contains("acme"), "{what}: {text}");
+    for never in [SAID, "acme"] {
+        assert!(!text.contains(never), "{what}: {text}");
+    }
 }
 
 /// The same of the first tenant before and after, as it sees it.
@@ -338,6 +346,20 @@ async fn seen(remote: &Remote, of: &Property) -> Vec<String> {
         seen.push(lines.collect());
     }
     seen
+}
+
+/// Whatever is on record since is eve's, in eve's tenant, and names nothing that she did not name.
+#[track_caller]
+fn only_eves(remote: &Remote, begin: usize) {
+    for record in remote.house.world.records().split_off(begin) {
+        let entry = &record.entry;
+        assert_eq!(entry.tenant, "other", "{entry:?}");
+        let text = serde_json::to_string(&entry.summary).unwrap();
+        assert!(
+            !text.contains("canary-owner") && !text.contains(SAID),
+            "{text}"
+        );
+    }
 }
 
 /// R153, R158, R186: whoever has every role in one tenant, and every name of another, gets at nothing of it: it is as what never
@@ -438,14 +460,5 @@ async fn nothing_of_a_tenant_is_another_ones() {
     }
     assert_eq!(tried.len(), operations().len());
     assert_eq!(seen(&remote, &of).await, before);
-    // Whatever is on record of it is eve's, in eve's tenant, and names nothing that she did not name.
-    for record in remote.house.world.records().split_off(begin) {
-        let entry = &record.entry;
-        if entry.summary["actor"].as_str() == Some("canary-owner") {
-            continue;
-        }
-        assert_eq!(entry.tenant, "other", "{entry:?}");
-        let text = serde_json::to_string(&entry.summary).unwrap();
-        assert!(!text.contains("canary-owner"), "{text}");
-    }
+    only_eves(&remote, begin);
 }

@@ -66,6 +66,18 @@ impl Copied {
         self.add(name, bytes, digest)
     }
 
+    /// Removes one that was copied, if it was.
+    pub(super) fn forget(&mut self, name: &Path) -> anyhow::Result<()> {
+        self.files.retain(|entry| Path::new(&entry.path) != name);
+        let to = self.to.join(name);
+        match fs::remove_file(&to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove `{}`", to.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Remembers one that somebody else put in its place.
     pub(super) fn note(&mut self, name: &Path) -> anyhow::Result<()> {
         let to = self.to.join(name);

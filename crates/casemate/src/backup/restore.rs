@@ -3,12 +3,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, anyhow, ensure};
 use serde_json::json;
+use tokio::runtime::Builder;
 
 use super::{
     STATE,
@@ -55,6 +56,7 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     }
     let root = std::path::absolute(state::path()?).map_err(Failure::failed)?;
     refuse_used(&root)?;
+    let root = placed(root)?;
     let beside = root.with_added_extension(SUFFIX);
     if beside.exists() {
         let left = anyhow!(
@@ -69,9 +71,10 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
             let subject = json!({ "made_at_ms": manifest.made_at_ms, "head": manifest.head });
             operate_in(&beside, operation("state.restore", subject), || Ok(()))?;
             // An empty directory in its place is replaced.
-            fs::rename(&beside, &root).map_err(|error| {
-                Failure::failed(error).context(format!("cannot make `{}`", root.display()))
-            })
+            let cannot = || format!("cannot make `{}`", root.display());
+            fs::rename(&beside, &root).map_err(|error| Failure::failed(error).context(cannot()))?;
+            let synced = File::open(parent(&root)).and_then(|parent| parent.sync_all());
+            synced.map_err(|error| Failure::failed(error).context(cannot()))
         });
     if let Err(failure) = done {
         // It has keys in it.
@@ -83,6 +86,25 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
         });
     }
     tell("restored", &manifest, args.json)
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// Where the state directory really is, if what is made beside it can be renamed to it.
+fn placed(root: PathBuf) -> Result<PathBuf, Failure> {
+    let real = match root.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(root),
+        real => real.map_err(Failure::failed)?,
+    };
+    let device = |path: &Path| fs::metadata(path).map(|facts| facts.dev());
+    let same = device(&real).and_then(|dev| Ok(dev == device(parent(&real))?));
+    if same.map_err(Failure::failed)? {
+        return Ok(real);
+    }
+    let other = anyhow!("`{}` is a file system of its own", real.display());
+    Err(Failure::usage(other).hint("nothing can be renamed to it: name a directory in it"))
 }
 
 /// Opens a file of a backup.
@@ -140,6 +162,16 @@ fn put(from: &Path, to: &Path, manifest: &Manifest) -> anyhow::Result<()> {
         head == manifest.head,
         "the log is not the one that was copied"
     );
+    lose_calls(to)?;
     let dir = File::open(to).context("cannot open the copy")?;
     rustix::fs::syncfs(dir).context("cannot sync the copy")
+}
+
+/// Ends every call that ran when the copy was made: whoever ran it may live, and ends it elsewhere.
+fn lose_calls(root: &Path) -> anyhow::Result<()> {
+    let (journal, stores) = State::open(root)?.journal()?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start")?;
+    let lost = runtime.block_on(journal.close_all(&stores));
+    lost.map(drop).context("cannot end the calls of the copy")
 }

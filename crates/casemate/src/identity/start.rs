@@ -13,14 +13,17 @@ use std::{
 use anyhow::Context as _;
 use casemate_identity::Side;
 use casemate_transport::{OursError, connect_ours};
-use tokio::{net::UnixStream, time::sleep};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep},
+};
 
 use crate::log_file::open_log;
 
 /// How often it is looked whether identity listens.
 const START_POLL: Duration = Duration::from_millis(5);
-/// How often at most: ten seconds.
-const START_POLLS: usize = 2_000;
+/// How long it has to listen.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn socket_in(state: &Path) -> anyhow::Result<PathBuf> {
     let state = std::path::absolute(state).context("cannot find the state directory")?;
@@ -36,7 +39,7 @@ pub(crate) async fn connect_or_start(state: &Path, side: Side) -> anyhow::Result
     let run = socket.parent().unwrap_or(state);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(run);
     made.with_context(|| format!("cannot make `{}`", run.display()))?;
-    let mut polls = 0;
+    let (began, mut started) = (Instant::now(), false);
     loop {
         match connect_ours(&socket).await {
             Ok(mut stream) => {
@@ -44,11 +47,11 @@ pub(crate) async fn connect_or_start(state: &Path, side: Side) -> anyhow::Result
                 announced.context("identity does not listen")?;
                 return Ok(stream);
             }
-            Err(error @ OursError::Socket(_)) if polls < START_POLLS => {
-                if polls == 0 {
+            Err(error @ OursError::Socket(_)) if began.elapsed() < START_TIMEOUT => {
+                if !started {
                     start(state, &socket).context("cannot start identity")?;
                 }
-                polls += 1;
+                started = true;
                 drop(error);
                 sleep(START_POLL).await;
             }

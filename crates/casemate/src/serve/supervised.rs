@@ -43,8 +43,8 @@ const SOCKETS: usize = 2;
 const TEND_PAUSE: Duration = Duration::from_millis(500);
 /// How long the pause becomes while one of them is not.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// How long identity is waited for.
-const KEEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long identity is waited for: longer than it has to listen, so that whoever starts it says why it did not.
+const KEEP_TIMEOUT: Duration = identity::START_TIMEOUT.saturating_mul(2);
 /// What is said when it serves.
 const SERVES: u8 = b'S';
 

@@ -34,15 +34,26 @@ fn sockets(root: &Path) -> [(&'static str, PathBuf); 2] {
 pub(super) fn found(root: &Path) -> Vec<Pid> {
     let found = sockets(root).into_iter();
     found
-        .filter_map(|(_, socket)| Pid::from_raw(who_listens(&socket)?))
+        .filter_map(|(name, socket)| listener(name, &socket))
         .collect()
+}
+
+/// Who listens there. Where that cannot be told, it is reported.
+fn listener(name: &str, socket: &Path) -> Option<Pid> {
+    match who_listens(socket) {
+        Ok(pid) => pid.and_then(Pid::from_raw),
+        Err(error) => {
+            report::line(&format!("cannot tell whether the {name} is there: {error}"));
+            None
+        }
+    }
 }
 
 /// Ends those of the state directory at `root` that are not spared, and waits for that.
 pub(super) async fn end(root: &Path, spared: &[Pid]) {
     for (name, socket) in sockets(root) {
         for _ in 0..MOST {
-            match who_listens(&socket).and_then(Pid::from_raw) {
+            match listener(name, &socket) {
                 Some(pid) if spared.contains(&pid) => break,
                 Some(pid) => end_one(name, pid, &socket).await,
                 None => break,
@@ -56,7 +67,7 @@ async fn end_one(name: &str, pid: Pid, socket: &Path) {
         return;
     };
     // Still the same: its number was not given to another before we had hold of it.
-    if who_listens(socket).and_then(Pid::from_raw) != Some(pid) {
+    if listener(name, socket) != Some(pid) {
         return;
     }
     // One that has ended meanwhile is as good.

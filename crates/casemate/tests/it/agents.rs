@@ -1,6 +1,9 @@
 //! `casemate agent`: an agent is destroyed whole, and nothing of another.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -126,4 +129,59 @@ fn an_agent_whose_call_runs_is_deleted_by_force_only() {
         home.run(["audit", "verify"]).exits(0);
         assert_eq!(home.run(["agent", "list"]).exits(0).stdout(), "");
     });
+}
+
+/// Whoever looks through the databases, or begins a call that is not on record yet, keeps an agent from being deleted; and while one
+/// is deleted no call begins and nothing is copied, so that no key is made anew.
+#[test]
+fn nothing_is_opened_while_an_agent_is_deleted() {
+    let home = Home::new();
+    home.run(["run", "--agent", "billing", "--", "true"])
+        .exits(0);
+    let keys = || home.path("state/keys/agents/billing");
+    let lock = |name: &str| {
+        let path = home.path("state/run").join(name);
+        File::options().write(true).open(path).unwrap()
+    };
+    let (all, one) = (lock("agents.lock"), lock("agent-billing.lock"));
+    for used in [&all, &one] {
+        used.lock_shared().unwrap();
+        home.run(["agent", "delete", "billing", "--yes", "--force"])
+            .exits(123)
+            .says("nothing of `billing` was destroyed")
+            .says("try again");
+        used.unlock().unwrap();
+        assert!(fs::read_dir(keys()).unwrap().count() > 0);
+    }
+    all.lock().unwrap();
+    let refused = home.run(["run", "--agent", "other", "--", "true"]);
+    refused.says("an agent is being deleted");
+    assert!(!home.path("state/keys/agents/other").exists());
+    home.run(["backup", "copy"])
+        .exits(123)
+        .says("an agent is being deleted");
+    all.unlock().unwrap();
+    home.run(["agent", "delete", "billing", "--yes"]).exits(0);
+    assert!(!home.path("state/run/agent-billing.lock").exists());
+}
+
+/// A call has its agent until its process is gone, and others can be deleted meanwhile.
+#[test]
+fn a_call_keeps_its_agent_and_no_other() {
+    let home = Home::new();
+    home.run(["run", "--agent", "other", "--", "true"]).exits(0);
+    let mut running = home
+        .casemate(["run", "--agent", "billing", "--", "sleep", "600"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("it runs", || home.kinds().len() == 3);
+    let lock = File::open(home.path("state/run/agent-billing.lock")).unwrap();
+    assert!(lock.try_lock().is_err());
+    home.run(["agent", "delete", "other", "--yes"]).exits(0);
+    home.run(["agent", "delete", "billing", "--yes", "--force"])
+        .exits(0);
+    assert!(!running.wait().unwrap().success());
 }

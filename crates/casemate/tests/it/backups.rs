@@ -182,3 +182,104 @@ fn what_was_changed_is_not_put_back() {
     fs::write(home.path("copy/backup.json"), manifest).unwrap();
     restore(&home, "new", &["copy"]).exits(0);
 }
+
+/// A copy that is put back beside its server has no call of that server: it is unknown there, and runs on where it runs.
+#[test]
+fn a_copy_beside_its_server_leaves_its_calls_alone() {
+    let home = Home::new();
+    let mut server = Server::first(&home);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let long = call("t", "k", "sleep 600");
+            server.ask("POST", "/v1/calls", Some(&server.key), &long)
+        });
+        let open = || {
+            let log = home.log();
+            let allowed = log
+                .iter()
+                .find(|record| record["summary"]["tool"] == "shell");
+            allowed.map(|record| record["decision"].clone())
+        };
+        until("it runs", || open().is_some());
+        let decision = open().unwrap();
+        home.run(["backup", "copy"]).exits(0);
+        restore(&home, "beside", &["copy"]).exits(0);
+        let beside = |words: &[&str]| {
+            let mut command = home.casemate(words);
+            command.env("CASEMATE_STATE_DIR", home.path("beside"));
+            crate::home::Ran(command.output().unwrap())
+        };
+        let shown = beside(&["audit", "show", decision.as_str().unwrap(), "--json"]);
+        let shown = shown.exits(0).json();
+        assert_eq!(
+            shown[1]["record"]["summary"]["status"], "unknown",
+            "{shown}"
+        );
+        let agents = beside(&["agent", "list"]).exits(0).stdout();
+        let agent = agents.lines().next().unwrap();
+        beside(&["agent", "delete", agent, "--yes", "--force"]).exits(0);
+        assert!(server.is_ready());
+        let outcome =
+            |record: &Value| record["kind"] == "outcome" && record["decision"] == decision;
+        assert!(!home.log().iter().any(outcome));
+        // That is what lets the other thread go.
+        rustix::process::kill_process(server.pid(), Signal::TERM).unwrap();
+    });
+    server.end(Signal::TERM);
+}
+
+/// Onto another file system nothing is copied, keys least of all: it could not be renamed.
+#[test]
+fn nothing_is_put_back_onto_a_mount() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = Home::new();
+    home.run(["run", "--", "true"]).exits(0);
+    home.run(["backup", "copy"]).exits(0);
+    fs::create_dir(home.path("mount")).unwrap();
+    std::os::unix::fs::symlink(home.path("mount"), home.path("link")).unwrap();
+    for (place, code) in [("mount", 2), ("link", 2), ("mount/inside", 0)] {
+        let casemate = home.casemate(["restore", "copy"]);
+        let mounted = "mount -t tmpfs none mount && exec \"$@\"";
+        let ran = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", mounted, "-"])
+            .arg(casemate.get_program())
+            .args(casemate.get_args())
+            .current_dir(home.path(""))
+            .env("CASEMATE_STATE_DIR", home.path(place))
+            .output()
+            .unwrap();
+        let ran = crate::home::Ran(ran);
+        ran.exits(code);
+        if code != 0 {
+            ran.says("file system of its own").says("a directory in it");
+        }
+        assert!(!home.path(place).with_added_extension("restoring").exists());
+    }
+    // A link to an empty directory is followed.
+    restore(&home, "link", &["copy"]).exits(0);
+    assert!(home.path("mount/keys").exists() && home.path("link").is_symlink());
+}
+
+/// A copy that cannot be made leaves no key behind, and nothing that is in the way of the next.
+#[test]
+fn a_backup_that_fails_leaves_nothing() {
+    let home = Home::new();
+    home.run(["run", "--", "true"]).exits(0);
+    let strange = home.path("state/strange");
+    for empty in [false, true] {
+        std::os::unix::fs::symlink("elsewhere", &strange).unwrap();
+        if empty {
+            fs::create_dir(home.path("copy")).unwrap();
+        }
+        home.run(["backup", "copy"])
+            .exits(123)
+            .says("neither a file nor a directory");
+        assert_eq!(home.path("copy").exists(), empty);
+        assert!(!empty || files_below(&home.path("copy")).is_empty());
+        fs::remove_file(&strange).unwrap();
+        home.run(["backup", "copy"]).exits(0);
+        fs::remove_dir_all(home.path("copy")).unwrap();
+    }
+}
