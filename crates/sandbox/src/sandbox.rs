@@ -179,9 +179,9 @@ impl NamespaceSandbox {
                 Some(Report::Restricted(status, listener)) => {
                     let listener = watch(listener).during("watch for denied attempts")?;
                     self.listener = Some(listener);
-                    if self.violations.is_some() {
+                    if let Some(responses) = &self.violations {
                         let lookout = Lookout::new().during("watch for violations")?;
-                        let honey = lookout.over(self.process.pid());
+                        let honey = lookout.over(self.process.pid(), responses.honey_files);
                         self.honey = Some(honey.during("watch the honey files")?);
                     }
                     return Ok((inputs, status));

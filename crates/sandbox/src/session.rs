@@ -88,8 +88,9 @@ impl SessionSandbox {
         let orders = watch_both(orders).during("watch the sandbox")?;
         await_guest(setup, &orders).await?;
         let honey = match (&making.violations, first.pid()) {
-            (Some((_, lookout)), Some(pid)) => {
-                Some(lookout.over(pid).during("watch the honey files")?)
+            (Some((responses, lookout)), Some(pid)) => {
+                let honey = lookout.over(pid, responses.honey_files);
+                Some(honey.during("watch the honey files")?)
             }
             (None, Some(_)) => None,
             (_, None) => return Err(KeeperError::Lost("it died while it was made".into())),
