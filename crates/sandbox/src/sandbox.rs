@@ -24,6 +24,7 @@ use crate::{
     artefacts,
     cgroup::Cgroups,
     construct::Copied,
+    denied::add_opened,
     facts::{self, NamespaceLinks},
     honey::{Honey, Lookout},
     keeper::During as _,
@@ -255,7 +256,12 @@ impl Sandbox for NamespaceSandbox {
         let seen = run.drive(&order).await;
         // Whatever came of it: from here on everything in there is dead.
         self.process.kill().during("kill the sandbox")?;
-        Ok(seen?.into_ended(self.cgroups.out_of_memory()))
+        let mut ended = seen?.into_ended(self.cgroups.out_of_memory());
+        if let (Some(honey), Some(responses)) = (&self.honey, &self.violations) {
+            let opened = honey.opened_now().during("look at the honey files")?;
+            add_opened(&mut ended, &opened, responses);
+        }
+        Ok(ended)
     }
 
     async fn collect(mut self, sink: &mut dyn ArtefactSink) -> Result<Vec<Artefact>, KeeperError> {

@@ -115,6 +115,14 @@ impl SessionSandbox {
         Ok(sandbox)
     }
 
+    /// Its honey files that were opened and nobody has taken note of.
+    pub(crate) fn opened_now(&self) -> Result<Vec<(&'static str, u64)>, KeeperError> {
+        let opened = self.honey.as_ref().map(Honey::opened_now).transpose();
+        Ok(opened
+            .during("look at the honey files")?
+            .unwrap_or_default())
+    }
+
     pub(crate) fn python(&self) -> bool {
         self.nursery.userland.python.is_some()
     }
