@@ -145,6 +145,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                 return tell(told, self.refuse(denied));
             }
         };
+        let identified = match identified.scanned(&policy) {
+            Ok(identified) => identified,
+            Err(denied) => return tell(told, self.refuse(denied)),
+        };
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
             Waited::Withdrawn => return tell(told, Told::Withdrawn(decision)),
