@@ -40,7 +40,7 @@ fn is_shell(program: &[u8]) -> bool {
     let is = |name: &str| program == name.as_bytes();
     SHELLS.iter().any(|shell| {
         let path = |directory: &&str| is(&format!("{directory}{shell}"));
-        is(shell) || DIRECTORIES.iter().any(|directory| path(directory))
+        is(shell) || DIRECTORIES.iter().any(path)
     })
 }
 

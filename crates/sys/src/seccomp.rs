@@ -156,15 +156,13 @@ mod tests {
             (0x06, 0, 0, 0x7fc0_0000),
             (0x06, 0, 0, 0x7fff_0000),
         ];
-        // SAFETY: the handler does nothing, and a `sigaction` of zeros is a valid value.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = nothing as *const () as usize;
-            assert_eq!(
-                libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()),
-                0
-            );
-        }
+        // SAFETY: a `sigaction` of zeros is a valid value.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as *const () as usize;
+        // SAFETY: `action` is valid, and its handler does nothing.
+        let set =
+            unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
         let (sender, made) = mpsc::channel();
         let caller = thread::spawn(move || {
             rustix::thread::set_no_new_privs(true).unwrap();
@@ -176,9 +174,9 @@ mod tests {
         let listener = made.recv().unwrap();
         let heard = receive_notification(listener.as_fd()).unwrap();
         let thread = heard.pid.unwrap().as_raw_nonzero().get();
+        let process = std::process::id();
         // SAFETY: it is a thread of this process, which has a handler.
-        let sent =
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
         assert_eq!(sent, 0);
         // Long enough for one that is taken out to be gone.
         thread::sleep(Duration::from_millis(50));
