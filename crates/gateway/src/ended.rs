@@ -130,7 +130,12 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             // Nobody says that it went well: given up here, it is recorded as unknown.
             return Err(ReleaseError::Way { decision, source });
         }
-        let (artefacts, mut trouble) = match end {
+        let (artefacts, mut trouble) = match &end {
+            // What it made goes with it.
+            End::Ran(ended) if ended.cause == Cause::Violation => {
+                drop(sandbox);
+                (Vec::new(), None)
+            }
             End::Ran(_) => match sandbox.collect(sink).await {
                 Ok(artefacts) => (artefacts, None),
                 Err(error) => (Vec::new(), Some(one_line(&error))),

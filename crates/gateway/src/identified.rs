@@ -103,12 +103,7 @@ impl Identified {
             };
             return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
         }
-        let report = look(ask);
-        let refusal = refusal(&report, &policy.sandbox.scan_forbidden);
-        self.facts.scan = Some(Box::new(report));
-        if let Some(detail) = refusal {
-            return Err(Denied::new(self.facts, Reason::ScanFinding, detail));
-        }
+        self = self.scanned(policy)?;
         let ask = &self.facts.ask;
         let cell = ask.command.cell.as_ref();
         if let Some(bytes) = cell.map(|cell| cell.source.len())
@@ -138,6 +133,23 @@ impl Identified {
                 self.claims,
             )),
             Err(error) => Err(Denied::by_keeper(self.facts, &error)),
+        }
+    }
+
+    /// Looks at the source: what a profile forbids is refused before anything is made for it.
+    pub(crate) fn scanned(mut self, policy: &RoutePolicy) -> Result<Self, Denied> {
+        let report = match self.facts.scan.take() {
+            Some(report) => report,
+            None => Box::new(look(&self.facts.ask)),
+        };
+        let refusal = refusal(&report, &policy.sandbox.scan_forbidden);
+        self.facts.scan = Some(report);
+        match refusal {
+            None => Ok(self),
+            Some(detail) => {
+                self.facts.terms = Some(Terms::of(policy));
+                Err(Denied::new(self.facts, Reason::ScanFinding, detail))
+            }
         }
     }
 

@@ -1,12 +1,18 @@
 //! What is looked for in the source of a call before it runs.
 
 use casemate_model::Capability;
-use casemate_scan::{Language, Report, scan};
+use casemate_scan::{Gap, Language, Report, scan};
 
 use crate::Ask;
 
 /// Shells that run what comes after `-c`.
-const SHELLS: &[&[u8]] = &[b"sh", b"bash", b"dash"];
+const SHELLS: &[&str] = &["sh", "bash", "dash"];
+
+/// Where they are, if they are not called by their names alone.
+const DIRECTORIES: &[&str] = &["/bin/", "/usr/bin/"];
+
+/// Variables by which shells run more than that.
+const STARTS: &[&str] = &["BASH_ENV", "ENV", "SHELLOPTS"];
 
 /// Looks at the source of a call, wherever it is.
 pub(crate) fn look(ask: &Ask) -> Report {
@@ -14,16 +20,28 @@ pub(crate) fn look(ask: &Ask) -> Report {
         return scan(Language::Python, source);
     }
     let mut words = ask.command.argv.iter().map(|word| word.as_bytes());
-    let program = words.next().unwrap_or_default();
-    let name = program
-        .rsplit(|byte| *byte == b'/')
-        .next()
-        .unwrap_or_default();
-    match (SHELLS.contains(&name), words.next(), words.next()) {
-        (true, Some(b"-c"), Some(script)) => scan(Language::Shell, script),
+    match (words.next(), words.next(), words.next()) {
+        (Some(program), Some(b"-c"), Some(script)) if is_shell(program) => {
+            let mut report = scan(Language::Shell, script);
+            let env = &ask.command.env;
+            // What is given to it can be executed by it.
+            if words.next().is_some() || STARTS.iter().any(|name| env.contains_key(*name)) {
+                report.gap.get_or_insert(Gap::Unclear);
+            }
+            report
+        }
         // A program that is executed has no source here.
         _ => scan(Language::Unknown, b""),
     }
+}
+
+/// Whether it is a shell of the sandbox, and not one that a call has put somewhere.
+fn is_shell(program: &[u8]) -> bool {
+    let is = |name: &str| program == name.as_bytes();
+    SHELLS.iter().any(|shell| {
+        let path = |directory: &&str| is(&format!("{directory}{shell}"));
+        is(shell) || DIRECTORIES.iter().any(path)
+    })
 }
 
 /// Why a profile that forbids these does not take a call in which that was found, if it does not.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use casemate_confine::{WAY_BLOCK, seccomp};
-use casemate_model::{DeniedAttempt, Response, Responses, Violation, ViolationKind};
+use casemate_model::{Cause, DeniedAttempt, Response, Responses, Violation, ViolationKind};
+use casemate_ports::Ended;
 use casemate_sys::{
     Notification, NotificationReply, read_process_memory, receive_notification,
     reply_to_notification,
@@ -20,6 +21,9 @@ use crate::process;
 
 /// The most different attempts that are listed; more are counted together.
 const MAX_LISTED: usize = 256;
+
+/// The most that are held at once, to be looked at: more than the threads that ask.
+const MAX_HELD: usize = 65_536;
 
 /// The longest name of a process that is kept; the kernel keeps 15 bytes.
 const MAX_NAME_CHARS: usize = 64;
@@ -68,19 +72,47 @@ impl Denied {
     /// Takes and answers one notification. One after which the program has to die is not answered: the kernel holds whoever
     /// made the call until the end.
     pub(crate) fn handle(&mut self, listener: BorrowedFd<'_>) -> io::Result<Verdict> {
-        let gone = |error: &io::Error| Errno::from_io_error(error) == Some(Errno::NOENT);
+        match self.take(listener)? {
+            Taken::Gone => Ok(Verdict::GoOn),
+            Taken::Violation => Ok(Verdict::Kill),
+            Taken::Asks(id, reply) => answer(listener, id, reply).map(|()| Verdict::GoOn),
+        }
+    }
+
+    /// Takes and answers those that wait. All are held until the last was looked at: else those that ask again and again would
+    /// hide one that waits behind them.
+    pub(crate) fn handle_waiting(
+        &mut self,
+        listener: BorrowedFd<'_>,
+        waits: impl Fn() -> io::Result<bool>,
+    ) -> io::Result<Verdict> {
+        let mut asked = Vec::new();
+        for _ in 0..MAX_HELD {
+            if !waits()? {
+                break;
+            }
+            match self.take(listener)? {
+                Taken::Gone => {}
+                Taken::Violation => return Ok(Verdict::Kill),
+                Taken::Asks(id, reply) => asked.push((id, reply)),
+            }
+        }
+        for (id, reply) in asked {
+            answer(listener, id, reply)?;
+        }
+        Ok(Verdict::GoOn)
+    }
+
+    fn take(&mut self, listener: BorrowedFd<'_>) -> io::Result<Taken> {
         let notification = match receive_notification(listener) {
             Ok(notification) => notification,
-            Err(error) if gone(&error) => return Ok(Verdict::GoOn),
+            Err(error) if is_gone(&error) => return Ok(Taken::Gone),
             Err(error) => return Err(error),
         };
-        let Some(reply) = self.judge(&notification) else {
-            return Ok(Verdict::Kill);
-        };
-        match reply_to_notification(listener, notification.id, reply) {
-            Err(error) if !gone(&error) => Err(error),
-            _ => Ok(Verdict::GoOn),
-        }
+        Ok(match self.judge(&notification) {
+            Some(reply) => Taken::Asks(notification.id, reply),
+            None => Taken::Violation,
+        })
     }
 
     /// What a call is told; nothing if the program has to die.
@@ -173,6 +205,52 @@ impl Denied {
     }
 }
 
+/// A notification that was taken.
+enum Taken {
+    /// Whoever asked is not there any more.
+    Gone,
+    /// The program has to die.
+    Violation,
+    /// By its number, and what it is to be told.
+    Asks(u64, NotificationReply),
+}
+
+fn answer(listener: BorrowedFd<'_>, id: u64, reply: NotificationReply) -> io::Result<()> {
+    match reply_to_notification(listener, id, reply) {
+        Err(error) if !is_gone(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NOENT)
+}
+
+/// Adds openings that were heard of when the program had ended.
+pub(crate) fn add_opened(ended: &mut Ended, files: &[(&'static str, u64)], responses: &Responses) {
+    for &(what, count) in files {
+        let known = ended
+            .violations
+            .iter_mut()
+            .find(|seen| seen.kind == ViolationKind::HoneyFile && seen.what == what);
+        match known {
+            Some(seen) => seen.count = seen.count.saturating_add(count),
+            None => ended.violations.push(Violation {
+                kind: ViolationKind::HoneyFile,
+                what: what.to_owned(),
+                arguments: Vec::new(),
+                process: None,
+                pid: None,
+                after_ms: ended.usage.wall_ms,
+                count,
+            }),
+        }
+    }
+    if !files.is_empty() && responses.honey_files == Response::Kill {
+        ended.cause = Cause::Violation;
+    }
+}
+
 /// Who made a system call.
 struct Caller {
     name: String,
@@ -242,7 +320,40 @@ fn parse(bytes: &[u8]) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use casemate_model::{Exit, Usage};
+
     use super::*;
+
+    /// R209: what is heard of late is evidence as what is heard of in time.
+    #[test]
+    fn what_is_heard_of_late_is_added() {
+        let mut ended = Ended {
+            cause: Cause::Completed,
+            exit: Some(Exit::Code(0)),
+            usage: Usage::default(),
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            results_bytes: 0,
+            output_truncated: false,
+            denied: Vec::new(),
+            violations: Vec::new(),
+        };
+        let recorded = Responses {
+            system_calls: Response::Kill,
+            honey_files: Response::Record,
+        };
+        add_opened(&mut ended, &[("a", 1)], &recorded);
+        assert_eq!(ended.cause, Cause::Completed);
+        add_opened(&mut ended, &[], &Responses::STRICT);
+        assert_eq!(ended.cause, Cause::Completed);
+        add_opened(&mut ended, &[("a", 2), ("b", 1)], &Responses::STRICT);
+        let seen = ended
+            .violations
+            .iter()
+            .map(|seen| (&*seen.what, seen.count));
+        assert_eq!(seen.collect::<Vec<_>>(), [("a", 3), ("b", 1)]);
+        assert_eq!(ended.cause, Cause::Violation);
+    }
 
     #[test]
     fn addresses_are_read_as_the_kernel_reads_them() {

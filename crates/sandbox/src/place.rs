@@ -17,7 +17,7 @@ use casemate_frames::{
     self as frames, Decoder, FromGuest, MAX_CHUNK_BYTES, Message as _, PROTOCOL_VERSION,
     PlaceReport, SessionOrder, ToGuest, Waiting,
 };
-use casemate_model::{Artefact, Hasher, InputDigest, Isolation, Limits};
+use casemate_model::{Artefact, Cause, Hasher, InputDigest, Isolation, Limits};
 use casemate_ports::{
     ArtefactSink, CallIo, Command, Echo, Ended, InputFile, KeeperError, Ready, Sandbox,
 };
@@ -36,6 +36,7 @@ use self::way::OwnNetwork;
 pub(crate) use self::way::{AskedWay, Namespace, Network, Wanted};
 use crate::{
     cgroup::{Ceiling, Cgroups, Controlled},
+    denied::add_opened,
     facts::{self, NamespaceLinks},
     keeper::{During as _, pair},
     limits::resource_limits,
@@ -43,6 +44,7 @@ use crate::{
     run::{Ending, Run, Sentinels, environment, exec, words},
     sandbox::Guest,
     session::{SessionSandbox, tell},
+    sessions::Turn,
     watch::{Watched, watch},
 };
 
@@ -423,6 +425,28 @@ impl Prepared {
         }
     }
 
+    /// Kills everything in it, and adds to how the call ended what was heard of only then: no other is to be charged with it.
+    /// What was a violation stays one, whatever becomes of the kill.
+    pub(crate) async fn end(
+        &self,
+        session: &SessionSandbox,
+        turn: &Turn,
+        ended: Result<Ended, KeeperError>,
+    ) -> Result<Ended, KeeperError> {
+        turn.after(&ended);
+        let killed = self.kill().await;
+        let mut ended = ended?;
+        let late = killed.and_then(|()| session.opened_now());
+        match (late, &session.violations) {
+            (Ok(opened), Some(responses)) => add_opened(&mut ended, &opened, responses),
+            (Err(error), _) if ended.cause != Cause::Violation => return Err(error),
+            _ => {}
+        }
+        let ended = Ok(ended);
+        turn.after(&ended);
+        ended
+    }
+
     pub(crate) const fn isolation(&self) -> &Isolation {
         &self.isolation
     }
@@ -489,7 +513,7 @@ pub struct Place {
     pub(crate) limits: Limits,
     pub(crate) way: Option<AskedWay>,
     /// Last: the session is free again when everything of the call is gone.
-    pub(crate) turn: crate::sessions::Turn,
+    pub(crate) turn: Turn,
 }
 
 /// Where the call runs.
@@ -537,16 +561,13 @@ impl Sandbox for Place {
                     .run(&order, &self.limits, Ending::Kill, session, io)
                     .await;
                 let ended = ended.map(|(ended, _)| ended);
-                self.turn.after(&ended);
                 // Whatever came of it: from here on everything of the call is dead.
-                prepared.kill().await?;
-                ended
+                prepared.end(session, &self.turn, ended).await
             }
             Inner::Context(context) => {
                 let way = self.way.as_ref();
-                let ended = context.run(&command, &self.limits, way, io).await;
-                self.turn.after(&ended);
-                ended
+                let turn = &self.turn;
+                context.run(&command, &self.limits, way, io, turn).await
             }
         }
     }

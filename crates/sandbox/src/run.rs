@@ -156,8 +156,19 @@ impl<'a> Run<'a> {
             _ => KeeperError::Lost(format!("it does not take the command: {error}")),
         })?;
         self.seen.cause = self.until_cause().await;
+        // The end may have been heard of first.
+        if let Some(listener) = self.sentinels.listener.map(AsyncFd::get_ref) {
+            let denied = &mut self.seen.denied;
+            let verdict = denied.handle_waiting(listener.as_fd(), || asks(listener));
+            let verdict = verdict.map_err(|source| KeeperError::Build {
+                step: "look at what was refused".into(),
+                source,
+            })?;
+            if verdict == Verdict::Kill {
+                self.seen.cause = Cause::Violation;
+            }
+        }
         if let Some(honey) = self.sentinels.honey {
-            // The end may have been heard of first.
             let opened = honey.opened_now().map_err(|source| KeeperError::Build {
                 step: "look at the honey files".into(),
                 source,
@@ -316,11 +327,18 @@ impl<'a> Run<'a> {
         self.output_left -= bytes.len() as u64;
         let mut event = Some(Event::Output(stream, bytes));
         loop {
-            let Self { io, deadline, .. } = self;
+            let Self {
+                sentinels,
+                io,
+                deadline,
+                seen,
+                ..
+            } = self;
             let step = tokio::select! {
                 biased;
                 () = sleep_until(*deadline) => Step::Deadline,
                 control = io.control.recv() => Step::Control(control),
+                result = watch(*sentinels, &mut seen.denied) => Step::Denied(result),
                 permit = io.events.reserve() => match (permit, event.take()) {
                     (Ok(permit), Some(event)) => {
                         permit.send(event);

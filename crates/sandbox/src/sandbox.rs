@@ -24,6 +24,7 @@ use crate::{
     artefacts,
     cgroup::Cgroups,
     construct::Copied,
+    denied::add_opened,
     facts::{self, NamespaceLinks},
     honey::{Honey, Lookout},
     keeper::During as _,
@@ -179,9 +180,9 @@ impl NamespaceSandbox {
                 Some(Report::Restricted(status, listener)) => {
                     let listener = watch(listener).during("watch for denied attempts")?;
                     self.listener = Some(listener);
-                    if self.violations.is_some() {
+                    if let Some(responses) = &self.violations {
                         let lookout = Lookout::new().during("watch for violations")?;
-                        let honey = lookout.over(self.process.pid());
+                        let honey = lookout.over(self.process.pid(), responses.honey_files);
                         self.honey = Some(honey.during("watch the honey files")?);
                     }
                     return Ok((inputs, status));
@@ -255,7 +256,12 @@ impl Sandbox for NamespaceSandbox {
         let seen = run.drive(&order).await;
         // Whatever came of it: from here on everything in there is dead.
         self.process.kill().during("kill the sandbox")?;
-        Ok(seen?.into_ended(self.cgroups.out_of_memory()))
+        let mut ended = seen?.into_ended(self.cgroups.out_of_memory());
+        if let (Some(honey), Some(responses)) = (&self.honey, &self.violations) {
+            let opened = honey.opened_now().during("look at the honey files")?;
+            add_opened(&mut ended, &opened, responses);
+        }
+        Ok(ended)
     }
 
     async fn collect(mut self, sink: &mut dyn ArtefactSink) -> Result<Vec<Artefact>, KeeperError> {

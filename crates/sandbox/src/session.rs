@@ -88,8 +88,9 @@ impl SessionSandbox {
         let orders = watch_both(orders).during("watch the sandbox")?;
         await_guest(setup, &orders).await?;
         let honey = match (&making.violations, first.pid()) {
-            (Some((_, lookout)), Some(pid)) => {
-                Some(lookout.over(pid).during("watch the honey files")?)
+            (Some((responses, lookout)), Some(pid)) => {
+                let honey = lookout.over(pid, responses.honey_files);
+                Some(honey.during("watch the honey files")?)
             }
             (None, Some(_)) => None,
             (_, None) => return Err(KeeperError::Lost("it died while it was made".into())),
@@ -112,6 +113,14 @@ impl SessionSandbox {
         });
         sandbox.make_spare().await?;
         Ok(sandbox)
+    }
+
+    /// Its honey files that were opened and nobody has taken note of.
+    pub(crate) fn opened_now(&self) -> Result<Vec<(&'static str, u64)>, KeeperError> {
+        let opened = self.honey.as_ref().map(Honey::opened_now).transpose();
+        Ok(opened
+            .during("look at the honey files")?
+            .unwrap_or_default())
     }
 
     pub(crate) fn python(&self) -> bool {

@@ -12,6 +12,7 @@
 //!
 //! Deliberately absent: a syntax tree (`docs/adr/0041`), a verdict.
 
+mod commands;
 mod lexer;
 mod python;
 mod report;

@@ -30,7 +30,8 @@ words! {
         NotText = "not_text",
         /// A string has no end.
         Unfinished = "unfinished",
-        /// A name is written so that it is not followed: beyond ASCII, by a star, in pieces.
+        /// A name is written so that it is not followed: beyond ASCII, by a star, in pieces; or what is executed is not in
+        /// the source.
         Unclear = "unclear",
         /// There were more findings, or more imported names, than are kept.
         TooMany = "too_many",

@@ -4,6 +4,7 @@ use casemate_model::Capability;
 
 use crate::{
     Gap, Report,
+    commands::are_hidden,
     tables::{SHELL, outside},
 };
 
@@ -31,7 +32,7 @@ pub(crate) fn scan(source: &str, report: &mut Report) {
             }
         }
     }
-    if is_in_pieces(source) {
+    if is_in_pieces(source) || are_hidden(source) {
         report.leave(Gap::Unclear);
     }
     if let Some(number) = decodes.filter(|_| executes) {

@@ -49,13 +49,26 @@ pub fn install_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
         len,
         filter: instructions.as_ptr().cast_mut(),
     };
-    // SAFETY: `filter` describes `instructions`, which outlives the call; the kernel does not write there.
+    // Whoever was heard is held until it is answered: no signal but the one that kills takes it out of its call.
+    let held =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    match install(&filter, held) {
+        // Linux before 5.19 does not have it.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            install(&filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        }
+        installed => installed,
+    }
+}
+
+fn install(filter: &libc::sock_fprog, flags: libc::c_ulong) -> io::Result<OwnedFd> {
+    // SAFETY: `filter` describes instructions that outlive the call; the kernel does not write there.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const filter,
+            flags,
+            &raw const *filter,
         )
     };
     match i32::try_from(fd) {
@@ -124,3 +137,52 @@ pub fn reply_to_notification(
 const SECCOMP_IOCTL_NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const SECCOMP_IOCTL_NOTIF_SEND: libc::c_ulong = 0xc018_2101;
 const SECCOMP_USER_NOTIF_FLAG_CONTINUE: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::{os::fd::AsFd as _, sync::mpsc, thread, time::Duration};
+
+    use super::*;
+
+    extern "C" fn nothing(_: libc::c_int) {}
+
+    /// R209: a signal does not take the caller out of a call that was heard of: it waits for its answer.
+    #[test]
+    fn a_signal_does_not_end_the_wait_for_an_answer() {
+        let watched = u32::try_from(libc::SYS_getpriority).unwrap();
+        let program = [
+            (0x20, 0, 0, 0),
+            (0x15, 0, 1, watched),
+            (0x06, 0, 0, 0x7fc0_0000),
+            (0x06, 0, 0, 0x7fff_0000),
+        ];
+        // SAFETY: a `sigaction` of zeros is a valid value.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as *const () as usize;
+        // SAFETY: `action` is valid, and its handler does nothing.
+        let set =
+            unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+        let (sender, made) = mpsc::channel();
+        let caller = thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            sender.send(install_filter(&program).unwrap()).unwrap();
+            // SAFETY: the call touches no memory.
+            let result = unsafe { libc::syscall(libc::SYS_getpriority, 0, 0) };
+            (result, io::Error::last_os_error().raw_os_error())
+        });
+        let listener = made.recv().unwrap();
+        let heard = receive_notification(listener.as_fd()).unwrap();
+        let thread = heard.pid.unwrap().as_raw_nonzero().get();
+        let process = std::process::id();
+        // SAFETY: it is a thread of this process, which has a handler.
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
+        assert_eq!(sent, 0);
+        // Long enough for one that is taken out to be gone.
+        thread::sleep(Duration::from_millis(50));
+        let refused = NotificationReply::Refuse(libc::EACCES);
+        let answered = reply_to_notification(listener.as_fd(), heard.id, refused);
+        assert_eq!(caller.join().unwrap(), (-1, Some(libc::EACCES)));
+        answered.unwrap();
+    }
+}

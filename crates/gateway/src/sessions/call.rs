@@ -138,12 +138,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             }
         };
         let about = About::of(identified.facts(), &policy.route);
-        let since = match self.begins(&about, approved.as_ref().map(|approved| approved.since)) {
-            Ok(since) => since,
-            Err(why) => {
-                let denied = identified.refuse(Reason::KillSwitch, &why, None);
-                return tell(told, self.refuse(denied));
-            }
+        let before = approved.as_ref().map(|approved| approved.since);
+        let (identified, since) = match self.may_line_up(identified, &about, &policy, before) {
+            Ok(begun) => begun,
+            Err(denied) => return tell(told, self.refuse(denied)),
         };
         let turn = match self.wait(&identified, &owner, &policy, &mut io).await {
             Waited::Turn(turn) => turn,
@@ -241,6 +239,20 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             None => format!("there are several routes, and the call names none: {routes}"),
         };
         (Reason::InvalidCall, why)
+    }
+
+    /// Refuses what a switch stops, and what the profile forbids by its source.
+    fn may_line_up(
+        &self,
+        identified: Identified,
+        about: &About,
+        policy: &RoutePolicy,
+        since: Option<Epoch>,
+    ) -> Result<(Identified, Epoch), Denied> {
+        match self.begins(about, since) {
+            Ok(since) => Ok((identified.scanned(policy)?, since)),
+            Err(why) => Err(identified.refuse(Reason::KillSwitch, &why, None)),
+        }
     }
 
     /// Lines up, and waits.

@@ -13,6 +13,17 @@ use crate::{
     world::{World, ask, io, records},
 };
 
+/// R210: what a program has made that violated its sandbox is gone with it.
+#[tokio::test]
+async fn nothing_is_taken_from_a_sandbox_after_a_violation() {
+    let mut world = World::new();
+    world.script.ended = Ok(ended(Cause::Violation, None));
+    world.script.artefact = Some(("report.txt", b"42"));
+    let released = world.call(ask()).await.released();
+    assert_eq!(world.steps(), ["create", "ready", "run", "drop"]);
+    assert!(released.outcome().artefacts.is_empty());
+}
+
 /// R123, R231: the decision is on disk when the program starts; the outcome closes it.
 #[tokio::test]
 async fn the_decision_is_on_disk_before_the_program_starts() {

@@ -23,6 +23,11 @@ fn python(source: &str) -> casemate_gateway::Ask {
     ask
 }
 
+fn with_env(mut ask: casemate_gateway::Ask, name: &str, value: &str) -> casemate_gateway::Ask {
+    ask.command.env.insert(name.into(), value.into());
+    ask
+}
+
 const CTYPES: &str = "x = 1\nimport ctypes\n";
 
 /// R209: what was found is on record with every call, by names and lines; nothing of it is a refusal unless the profile says so.
@@ -66,11 +71,42 @@ async fn what_a_profile_forbids_does_not_run() {
         (python("x = '''"), "unfinished"),
         (shell(None, &["bash", "-c", "gcc x.c"]), "gcc"),
         (shell(None, &["node", "x.js"]), "unknown_language"),
+        (
+            shell(None, &["bash", "-c", "\"$@\"", "_", "gcc", "x.c"]),
+            "unclear",
+        ),
+        (shell(None, &["bash", "-c", "true", "_"]), "unclear"),
+        (
+            with_env(shell(None, &["bash", "-c", "$X"]), "X", "gcc"),
+            "unclear",
+        ),
+        (
+            with_env(shell(None, &["bash", "-c", "true"]), "BASH_ENV", "x"),
+            "unclear",
+        ),
+        (
+            with_env(shell(None, &["sh", "-c", "true"]), "ENV", "x"),
+            "unclear",
+        ),
+        (shell(None, &["bash", "-c", "./a.out"]), "unclear"),
+        (shell(None, &["bash", "-c", ". ./x"]), "unclear"),
+        (shell(None, &["bash", "-c", "sh x"]), "unclear"),
+        (shell(None, &["bash", "-c", "node x.js"]), "unclear"),
+        (
+            shell(None, &["/workspace/bash", "-c", "x"]),
+            "unknown_language",
+        ),
+        (shell(None, &["./bash", "-c", "x"]), "unknown_language"),
     ] {
         let (reason, detail) = refused(&house.call(&rooms, ask).await);
         assert_eq!(reason, Reason::ScanFinding, "{detail}");
         assert!(detail.contains(why), "{why}: {detail}");
     }
-    assert_eq!(house.keeper.runs(), 0);
+    assert_eq!((house.keeper.runs(), house.keeper.opened()), (0, 0));
     ran(&house.call(&rooms, python("import socket")).await);
+    for shell_name in ["bash", "/bin/sh", "/usr/bin/bash"] {
+        ran(&house
+            .call(&rooms, shell(None, &[shell_name, "-c", "ls ./x"]))
+            .await);
+    }
 }

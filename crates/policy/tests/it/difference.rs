@@ -26,6 +26,11 @@ require_tls = true
 [sandbox.limits]
 max_runtime_ms = 1_000
 max_output_bytes = 1_000
+[sandbox.violations]
+system_calls = "kill"
+honey_files = "kill"
+[sandbox.scan]
+forbidden = ["native_code", "obfuscation"]
 [tools]
 allowed = ["shell"]
 approval_required = ["python", "x"]
@@ -105,6 +110,30 @@ fn widens(in_manifest: bool, then: &str, now: &str, what: &str) {
     one(changes(&old, &new), Direction::Wider);
     if !in_manifest {
         one(changes(&new, &old), Direction::Narrower);
+    }
+}
+
+/// R209, R210: what is only recorded goes on, and what is not forbidden runs: each is more than before.
+#[test]
+fn what_ends_and_what_is_looked_for_is_not_lessened_unseen() {
+    for (then, now, what) in [
+        (
+            "system_calls = \"kill\"",
+            "system_calls = \"record\"",
+            "sandbox.violations.system_calls",
+        ),
+        (
+            "honey_files = \"kill\"",
+            "honey_files = \"record\"",
+            "sandbox.violations.honey_files",
+        ),
+        (
+            "\"native_code\", \"obfuscation\"",
+            "\"obfuscation\"",
+            "sandbox.scan.forbidden",
+        ),
+    ] {
+        widens(false, then, now, what);
     }
 }
 

@@ -8,7 +8,7 @@ use casemate_ports::{CallIo, Command, Ended, KeeperError};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Session;
+use super::{Session, Turn};
 use crate::{
     keeper::During as _,
     place::{AskedWay, Namespace, Prepared, Stay, order},
@@ -116,6 +116,7 @@ impl ContextTurn {
         limits: &Limits,
         way: Option<&AskedWay>,
         io: CallIo,
+        turn: &Turn,
     ) -> Result<Ended, KeeperError> {
         let Some(prepared) = &mut self.prepared else {
             return Err(KeeperError::Spec(
@@ -137,9 +138,10 @@ impl ContextTurn {
             .await?;
         self.running = stay != Stay::ForMore || ended.cause == Cause::Violation;
         if self.running {
-            prepared.kill().await?;
+            prepared.end(sandbox, turn, Ok(ended)).await
+        } else {
+            Ok(ended)
         }
-        Ok(ended)
     }
 }
 

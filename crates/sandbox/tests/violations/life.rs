@@ -1,10 +1,11 @@
 //! What becomes of a session in which a violation happens, and of others.
 
 use casemate_model::{Cause, Response, Responses};
-use casemate_ports::{Gone, KeeperError, SessionKeeper as _};
+use casemate_ports::{CallIo, Gone, KeeperError, Sandbox as _, SessionKeeper as _};
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    desk::{Desk, program, shell},
+    desk::{self, Desk, program, shell},
     hostile, once,
 };
 
@@ -13,6 +14,7 @@ pub(crate) async fn all() {
     others_go_on().await;
     every_call_of_the_session_dies().await;
     honey_files_cannot_be_changed().await;
+    a_caller_who_does_not_read_hides_nothing().await;
 }
 
 /// R209: a storm of violations that are only recorded is one entry with a count, and the evidence of the first.
@@ -101,4 +103,52 @@ async fn honey_files_cannot_be_changed() {
     let (ended, output) = once::run(2, recorded, shell(script)).await;
     assert!(output.starts_with("# A decoy."), "{ended:?} {output}");
     assert_eq!(output.lines().count(), 1, "{output}");
+}
+
+/// R209: a program whose output nobody takes is watched as any other.
+async fn a_caller_who_does_not_read_hides_nothing() {
+    for (number, act) in [(1, MOUNT), (2, "open('/etc/shadow')")] {
+        let desk = Desk::open();
+        let spec = hostile::spec(number);
+        desk.keeper.open(spec).await.expect("a session");
+        // It acts when nobody has taken anything for a while.
+        let flood = format!(
+            "import os, select\nos.set_blocking(1, False)\nwhile select.select([], [1], [], 0.3)[1]:\n    os.write(1, b'x' * 65536)\n\
+             {act}\nselect.select([], [], [])"
+        );
+        let (control_sender, control) = mpsc::channel(1);
+        let (events, output) = mpsc::channel(1);
+        let io = CallIo {
+            stdin: mpsc::channel(1).1,
+            control,
+            events,
+        };
+        let mut place = desk
+            .keeper
+            .place(desk.place(number))
+            .await
+            .expect("a place");
+        place.ready().await.expect("a place");
+        let run = place.run(program(&["python3", "-c", &flood]), io);
+        let ended = timeout(desk::PATIENCE, run).await.expect("it ends");
+        let ended = ended.expect("it ends");
+        assert_eq!(ended.cause, Cause::Violation, "{ended:?}");
+        assert_eq!(ended.violations.len(), 1, "{ended:?}");
+        drop((control_sender, output, place));
+        assert!(is_gone(&desk, number).await);
+        desk.keeper.end().await;
+    }
+}
+
+const MOUNT: &str = "import ctypes; ctypes.CDLL(None).mount(b'a', b'/tmp', b'tmpfs', 0, None)";
+
+async fn is_gone(desk: &Desk, number: u8) -> bool {
+    let gone = desk.keeper.place(desk.place(number)).await;
+    matches!(
+        gone,
+        Err(KeeperError::SessionGone {
+            why: Gone::Violation,
+            ..
+        })
+    )
 }
