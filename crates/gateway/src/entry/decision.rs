@@ -131,12 +131,16 @@ impl CodeContent {
     }
 }
 
-/// The content of a decision (R234). There is none before a profile has said what to redact.
+/// The content of a decision (R234). There is none before a profile has said what to redact. Source that was refused before it was
+/// part of a call is kept too.
 pub(crate) fn content(facts: &Facts, salt: &[u8]) -> serde_json::Result<Option<Vec<u8>>> {
-    let (Some(call), Some(terms)) = (&facts.call, &facts.terms) else {
+    let Some(terms) = &facts.terms else {
         return Ok(None);
     };
-    let code = facts.ask.code.as_ref();
+    let (call, code) = (facts.call.as_ref(), facts.ask.code.as_ref());
+    if call.is_none() && code.is_none() {
+        return Ok(None);
+    }
     let source = |code| match facts.reason() {
         Reason::SecretInEnvironment => CodeContent::digest(code),
         _ => CodeContent::text(code, &terms.redact),
@@ -144,7 +148,7 @@ pub(crate) fn content(facts: &Facts, salt: &[u8]) -> serde_json::Result<Option<V
     let mut content = CallContent {
         action_hash: facts.action_hash,
         inputs: facts.inputs.as_ref(),
-        call: Some(recorded(call, facts.reason(), &terms.redact, salt)),
+        call: call.map(|call| recorded(call, facts.reason(), &terms.redact, salt)),
         env_salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
         code: code.map(source),
         idempotency_key: facts.ask.given_key(),

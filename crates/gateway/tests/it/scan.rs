@@ -103,6 +103,11 @@ async fn what_a_profile_forbids_does_not_run() {
         assert!(detail.contains(why), "{why}: {detail}");
     }
     assert_eq!((house.keeper.runs(), house.keeper.opened()), (0, 0));
+    // What was refused can be looked at, by whoever has the agent's key.
+    let records = house.world.records();
+    let cell = records.iter().find(|record| record.entry.payload.is_some());
+    let content = house.world.content(cell.unwrap());
+    assert!(content["code"].to_string().contains("ctypes"), "{content}");
     ran(&house.call(&rooms, python("import socket")).await);
     for shell_name in ["bash", "/bin/sh", "/usr/bin/bash"] {
         ran(&house

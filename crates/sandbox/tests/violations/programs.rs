@@ -74,7 +74,13 @@ pub(crate) enum Kind {
 pub(crate) struct Ordinary {
     pub(crate) kind: Kind,
     pub(crate) code: String,
+    /// With what it ends.
+    #[serde(default)]
+    pub(crate) exit: u8,
 }
+
+/// With what a program ends for which this host has no module.
+pub(crate) const NO_MODULE: u8 = 77;
 
 /// Every ordinary program.
 pub(crate) fn ordinary() -> Vec<Ordinary> {
@@ -88,8 +94,9 @@ pub(crate) fn ordinary() -> Vec<Ordinary> {
         kind: Kind::Python,
         code: format!(
             "import importlib, pydoc\ntry:\n    module = importlib.import_module({name:?})\n\
-             except ModuleNotFoundError:\n    raise SystemExit\npydoc.render_doc(module)\n"
+             except ModuleNotFoundError:\n    raise SystemExit({NO_MODULE})\npydoc.render_doc(module)\n"
         ),
+        exit: 0,
     };
     let modules = catalogue.modules.split_whitespace().map(help);
     let all: Vec<_> = modules.chain(catalogue.program).collect();
