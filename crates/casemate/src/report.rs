@@ -101,9 +101,9 @@ pub(crate) fn hint(text: &str) {
     write(format_args!("hint: {}\n", Visible(text)));
 }
 
-/// Prints text that is safe as it is, on standard error.
+/// Prints text that is safe as it is, on standard error, in one write.
 pub(crate) fn write(text: fmt::Arguments<'_>) {
-    drop(io::stderr().lock().write_fmt(text));
+    drop(io::stderr().lock().write_all(text.to_string().as_bytes()));
 }
 
 /// Whether somebody still reads.

@@ -15,6 +15,7 @@ use std::{
 };
 
 use casemate_model::Response;
+use casemate_sys::SlowFd;
 use rustix::{
     fs::{
         CWD, Mode, OFlags,
@@ -131,7 +132,7 @@ pub(crate) fn files(steps: &mut Vec<Step>) -> Result<(), NulError> {
 /// Hears of every honey file that is opened, in whichever sandbox.
 #[derive(Debug)]
 pub(crate) struct Lookout {
-    inotify: AsyncFd<OwnedFd>,
+    inotify: AsyncFd<SlowFd>,
     watches: RefCell<Watches>,
     /// Whoever hears something tells all: it may be of others.
     heard: Notify,
@@ -152,7 +153,7 @@ impl Lookout {
     pub(crate) fn new() -> io::Result<Rc<Self>> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Rc::new(Self {
-            inotify: watch(inotify)?,
+            inotify: watch(SlowFd::from(inotify))?,
             watches: RefCell::default(),
             heard: Notify::new(),
         }))

@@ -1,12 +1,15 @@
 //! Descriptors that the reactor watches.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Watches a descriptor that is read.
-pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch<F: AsRawFd>(fd: F) -> io::Result<AsyncFd<F>> {
     watch_for(fd, Interest::READABLE)
 }
 
@@ -19,7 +22,7 @@ pub(crate) fn watch_both(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     deprecated,
     reason = "sound for a descriptor that we own and never replace; the new form is unsafe, which only sys may write"
 )]
-fn watch_for(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch_for<F: AsRawFd>(fd: F, interest: Interest) -> io::Result<AsyncFd<F>> {
     AsyncFd::with_interest(fd, interest)
 }
 

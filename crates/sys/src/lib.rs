@@ -10,6 +10,7 @@
 //! Deliberately absent: policy. These functions do what they are told and give the kernel's answer.
 
 mod clone;
+mod close;
 mod exec;
 mod landlock;
 mod listen;
@@ -26,6 +27,7 @@ pub use self::{
         Forked, Namespaces, clone_process, close_on_exec_from, enter_cgroup_namespace,
         fork_process, keep_descriptors, thread_count,
     },
+    close::SlowFd,
     exec::{exec_fd, exec_path, exit_now},
     landlock::{LandlockRule, LandlockScope, LandlockStatus, landlock_abi, restrict_files},
     listen::take_listening_sockets,
