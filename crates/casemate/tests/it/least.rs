@@ -112,8 +112,8 @@ fn each_agent_has_its_identity_and_its_resource_groups() {
     assert_eq!(platform.requests(), 2);
 }
 
-/// R102: a task has its own files, interfaces, identity, packages and network, and nothing of the host: not the files of who started it, not
-/// their variables, no other process, no address, nobody's credential.
+/// R102: a task has files, variables, processes and a network of its own, and nothing of the host: not the files of who started it, not their
+/// variables, no other process, no address, and nothing that it could change for others.
 #[test]
 fn a_task_has_what_it_needs() {
     for user in users() {
