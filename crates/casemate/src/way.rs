@@ -10,6 +10,7 @@ mod call;
 mod credentials;
 mod doors;
 mod here;
+mod in_place;
 mod judge;
 mod known;
 mod names;
@@ -36,7 +37,7 @@ pub(crate) use self::{
     here::Here,
     names::NamesError,
     policies::Policies,
-    right::{Right, Voucher, order},
+    right::{MOST_ORDERS, Right, Voucher, order},
     service::{ORDER_TIMEOUT, Service},
     telling::{Held, Telling},
 };

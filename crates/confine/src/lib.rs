@@ -22,5 +22,5 @@ pub use self::{
     files::{HIDDEN_DIRECTORIES, HIDDEN_FILES, LANDLOCK},
     identity::restrict_identity,
     restrict::{Neighbours, RestrictError, Restricted, restrict},
-    way::{RESOLV_CONF, WAY_BLOCK, WAY_DNS_PORT, WAY_PROXY_PORT, open_way},
+    way::{RESOLV_CONF, WAY_BLOCK, WAY_DNS_PORT, WAY_PLATFORM, WAY_PROXY_PORT, open_way},
 };

@@ -17,17 +17,22 @@ pub const WAY_PROXY_PORT: u16 = 3128;
 pub const WAY_DNS_PORT: u16 = 53;
 /// The made-up addresses: RFC 2544 keeps them out of the internet.
 pub const WAY_BLOCK: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
+/// Where the SDKs of clouds look for the services of their platform.
+pub const WAY_PLATFORM: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// What `/etc/resolv.conf` says where there is a way out.
 pub const RESOLV_CONF: &str = "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n";
 
 /// Makes it in this network namespace: the listener for the proxy, the socket and the listener for names, and a listener of every
-/// address for each of `ports`, in that order.
+/// address for each of `ports`, in that order. The address of the services of platforms is this network's own too if `platform` says so.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn open_way(ports: &[u16]) -> io::Result<Vec<OwnedFd>> {
+pub fn open_way(ports: &[u16], platform: bool) -> io::Result<Vec<OwnedFd>> {
     make_local(WAY_BLOCK.0, WAY_BLOCK.1)?;
+    if platform {
+        make_local(WAY_PLATFORM, 32)?;
+    }
     let own = |port| (Ipv4Addr::LOCALHOST, port);
     let mut sockets = vec![
         TcpListener::bind(own(WAY_PROXY_PORT))?.into(),

@@ -52,8 +52,8 @@ pub use self::{
     recorder::{Origin, Record, RecordError, Recorder, Stage},
     route::Route,
     seams::{
-        Challenge, Filter, FilterError, Filters, InjectError, Injection, Injector, Placeholders,
-        Proof, ResolveError, Resolver,
+        Challenge, ClientCertificate, Enquiry, Filter, FilterError, Filters, InjectError,
+        Injection, Injector, Placeholders, Proof, ResolveError, Resolver, Signs,
     },
     trust::{Trust, TrustError},
 };

@@ -8,7 +8,9 @@ mod http2;
 mod incoming;
 mod links;
 mod opened;
+mod platform;
 mod postgres;
+mod presenting;
 mod reply;
 mod splice;
 mod stream;
@@ -221,6 +223,12 @@ impl Proxy {
     /// for what is no question.
     pub async fn answer_dns(&self, message: &[u8], origin: &Origin) -> Option<Vec<u8>> {
         let question = Question::parse(message)?;
+        let mut placeholders = self.0.placeholders.iter();
+        if question.name.as_ref().is_ok_and(platform::is_named)
+            && placeholders.any(|placeholders| placeholders.has_platform())
+        {
+            return Some(question.answer(Answer::Address(platform::ADDRESS)));
+        }
         let admitted = question
             .name
             .clone()

@@ -1,9 +1,9 @@
 //! What the proxy needs of others beside a decision: addresses, credentials, a look at answers.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use crate::{Facts, LoginFacts, Name, Pending};
 
@@ -29,6 +29,22 @@ pub trait Injector: fmt::Debug + Send + Sync {
         facts: &'a Facts,
     ) -> Pending<'a, Result<Injection, InjectError>>;
 
+    /// Whether a credential is presented when a connection is made, and goes into no request.
+    fn presents(&self, _handle: &str) -> bool {
+        false
+    }
+
+    /// What a connection for the request of `facts` is proven with, by `rule` and with the credential that `handle` names. The destination has not
+    /// proven yet who it is: what is secret of it comes when it has, with the signature.
+    fn present<'a>(
+        &'a self,
+        _handle: &'a str,
+        _rule: &'a str,
+        _facts: &'a Facts,
+    ) -> Pending<'a, Result<ClientCertificate, InjectError>> {
+        Box::pin(std::future::ready(Err(InjectError::Scope)))
+    }
+
     /// What answers the challenge of a destination at which somebody logs in, by `rule` and with the credential that `handle` names.
     fn prove<'a>(
         &'a self,
@@ -39,6 +55,23 @@ pub trait Injector: fmt::Debug + Send + Sync {
     ) -> Pending<'a, Result<Proof, InjectError>> {
         Box::pin(std::future::ready(Err(InjectError::Scope)))
     }
+}
+
+/// What a client proves with who it is, in the handshake of one connection.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// Its certificate, and those between it and its authority, in DER.
+    pub certificates: Vec<Vec<u8>>,
+    /// Whether its key is RSA, and not P-256.
+    pub is_rsa: bool,
+    /// Who has the key.
+    pub signs: Arc<dyn Signs>,
+}
+
+/// Signs the handshake of one connection.
+pub trait Signs: fmt::Debug + Send + Sync {
+    /// The signature of a handshake of TLS 1.3. Nothing else is done meanwhile.
+    fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// How a destination asks for proof of who logs in.
@@ -91,6 +124,8 @@ pub enum InjectError {
 pub struct Injection {
     fields: Vec<(HeaderName, HeaderValue)>,
     query: Option<Bytes>,
+    path: Option<String>,
+    body: Option<Bytes>,
     hidden: Vec<(String, Bytes)>,
     expires_at_ms: Option<u64>,
     once: Vec<(String, Bytes)>,
@@ -109,6 +144,8 @@ impl Injection {
         Self {
             fields: Vec::new(),
             query: None,
+            path: None,
+            body: None,
             hidden: Vec::new(),
             expires_at_ms: None,
             once: Vec::new(),
@@ -128,6 +165,24 @@ impl Injection {
     pub fn with_query(self, pair: Bytes) -> Self {
         Self {
             query: Some(pair),
+            ..self
+        }
+    }
+
+    /// With this in the place of the path.
+    #[must_use]
+    pub fn with_path(self, path: String) -> Self {
+        Self {
+            path: Some(path),
+            ..self
+        }
+    }
+
+    /// With this in the place of the body.
+    #[must_use]
+    pub fn with_body(self, body: Bytes) -> Self {
+        Self {
+            body: Some(body),
             ..self
         }
     }
@@ -167,6 +222,18 @@ impl Injection {
         self.query.as_deref()
     }
 
+    /// What takes the place of the path.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// What takes the place of the body.
+    #[must_use]
+    pub const fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
     /// When what must not come back is worth nothing any more; nothing if nobody knows.
     #[must_use]
     pub const fn expires_at_ms(&self) -> Option<u64> {
@@ -196,17 +263,29 @@ impl fmt::Debug for Injection {
 /// Gives programs placeholders where their platform would give them credentials, and takes placeholders out of requests again: whatever goes
 /// into a request, its rule says.
 pub trait Placeholders: fmt::Debug + Send + Sync {
-    /// The answer of a platform's service at this path of the proxy, if there is one. Nothing of it is worth anything elsewhere.
-    fn give(
-        &self,
-        method: &Method,
-        path: &str,
-        query: Option<&str>,
-        fields: &HeaderMap,
-    ) -> Option<(StatusCode, Bytes)>;
+    /// The answer of a platform's service, if there is one. Nothing of it is worth anything elsewhere.
+    fn give(&self, enquiry: &Enquiry<'_>) -> Option<Response<Bytes>>;
+
+    /// Whether programs find such services where platforms have them, and not only at the proxy.
+    fn has_platform(&self) -> bool;
 
     /// Takes a placeholder out of the fields by which clients prove who they are, if it is there and nothing else is.
     fn take(&self, fields: &mut HeaderMap);
+}
+
+/// What a program asks of a service of its platform.
+#[derive(Clone, Copy, Debug)]
+pub struct Enquiry<'a> {
+    /// Whether it asks where platforms have their services, and not at the proxy.
+    pub at_platform: bool,
+    /// The method.
+    pub method: &'a Method,
+    /// The path.
+    pub path: &'a str,
+    /// The query.
+    pub query: Option<&'a str>,
+    /// The fields.
+    pub fields: &'a HeaderMap,
 }
 
 /// Makes filters for answers.

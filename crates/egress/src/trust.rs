@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
     client::Resumption,
     pki_types::{CertificateDer, pem::PemObject as _},
     version::{TLS12, TLS13},
@@ -66,14 +66,14 @@ impl Trust {
         }
     }
 
-    /// How destinations are spoken to: with HTTP/2 offered, without, and as PostgreSQL.
+    /// How destinations are spoken to: with HTTP/2 offered, without, where a client proves who it is, and as PostgreSQL.
     pub(crate) fn dial(self, clock: &Arc<dyn Clock>) -> Result<Dial, TrustError> {
         let roots = Arc::new(self.roots);
-        let config = |protocols: &[&[u8]]| {
+        let config = |versions: &[&'static SupportedProtocolVersion], protocols: &[&[u8]]| {
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             let time = Arc::new(TlsTime(Arc::clone(clock)));
             let mut config = ClientConfig::builder_with_details(provider, time)
-                .with_protocol_versions(&[&TLS13, &TLS12])
+                .with_protocol_versions(versions)
                 .map_err(TrustError::Setup)?
                 .with_root_certificates(Arc::clone(&roots))
                 // What the agent would present is never forwarded.
@@ -84,10 +84,13 @@ impl Trust {
             config.enable_early_data = false;
             Ok(Arc::new(config))
         };
+        let both = &[&TLS13, &TLS12];
         Ok(Dial {
-            h2: config(&[b"h2", b"http/1.1"])?,
-            http1: config(&[b"http/1.1"])?,
-            postgres: config(&[b"postgresql"])?,
+            h2: config(both, &[b"h2", b"http/1.1"])?,
+            http1: config(both, &[b"http/1.1"])?,
+            // Before that version certificates of clients are sent in clear, and what is signed could be anything.
+            presenting: config(&[&TLS13], &[b"http/1.1"])?,
+            postgres: config(both, &[b"postgresql"])?,
         })
     }
 }
@@ -97,6 +100,7 @@ impl Trust {
 pub(crate) struct Dial {
     pub(crate) h2: Arc<ClientConfig>,
     pub(crate) http1: Arc<ClientConfig>,
+    pub(crate) presenting: Arc<ClientConfig>,
     pub(crate) postgres: Arc<ClientConfig>,
 }
 

@@ -23,8 +23,13 @@ pub enum SessionOrder {
 pub enum Network {
     /// That of its session, which all places without one of their own share.
     Session,
-    /// One of its own, with a way out for these ports of destinations.
-    Own(Vec<u16>),
+    /// One of its own, with a way out.
+    Own {
+        /// For these ports of destinations.
+        ports: Vec<u16>,
+        /// Whether the address of the services of platforms leads there too.
+        platform: bool,
+    },
     /// That of another place, whose namespace comes along.
     Joined,
 }
@@ -55,8 +60,8 @@ impl SessionOrder {
         match network {
             Network::Session => vec![2, waiting],
             Network::Joined => vec![2, waiting, 1],
-            Network::Own(ports) => {
-                let mut message = vec![2, waiting, 2];
+            Network::Own { ports, platform } => {
+                let mut message = vec![2, waiting, 2, u8::from(*platform)];
                 message.extend(ports.iter().flat_map(|port| port.to_le_bytes()));
                 message
             }
@@ -84,10 +89,11 @@ impl SessionOrder {
         let network = match network {
             [] => Network::Session,
             [1] => Network::Joined,
-            [2, ports @ ..] => match ports.as_chunks() {
-                (ports, []) if ports.len() <= MAX_WAY_PORTS => {
-                    Network::Own(ports.iter().map(|port| u16::from_le_bytes(*port)).collect())
-                }
+            [2, platform @ (0 | 1), ports @ ..] => match ports.as_chunks() {
+                (ports, []) if ports.len() <= MAX_WAY_PORTS => Network::Own {
+                    ports: ports.iter().map(|port| u16::from_le_bytes(*port)).collect(),
+                    platform: *platform == 1,
+                },
                 _ => return wrong,
             },
             _ => return wrong,
@@ -160,8 +166,14 @@ mod tests {
         let networks = [
             Network::Session,
             Network::Joined,
-            Network::Own(vec![]),
-            Network::Own((1..=16).map(|port| port * 4_000).collect()),
+            Network::Own {
+                ports: vec![],
+                platform: true,
+            },
+            Network::Own {
+                ports: (1..=16).map(|port| port * 4_000).collect(),
+                platform: false,
+            },
         ];
         for network in networks {
             for waiting in [Waiting::Nothing, Waiting::Lean, Waiting::Ready] {
@@ -177,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_no_order_is_an_error() {
-        let too_many = [&[2, 0, 2][..], &[1; 34]].concat();
+        let too_many = [&[2, 0, 2, 0][..], &[1; 34]].concat();
         for wrong in [
             &[][..],
             &[0],
@@ -186,7 +198,9 @@ mod tests {
             &[2, 3],
             &[2, 0, 0],
             &[2, 0, 1, 0],
-            &[2, 0, 2, 1],
+            &[2, 0, 2],
+            &[2, 0, 2, 2],
+            &[2, 0, 2, 1, 1],
             &[2, 0, 3],
             &too_many,
         ] {

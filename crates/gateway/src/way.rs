@@ -45,7 +45,9 @@ pub fn ports(profile: &Profile) -> Result<Option<WayPorts>, TooManyPorts> {
     if !is_wanted(profile) {
         return Ok(None);
     }
-    WayPorts::new(EgressPolicy::compile(profile).ports()).map(Some)
+    let policy = EgressPolicy::compile(profile);
+    let ports = WayPorts::new(policy.ports())?;
+    Ok(Some(ports.with_platform(policy.has_credentials())))
 }
 
 /// The way out of the call of `facts`, whose programs believe `authority`.

@@ -40,8 +40,13 @@ pub(crate) struct Ends {
 pub(crate) enum PlaceNetwork {
     /// In the session's, as its first process.
     Session,
-    /// In one of its own, made with it: with a way out for these ports of destinations.
-    Own(Vec<u16>),
+    /// In one of its own, made with it, with a way out.
+    Own {
+        /// For these ports of destinations.
+        ports: Vec<u16>,
+        /// Whether the address of the services of platforms leads there too.
+        platform: bool,
+    },
     /// In this one.
     Joined(OwnedFd),
 }
@@ -61,10 +66,10 @@ pub(crate) fn live(mut ends: Ends) -> io::Result<()> {
     rustix::process::setsid()?;
     let way_out = scene::set()?;
     let own_network = match &ends.network {
-        PlaceNetwork::Own(ports) => {
+        PlaceNetwork::Own { ports, platform } => {
             bring_loopback_up()?;
             let mut fds = Vec::from(scene::authority()?);
-            fds.extend(open_way(ports)?);
+            fds.extend(open_way(ports, *platform)?);
             fds
         }
         _ => Vec::new(),

@@ -103,7 +103,7 @@ impl Session {
                 let (control, setup) = (next()?, next()?);
                 let network = match network {
                     Network::Session => PlaceNetwork::Session,
-                    Network::Own(ports) => PlaceNetwork::Own(ports),
+                    Network::Own { ports, platform } => PlaceNetwork::Own { ports, platform },
                     Network::Joined => PlaceNetwork::Joined(next()?),
                 };
                 let tasks: Vec<OwnedFd> = fds.collect();
@@ -135,7 +135,7 @@ impl Session {
         let link = warm.map(|_| link()).transpose()?;
         let (ours, theirs) = link.unzip();
         let namespaces = match network {
-            PlaceNetwork::Own(_) => Namespaces::PLACE_WITH_NETWORK,
+            PlaceNetwork::Own { .. } => Namespaces::PLACE_WITH_NETWORK,
             PlaceNetwork::Session | PlaceNetwork::Joined(_) => Namespaces::PLACE,
         };
         let forked = clone_process(namespaces, None)?;

@@ -197,9 +197,9 @@ async fn main() {
 
 async fn lease(server: &Server) -> (RemoteIdentity, RemoteIdentity, LeaseId) {
     let orders = connect(server, Side::Orders).await;
-    let token = orders.issue(order()).await.unwrap();
+    let token = orders.issue(order()).await.unwrap().token;
     let redeems = connect(server, Side::Redeems).await;
-    let id = redeems.redeem(token, binding()).await.unwrap();
+    let id = redeems.redeem(token, binding()).await.unwrap().lease;
     (orders, redeems, id)
 }
 

@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, Kind, LeaseId,
-    Order, RefreshError, Rendered, Request, State, Store, StoreError, TokenError,
+    Order, Presented, RefreshError, Rendered, Request, Secret, Secrets, State, Store, StoreError,
+    TokenError,
     assertions::Nowhere,
-    lease::{Desk, NoGrant},
+    handshake,
+    lease::{Desk, Lease, NoGrant},
     refresh::{Means, Tokens},
     render::{RenderError, render},
     sas,
+    tickets::{Ticket, Tickets},
 };
 
 /// Everything that may be asked of identity. Threads share it.
@@ -25,6 +28,7 @@ pub struct Identity {
     entropy: Box<dyn Entropy>,
     assertions: Box<dyn Assertions>,
     desk: Mutex<Desk>,
+    tickets: Mutex<Tickets>,
     tokens: Tokens,
 }
 
@@ -77,7 +81,10 @@ impl From<NoGrant> for GrantError {
 
 impl From<RenderError> for GrantError {
     fn from(why: RenderError) -> Self {
-        Self::Render(why.to_string())
+        match why {
+            RenderError::Place => Self::Scope(why.to_string()),
+            why => Self::Render(why.to_string()),
+        }
     }
 }
 
@@ -99,6 +106,7 @@ impl Identity {
             entropy,
             assertions: Box::new(Nowhere),
             desk: Mutex::default(),
+            tickets: Mutex::default(),
             tokens: Tokens::default(),
         }
     }
@@ -199,7 +207,10 @@ impl Identity {
         let (binding, since, taken) =
             self.desk()
                 .take(lease, holder, request, self.clock.now_ms())?;
-        let rendered = self.rendered(&binding, since, request);
+        let rendered = match self.is_presented(&request.handle) {
+            true => self.presented(lease, holder, (&binding, since), request),
+            false => self.rendered(&binding, since, request),
+        };
         let mut desk = self.desk();
         if rendered.is_err() {
             desk.give_back(lease, taken);
@@ -209,6 +220,100 @@ impl Identity {
             return Err(NoGrant::Lease.into());
         }
         rendered
+    }
+
+    /// Whether a credential is presented when a connection is made. What cannot be read is not.
+    #[must_use]
+    pub fn is_presented(&self, handle: &Handle) -> bool {
+        let header = self.store.header(handle).ok().flatten();
+        header.is_some_and(|header| header.kind.is_presented())
+    }
+
+    /// Which credentials of a lease are presented when a connection is made.
+    #[must_use]
+    pub fn presents(&self, lease: &LeaseId, holder: Holder) -> Vec<Handle> {
+        let mut handles: Vec<_> = {
+            let desk = self.desk();
+            let lease = desk.has(lease, holder, self.clock.now_ms());
+            lease
+                .into_iter()
+                .flat_map(Lease::handles)
+                .cloned()
+                .collect()
+        };
+        handles.sort();
+        handles.dedup();
+        handles.retain(|handle| self.is_presented(handle));
+        handles
+    }
+
+    /// Signs the handshake of a client, for a ticket that a grant gave. It is gone with the first attempt.
+    ///
+    /// # Errors
+    /// When the ticket is not good (any more), the right was taken back, or it is no such handshake.
+    pub fn sign(
+        &self,
+        ticket: &Secret,
+        scheme: u16,
+        message: &[u8],
+    ) -> Result<Vec<u8>, GrantError> {
+        let now_ms = self.clock.now_ms();
+        let ticket = self.tickets().take(ticket, now_ms).ok_or(NoGrant::Lease)?;
+        let stands = self
+            .desk()
+            .has(&ticket.lease, ticket.holder, now_ms)
+            .is_some();
+        if !stands {
+            return Err(NoGrant::Lease.into());
+        }
+        self.stands(&ticket.binding, ticket.since, &ticket.handle)?;
+        let secrets = self.present(&ticket.handle)?;
+        let signed = handshake::sign(&secrets.main, scheme, message);
+        signed.map_err(|_| RenderError::Handshake.into())
+    }
+
+    /// The secret of a credential that is presented, as long as it can be used.
+    fn present(&self, handle: &Handle) -> Result<Secrets, GrantError> {
+        let credential = self.store.read(handle)?;
+        if credential.header.state == State::Quarantined {
+            return Err(RefreshError::Quarantined(handle.clone()).into());
+        }
+        match credential.header.kind.is_presented() {
+            true => Ok(credential.secrets),
+            false => Err(RenderError::Protocol.into()),
+        }
+    }
+
+    /// The certificates of a client, and the right to have one handshake signed.
+    fn presented(
+        &self,
+        lease: &LeaseId,
+        holder: Holder,
+        (binding, since): (&Binding, Epoch),
+        request: &Request,
+    ) -> Result<Rendered, GrantError> {
+        let handle = &request.handle;
+        self.stands(binding, since, handle)?;
+        if request.login.is_some() {
+            return Err(RenderError::Protocol.into());
+        }
+        let secrets = self.present(handle)?;
+        let checked = handshake::check(&secrets.main);
+        let (certificates, is_rsa) = checked.map_err(|_| RenderError::Handshake)?;
+        let ticket = Ticket {
+            handle: handle.clone(),
+            lease: lease.clone(),
+            holder,
+            binding: binding.clone(),
+            since,
+        };
+        let now_ms = self.clock.now_ms();
+        let given = self.tickets().give(ticket, self.entropy.as_ref(), now_ms);
+        Ok(Rendered::presented(Presented {
+            certificates,
+            is_rsa,
+            ticket: given.ok_or(RenderError::Tickets)?,
+        }))
     }
 
     fn rendered(
@@ -345,6 +450,10 @@ impl Identity {
             entropy: self.entropy.as_ref(),
             assertions: self.assertions.as_ref(),
         }
+    }
+
+    fn tickets(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Form,
-    limits::{MAX_WORD_BYTES, MAX_WORDS},
+    limits::{MAX_STAND_IN_BYTES, MAX_WORD_BYTES, MAX_WORDS, MIN_SECRET_BYTES},
 };
 
 /// A kind of credential with its settings, none of which is secret.
@@ -33,6 +33,18 @@ pub enum Kind {
     Query {
         /// Which.
         name: String,
+    },
+    /// The secret takes the place of something in the path.
+    Path {
+        /// What is there instead of it, in requests of clients and in paths of rules.
+        stand_in: String,
+    },
+    /// The secret takes the place of the value of a field in the body: of JSON, or of a form.
+    Body {
+        /// Which: a name, or a JSON pointer (RFC 6901).
+        field: String,
+        /// What is there instead of it in requests of clients.
+        stand_in: String,
     },
     /// The secret is that of a client, which gets tokens with it (RFC 6749, 4.4).
     OauthClient {
@@ -172,6 +184,8 @@ pub enum Kind {
         /// The service that it is for.
         service: String,
     },
+    /// The secret is a private key and the certificates for it, by which a client proves who it is when it connects (TLS 1.3).
+    Mtls {},
     /// The secret is the password of a user of PostgreSQL.
     PostgresPassword {
         /// The user.
@@ -235,6 +249,19 @@ pub enum KindError {
         "`{0}` must be the name of a file in `identity/assertions` of the state directory: letters, digits, `_`, `-` and `.`"
     )]
     File(&'static str),
+    /// It would be found by chance, or is spelled in several ways.
+    #[error(
+        "`{0}` must be {MIN_SECRET_BYTES} to {MAX_STAND_IN_BYTES} letters, digits, `_`, `-` and `.`, and in paths `:`: it is looked for byte for byte"
+    )]
+    StandIn(&'static str),
+    /// It could not be put there without being spelled in another way.
+    #[error("the secret has a character that cannot stand in a path as it is")]
+    Segment,
+    /// There is no certificate for the key.
+    #[error(
+        "the secret has no certificate for its key: pass one file of PEM with the private key, its certificate, and those between it and the authority"
+    )]
+    Certificate,
     /// A second secret that the kind does not have.
     #[error("a credential of the kind `{0}` has no second secret")]
     Second(&'static str),
@@ -247,6 +274,8 @@ impl Kind {
         "bearer",
         "basic",
         "query",
+        "path",
+        "body",
         "oauth-client",
         "oauth-refresh",
         "jwt-bearer",
@@ -257,18 +286,12 @@ impl Kind {
         "github-app",
         "aws-sigv4",
         "hmac",
+        "mtls",
         "postgres-password",
     ];
     /// Kinds that people ask for and that there are not.
-    pub const ABSENT: &'static [&'static str] = &[
-        "aws-sigv4a",
-        "body",
-        "cookie",
-        "mtls",
-        "on-behalf-of",
-        "path",
-        "ssh-key",
-    ];
+    pub const ABSENT: &'static [&'static str] =
+        &["aws-sigv4a", "cookie", "on-behalf-of", "ssh-key"];
 
     /// Its word.
     #[must_use]
@@ -278,6 +301,8 @@ impl Kind {
             Self::Bearer {} => "bearer",
             Self::Basic { .. } => "basic",
             Self::Query { .. } => "query",
+            Self::Path { .. } => "path",
+            Self::Body { .. } => "body",
             Self::OauthClient { .. } => "oauth-client",
             Self::AzureSas { .. } => "azure-sas",
             Self::OauthRefresh { .. } => "oauth-refresh",
@@ -288,6 +313,7 @@ impl Kind {
             Self::GithubApp { .. } => "github-app",
             Self::AwsSigv4 { .. } => "aws-sigv4",
             Self::Hmac { .. } => "hmac",
+            Self::Mtls {} => "mtls",
             Self::PostgresPassword { .. } => "postgres-password",
         }
     }
@@ -296,7 +322,7 @@ impl Kind {
     #[must_use]
     pub const fn form(&self) -> Form {
         match self {
-            Self::JwtBearer { .. } | Self::GithubApp { .. } => Form::Pem,
+            Self::JwtBearer { .. } | Self::GithubApp { .. } | Self::Mtls {} => Form::Pem,
             Self::OidcFederation { .. } | Self::AzureManagedIdentity { endpoint: None, .. } => {
                 Form::Nothing
             }
@@ -339,6 +365,12 @@ impl Kind {
     #[must_use]
     pub const fn logs_in(&self) -> bool {
         matches!(self, Self::PostgresPassword { .. })
+    }
+
+    /// Whether it is presented when a connection is made, and not put into requests.
+    #[must_use]
+    pub const fn is_presented(&self) -> bool {
+        matches!(self, Self::Mtls {})
     }
 
     /// The scopes that it asks for, as its issuer calls them.

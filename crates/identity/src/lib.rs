@@ -27,6 +27,7 @@ mod clock;
 mod credential;
 mod endpoint;
 mod handle;
+mod handshake;
 mod identity;
 mod jws;
 mod kind;
@@ -42,8 +43,10 @@ mod sas;
 mod secret;
 mod server;
 mod side;
+mod signing;
 mod sigv4;
 mod store;
+mod tickets;
 mod usage;
 mod wire;
 
@@ -53,6 +56,7 @@ pub use self::{
     credential::{Credential, Secrets},
     endpoint::{Endpoint, EndpointError, HttpsEndpoint, Issuer, TokenAnswer, TokenRequest},
     handle::{Handle, HandleError},
+    handshake::Presented,
     identity::{GrantError, OrderError},
     identity::{Identity, Tested},
     kind::{ClientAuth, Kind, KindError},
@@ -60,11 +64,12 @@ pub use self::{
     login::{Challenge, Login, Logins},
     record::{Header, RecordError, State},
     refresh::RefreshError,
-    remote::{RemoteError, RemoteIdentity},
-    render::{Rendered, Request},
+    remote::{Issued, Redeemed, RemoteError, RemoteIdentity},
+    render::{InPlace, Rendered, Request},
     secret::{Form, Secret, SecretError},
     server::Server,
     side::Side,
+    signing::{Signatures, SigningError},
     store::{By, Store, StoreError},
     usage::Usage,
 };

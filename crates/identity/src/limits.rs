@@ -8,6 +8,8 @@ pub const MIN_SECRET_BYTES: usize = 8;
 pub const MAX_SECRET_BYTES: usize = 16 * 1024;
 /// Bytes of the name of a credential.
 pub const MAX_NAME_BYTES: usize = 64;
+/// Bytes of what stands for a secret in requests of clients.
+pub const MAX_STAND_IN_BYTES: usize = 128;
 /// Bytes of any word of a credential's settings: a URL, a client, a user.
 pub const MAX_WORD_BYTES: usize = 1_024;
 /// Scopes, repositories and permissions of a credential.
@@ -23,6 +25,12 @@ pub const LOCK_WAIT_MS: u64 = 10_000;
 pub const MAX_TOKENS: usize = 4_096;
 /// How long a token waits to be redeemed.
 pub const TOKEN_TTL_MS: u64 = 60_000;
+/// Signatures of handshakes that were granted and not asked for.
+pub const MAX_TICKETS: usize = 1_024;
+/// How long one is waited for: longer than a handshake may take.
+pub const TICKET_TTL_MS: u64 = 60_000;
+/// Bytes of a question for a signature, and of its answer.
+pub const MAX_SIGNING_BYTES: usize = 4 * 1024;
 /// Leases at once.
 pub const MAX_LEASES: usize = 16_384;
 /// The longest lease: that of the longest call.

@@ -18,6 +18,24 @@ use crate::{
     wire::{Code, PATH, Question, Reply},
 };
 
+/// A token for one call.
+#[derive(Debug)]
+pub struct Issued {
+    /// It.
+    pub token: ActionToken,
+    /// Whether the call may use a credential that is presented when a connection is made: that takes a connection for signatures.
+    pub presents: bool,
+}
+
+/// A lease.
+#[derive(Debug)]
+pub struct Redeemed {
+    /// Its name.
+    pub lease: LeaseId,
+    /// Its credentials that are presented when a connection is made.
+    pub presents: Vec<Handle>,
+}
+
 /// Identity at the other end of a connection. Leases are this connection's, and end with it.
 #[derive(Clone, Debug)]
 pub struct RemoteIdentity {
@@ -78,9 +96,9 @@ impl RemoteIdentity {
     ///
     /// # Errors
     /// When none is issued.
-    pub async fn issue(&self, order: Order) -> Result<ActionToken, RemoteError> {
+    pub async fn issue(&self, order: Order) -> Result<Issued, RemoteError> {
         match self.ask(&Question::Issue { order }).await? {
-            Reply::Issued { token } => Ok(token),
+            Reply::Issued { token, presents } => Ok(Issued { token, presents }),
             other => Err(wrong(other)),
         }
     }
@@ -115,9 +133,9 @@ impl RemoteIdentity {
         &self,
         token: ActionToken,
         binding: Binding,
-    ) -> Result<LeaseId, RemoteError> {
+    ) -> Result<Redeemed, RemoteError> {
         match self.ask(&Question::Redeem { token, binding }).await? {
-            Reply::Redeemed { lease } => Ok(lease),
+            Reply::Redeemed { lease, presents } => Ok(Redeemed { lease, presents }),
             other => Err(wrong(other)),
         }
     }

@@ -8,7 +8,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::{
-    Handle, Kind, Login, Secret, Secrets,
+    Handle, Kind, Login, Presented, Secret, Secrets,
     limits::{MAX_SIGNED, MIN_SECRET_BYTES},
     login, sigv4,
 };
@@ -57,6 +57,12 @@ pub struct Rendered {
     pub fields: Vec<(String, Secret)>,
     /// Something at the end of the query.
     pub query: Option<Secret>,
+    /// What takes the place of something that is in the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<InPlace>,
+    /// What proves a connection, of a credential that goes into no request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presented: Option<Presented>,
     /// What must not come back, in this answer or another.
     pub hidden: Vec<Secret>,
     /// When nobody takes that any more, in milliseconds since 1970, if that is known.
@@ -66,12 +72,24 @@ pub struct Rendered {
     pub once: Vec<Secret>,
 }
 
+/// A secret that takes the place of something in a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InPlace {
+    /// Of this, which has to be there once.
+    pub stand_in: String,
+    /// In this field of the body; in the path, if none is named.
+    pub field: Option<String>,
+    /// The secret.
+    pub secret: Secret,
+}
+
 /// Why a request cannot have a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RenderError {
     /// A signature is over the whole body, and nobody has seen it.
     #[error(
-        "a body that streams cannot be signed: send it with its length, within what may be judged"
+        "a body that streams cannot be signed, and nothing put into it: send it with its length, within what may be judged"
     )]
     Body,
     /// A signature is for one account.
@@ -83,12 +101,21 @@ pub(crate) enum RenderError {
     /// It is for another protocol.
     #[error("a credential of this kind is for another protocol than that of the rule")]
     Protocol,
+    /// There are too many handshakes at once, or the kernel gave no random bytes.
+    #[error("there are too many handshakes at once")]
+    Tickets,
+    /// A handshake is not what it has to be.
+    #[error("the handshake is not signed")]
+    Handshake,
     /// A password is one user's.
     #[error("the password is another user's than the rule's")]
     User,
     /// What the destination asks for is no challenge, or none that is answered.
     #[error("the destination asks for proof in a way that is not answered")]
     Challenge,
+    /// What the secret takes the place of is not there, or is twice.
+    #[error("its path has what stands for the secret not once")]
+    Place,
     /// The query cannot be signed, since it can be read in two ways.
     #[error("the query cannot be signed")]
     Query,
@@ -99,6 +126,8 @@ impl Rendered {
         Self {
             fields,
             query: None,
+            in_place: None,
+            presented: None,
             hidden,
             expires_at_ms: None,
             once: Vec::new(),
@@ -119,7 +148,8 @@ impl Rendered {
             .iter()
             .map(|(name, value)| name.len() + value.room());
         let hidden = self.hidden.iter().chain(&self.once).chain(&self.query);
-        let hidden = hidden.map(Secret::room);
+        let in_place = self.in_place.iter().map(|put| &put.secret);
+        let hidden = hidden.chain(in_place).map(Secret::room);
         256 + fields.chain(hidden).sum::<usize>()
     }
 
@@ -136,6 +166,26 @@ impl Rendered {
         Self {
             query: Some(pairs),
             ..Self::lasting(Vec::new(), hidden)
+        }
+    }
+
+    /// What a connection is proven with.
+    pub(crate) fn presented(presented: Presented) -> Self {
+        Self {
+            presented: Some(presented),
+            ..Self::lasting(Vec::new(), Vec::new())
+        }
+    }
+
+    /// A secret in the place of something.
+    fn in_place(stand_in: &str, field: Option<&str>, secret: &Secret) -> Self {
+        Self {
+            in_place: Some(InPlace {
+                stand_in: stand_in.to_owned(),
+                field: field.map(ToOwned::to_owned),
+                secret: secret.clone(),
+            }),
+            ..Self::lasting(Vec::new(), vec![secret.clone()])
         }
     }
 
@@ -178,11 +228,24 @@ pub(crate) fn render(
             let pair = Secret::made(format!("{}={}", encoded(name), *value));
             Rendered::in_query(pair, vec![main.clone()])
         }
+        Kind::Path { stand_in } => {
+            if request.path.matches(stand_in.as_str()).count() != 1 {
+                return Err(RenderError::Place);
+            }
+            Rendered::in_place(stand_in, None, main)
+        }
+        Kind::Body { field, stand_in } => {
+            // Nobody knows what is in a body that streams.
+            request.body.ok_or(RenderError::Body)?;
+            Rendered::in_place(stand_in, Some(field), main)
+        }
         Kind::AwsSigv4 { .. } => sigv4::sign(kind, secrets, request, now_ms)?,
         Kind::Hmac {
             header,
             time_header,
         } => sign(header, time_header, main, request, now_ms)?,
+        // It goes into no request.
+        Kind::Mtls {} => return Err(RenderError::Protocol),
         // A token that was fetched is one.
         Kind::Bearer {}
         | Kind::OauthClient { .. }
@@ -234,6 +297,8 @@ fn sign(
             (time_header.to_ascii_lowercase(), Secret::made(time)),
         ],
         query: None,
+        in_place: None,
+        presented: None,
         hidden: Vec::new(),
         expires_at_ms: None,
         once: vec![signature],

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::{
     GrantError, Handle, Holder, Identity, Side,
     limits::{MAX_FIELD_BYTES, MAX_LOGINS, MAX_QUESTION_BYTES, MAX_STREAMS, QUESTION_TIMEOUT},
+    signing,
     wire::{Code, PATH, Question, Reply},
 };
 
@@ -100,6 +101,10 @@ impl Server {
         let Ok(Ok(side)) = timeout(QUESTION_TIMEOUT, Side::heard(&mut stream)).await else {
             return;
         };
+        if side == Side::Signs {
+            signing::serve(&self.identity, &mut stream).await;
+            return;
+        }
         let service = service_fn(|request: HttpRequest<Incoming>| {
             let server = self.clone();
             async move { Ok::<_, Infallible>(server.answer(holder, side, request).await) }
@@ -145,10 +150,14 @@ impl Server {
     async fn reply(&self, holder: Holder, question: Question) -> Reply {
         let identity = Arc::clone(&self.identity);
         match question {
-            Question::Issue { order } => match identity.issue(order, holder) {
-                Ok(token) => Reply::Issued { token },
-                Err(error) => refused(Code::Unavailable, one_line(&error)),
-            },
+            Question::Issue { order } => {
+                let mut handles = order.usages.iter().map(|usage| &usage.handle);
+                let presents = handles.any(|handle| identity.is_presented(handle));
+                match identity.issue(order, holder) {
+                    Ok(token) => Reply::Issued { token, presents },
+                    Err(error) => refused(Code::Unavailable, one_line(&error)),
+                }
+            }
             Question::Approve { request } => match identity.approve(request, holder) {
                 Ok(()) => Reply::Done {},
                 Err(error) => refused(Code::Scope, one_line(&error)),
@@ -159,7 +168,10 @@ impl Server {
             }
             Question::Redeem { token, binding } => {
                 match identity.redeem(&token, &binding, holder) {
-                    Ok(lease) => Reply::Redeemed { lease },
+                    Ok(lease) => Reply::Redeemed {
+                        presents: identity.presents(&lease, holder),
+                        lease,
+                    },
                     Err(error) => refused(Code::Token, one_line(&error)),
                 }
             }

@@ -1,4 +1,4 @@
-//! The two sides of a call's right: who orders it, and who redeems it. A connection is of one of them.
+//! The sides of a call's right: who orders it, who redeems it, and who has handshakes signed. A connection is of one of them.
 
 use std::io;
 
@@ -14,11 +14,14 @@ pub enum Side {
     Orders,
     /// Redeems tokens, and asks for what goes into requests. It gets no token.
     Redeems,
+    /// Has handshakes signed, for tickets that a lease got. Nothing else is said on it, and one after the other: whoever asks waits for the answer.
+    Signs,
 }
 
 impl Side {
     const ORDERS: u8 = b'O';
     const REDEEMS: u8 = b'R';
+    const SIGNS: u8 = b'S';
 
     /// Says on `stream` which side it is, once, before anything else.
     ///
@@ -28,6 +31,7 @@ impl Side {
         let byte = match self {
             Self::Orders => Self::ORDERS,
             Self::Redeems => Self::REDEEMS,
+            Self::Signs => Self::SIGNS,
         };
         stream.write_all(&[byte]).await?;
         stream.flush().await
@@ -38,6 +42,7 @@ impl Side {
         match stream.read_u8().await? {
             Self::ORDERS => Ok(Self::Orders),
             Self::REDEEMS => Ok(Self::Redeems),
+            Self::SIGNS => Ok(Self::Signs),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -55,6 +60,10 @@ impl Side {
             | Question::End { .. }
             | Question::Reflected { .. } => false,
         };
-        matches!(self, Self::Orders) == orders
+        match self {
+            Self::Orders => orders,
+            Self::Redeems => !orders,
+            Self::Signs => false,
+        }
     }
 }

@@ -112,6 +112,8 @@ pub(crate) fn sign(
         expires_at_ms: None,
         fields: rendered,
         query: None,
+        in_place: None,
+        presented: None,
         // The session token goes into every request until it expires; a signature into one.
         hidden,
         once: vec![Secret::made(signature)],

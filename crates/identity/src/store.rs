@@ -309,6 +309,16 @@ fn check(kind: &Kind, secrets: &Secrets) -> Result<(), KindError> {
     if kind.form() == Form::Pem && jws::check(&secrets.main).is_err() {
         return Err(KindError::Key);
     }
+    if kind.is_presented() && crate::handshake::check(&secrets.main).is_err() {
+        return Err(KindError::Certificate);
+    }
+    // It is put into one segment of a path, as it is.
+    let in_path = matches!(kind, Kind::Path { .. });
+    if in_path && casemate_model::check_path(&format!("/{}", secrets.main.expose())).is_err()
+        || in_path && secrets.main.expose().contains(['/', '%'])
+    {
+        return Err(KindError::Segment);
+    }
     if secrets.second.is_some() && !kind.has_second() {
         return Err(KindError::Second(kind.as_str()));
     }

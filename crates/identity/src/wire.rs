@@ -45,13 +45,30 @@ pub(crate) enum Question {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Reply {
-    Issued { token: ActionToken },
-    Redeemed { lease: LeaseId },
-    Granted { rendered: Rendered },
-    Standing { lost: Option<Vec<Handle>> },
+    Issued {
+        token: ActionToken,
+        #[serde(default)]
+        presents: bool,
+    },
+    Redeemed {
+        lease: LeaseId,
+        #[serde(default)]
+        presents: Vec<Handle>,
+    },
+    Granted {
+        rendered: Rendered,
+    },
+    Standing {
+        lost: Option<Vec<Handle>>,
+    },
     Done {},
-    Tested { tested: Tested },
-    Refused { code: Code, why: String },
+    Tested {
+        tested: Tested,
+    },
+    Refused {
+        code: Code,
+        why: String,
+    },
 }
 
 impl Reply {

@@ -224,6 +224,9 @@ pub enum EgressError {
     /// It did not answer in time.
     #[error("the process of egress did not {0} in time")]
     Late(String),
+    /// What it may use of credentials could not be had with what was lent for it. Nothing was opened, and it may be lent again.
+    #[error("identity ended before the call had its credentials: {0}")]
+    Unlent(String),
     /// What was asked for cannot be served.
     #[error("there is no way out: {0}")]
     Refused(String),

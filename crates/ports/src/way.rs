@@ -71,10 +71,20 @@ pub struct NotServed(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// The ports on which connections to made-up addresses are taken: 80, 443, and those that rules name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<u16>", into = "Vec<u16>")]
+#[serde(try_from = "Written", into = "Written")]
 pub struct WayPorts {
     /// In order; 0 where there is none.
     ports: [u16; MAX_WAY_PORTS],
+    /// Whether 169.254.169.254, where SDKs of clouds look for the services of their platform, is the sandbox's own too.
+    platform: bool,
+}
+
+/// The same, as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    ports: Vec<u16>,
+    platform: bool,
 }
 
 impl Default for WayPorts {
@@ -83,7 +93,10 @@ impl Default for WayPorts {
         let mut ports = [0; MAX_WAY_PORTS];
         let [http, https, ..] = &mut ports;
         (*http, *https) = (80, 443);
-        Self { ports }
+        Self {
+            ports,
+            platform: false,
+        }
     }
 }
 
@@ -107,7 +120,22 @@ impl WayPorts {
         let mut ports = [0; MAX_WAY_PORTS];
         let room = ports.get_mut(..all.len()).ok_or(TooManyPorts)?;
         room.copy_from_slice(&all);
-        Ok(Self { ports })
+        Ok(Self {
+            ports,
+            platform: false,
+        })
+    }
+
+    /// The same, and whether connections to the services of platforms are taken too.
+    #[must_use]
+    pub const fn with_platform(self, platform: bool) -> Self {
+        Self { platform, ..self }
+    }
+
+    /// Whether connections to the services of platforms are taken too.
+    #[must_use]
+    pub const fn has_platform(&self) -> bool {
+        self.platform
     }
 
     /// Each of them, in order.
@@ -116,17 +144,20 @@ impl WayPorts {
     }
 }
 
-impl TryFrom<Vec<u16>> for WayPorts {
+impl TryFrom<Written> for WayPorts {
     type Error = TooManyPorts;
 
-    fn try_from(named: Vec<u16>) -> Result<Self, TooManyPorts> {
-        Self::new(named)
+    fn try_from(written: Written) -> Result<Self, TooManyPorts> {
+        Ok(Self::new(written.ports)?.with_platform(written.platform))
     }
 }
 
-impl From<WayPorts> for Vec<u16> {
-    fn from(ports: WayPorts) -> Self {
-        ports.iter().collect()
+impl From<WayPorts> for Written {
+    fn from(all: WayPorts) -> Self {
+        Self {
+            ports: all.iter().collect(),
+            platform: all.platform,
+        }
     }
 }
 
@@ -136,7 +167,9 @@ mod tests {
 
     #[test]
     fn ports_are_bounded_and_never_those_of_the_way_out() {
-        let of = |named: &[u16]| WayPorts::new(named.iter().copied()).map(Vec::from);
+        let of = |named: &[u16]| -> Result<Vec<u16>, TooManyPorts> {
+            Ok(WayPorts::new(named.iter().copied())?.iter().collect())
+        };
         assert_eq!(of(&[]), Ok(vec![80, 443]));
         assert_eq!(WayPorts::new([]), Ok(WayPorts::default()));
         assert_eq!(
@@ -147,8 +180,11 @@ mod tests {
         assert_eq!(of(&most).unwrap().len(), MAX_WAY_PORTS);
         let more: Vec<u16> = (1..).take(MAX_WAY_PORTS - 1).collect();
         assert_eq!(of(&more), Err(TooManyPorts));
-        let text = serde_json::to_string(&WayPorts::new([8443]).unwrap()).unwrap();
-        assert_eq!(text, "[80,443,8443]");
-        assert!(serde_json::from_str::<WayPorts>(&format!("{more:?}")).is_err());
+        let ports = WayPorts::new([8443]).unwrap().with_platform(true);
+        let text = serde_json::to_string(&ports).unwrap();
+        assert_eq!(text, r#"{"ports":[80,443,8443],"platform":true}"#);
+        assert_eq!(serde_json::from_str::<WayPorts>(&text).unwrap(), ports);
+        let more = format!("{{\"ports\":{more:?},\"platform\":false}}");
+        assert!(serde_json::from_str::<WayPorts>(&more).is_err());
     }
 }

@@ -109,7 +109,7 @@ impl<'a> Construction<'a> {
                 None => Err(io::ErrorKind::NotFound.into()),
             },
             Step::OpenWay(ports) => {
-                self.way = open_way(&Vec::from(*ports))?;
+                self.way = open_way(&ports.iter().collect::<Vec<_>>(), ports.has_platform())?;
                 Ok(())
             }
             Step::HostName(name) => Ok(rustix::system::sethostname(name.as_bytes())?),

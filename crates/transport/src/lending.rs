@@ -1,5 +1,5 @@
 //! Connections to identity, passed by the gateway to a process of egress that it started: each for the lease of one call, and together
-//! with the token that it is redeemed for.
+//! with the token that it is redeemed for; beside it another one, if the call may have handshakes signed.
 //!
 //! They go over a pair of sockets of which the two processes have one end each, so that nobody is asked who they are. Egress
 //! reads what is there when it is told to open a way out: the gateway has written it before.
@@ -44,6 +44,8 @@ pub struct Borrowed {
     pub token: String,
     /// Where.
     pub connection: StdUnixStream,
+    /// Where handshakes are signed, if the call may have any.
+    pub signs: Option<StdUnixStream>,
 }
 
 impl fmt::Debug for Borrowed {
@@ -73,12 +75,14 @@ impl Lender {
         decision: DecisionId,
         token: &str,
         connection: BorrowedFd<'_>,
+        signs: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let message = format!("{VERSION} {decision} {token}");
-        descriptors::send(self.0.as_fd(), message.as_bytes(), &[connection])
+        let all: Vec<_> = [connection].into_iter().chain(signs).collect();
+        descriptors::send(self.0.as_fd(), message.as_bytes(), &all)
     }
 }
 
@@ -124,11 +128,13 @@ fn next(socket: BorrowedFd<'_>) -> Option<Option<(DecisionId, Borrowed)>> {
 fn read(text: &str, descriptors: Vec<OwnedFd>) -> Option<(DecisionId, Borrowed)> {
     let mut words = text.strip_prefix(VERSION)?.strip_prefix(' ')?.split(' ');
     let (decision, token) = (words.next()?.parse().ok()?, words.next()?.to_owned());
-    let [connection] = <[OwnedFd; 1]>::try_from(descriptors).ok()?;
-    words.next().is_none().then(|| {
+    let mut descriptors = descriptors.into_iter();
+    let (connection, signs) = (descriptors.next()?, descriptors.next());
+    (words.next().is_none() && descriptors.next().is_none()).then(|| {
         let borrowed = Borrowed {
             token,
             connection: connection.into(),
+            signs: signs.map(Into::into),
         };
         (decision, borrowed)
     })
@@ -154,33 +160,42 @@ mod tests {
         for number in [1, 2] {
             let (ours, lent) = StdUnixStream::pair().unwrap();
             let token = format!("token-{number}");
-            lender.lend(decision(number), &token, lent.as_fd()).unwrap();
+            let signs = (number == 2).then_some(lent.as_fd());
+            lender
+                .lend(decision(number), &token, lent.as_fd(), signs)
+                .unwrap();
             ends.push(ours);
             for bad in ["", "casemate-lending/1", "casemate-lending/1 dec_x y", "x"] {
                 let bad = if bad.is_empty() { "\0" } else { bad };
                 descriptors::send(lender.0.as_fd(), bad.as_bytes(), &[lent.as_fd()]).unwrap();
             }
             let good = format!("{VERSION} {} token", decision(3));
-            let two = [lent.as_fd(), lent.as_fd()];
-            descriptors::send(lender.0.as_fd(), good.as_bytes(), &two).unwrap();
+            let three = [lent.as_fd(), lent.as_fd(), lent.as_fd()];
+            descriptors::send(lender.0.as_fd(), good.as_bytes(), &three).unwrap();
             let long = format!("{good}{}", "x".repeat(MAX_MESSAGE_BYTES));
             descriptors::send(lender.0.as_fd(), long.as_bytes(), &[lent.as_fd()]).unwrap();
         }
         assert!(borrower.take(decision(3)).is_none());
         let mut second = borrower.take(decision(2)).unwrap();
         assert_eq!(second.token, "token-2");
+        assert!(second.signs.is_some());
         second.connection.write_all(b"hello").unwrap();
         let mut heard = [0; 5];
         ends[1].read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"hello");
         assert!(borrower.take(decision(2)).is_none());
-        assert_eq!(borrower.take(decision(1)).unwrap().token, "token-1");
+        let first = borrower.take(decision(1)).unwrap();
+        assert_eq!(
+            (first.token.as_str(), first.signs.is_some()),
+            ("token-1", false)
+        );
         assert!(
             lender
                 .lend(
                     decision(4),
                     &"x".repeat(MAX_TOKEN_BYTES + 1),
-                    ends[0].as_fd()
+                    ends[0].as_fd(),
+                    None
                 )
                 .is_err()
         );
@@ -191,7 +206,7 @@ mod tests {
     fn nobody_waits_for_who_does_not_read() {
         let (lender, theirs) = pair().unwrap();
         let (_ours, lent) = StdUnixStream::pair().unwrap();
-        let lend = |lender: &Lender| lender.lend(decision(1), "token", lent.as_fd());
+        let lend = |lender: &Lender| lender.lend(decision(1), "token", lent.as_fd(), None);
         while lend(&lender).is_ok() {}
         drop(theirs);
         assert!(lend(&lender).is_err());

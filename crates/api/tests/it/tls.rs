@@ -130,7 +130,7 @@ impl Secured {
     }
 }
 
-/// R136: a certificate of our authority is who its rule says; one that no rule names is nobody; a token does not go with one.
+/// R88, R136: a certificate of our authority is who its rule says; one that no rule names is nobody; a token does not go with one.
 #[tokio::test]
 async fn a_client_certificate_is_who_its_rule_says() {
     let secured = Secured::new().await;

@@ -11,13 +11,19 @@ use crate::report::Failure;
 /// What a credential is.
 #[derive(Debug, Args)]
 pub(crate) struct KindArgs {
-    /// `header`, `bearer`, `basic`, `query`, `oauth-client`, `oauth-refresh`, `jwt-bearer`, `token-exchange`, `oidc-federation`,
-    /// `azure-managed-identity`, `azure-sas`, `github-app`, `aws-sigv4`, `hmac` or `postgres-password`
+    /// `header`, `bearer`, `basic`, `query`, `path`, `body`, `oauth-client`, `oauth-refresh`, `jwt-bearer`, `token-exchange`, `oidc-federation`,
+    /// `azure-managed-identity`, `azure-sas`, `github-app`, `aws-sigv4`, `hmac`, `mtls` or `postgres-password`
     #[arg(long, value_name = "KIND")]
     kind: String,
     /// header, query: the name under which the secret is sent
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// path, body: what is in requests of clients where the secret goes
+    #[arg(long, value_name = "TEXT")]
+    stand_in: Option<String>,
+    /// body: the field of JSON or of a form, by its name or a JSON pointer
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
     /// basic, postgres-password: the user
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -146,6 +152,13 @@ impl KindArgs {
             "query" => Kind::Query {
                 name: need(self.name, "name")?,
             },
+            "path" => Kind::Path {
+                stand_in: need(self.stand_in, "stand-in")?,
+            },
+            "body" => Kind::Body {
+                field: need(self.field, "field")?,
+                stand_in: need(self.stand_in, "stand-in")?,
+            },
             "basic" => Kind::Basic {
                 user: need(self.user, "user")?,
             },
@@ -214,6 +227,7 @@ impl KindArgs {
                 region: need(self.region, "region")?,
                 service: need(self.service, "service")?,
             },
+            "mtls" => Kind::Mtls {},
             "postgres-password" => Kind::PostgresPassword {
                 user: need(self.user, "user")?,
             },

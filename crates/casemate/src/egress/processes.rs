@@ -6,7 +6,7 @@ mod tests;
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder},
-    os::{fd::AsFd as _, unix::fs::DirBuilderExt as _},
+    os::{fd::AsFd, unix::fs::DirBuilderExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -167,16 +167,26 @@ impl Processes {
                 Some(_) => return Err(gone()),
             }
         };
-        // Sent before the way out is opened, and read when it is.
-        let right = self.lend(&way, &lender).await;
-        let (Some(right), Some(bound)) = (right, way.bound.clone()) else {
-            return remote.open(&owner, way, None, witness).await;
-        };
-        let right = Held::new(right);
-        let telling = Arc::new(Telling::new(witness, right.clone()));
-        let served = remote.open(&owner, way, None, telling).await?;
-        let still = Still::new(Arc::clone(&self.0.governing), bound);
-        Ok(Box::new(Lending::start(served, right, still)))
+        for _ in 0..way::MOST_ORDERS {
+            // Sent before the way out is opened, and read when it is.
+            let right = self.lend(&way, &lender).await;
+            let (Some(right), Some(bound)) = (right, way.bound.clone()) else {
+                break;
+            };
+            let right = Held::new(right);
+            let telling = Arc::new(Telling::new(Arc::clone(&witness), right.clone()));
+            match remote.open(&owner, way.clone(), None, telling).await {
+                // Another identity knows nothing of what this one gave.
+                Err(error @ EgressError::Unlent(_)) => {
+                    report::line(&format!("{}: {}", way.decision, one_line(&error)));
+                }
+                served => {
+                    let still = Still::new(Arc::clone(&self.0.governing), bound);
+                    return Ok(Box::new(Lending::start(served?, right, still)));
+                }
+            }
+        }
+        remote.open(&owner, way, None, witness).await
     }
 
     /// Orders what the call of `way` may use of credentials, and lends whoever serves it a connection for that. What cannot be had
@@ -194,7 +204,8 @@ impl Processes {
                 return Ok(None);
             };
             let (token, connection) = (voucher.token.expose(), voucher.connection.as_fd());
-            lender.lend(way.decision, token, connection)?;
+            let signs = voucher.signs.as_ref().map(AsFd::as_fd);
+            lender.lend(way.decision, token, connection, signs)?;
             Ok(Some(right))
         });
         lent.unwrap_or_else(|error| {

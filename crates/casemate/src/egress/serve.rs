@@ -255,7 +255,7 @@ impl Egress for Served {
         Box::pin(async move {
             let decision = way.decision;
             let voucher = self.borrower.take(decision).and_then(voucher);
-            let lent = self.service.borrow(&way, voucher).await;
+            let lent = self.service.borrow(&way, voucher).await?;
             let way = self.service.open(way, sockets, witness, lent)?;
             let expected = self.expected.expect(decision);
             expected.map_err(|error| EgressError::Refused(error.to_string()))?;
@@ -266,11 +266,15 @@ impl Egress for Served {
 }
 
 /// What is redeemed on a connection that was lent. Needs a tokio runtime.
-fn voucher(Borrowed { token, connection }: Borrowed) -> Option<Voucher> {
-    connection.set_nonblocking(true).ok()?;
+fn voucher(borrowed: Borrowed) -> Option<Voucher> {
+    let stream = |connection: StdUnixStream| {
+        connection.set_nonblocking(true).ok()?;
+        UnixStream::from_std(connection).ok()
+    };
     Some(Voucher {
-        token: ActionToken::of(token),
-        connection: UnixStream::from_std(connection).ok()?,
+        token: ActionToken::of(borrowed.token),
+        connection: stream(borrowed.connection)?,
+        signs: borrowed.signs.and_then(stream),
     })
 }
 

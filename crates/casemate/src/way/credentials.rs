@@ -8,9 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use casemate_egress::{
-    BodyLength, Challenge, Facts, InjectError, Injection, Injector, LoginFacts, Pending, Proof,
+    BodyLength, Challenge, ClientCertificate, Facts, InjectError, Injection, Injector, LoginFacts,
+    Pending, Proof, Signs,
 };
-use casemate_identity::{Handle, Login, RemoteError, Rendered, Request, Secret};
+use casemate_identity::{Handle, Login, RemoteError, Rendered, Request, Secret, Signatures};
 use casemate_model::{Digest, one_line};
 use casemate_ports::Witness;
 use http::{HeaderName, HeaderValue};
@@ -20,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    in_place,
     right::{Lease, Right},
     telling::{Held, Telling},
 };
@@ -96,7 +98,7 @@ impl Lent {
     pub(super) async fn end(&self) {
         let notes = std::mem::take(&mut *lock(&self.notes));
         settle(notes.into_values().collect(), NOTES_TIMEOUT).await;
-        if let Ok(Lease { identity, id }) = &self.lease {
+        if let Ok(Lease { identity, id, .. }) = &self.lease {
             let _ = identity.end(id.clone()).await;
         }
         self.right.iter().for_each(Held::end);
@@ -105,7 +107,7 @@ impl Lent {
     /// Looks what of it is taken back, until nothing is left, and says so each time that it is more: nothing but `None` stands for
     /// all of it, because the call has no lease any more or identity has gone.
     pub(super) async fn watch(&self, mut lost: impl FnMut(Option<&[Handle]>)) {
-        let Ok(Lease { identity, id }) = &self.lease else {
+        let Ok(Lease { identity, id, .. }) = &self.lease else {
             return;
         };
         let mut known = BTreeSet::new();
@@ -154,7 +156,7 @@ impl Lent {
         ask: impl FnOnce(Handle) -> Option<Request>,
     ) -> Result<(Handle, Rendered), InjectError> {
         let unavailable = |why: String| self.unavailable(handle, &why);
-        let Lease { identity, id } = self
+        let Lease { identity, id, .. } = self
             .lease
             .as_ref()
             .map_err(|why| unavailable(why.clone()))?;
@@ -179,7 +181,34 @@ impl Lent {
         let granted = self.grant(handle, |parsed| request(parsed, rule, facts));
         let (parsed, rendered) = granted.await?;
         let nowhere = || self.unavailable(handle, "it cannot be put into a request");
-        injection(&parsed, &rendered).ok_or_else(nowhere)
+        let injection = injection(&parsed, &rendered).ok_or_else(nowhere)?;
+        match &rendered.in_place {
+            Some(put) => in_place::put(put, facts, injection).ok_or(InjectError::Scope),
+            None => Ok(injection),
+        }
+    }
+
+    async fn certificate(
+        &self,
+        handle: &str,
+        rule: &str,
+        facts: &Facts,
+    ) -> Result<ClientCertificate, InjectError> {
+        let granted = self.grant(handle, |parsed| request(parsed, rule, facts));
+        let (_, rendered) = granted.await?;
+        let lease = self.lease.as_ref().ok();
+        let signatures = lease.and_then(|lease| lease.signatures.clone());
+        let both = rendered.presented.zip(signatures);
+        let (presented, signatures) = both
+            .ok_or_else(|| self.unavailable(handle, "it cannot be presented to a destination"))?;
+        Ok(ClientCertificate {
+            certificates: presented.certificates,
+            is_rsa: presented.is_rsa,
+            signs: Arc::new(Signed {
+                signatures,
+                ticket: presented.ticket,
+            }),
+        })
     }
 
     async fn proof(
@@ -212,7 +241,37 @@ impl Lent {
     }
 }
 
+/// One handshake that may be signed.
+#[derive(Debug)]
+struct Signed {
+    signatures: Arc<Signatures>,
+    ticket: Secret,
+}
+
+impl Signs for Signed {
+    fn sign(&self, scheme: u16, message: &[u8]) -> Option<Vec<u8>> {
+        self.signatures
+            .sign(&self.ticket, scheme, message)
+            .inspect_err(|error| report::line(&format!("no handshake: {}", one_line(error))))
+            .ok()
+    }
+}
+
 impl Injector for Lent {
+    fn presents(&self, handle: &str) -> bool {
+        let mut presented = self.lease.iter().flat_map(|lease| &lease.presents);
+        presented.any(|known| known.to_string() == handle)
+    }
+
+    fn present<'a>(
+        &'a self,
+        handle: &'a str,
+        rule: &'a str,
+        facts: &'a Facts,
+    ) -> Pending<'a, Result<ClientCertificate, InjectError>> {
+        Box::pin(self.certificate(handle, rule, facts))
+    }
+
     fn render<'a>(
         &'a self,
         handle: &'a str,

@@ -1,23 +1,20 @@
 //! What programs get where their platform would give them credentials: something that is worth nothing outside of their call, and which the
 //! credential of a rule takes the place of.
 
+mod platforms;
+
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use casemate_egress::{Clock, Entropy, Placeholders};
-use casemate_ports::{WAY_OUT_IDENTITY_HEADER, WayBound};
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use casemate_egress::{Clock, Enquiry, Entropy, Placeholders};
+use casemate_ports::WayBound;
+use http::{HeaderMap, HeaderName, Response, header};
 
+use self::platforms::Given;
 use super::credentials::Lent;
 
-/// Where the SDKs of Azure ask, in the form of App Service.
-const AZURE: &str = "/casemate/azure/token";
-const AZURE_HEADER: HeaderName = HeaderName::from_static("x-identity-header");
-/// Where those of AWS ask, in the form of its containers.
-const AWS: &str = "/casemate/aws/credentials";
 /// The fields of a signature of AWS.
 const AWS_FIELDS: [HeaderName; 4] = [
     header::AUTHORIZATION,
@@ -25,8 +22,6 @@ const AWS_FIELDS: [HeaderName; 4] = [
     HeaderName::from_static("x-amz-date"),
     HeaderName::from_static("x-amz-security-token"),
 ];
-/// How long programs keep a placeholder; no call is longer, and no client of a session is told that it may not keep its own.
-const LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Makes the placeholders of sessions: a client that lives from one call to the next keeps what it was given first. They are as good as random
 /// to whoever does not have the key, which is this process's.
@@ -93,43 +88,14 @@ impl OfCall {
         })
     }
 
-    fn azure(&self, query: Option<&str>, fields: &HeaderMap, until_ms: u64) -> (StatusCode, Value) {
-        // Who cannot set a header was led here.
-        let shown = fields.get(AZURE_HEADER);
-        if shown.is_none_or(|shown| shown.as_bytes() != WAY_OUT_IDENTITY_HEADER.as_bytes()) {
-            return refused(
-                StatusCode::UNAUTHORIZED,
-                "the header X-IDENTITY-HEADER is wrong",
-            );
-        }
-        let query = query.unwrap_or_default().as_bytes();
-        let resource = url::form_urlencoded::parse(query).find(|(name, _)| name == "resource");
-        let Some((_, resource)) = resource else {
-            return refused(StatusCode::BAD_REQUEST, "the query has no `resource`");
-        };
-        let token = json!({
-            "access_token": self.token,
-            "expires_on": (until_ms / 1_000).to_string(),
-            "resource": resource,
-            "token_type": "Bearer",
-        });
-        (StatusCode::OK, token)
-    }
-
-    fn aws(&self, until_ms: u64) -> (StatusCode, Value) {
-        let until = i64::try_from(until_ms)
-            .ok()
-            .map(Timestamp::from_millisecond);
-        let Some(Ok(until)) = until else {
-            return refused(StatusCode::INTERNAL_SERVER_ERROR, "the clock is wrong");
-        };
-        let credentials = json!({
-            "AccessKeyId": self.key_id,
-            "SecretAccessKey": self.token,
-            "Token": self.token,
-            "Expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        });
-        (StatusCode::OK, credentials)
+    /// Whether somebody proves with the placeholder as a password who they are, whoever that is.
+    fn is_password(&self, proof: &[u8]) -> bool {
+        let pair = proof.strip_prefix(b"Basic ");
+        let pair = pair.and_then(|pair| STANDARD.decode(pair).ok());
+        pair.is_some_and(|pair| {
+            let mut parts = pair.splitn(2, |byte| *byte == b':');
+            parts.nth(1) == Some(self.token.as_bytes())
+        })
     }
 
     /// Whether the signature is one by the placeholder, over a body that can be signed again.
@@ -141,34 +107,20 @@ impl OfCall {
     }
 }
 
-fn refused(status: StatusCode, why: &str) -> (StatusCode, Value) {
-    (
-        status,
-        json!({ "error": "invalid_request", "error_description": why }),
-    )
-}
-
 impl Placeholders for OfCall {
-    fn give(
-        &self,
-        method: &Method,
-        path: &str,
-        query: Option<&str>,
-        fields: &HeaderMap,
-    ) -> Option<(StatusCode, Bytes)> {
-        if ![AZURE, AWS].contains(&path) {
-            return None;
-        }
-        let until_ms = self.clock.now_ms().saturating_add(LIFE_MS);
-        let (status, body) = match path {
-            _ if method != Method::GET => refused(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
-            _ if !self.lent.lends() => {
-                refused(StatusCode::NOT_FOUND, "no credential is lent to this call")
-            }
-            AZURE => self.azure(query, fields, until_ms),
-            _ => self.aws(until_ms),
-        };
-        Some((status, body.to_string().into()))
+    fn give(&self, enquiry: &Enquiry<'_>) -> Option<Response<Bytes>> {
+        platforms::answer(
+            enquiry,
+            self.lent.lends().then(|| Given {
+                token: &self.token,
+                key_id: &self.key_id,
+                now_ms: self.clock.now_ms(),
+            }),
+        )
+    }
+
+    fn has_platform(&self) -> bool {
+        self.lent.lends()
     }
 
     fn take(&self, fields: &mut HeaderMap) {
@@ -177,7 +129,7 @@ impl Placeholders for OfCall {
             return;
         };
         let proof = proof.as_bytes();
-        if proof == format!("Bearer {}", self.token).as_bytes() {
+        if proof == format!("Bearer {}", self.token).as_bytes() || self.is_password(proof) {
             fields.remove(header::AUTHORIZATION);
         } else if self.is_signed(proof, fields) {
             for name in AWS_FIELDS {
@@ -226,7 +178,13 @@ mod tests {
                 of.key_id
             )
         };
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
         for (proof, is_taken) in [
+            (basic(&format!("anybody:{}", ours.token)), true),
+            (basic(&format!("anybody:{}", theirs.token)), false),
+            (basic(&format!("{}:other", ours.token)), false),
+            (basic(&format!("a:b:{}", ours.token)), false),
+            (basic(&ours.token), false),
             (bearer(&ours), true),
             (signed(&ours), true),
             (bearer(&theirs), false),
@@ -305,43 +263,5 @@ mod tests {
         ];
         assert_eq!(sessions, [[false, false]; 6]);
         assert_ne!(of(None).token, of(None).token);
-    }
-
-    /// R74: nothing is given where nothing is lent, and other paths are nobody's.
-    #[test]
-    fn nothing_is_given_where_nothing_is_lent() {
-        let ours = placeholders();
-        for path in [AZURE, AWS] {
-            let (status, body) = ours
-                .give(&Method::GET, path, Some("resource=x"), &fields(&[]))
-                .unwrap();
-            assert_eq!(status, StatusCode::NOT_FOUND);
-            assert!(!String::from_utf8_lossy(&body).contains(&ours.token));
-        }
-        for path in [
-            "/",
-            "/casemate",
-            "/casemate/azure/token/",
-            "/Casemate/aws/credentials",
-        ] {
-            assert!(ours.give(&Method::GET, path, None, &fields(&[])).is_none());
-        }
-    }
-
-    /// Of the corpus, case I25: only who sets the header of the platform is answered, and only about something.
-    #[test]
-    fn the_platform_wants_its_header() {
-        let ours = placeholders();
-        let header = ("x-identity-header", WAY_OUT_IDENTITY_HEADER);
-        let ask = |query, all: &[(&'static str, &str)]| ours.azure(query, &fields(all), 1_000).0;
-        assert_eq!(ask(Some("resource=x"), &[header]), StatusCode::OK);
-        assert_eq!(ask(None, &[header]), StatusCode::BAD_REQUEST);
-        for wrong in [
-            &[][..],
-            &[("x-identity-header", "other")],
-            &[("metadata", "true")],
-        ] {
-            assert_eq!(ask(Some("resource=x"), wrong), StatusCode::UNAUTHORIZED);
-        }
     }
 }

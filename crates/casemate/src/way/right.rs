@@ -1,9 +1,10 @@
 //! The right of a call to credentials: ordered by whoever decided about the call, redeemed by whoever serves its way out.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use casemate_identity::{
-    ActionToken, Binding, Handle, LeaseId, Order, RemoteError, RemoteIdentity, Request, Side, Usage,
+    ActionToken, Binding, Handle, Issued, LeaseId, Order, RemoteError, RemoteIdentity, Request,
+    Side, Signatures, Usage,
 };
 use casemate_model::{Digest, Text};
 use casemate_policy::EgressPolicy;
@@ -14,7 +15,7 @@ use super::credentials::signed;
 use crate::identity::connect_or_start;
 
 /// How often it is ordered at most: an identity may have been about to end when it was found.
-const MOST_ORDERS: usize = 2;
+pub(crate) const MOST_ORDERS: usize = 2;
 
 /// The right of one call. It ends when this is dropped, whoever redeemed it.
 #[derive(Debug)]
@@ -90,6 +91,8 @@ fn seen(held: &HeldRequest, handle: Handle) -> Option<Request> {
 pub(crate) struct Voucher {
     pub(crate) token: ActionToken,
     pub(crate) connection: UnixStream,
+    /// Where handshakes are signed, if the call may have any.
+    pub(crate) signs: Option<UnixStream>,
 }
 
 /// A lease, and whom to ask.
@@ -97,6 +100,10 @@ pub(crate) struct Voucher {
 pub(super) struct Lease {
     pub(super) identity: RemoteIdentity,
     pub(super) id: LeaseId,
+    /// The credentials that are presented when a connection is made.
+    pub(super) presents: Vec<Handle>,
+    /// Where handshakes are signed, if it has such credentials.
+    pub(super) signatures: Option<Arc<Signatures>>,
 }
 
 /// A connection to identity that is being made.
@@ -161,17 +168,28 @@ async fn ordered(
     order: &Order,
 ) -> anyhow::Result<(RemoteIdentity, Voucher)> {
     let identity = RemoteIdentity::over(connect(Side::Orders).await?).await?;
-    let token = identity.issue(order.clone()).await?;
+    let Issued { token, presents } = identity.issue(order.clone()).await?;
     let connection = connect(Side::Redeems).await?;
+    let signs = match presents {
+        true => Some(connect(Side::Signs).await?),
+        false => None,
+    };
     match identity.is_gone() {
-        // The other connection is to another one.
+        // The other connections are to another one.
         true => Err(Ended.into()),
-        false => Ok((identity, Voucher { token, connection })),
+        false => {
+            let voucher = Voucher {
+                token,
+                connection,
+                signs,
+            };
+            Ok((identity, voucher))
+        }
     }
 }
 
 /// Whether identity went away, so that another one may do what was asked.
-fn is_gone(error: &anyhow::Error) -> bool {
+pub(super) fn is_gone(error: &anyhow::Error) -> bool {
     error.is::<Ended>()
         || error.is::<io::Error>()
         || matches!(error.downcast_ref(), Some(RemoteError::Http(_)))
@@ -197,13 +215,22 @@ pub(super) async fn lease(
 }
 
 /// Redeems the right to credentials of the call of `way`.
-pub(super) async fn redeem(
-    way: &NewWay,
-    Voucher { token, connection }: Voucher,
-) -> anyhow::Result<Lease> {
+pub(super) async fn redeem(way: &NewWay, voucher: Voucher) -> anyhow::Result<Lease> {
+    let Voucher {
+        token,
+        connection,
+        signs,
+    } = voucher;
+    let signs = signs.map(UnixStream::into_std).transpose()?;
+    let signatures = signs.map(Signatures::over).transpose()?;
     let identity = RemoteIdentity::over(connection).await?;
-    let id = identity.redeem(token, binding(way)?).await?;
-    Ok(Lease { identity, id })
+    let redeemed = identity.redeem(token, binding(way)?).await?;
+    Ok(Lease {
+        identity,
+        id: redeemed.lease,
+        presents: redeemed.presents,
+        signatures: signatures.map(Arc::new),
+    })
 }
 
 fn binding(way: &NewWay) -> anyhow::Result<Binding> {

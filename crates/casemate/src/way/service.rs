@@ -25,7 +25,7 @@ use super::{
     placeholders::{OfCall, Stamp},
     policies::Policies,
     recorder::Records,
-    right::{Voucher, lease, redeem},
+    right::{Voucher, is_gone, lease, redeem},
     scrubs::Scrubs,
 };
 use crate::system::System;
@@ -198,10 +198,21 @@ impl Service {
     }
 
     /// What a call may use for which another process ordered this. Needs a tokio runtime.
-    pub(crate) async fn borrow(&self, way: &NewWay, voucher: Option<Voucher>) -> Arc<Lent> {
-        match voucher {
-            Some(voucher) => Lent::of(redeem(way, voucher).await, None),
-            None => Lent::nothing("the gateway has none for this call; its log says why"),
+    ///
+    /// # Errors
+    /// When identity has gone since: it may be ordered anew.
+    pub(crate) async fn borrow(
+        &self,
+        way: &NewWay,
+        voucher: Option<Voucher>,
+    ) -> Result<Arc<Lent>, EgressError> {
+        let Some(voucher) = voucher else {
+            let why = "the gateway has none for this call; its log says why";
+            return Ok(Lent::nothing(why));
+        };
+        match redeem(way, voucher).await {
+            Err(error) if is_gone(&error) => Err(EgressError::Unlent(one_line(error.as_ref()))),
+            redeemed => Ok(Lent::of(redeemed, None)),
         }
     }
 }

@@ -59,7 +59,7 @@ fn assert_unseen(safe: &Safe, answers: &[Value]) {
     safe.assert_not_kept();
 }
 
-/// R72, R73, R75, R76, R78, R101, I2: programs of sessions and cells of contexts use a credential that they never see, with proxy variables and
+/// R72, R73, R75, R76, R78, R94, R101, I2: programs of sessions and cells of contexts use a credential that they never see, with proxy variables and
 /// without; what comes back is scrubbed, and on record.
 #[test]
 fn calls_of_sessions_use_credentials() {

@@ -14,7 +14,11 @@ use std::{
 
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
 
 /// An authority, and its certificate for whoever is to believe it.
 pub(crate) struct Roots {
@@ -45,15 +49,31 @@ impl Roots {
     }
 
     pub(crate) fn server(&self, name: &str) -> ServerConfig {
+        self.server_for(name, None)
+    }
+
+    /// For clients with certificates of these, if there are any.
+    fn server_for(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut known = RootCertStore::empty();
+                let pem = CertificateDer::from_pem_slice(clients.pem.as_bytes());
+                known.add(pem.unwrap()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(known), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        builder
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap()
     }
@@ -84,7 +104,7 @@ impl Upstream {
         })
     }
 
-    /// One that answers requests that have a secret somewhere, in the form in which `shows` finds it in the head, and repeats the
+    /// One that answers requests that have a secret somewhere, in the form in which `shows` finds it, and repeats the
     /// secret in as many ways as its path names.
     pub(crate) fn demanding(roots: &Roots, name: &str, secret: &str, shows: &str) -> Self {
         let config = Arc::new(roots.server(name));
@@ -96,6 +116,29 @@ impl Upstream {
             };
             let stream = StreamOwned::new(connection, stream);
             demand(stream, requests, &count, (&secret, &shows));
+        });
+        Self { proven, ..upstream }
+    }
+
+    /// One that answers whoever proves who they are with a certificate of `clients`; whoever does not, if nobody asks for one.
+    pub(crate) fn knowing(roots: &Roots, name: &str, clients: Option<&Roots>) -> Self {
+        let config = Arc::new(roots.server_for(name, clients));
+        let proven = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&proven);
+        let upstream = Self::start(move |stream, requests| {
+            let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else {
+                return;
+            };
+            let mut stream = StreamOwned::new(connection, stream);
+            // It would serve one after the other on one connection, whoever they are for.
+            while whole(&mut stream).is_some() {
+                requests.fetch_add(1, Ordering::SeqCst);
+                if stream.conn.peer_certificates().is_some() {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood");
+                let _ = stream.flush();
+            }
         });
         Self { proven, ..upstream }
     }
@@ -239,13 +282,13 @@ fn demand(
     proven: &AtomicUsize,
     (secret, shows): (&str, &str),
 ) {
-    let Some(head) = head(&mut stream) else {
+    let Some((head, body)) = whole(&mut stream) else {
         return;
     };
     requests.fetch_add(1, Ordering::SeqCst);
     let mut buffer = [0; 4096];
     let path = head.split(' ').nth(1).unwrap().to_owned();
-    if !head.contains(shows) {
+    if !head.contains(shows) && !String::from_utf8_lossy(&body).contains(shows) {
         let _ = stream
             .write_all(b"HTTP/1.1 401 No\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
         let _ = stream.flush();

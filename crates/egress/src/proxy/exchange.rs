@@ -11,7 +11,7 @@ mod whole;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, header};
+use http::Response;
 
 pub(crate) use self::answer::strip;
 use self::steps::Aimed;
@@ -19,10 +19,11 @@ use super::{
     Inner,
     draft::Draft,
     links::Links,
+    platform,
     reply::{Body, Reply, full, refusal},
 };
 use crate::{
-    Code, Denial, Entry, Name, Origin, Target,
+    Code, Denial, Enquiry, Entry, Name, Origin, Scheme, Target,
     head::{Aim, Head},
 };
 
@@ -96,24 +97,32 @@ pub(crate) async fn answer(leg: &Leg, head: Result<Head, Code>, body: Body) -> R
 
 /// The answer to a program that asks its platform for credentials. It comes from this process, and nothing leaves it.
 fn placeholder(leg: &Leg, head: &Head) -> Option<Response<Body>> {
-    let Aim::Origin { path, .. } = &head.aim else {
-        return None;
+    let placeholders = leg.inner.placeholders.as_ref()?;
+    let (at_platform, path) = match (&leg.fixed, &head.aim) {
+        (None, Aim::Origin { path, .. }) => (false, path),
+        (
+            None,
+            Aim::Absolute {
+                scheme: Scheme::Http,
+                host,
+                port,
+                path,
+            },
+        ) => (platform::is_it(host, *port)?, path),
+        (Some(target), Aim::Origin { host, port, path }) if target.scheme == Scheme::Http => {
+            platform::is_it(&target.host, Some(target.port))?;
+            (platform::is_it(host, *port)?, path)
+        }
+        _ => return None,
     };
-    let placeholders = leg.inner.placeholders.as_ref();
-    let placeholders = placeholders.filter(|_| leg.fixed.is_none())?;
-    let (status, body) = placeholders.give(
-        &head.method,
-        &path.path,
-        path.query.as_deref(),
-        &head.fields,
-    )?;
-    let mut response = Response::new(full(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    Some(response)
+    let given = placeholders.give(&Enquiry {
+        at_platform,
+        method: &head.method,
+        path: &path.path,
+        query: path.query.as_deref(),
+        fields: &head.fields,
+    })?;
+    Some(given.map(full))
 }
 
 async fn go(

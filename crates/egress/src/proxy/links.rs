@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Inner, draft::Draft, flow::Outgoing, upstream};
 use crate::{
-    Code, Destination, Target,
+    ClientCertificate, Code, Destination, Target,
     limits::{MAX_LINKS, READY_TIMEOUT},
 };
 
@@ -48,13 +48,18 @@ pub(crate) struct Borrowed {
     links: Arc<Links>,
     target: Target,
     room: OwnedSemaphorePermit,
+    /// Whether nobody else may have it after that.
+    is_used_up: bool,
 }
 
 impl Borrowed {
     /// Another request may have it, for the same destination.
     pub(crate) fn give_back(self) {
         let mut state = self.links.state();
-        if !self.sender.is_closed() && state.target.as_ref() == Some(&self.target) {
+        if !self.is_used_up
+            && !self.sender.is_closed()
+            && state.target.as_ref() == Some(&self.target)
+        {
             state.idle.push((self.sender, self.room));
         }
     }
@@ -90,7 +95,14 @@ impl Links {
             .try_acquire_owned()
             .map_err(|_| Code::TooMany)?;
         // Most requests find a connection, and do not carry what it takes to make one.
-        let connected = Box::pin(upstream::connect(inner, destination, offers_h2, draft)).await?;
+        let connected = Box::pin(upstream::connect(
+            inner,
+            destination,
+            offers_h2,
+            None,
+            draft,
+        ))
+        .await?;
         let mut state = self.state();
         while state.tasks.try_join_next().is_some() {}
         state.tasks.spawn(connected.driver);
@@ -110,8 +122,36 @@ impl Links {
                 links: Arc::clone(self),
                 target: target.clone(),
                 room,
+                is_used_up: false,
             }),
         })
+    }
+
+    /// A new connection to `destination`, on which `certificate` is presented, for one request and for no other.
+    pub(crate) async fn present(
+        self: &Arc<Self>,
+        inner: &Inner,
+        destination: &Destination,
+        certificate: ClientCertificate,
+        draft: &mut Draft,
+    ) -> Result<Sender, Code> {
+        let room = Arc::clone(&self.room)
+            .try_acquire_owned()
+            .map_err(|_| Code::TooMany)?;
+        let connecting = upstream::connect(inner, destination, false, Some(certificate), draft);
+        let connected = Box::pin(connecting).await?;
+        self.state().tasks.spawn(connected.driver);
+        match connected.sender {
+            upstream::Sender::Http1(sender) => Ok(Sender::Http1(Borrowed {
+                sender,
+                links: Arc::clone(self),
+                target: destination.target().clone(),
+                room,
+                is_used_up: true,
+            })),
+            // It was not offered.
+            upstream::Sender::Http2(_) => Err(Code::UpstreamProtocol),
+        }
     }
 
     async fn reuse(self: &Arc<Self>, target: &Target, draft: &mut Draft) -> Option<Sender> {
@@ -134,6 +174,7 @@ impl Links {
                     links: Arc::clone(self),
                     target: target.clone(),
                     room,
+                    is_used_up: false,
                 }));
             }
         }

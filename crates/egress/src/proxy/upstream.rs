@@ -17,10 +17,11 @@ use super::{
     Inner,
     draft::Draft,
     flow::Outgoing,
+    presenting::Presenting,
     stream::{Duplex, Io},
 };
 use crate::{
-    Code, Destination, Host, Scheme, Vetted,
+    ClientCertificate, Code, Destination, Host, Scheme, Vetted,
     limits::{
         CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, MAX_FIELDS,
         MAX_HEAD_BYTES, MAX_HEADER_LIST_BYTES, RESOLVE_TIMEOUT, STREAM_WINDOW_BYTES,
@@ -44,9 +45,13 @@ pub(crate) async fn connect(
     inner: &Inner,
     destination: &Destination,
     offers_h2: bool,
+    certificate: Option<ClientCertificate>,
     draft: &mut Draft,
 ) -> Result<Connected, Code> {
     let stream = reach(inner, destination, draft).await?;
+    if let Some(certificate) = certificate {
+        return present(inner, destination, certificate, stream, draft).await;
+    }
     if destination.target().scheme == Scheme::Http {
         return over_http1(stream).await;
     }
@@ -61,6 +66,25 @@ pub(crate) async fn connect(
         None | Some(b"http/1.1") => over_http1(stream).await,
         Some(_) => Err(Code::UpstreamProtocol),
     }
+}
+
+/// Proves to a destination who the client is, once it has proven who it is itself. It is on record before.
+async fn present(
+    inner: &Inner,
+    destination: &Destination,
+    certificate: ClientCertificate,
+    stream: TcpStream,
+    draft: &mut Draft,
+) -> Result<Connected, Code> {
+    draft.sent().await?;
+    let presenting = Presenting::new(certificate);
+    let config = presenting.config(&inner.dial.presenting);
+    let stream = secure(&config, destination, stream).await;
+    // What is not asked for is not lent, and a request without it is not sent.
+    if presenting.has_failed() || stream.is_ok() && !presenting.is_presented() {
+        return Err(Code::CredUnavailable);
+    }
+    over_http1(stream?).await
 }
 
 /// Connects to a server of PostgreSQL, which has to encrypt and to prove who it is. Nothing was said to it but that.

@@ -40,6 +40,8 @@ const PLATFORMS: &[(&str, &str)] = &[
     ),
     ("IDENTITY_ENDPOINT", "/casemate/azure/token"),
 ];
+/// Where those of Google ask, which want no scheme.
+const GOOGLE: &[&str] = &["GCE_METADATA_HOST", "GCE_METADATA_IP"];
 /// What they are told beside that.
 const BESIDE: &[(&str, &str)] = &[
     // A body in chunks that carry signatures cannot be signed again.
@@ -54,7 +56,7 @@ const LOOPBACK: &str = "localhost,127.0.0.1,::1";
 /// Whether a call with a way out may not set this variable, in whatever case.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES];
+    let known = [PROXIES, SWITCHES, DIRECT, AUTHORITIES, GOOGLE];
     let known = known.into_iter().flatten().copied();
     let platforms = PLATFORMS.iter().chain(BESIDE).map(|(known, _)| *known);
     let mut known = known.chain(platforms);
@@ -66,12 +68,14 @@ pub fn is_reserved(name: &str) -> bool {
 /// The variables of a program with a way out, which has these base URLs.
 #[must_use]
 pub fn variables(base_urls: &[BaseUrl]) -> BTreeMap<String, Text> {
-    let proxy = format!("http://127.0.0.1:{WAY_OUT_PORT}");
+    let here = format!("127.0.0.1:{WAY_OUT_PORT}");
+    let proxy = format!("http://{here}");
     let values = [
         (PROXIES, proxy.as_str()),
         (SWITCHES, "1"),
         (DIRECT, LOOPBACK),
         (AUTHORITIES, WAY_OUT_AUTHORITY),
+        (GOOGLE, here.as_str()),
     ];
     let named = |(names, value): (&'static [&'static str], &str)| {
         let value = Text::from(value.to_owned());

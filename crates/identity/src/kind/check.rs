@@ -5,7 +5,7 @@ use url::{Host, Url};
 
 use super::{Kind, KindError};
 use crate::{
-    limits::{MAX_WORD_BYTES, MAX_WORDS},
+    limits::{MAX_STAND_IN_BYTES, MAX_WORD_BYTES, MAX_WORDS, MIN_SECRET_BYTES},
     secret::is_line,
 };
 
@@ -34,7 +34,7 @@ impl Kind {
     /// The first that cannot.
     pub fn check(&self) -> Result<(), KindError> {
         match self {
-            Self::Bearer {} => Ok(()),
+            Self::Bearer {} | Self::Mtls {} => Ok(()),
             Self::Header { name } => header(name),
             Self::Basic { user } => {
                 word("user", user)?;
@@ -45,6 +45,14 @@ impl Kind {
                 }
             }
             Self::Query { name } => word("name", name),
+            Self::Path { stand_in: text } => stand_in("stand-in", text, b"_-.:"),
+            Self::Body {
+                field,
+                stand_in: text,
+            } => {
+                word("field", field)?;
+                stand_in("stand-in", text, b"_-.")
+            }
             Self::PostgresPassword { user } => word("user", user),
             Self::AwsSigv4 {
                 access_key_id,
@@ -217,6 +225,19 @@ fn part(name: &'static str, text: &str) -> Result<(), KindError> {
         Ok(())
     } else {
         Err(KindError::Word(name))
+    }
+}
+
+/// Something that every client spells in the same way, and nobody by chance.
+fn stand_in(name: &'static str, text: &str, beside: &[u8]) -> Result<(), KindError> {
+    let good = (MIN_SECRET_BYTES..=MAX_STAND_IN_BYTES).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || beside.contains(&byte));
+    if good {
+        Ok(())
+    } else {
+        Err(KindError::StandIn(name))
     }
 }
 

@@ -531,7 +531,7 @@ fn assertions_are_signed_by_the_key() {
     }
 }
 
-/// A GitHub App gets tokens of one installation, for the repositories and permissions that were written down.
+/// R86: a GitHub App gets tokens of one installation, for the repositories and permissions that were written down.
 #[test]
 fn a_github_app_asks_for_what_was_written_down() {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};

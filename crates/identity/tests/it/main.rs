@@ -10,6 +10,7 @@
 
 mod fetching;
 mod grants;
+mod handshakes;
 mod kept;
 mod logins;
 mod platforms;

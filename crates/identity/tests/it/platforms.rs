@@ -48,7 +48,7 @@ fn exchange() -> Kind {
     }
 }
 
-/// R85: a token is exchanged (RFC 8693, 2.1) for one of another audience; it goes to the token endpoint only, and what is asked is what was
+/// R85, R86: a token is exchanged (RFC 8693, 2.1) for one of another audience; it goes to the token endpoint only, and what is asked is what was
 /// written down.
 #[test]
 fn a_token_is_exchanged_for_another() {

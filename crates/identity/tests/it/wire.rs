@@ -39,8 +39,8 @@ async fn a_lease_is_of_one_connection() {
     let orders = connect(&server, Side::Orders).await;
     let mine = connect(&server, Side::Redeems).await;
     let other = connect(&server, Side::Redeems).await;
-    let token = orders.issue(order("cred:orders")).await.unwrap();
-    let lease = mine.redeem(token.clone(), binding()).await.unwrap();
+    let token = orders.issue(order("cred:orders")).await.unwrap().token;
+    let lease = mine.redeem(token.clone(), binding()).await.unwrap().lease;
     assert!(matches!(
         other.redeem(token, binding()).await,
         Err(RemoteError::Token(_))
@@ -65,8 +65,8 @@ async fn a_lease_is_of_one_connection() {
     assert!(matches!(claimed, Err(RemoteError::Scope(_))), "{claimed:?}");
     assert!(!is_marked());
     let past = connect(&server, Side::Redeems).await;
-    let token = orders.issue(order("cred:orders")).await.unwrap();
-    let over = past.redeem(token, binding()).await.unwrap();
+    let token = orders.issue(order("cred:orders")).await.unwrap().token;
+    let over = past.redeem(token, binding()).await.unwrap().lease;
     past.end(over).await.unwrap();
     past.reflected(handle("orders")).await.unwrap();
     assert!(is_marked());
@@ -126,9 +126,9 @@ async fn few_logins_are_answered_at_once() {
         usages: vec![login],
         ..order("cred:orders")
     };
-    let token = orders.issue(order).await.unwrap();
+    let token = orders.issue(order).await.unwrap().token;
     let mine = connect(&server, Side::Redeems).await;
-    let lease = mine.redeem(token, binding()).await.unwrap();
+    let lease = mine.redeem(token, binding()).await.unwrap().lease;
     let asks = (0..4 * MAX_LOGINS).map(|_| {
         let (mine, lease) = (mine.clone(), lease.clone());
         let ask = Request {
@@ -157,9 +157,9 @@ async fn who_orders_and_who_redeems_are_two() {
     let server = Server::new(Arc::new(world.identity()));
     let redeems = connect(&server, Side::Redeems).await;
     let orders = connect(&server, Side::Orders).await;
-    let waiting = orders.issue(order("cred:orders")).await.unwrap();
-    let token = orders.issue(order("cred:orders")).await.unwrap();
-    let lease = redeems.redeem(token, binding()).await.unwrap();
+    let waiting = orders.issue(order("cred:orders")).await.unwrap().token;
+    let token = orders.issue(order("cred:orders")).await.unwrap().token;
+    let lease = redeems.redeem(token, binding()).await.unwrap().lease;
 
     let refused = [
         redeems.issue(order("cred:orders")).await.map(drop),
@@ -203,8 +203,8 @@ async fn no_question_is_answered_with_a_secret() {
     let orders = connect(&server, Side::Orders).await;
     let remote = connect(&server, Side::Redeems).await;
     orders.test(handle("orders")).await.unwrap();
-    let token = orders.issue(order("cred:orders")).await.unwrap();
-    let lease = remote.redeem(token, binding()).await.unwrap();
+    let token = orders.issue(order("cred:orders")).await.unwrap().token;
+    let lease = remote.redeem(token, binding()).await.unwrap().lease;
     let mut elsewhere = request("cred:orders");
     elsewhere.host = "evil.example.com".into();
     let refused = remote.grant(lease, elsewhere).await.unwrap_err();
@@ -287,7 +287,7 @@ async fn what_is_no_question_ends_its_own_connection_only() {
         serving.await.unwrap();
         assert_eq!(server.connections(), 1, "{bytes}");
     }
-    good.issue(order("cred:orders")).await.unwrap();
+    good.issue(order("cred:orders")).await.unwrap().token;
 }
 
 /// Two endpoints: one of them is slow.
@@ -350,8 +350,8 @@ fn a_slow_endpoint_is_waited_for_by_one() {
             usages: vec![usage("cred:slow"), usage("cred:fast")],
             ..order("cred:slow")
         };
-        let action = orders.issue(both).await.unwrap();
-        let lease = remote.redeem(action, binding()).await.unwrap();
+        let action = orders.issue(both).await.unwrap().token;
+        let lease = remote.redeem(action, binding()).await.unwrap().lease;
         let waiting: Vec<_> = (0..4 * THREADS)
             .map(|_| {
                 let (remote, lease) = (remote.clone(), lease.clone());

@@ -4,8 +4,8 @@ use casemate_model::{DestinationClass, check_path, has_escaped_slash, is_credent
 
 use super::{
     BaseUrl, DestinationFacts, EgressCode, EgressRule, Familiarity, LoginFacts, RequestBody,
-    RequestFacts, RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, Ruling, Scheme,
-    WebSocket,
+    RequestFacts, RequestVerdict, RuleApproval, RuleEffect, RuleExport, RuleKind, RuleProtocol,
+    Ruling, Scheme, WebSocket,
     body::{Says, says},
     form,
     hosts::Hosts,
@@ -281,6 +281,17 @@ impl EgressPolicy {
         let allow = |rule: &&EgressRule| rule.effect == RuleEffect::Allow;
         let rules = self.rules.iter().filter(allow);
         rules.flat_map(EgressRule::all_ports)
+    }
+
+    /// Whether some request could get a credential.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        let lends = |rule: &EgressRule| {
+            rule.effect == RuleEffect::Allow
+                && rule.protocol == RuleProtocol::Http
+                && rule.credential.is_some()
+        };
+        self.rules.iter().any(lends)
     }
 
     /// The names of the proxy that stand for destinations.

@@ -48,7 +48,10 @@ impl Network<'_> {
     pub(super) fn word(self) -> frames::Network {
         match self {
             Self::Session => frames::Network::Session,
-            Self::Own(ports) => frames::Network::Own(ports.into()),
+            Self::Own(ports) => frames::Network::Own {
+                ports: ports.iter().collect(),
+                platform: ports.has_platform(),
+            },
             Self::Joined(_) => frames::Network::Joined,
         }
     }

@@ -151,3 +151,28 @@ async fn an_order_begins_anew_once() {
     assert_eq!(voucher.token.expose(), "token-0");
     assert_eq!(*good.given.lock().unwrap(), [1]);
 }
+
+/// I1, R76: an identity that died before a right was redeemed may be asked anew; one that refuses is not asked twice.
+#[tokio::test]
+async fn what_was_not_redeemed_may_be_ordered_anew() {
+    let voucher = |connection| Voucher {
+        token: ActionToken::of("token".to_owned()),
+        connection,
+        signs: None,
+    };
+    let (here, there) = UnixStream::pair().unwrap();
+    drop(there);
+    let error = redeem(&way(), voucher(here)).await.unwrap_err();
+    assert!(is_gone(&error), "{error:?}");
+    let (here, there) = UnixStream::pair().unwrap();
+    let service = service_fn(|_| async {
+        let reply = r#"{"reply":"refused","code":"token","why":"it was redeemed"}"#;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(reply))))
+    });
+    tokio::spawn(async move {
+        let builder = http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(TokioIo::new(there), service).await;
+    });
+    let error = redeem(&way(), voucher(here)).await.unwrap_err();
+    assert!(!is_gone(&error), "{error:?}");
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use casemate_model::{Digest, has_escaped_slash, is_header, query_names};
-use http::{HeaderMap, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header, uri::PathAndQuery};
 
 use super::{
     super::{
@@ -16,8 +16,8 @@ use super::{
     whole::whole,
 };
 use crate::{
-    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, Flow, InjectError, Injection,
-    Scheme, Whole,
+    Allowance, BodyLength, ClientCertificate, Code, Denial, Destination, Entry, Facts, Flow,
+    InjectError, Injection, Scheme, Whole,
     head::{Aim, Head, Length, Path},
     judge::make_readable,
     limits::MAX_JUDGED_BODY_BYTES,
@@ -40,6 +40,8 @@ pub(super) struct Allowed {
 pub(super) struct Reached {
     allowed: Allowed,
     sender: Sender,
+    /// Whether the credential was presented to it.
+    presented: bool,
 }
 
 /// And its credential.
@@ -181,6 +183,14 @@ impl Aimed {
     }
 }
 
+fn unlent(error: InjectError, allowance: &Allowance) -> Denial {
+    let code = match error {
+        InjectError::Scope => Code::CredScope,
+        InjectError::Unavailable => Code::CredUnavailable,
+    };
+    denied(code, allowance)
+}
+
 fn denied(code: Code, allowance: &Allowance) -> Denial {
     Denial {
         rule: Some(allowance.rule.clone()),
@@ -195,15 +205,48 @@ impl Allowed {
         if !leg.inner.judge.stands(&self.allowance.rule) {
             return Err(denied(Code::Revoked, &self.allowance));
         }
-        let sender = leg
-            .links
-            .reach(&leg.inner, &self.facts.destination, leg.speaks_h2, draft)
-            .await?;
+        let presents = certificate(&self.facts, &self.allowance, leg, draft);
+        let certificate = Box::pin(presents).await?;
+        let (inner, destination) = (&leg.inner, &self.facts.destination);
+        let presented = certificate.is_some();
+        let sender = match certificate {
+            Some(certificate) => {
+                let presenting = leg.links.present(inner, destination, certificate, draft);
+                presenting.await?
+            }
+            None => {
+                let reaching = leg.links.reach(inner, destination, leg.speaks_h2, draft);
+                reaching.await?
+            }
+        };
         Ok(Reached {
             allowed: self,
             sender,
+            presented,
         })
     }
+}
+
+/// What is presented to the destination, if its credential is of that kind.
+async fn certificate(
+    facts: &Facts,
+    allowance: &Allowance,
+    leg: &Leg,
+    draft: &mut Draft,
+) -> Result<Option<ClientCertificate>, Denial> {
+    let injector = &leg.inner.injector;
+    let handle = allowance.credential.as_ref();
+    let Some(handle) = handle.filter(|handle| injector.presents(handle)) else {
+        return Ok(None);
+    };
+    if facts.destination.target().scheme != Scheme::Https {
+        return Err(denied(Code::PlaintextDenied, allowance));
+    }
+    draft.record.credential = Some(handle.clone());
+    let presented = injector.present(handle, &allowance.rule, facts).await;
+    presented
+        .map(Some)
+        .map_err(|error| unlent(error, allowance))
 }
 
 impl Reached {
@@ -218,19 +261,19 @@ impl Reached {
                 injection: None,
             });
         };
+        if self.presented {
+            return Ok(Injected {
+                reached: self,
+                injection: Some(Injection::empty()),
+            });
+        }
         if facts.destination.target().scheme != Scheme::Https {
             return Err(denied(Code::PlaintextDenied, allowance));
         }
         draft.record.credential = Some(handle.clone());
         let injector = &leg.inner.injector;
         let rendered = injector.render(handle, &allowance.rule, facts).await;
-        let injection = rendered.map_err(|error| {
-            let code = match error {
-                InjectError::Scope => Code::CredScope,
-                InjectError::Unavailable => Code::CredUnavailable,
-            };
-            denied(code, allowance)
-        })?;
+        let injection = rendered.map_err(|error| unlent(error, allowance))?;
         Ok(Injected {
             reached: self,
             injection: Some(injection),
@@ -242,7 +285,12 @@ impl Injected {
     /// Puts the request together from what was judged, and writes down that it is about to be sent.
     pub(super) async fn record(self, leg: &Leg, draft: &mut Draft) -> Result<Ready, Denial> {
         let Self {
-            reached: Reached { allowed, sender },
+            reached:
+                Reached {
+                    allowed,
+                    sender,
+                    presented,
+                },
             injection,
         } = self;
         let Allowed {
@@ -251,6 +299,13 @@ impl Injected {
             allowance,
         } = allowed;
         let is_h2 = matches!(sender, Sender::Http2(_));
+        let body = match injection.as_ref().and_then(Injection::body) {
+            Some(with) if with.len() as u64 > allowance.body_bytes => {
+                return Err(denied(Code::BodyTooLarge, &allowance));
+            }
+            Some(with) => full(with.clone()),
+            None => body,
+        };
         let mut request = Request::new(Outgoing::new(body, &leg.inner, allowance.clone(), draft));
         *request.method_mut() = facts.method.clone();
         *request.uri_mut() = uri(&facts, injection.as_ref(), is_h2)?;
@@ -291,10 +346,13 @@ impl Injected {
         let bytes = head_bytes(&facts, fields);
         leg.inner.judge.spend(&allowance, Flow::Out, bytes)?;
         draft.moved.bytes.store(bytes, Ordering::Relaxed);
-        draft
-            .sent()
-            .await
-            .map_err(|code| denied(code, &allowance))?;
+        // A handshake with a credential is on record, and this goes with it.
+        if !presented {
+            draft
+                .sent()
+                .await
+                .map_err(|code| denied(code, &allowance))?;
+        }
         Ok(Ready {
             request,
             sender,
@@ -304,6 +362,9 @@ impl Injected {
         })
     }
 }
+
+/// Fields that say what a body is.
+const DIGESTS: &[&str] = &["content-digest", "content-md5", "digest", "repr-digest"];
 
 /// Whether the client says something beside what is injected: by the same name of the query, or by another spelling of the same field.
 /// Servers differ in which of two they take. What cannot be read may be the same.
@@ -316,7 +377,10 @@ fn has_beside(facts: &Facts, fields: &HeaderMap, injection: &Injection) -> bool 
         query_names(theirs).any(|name| name.is_none_or(|name| is_ours(&name)))
     });
     let mut injected = injection.fields().iter();
+    // Of a body that is not the client's any more.
+    let is_digest = |name: &HeaderName| DIGESTS.iter().any(|of| is_header(name.as_str(), of));
     in_query
+        || injection.body().is_some() && fields.keys().any(is_digest)
         || injected.any(|(ours, _)| {
             let mut theirs = fields.keys().filter(|name| *name != ours);
             theirs.any(|name| is_header(name.as_str(), ours.as_str()))
@@ -348,8 +412,9 @@ fn uri(facts: &Facts, injection: Option<&Injection>, whole: bool) -> Result<Uri,
         (_, Some(added)) => Some(added.to_owned()),
         (query, None) => query.map(ToOwned::to_owned),
     };
+    let path = injection.and_then(Injection::path);
     let path = Path {
-        path: facts.path.clone(),
+        path: path.unwrap_or(&facts.path).to_owned(),
         query,
     }
     .joined();
