@@ -63,12 +63,22 @@ pub(crate) enum Word {
     Absent,
 }
 
+/// Who hears of calls that are refused or watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The keeper, who answers them.
+    ByKeeper,
+    /// Nobody: under a kernel that tells nobody, what would be refused is, and what is only watched goes on.
+    ByNobody,
+}
+
 impl Word {
-    const fn action(self) -> Action {
-        match self {
-            Self::Allow => Action::Allow,
-            Self::Absent => Action::Absent,
-            Self::Refuse | Self::Watch | Self::Violation => Action::Notify,
+    const fn action(self, heard: Heard) -> Action {
+        match (self, heard) {
+            (Self::Allow, _) | (Self::Watch, Heard::ByNobody) => Action::Allow,
+            (Self::Absent, _) => Action::Absent,
+            (Self::Refuse | Self::Violation, Heard::ByNobody) => Action::Refuse,
+            (Self::Refuse | Self::Watch | Self::Violation, Heard::ByKeeper) => Action::Notify,
         }
     }
 }
@@ -87,6 +97,7 @@ impl Table {
     /// Resolves names with `number`, which answers `Ok(None)` for a call that another architecture has.
     pub(crate) fn rules(
         &self,
+        heard: Heard,
         number: impl Fn(&str) -> Result<Option<u32>, String>,
     ) -> Result<Rules, String> {
         let mut rules = Rules {
@@ -116,7 +127,8 @@ impl Table {
         };
         for group in &self.group {
             for name in group.calls.split_whitespace() {
-                add(name, Rule::Always(group.action.action()), [group.action; 2])?;
+                let action = group.action.action(heard);
+                add(name, Rule::Always(action), [group.action; 2])?;
             }
         }
         for condition in &self.condition {
@@ -132,8 +144,8 @@ impl Table {
                 .map(|all| all.iter().map(comparison).collect());
             let rule = Rule::If {
                 any: any.collect(),
-                then: condition.then.action(),
-                otherwise: condition.otherwise.action(),
+                then: condition.then.action(heard),
+                otherwise: condition.otherwise.action(heard),
             };
             add(&condition.call, rule, [condition.then, condition.otherwise])?;
         }
