@@ -1,11 +1,14 @@
 //! The first process under gVisor: there the kernel is a program of the sandbox's own, which the keeper started, and
 //! nobody outside can take anything away from a process. So this one does it itself, before it says its first word.
 
-use std::io;
+use std::{env, io};
 
 use casemate_confine::restrict_unheard;
 use casemate_sys::enter_user_namespace;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    mount::{MountFlags, UnmountFlags, mount, unmount},
+};
 
 use crate::relay;
 
@@ -25,9 +28,45 @@ pub(crate) fn serve() -> io::Result<()> {
 
 fn prepare() -> Result<(), (&'static str, io::Error)> {
     let during = |step| move |error: io::Error| (step, error);
+    limit_processes().map_err(during("limit processes"))?;
     become_user().map_err(during("become a user"))?;
     restrict_unheard().map_err(|error| (error.step, error.source))?;
+    check().map_err(during("be restricted"))?;
     silence().map_err(during("open /dev/null"))
+}
+
+/// gVisor's kernel counts processes in cgroups of its own, and nowhere else.
+fn limit_processes() -> io::Result<()> {
+    let most = env::args().nth(2).ok_or(io::ErrorKind::InvalidInput)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("none", CGROUP, "cgroup", flags, Some(c"pids"))?;
+    let call = format!("{CGROUP}/call");
+    rustix::fs::mkdir(&call, Mode::RWXU)?;
+    write(&format!("{call}/pids.max"), &most)?;
+    write(&format!("{call}/cgroup.procs"), "1")?;
+    Ok(unmount(CGROUP, UnmountFlags::DETACH)?)
+}
+
+/// An empty directory, on which they are mounted for a moment.
+const CGROUP: &str = "/run/empty";
+
+/// Whether gVisor's kernel holds this process as it was told to: the keeper takes its first word for it.
+fn check() -> io::Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let field = |name: &str| {
+        let mut lines = status.lines();
+        lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
+    };
+    let none = |name| field(name).is_some_and(|set| set.bytes().all(|digit| digit == b'0'));
+    let restricted = ["CapInh", "CapPrm", "CapEff", "CapBnd"].into_iter().all(none)
+        && field("Seccomp") == Some("2")
+        && rustix::thread::no_new_privs()?
+        && rustix::process::getuid().as_raw() == USER;
+    if restricted {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
 }
 
 fn silence() -> io::Result<()> {

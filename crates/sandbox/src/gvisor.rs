@@ -24,7 +24,8 @@ pub(crate) use self::{
 pub(crate) const KERNEL_BYTES: u64 = 64 << 20;
 
 /// The threads of the host that gVisor's processes need by themselves.
-pub(crate) const KERNEL_THREADS: u64 = 128;
+pub(crate) const KERNEL_THREADS: u64 = 256;
 
-/// The threads of the host that gVisor needs for each process or thread of a program, at most.
-pub(crate) const THREADS_EACH: u64 = 4;
+/// The threads of the host that gVisor may have for each process or thread of a program: on the platform `ptrace` one for
+/// each pair of a process and a thread of its kernel that has run it.
+pub(crate) const THREADS_EACH: u64 = 16;

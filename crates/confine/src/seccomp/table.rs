@@ -34,6 +34,9 @@ pub(crate) struct Condition {
     pub(crate) any: Vec<Vec<Argument>>,
     pub(crate) then: Word,
     pub(crate) otherwise: Word,
+    /// Whether it holds only under a kernel that tells nobody, in place of what a group says.
+    #[serde(default)]
+    pub(crate) unheard: bool,
 }
 
 /// One comparison.
@@ -125,13 +128,19 @@ impl Table {
                 None => Ok(()),
             }
         };
+        let counts = |condition: &&Condition| !condition.unheard || heard == Heard::ByNobody;
+        let replaced = |name: &str| {
+            let mut conditions = self.condition.iter().filter(counts);
+            conditions.any(|condition| condition.unheard && condition.call == name)
+        };
         for group in &self.group {
-            for name in group.calls.split_whitespace() {
+            let calls = group.calls.split_whitespace();
+            for name in calls.filter(|name| !replaced(name)) {
                 let action = group.action.action(heard);
                 add(name, Rule::Always(action), [group.action; 2])?;
             }
         }
-        for condition in &self.condition {
+        for condition in self.condition.iter().filter(counts) {
             let comparison = |argument: &Argument| Comparison {
                 argument: argument.argument,
                 mask: argument.mask,

@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 
 use crate::plan::{GUEST, ROOT};
 
-/// The configuration of a bundle whose programs have these resource limits.
-pub(super) fn configuration(limits: &[(Resource, Rlimit)]) -> Vec<u8> {
+/// What the guest may do before it gives up everything.
+const SETUP: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"];
+
+/// The configuration of a bundle in which there are at most so many processes and threads, each with these resource limits.
+pub(super) fn configuration(processes: u64, limits: &[(Resource, Rlimit)]) -> Vec<u8> {
     let writable = |path: &str| {
         json!({
             "destination": path,
@@ -20,28 +23,30 @@ pub(super) fn configuration(limits: &[(Resource, Rlimit)]) -> Vec<u8> {
         "process": {
             // Root of gVisor's kernel, with the rights of nobody: the guest becomes who programs are.
             "user": { "uid": 0, "gid": 0 },
-            "args": [GUEST, "gvisor"],
+            "args": [GUEST, "gvisor", processes.to_string()],
             "env": [],
             "cwd": "/workspace",
-            "capabilities": {},
+            // For its kernel's own limit on processes; the guest gives it up.
+            "capabilities": { "bounding": SETUP, "effective": SETUP, "permitted": SETUP },
             "rlimits": rlimits(limits),
         },
-        // What is read-only in it is a read-only mount of the host's kernel.
-        "root": { "path": ROOT, "readonly": false },
+        // It is a read-only mount of the host's kernel, and nothing rests on gVisor's saying so too.
+        "root": { "path": ROOT, "readonly": true },
         "hostname": "sandbox",
         "mounts": [
             { "destination": "/proc", "type": "proc", "source": "proc" },
+            writable("/workspace"),
             // Else gVisor would mount files of its own there, which have no limit.
             writable("/tmp"),
             writable("/dev/shm"),
         ],
         "linux": {
+            // None of the network: without one, gVisor is in that of the sandbox, or has its own by its options.
             "namespaces": [
                 { "type": "pid" },
                 { "type": "ipc" },
                 { "type": "uts" },
                 { "type": "mount" },
-                { "type": "network" },
             ],
         },
     });

@@ -36,19 +36,31 @@ pub(crate) fn measure(
 
 /// Says by what a control is enforced here, where it is not as elsewhere.
 fn adapt(control: &mut Control, platform: Platform) {
-    let by = match control.name {
-        ControlName::Seccomp => format!("gVisor ({platform}), seccomp filter of its kernel"),
-        ControlName::NoCapabilities => "empty capability sets of gVisor's kernel".to_owned(),
-        ControlName::NoNewPrivileges => "no_new_privs of gVisor's kernel".to_owned(),
-        ControlName::OpenFiles | ControlName::FileSize => format!("{} in gVisor", control.by),
+    match control.name {
+        ControlName::Seccomp => {
+            control.by = format!("gVisor ({platform}), and the filter of its kernel");
+        }
+        ControlName::NoNewPrivileges => control.by = "no_new_privs of gVisor's kernel".to_owned(),
+        ControlName::OpenFiles | ControlName::FileSize => {
+            control.by = format!("{} in gVisor", control.by);
+        }
+        ControlName::Processes => control.by = "pids cgroup in gVisor".to_owned(),
+        // What programs have. The guest looked, in gVisor's kernel, before it said its first word.
+        ControlName::NoCapabilities => {
+            if control.strength == Strength::Absent {
+                "gVisor's kernel has some in a user namespace of the sandbox's"
+                    .clone_into(&mut control.note);
+            }
+            control.strength = Strength::Enforced;
+            control.by = "empty capability sets in gVisor".to_owned();
+        }
         ControlName::Landlock => {
             control.strength = Strength::Absent;
-            "programs reach no file of the host's kernel".clone_into(&mut control.note);
-            return;
+            control.by = "none".to_owned();
+            "programs reach no file but through gVisor".clone_into(&mut control.note);
         }
-        _ => return,
-    };
-    control.by = by;
+        _ => {}
+    }
 }
 
 /// The process in which gVisor's kernel is: a child of the first process, which started it.

@@ -42,7 +42,9 @@ impl Launch {
 
     /// The configuration of its bundle.
     pub(crate) fn configuration(limits: &Limits, controlled: Controlled) -> Vec<u8> {
-        bundle::configuration(&resource_limits(limits, controlled))
+        // The guest is one of them.
+        let processes = limits.processes.saturating_add(1);
+        bundle::configuration(processes, &resource_limits(limits, controlled))
     }
 }
 
