@@ -206,7 +206,8 @@ impl NamespaceSandbox {
                 gvisor.platform
             )),
             None => error,
-        })
+        })?;
+        self.lay_honey()
     }
 
     /// Takes what a sandbox hands out when its place is made.
@@ -228,7 +229,11 @@ impl NamespaceSandbox {
     /// Watches the honey files, if there are any.
     fn lay_honey(&mut self) -> Result<(), KeeperError> {
         if let Some(responses) = &self.violations {
-            let lookout = Lookout::new().during("watch for violations")?;
+            let lookout = match self.gvisor {
+                Some(_) => Lookout::under_gvisor(),
+                None => Lookout::new(),
+            };
+            let lookout = lookout.during("watch for violations")?;
             let honey = lookout.over(self.process.pid(), responses.honey_files);
             self.honey = Some(honey.during("watch the honey files")?);
         }
