@@ -3,8 +3,8 @@
 use std::{error::Error, fmt, io, os::fd::OwnedFd};
 
 use casemate_sys::{
-    LandlockScope, LandlockStatus, drop_capabilities, drop_capabilities_of_user, install_filter, install_silent_filter,
-    restrict_files,
+    LandlockScope, LandlockStatus, drop_capabilities, drop_capabilities_of_user, install_filter,
+    install_silent_filter, restrict_files,
 };
 
 use crate::{files::LANDLOCK, seccomp};

@@ -58,7 +58,9 @@ fn check() -> io::Result<()> {
         lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
     };
     let none = |name| field(name).is_some_and(|set| set.bytes().all(|digit| digit == b'0'));
-    let restricted = ["CapInh", "CapPrm", "CapEff", "CapBnd"].into_iter().all(none)
+    let restricted = ["CapInh", "CapPrm", "CapEff", "CapBnd"]
+        .into_iter()
+        .all(none)
         && field("Seccomp") == Some("2")
         && rustix::thread::no_new_privs()?
         && rustix::process::getuid().as_raw() == USER;

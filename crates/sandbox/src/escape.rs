@@ -198,13 +198,15 @@ async fn look_back<A: Arena>(
         // What its own session has done to itself.
         Err(error) => Seen::refused(&one_line(&error)),
     };
-    Ok(match seen.judged(&next.expect.heard_in(way), &attempt.limits, traps)? {
-        Verdict::GotThrough(findings) => {
-            let told = |finding: String| format!("in the call afterwards: {finding}");
-            findings.into_iter().map(told).collect()
-        }
-        Verdict::Held | Verdict::Skipped(_) => Vec::new(),
-    })
+    Ok(
+        match seen.judged(&next.expect.heard_in(way), &attempt.limits, traps)? {
+            Verdict::GotThrough(findings) => {
+                let told = |finding: String| format!("in the call afterwards: {finding}");
+                findings.into_iter().map(told).collect()
+            }
+            Verdict::Held | Verdict::Skipped(_) => Vec::new(),
+        },
+    )
 }
 
 /// What was seen of one program.

@@ -11,13 +11,13 @@ mod keeper;
 mod launch;
 mod runsc;
 
-pub use self::{
-    keeper::GvisorKeeper,
-    runsc::{NoGvisor, Platform, Runsc},
-};
 pub(crate) use self::{
     facts::measure,
     launch::{Launch, host_limits},
+};
+pub use self::{
+    keeper::GvisorKeeper,
+    runsc::{NoGvisor, Platform, Runsc},
 };
 
 /// The memory that gVisor itself needs beside what programs use, in bytes.

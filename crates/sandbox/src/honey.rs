@@ -236,7 +236,10 @@ impl Lookout {
             let Some(&(sandbox, bait)) = watches.files.get(&event.wd()) else {
                 continue;
             };
-            if event.events().intersects(ReadFlags::OPEN | ReadFlags::ACCESS) {
+            if event
+                .events()
+                .intersects(ReadFlags::OPEN | ReadFlags::ACCESS)
+            {
                 let opened = watches.opened.entry(sandbox).or_default();
                 *opened.entry(bait.name).or_default() += 1;
                 self.heard.notify_waiters();

@@ -40,5 +40,8 @@ mod watch;
 
 pub use self::{
     gvisor::{GvisorKeeper, NoGvisor, Platform, Runsc},
-    keeper::NamespaceKeeper, place::Place, sandbox::NamespaceSandbox, sessions::NamespaceSessions,
+    keeper::NamespaceKeeper,
+    place::Place,
+    sandbox::NamespaceSandbox,
+    sessions::NamespaceSessions,
 };

@@ -306,8 +306,7 @@ impl Sandbox for NamespaceSandbox {
                 let copied = std::mem::take(&mut gvisor.inputs);
                 let (first, platform) = (self.process.pid(), gvisor.platform);
                 let sealed = &["/", "/rootfs", "/rootfs/usr", "/rootfs/workspace/in"];
-                let facts =
-                    gvisor::measure(first, &self.host, &self.cgroups, platform, sealed);
+                let facts = gvisor::measure(first, &self.host, &self.cgroups, platform, sealed);
                 (copied, facts)
             }
             None => {

@@ -120,7 +120,8 @@ impl Diagnosis {
     /// The same with what was found of the tier `gvisor`: what gets through there gets through.
     pub(super) fn with_gvisor(mut self, found: GvisorFound) -> Self {
         if let GvisorFound::Kept { attacks, .. } = &found {
-            let got_through = |attack: &Attack| matches!(attack.outcome, Outcome::GotThrough { .. });
+            let got_through =
+                |attack: &Attack| matches!(attack.outcome, Outcome::GotThrough { .. });
             if attacks.iter().any(got_through) {
                 self.verdict = Word::GotThrough;
             }
@@ -237,7 +238,12 @@ mod tests {
             },
             attacks: diagnosis(vec![outcome]).attacks,
         };
-        let code = |found| diagnosis(vec![Outcome::Held]).with_gvisor(found).exit().code();
+        let code = |found| {
+            diagnosis(vec![Outcome::Held])
+                .with_gvisor(found)
+                .exit()
+                .code()
+        };
         assert_eq!(code(found(Outcome::Held)), 0);
         assert_eq!(code(found(got_through())), 1);
         assert_eq!(code(GvisorFound::Missing { why: "x".into() }), 0);

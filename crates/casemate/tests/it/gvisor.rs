@@ -40,8 +40,18 @@ fn a_profile_that_demands_it_gets_it() {
         home.write("in.txt", "given\n");
         let code = "uname -r; id -u; cp in/in.txt out/copy; exit 3";
         let words = [
-            "run", "--json", "--profile", "p.toml", "--file", "in.txt", "--out", "out", "--", "sh",
-            "-c", code,
+            "run",
+            "--json",
+            "--profile",
+            "p.toml",
+            "--file",
+            "in.txt",
+            "--out",
+            "out",
+            "--",
+            "sh",
+            "-c",
+            code,
         ];
         let ran = run(home, &path, &words);
         // gVisor's kernel says that it is this Linux, which no host of ours is.
@@ -61,7 +71,14 @@ fn without_it_nothing_runs() {
         fs::create_dir_all(home.path("bin")).unwrap();
         let path = home.path("bin").display().to_string();
         let words = [
-            "run", "--profile", "p.toml", "--out", "out", "--", "touch", "/workspace/out/ran",
+            "run",
+            "--profile",
+            "p.toml",
+            "--out",
+            "out",
+            "--",
+            "touch",
+            "/workspace/out/ran",
         ];
         let refused = |code: i32, why: &str| {
             let ran = run(home, &path, &words);

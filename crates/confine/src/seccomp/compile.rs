@@ -65,7 +65,7 @@ const fn verdict(action: Action) -> u32 {
         Action::Allow => 0x7fff_0000,           // SECCOMP_RET_ALLOW
         Action::Absent => 0x0005_0000 | ENOSYS, // SECCOMP_RET_ERRNO
         Action::Refuse => 0x0005_0000 | EPERM,
-        Action::Notify => 0x7fc0_0000,          // SECCOMP_RET_USER_NOTIF
+        Action::Notify => 0x7fc0_0000, // SECCOMP_RET_USER_NOTIF
     }
 }
 

@@ -19,11 +19,7 @@ const ARCH: u32 = if cfg!(target_arch = "x86_64") {
 const TABLES: [(&str, Heard, &[Instruction]); 4] = [
     (SANDBOXES, Heard::ByKeeper, PROGRAM),
     (SANDBOXES, Heard::ByNobody, UNHEARD),
-    (
-        include_str!("../../egress.toml"),
-        Heard::ByKeeper,
-        EGRESS,
-    ),
+    (include_str!("../../egress.toml"), Heard::ByKeeper, EGRESS),
     (
         include_str!("../../identity.toml"),
         Heard::ByKeeper,

@@ -7,7 +7,10 @@ use std::{
 
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 
-use super::{Platform, Runsc, launch::{Launch, Network}};
+use super::{
+    Platform, Runsc,
+    launch::{Launch, Network},
+};
 use crate::{NamespaceKeeper, NamespaceSandbox, keeper::During as _};
 
 /// Makes sandboxes of namespaces with gVisor in them.

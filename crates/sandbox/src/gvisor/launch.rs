@@ -85,7 +85,11 @@ fn argv(
         // Its kernel opens no file of the host itself.
         words.push("--directfs=false".to_owned());
     }
-    words.extend(["run".to_owned(), format!("--bundle={BUNDLE}"), id.to_owned()]);
+    words.extend([
+        "run".to_owned(),
+        format!("--bundle={BUNDLE}"),
+        id.to_owned(),
+    ]);
     words.into_iter().map(CString::new).collect()
 }
 

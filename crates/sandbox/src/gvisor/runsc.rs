@@ -46,7 +46,7 @@ impl fmt::Display for Platform {
 pub enum NoGvisor {
     /// It is not installed.
     #[error(
-        "the tier `gvisor` needs gVisor, and there is no `runsc` in PATH: install it (Debian and Ubuntu: `apt-get install runsc`)"
+        "the tier `gvisor` needs gVisor, and there is no `runsc` in PATH: install it (Debian: `apt-get install runsc`)"
     )]
     Missing,
     /// It cannot be executed or opened.
@@ -184,9 +184,18 @@ mod tests {
     fn a_version_is_read_by_its_date() {
         let date = |said: &str| version(said).map(|(_, date)| date);
         for (said, wanted) in [
-            ("runsc version release-20240729.0\nspec: 1.1.0\n", Some(2024_07_29)),
-            ("runsc version 0.0~20221219.0\nspec: 1.0.2-dev", Some(2022_12_19)),
-            ("runsc version release-20231009.0-12-gabcdef012345", Some(2023_10_09)),
+            (
+                "runsc version release-20240729.0\nspec: 1.1.0\n",
+                Some(2024_07_29),
+            ),
+            (
+                "runsc version 0.0~20221219.0\nspec: 1.0.2-dev",
+                Some(2022_12_19),
+            ),
+            (
+                "runsc version release-20231009.0-12-gabcdef012345",
+                Some(2023_10_09),
+            ),
             ("runsc version VERSION_MISSING", None),
             ("runsc version 1.2.3", None),
             ("runsc version \u{1b}[31m20240729", None),

@@ -8,9 +8,7 @@ use std::{io, path::Path};
 use casemate_model::Limits;
 use casemate_ports::WayOut;
 
-use super::{
-    Baits, Image, STAGE, Step, authority, c, honey, programs, show_image, storage, tmpfs,
-};
+use super::{Baits, Image, STAGE, Step, authority, c, honey, programs, show_image, storage, tmpfs};
 
 /// Where the root of programs is.
 pub(crate) const ROOT: &str = "/rootfs";

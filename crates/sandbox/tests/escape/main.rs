@@ -88,7 +88,8 @@ fn trials(attempts: &[Attempt], users: &[User], has_gvisor: bool) -> Vec<Trial> 
     for (name, place) in wanted {
         for user in users.iter().cloned() {
             // The other half of what gVisor costs: as root those that stand for the rest.
-            let stands = place != Place::InGvisor || user.name == user::ORDINARY || doctors.contains(name);
+            let stands =
+                place != Place::InGvisor || user.name == user::ORDINARY || doctors.contains(name);
             if !stands {
                 continue;
             }

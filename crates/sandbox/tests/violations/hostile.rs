@@ -88,7 +88,10 @@ pub(crate) async fn in_gvisor() {
         let command = program(&["python3", "-c", &hostile.source()]);
         let run = once::run_by(&keeper, number, Responses::STRICT, command);
         let (ended, output) = run.await;
-        let seen = ended.violations.iter().any(|seen| seen.what == hostile.what);
+        let seen = ended
+            .violations
+            .iter()
+            .any(|seen| seen.what == hostile.what);
         if ended.cause != Cause::Violation || !seen {
             wrong.push(format!("{}: {ended:?}\n{output}", hostile.name));
         }

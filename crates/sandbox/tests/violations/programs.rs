@@ -61,7 +61,11 @@ for name, code in json.loads({codes:?}):
 
     /// All of it, as it is submitted.
     pub(crate) fn source(&self) -> String {
-        format!("{}{}\nprint({GOES_ON:?}, flush=True)\n", prelude(), self.code)
+        format!(
+            "{}{}\nprint({GOES_ON:?}, flush=True)\n",
+            prelude(),
+            self.code
+        )
     }
 }
 

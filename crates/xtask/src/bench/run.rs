@@ -50,9 +50,7 @@ pub fn run(tree: &Tree, options: RunOptions) -> Result<()> {
     );
     field.required(Prefix::casemate(&casemate, &state))?;
     let bundles = directory.path().join("runsc");
-    field.optional("runsc", "runsc", || {
-        Runsc::start(&bundles, &PROGRAMS, None)
-    });
+    field.optional("runsc", "runsc", || Runsc::start(&bundles, &PROGRAMS, None));
     field.optional("runsc", "casemate run, tier gvisor", || {
         Prefix::casemate_in_gvisor(&casemate, &state, directory.path())
     });
