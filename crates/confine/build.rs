@@ -7,14 +7,20 @@ mod compile;
 #[path = "src/seccomp/table.rs"]
 mod table;
 
+use table::Heard;
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/seccomp");
     let out = env::var("OUT_DIR")?;
-    let (sandbox, egress) = (compiled("seccomp.toml")?, compiled("egress.toml")?);
-    let identity = compiled("identity.toml")?;
+    let sandbox = compiled("seccomp.toml", Heard::ByKeeper)?;
+    let unheard = compiled("seccomp.toml", Heard::ByNobody)?;
+    let egress = compiled("egress.toml", Heard::ByKeeper)?;
+    let identity = compiled("identity.toml", Heard::ByKeeper)?;
     let text = format!(
         "/// The program of sandboxes.\n\
          pub const PROGRAM: &[casemate_sys::Instruction] = &{:?};\n\
+         /// The same where nobody hears of what is refused.\n\
+         pub const UNHEARD: &[casemate_sys::Instruction] = &{:?};\n\
          /// The program of the process of egress.\n\
          pub const EGRESS: &[casemate_sys::Instruction] = &{:?};\n\
          /// The program of the process of identity.\n\
@@ -26,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
          /// The calls of which every report is of a violation.\n\
          pub const VIOLATIONS: &[u32] = &{:?};\n",
         sandbox.0,
+        unheard.0,
         egress.0,
         identity.0,
         sandbox.1.names.into_iter().collect::<Vec<_>>(),
@@ -37,7 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The program of a table, and its rules.
-fn compiled(file: &str) -> Result<(Vec<compile::Instruction>, table::Rules), Box<dyn Error>> {
+fn compiled(
+    file: &str,
+    heard: Heard,
+) -> Result<(Vec<compile::Instruction>, table::Rules), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={file}");
     let table: table::Table = toml::from_str(&fs::read_to_string(file)?)?;
     let x86 = |name: &str| {
@@ -54,11 +64,11 @@ fn compiled(file: &str) -> Result<(Vec<compile::Instruction>, table::Rules), Box
     let (audit, rules) = match arch.as_str() {
         "x86_64" => (
             0xc000_003e,
-            table.rules(|name| known(name, x86(name), arm(name))),
+            table.rules(heard, |name| known(name, x86(name), arm(name))),
         ),
         "aarch64" => (
             0xc000_00b7,
-            table.rules(|name| known(name, arm(name), x86(name))),
+            table.rules(heard, |name| known(name, arm(name), x86(name))),
         ),
         other => return Err(format!("no seccomp table for the architecture {other}").into()),
     };

@@ -8,13 +8,13 @@ mod table;
 use casemate_model::{Isolation, one_line};
 use casemate_ports::KeeperError;
 use casemate_sandbox::{
-    NamespaceKeeper,
-    escape::{self, Attempt, Traps, Verdict},
+    GvisorKeeper, NamespaceKeeper,
+    escape::{self, Arena, Attempt, Traps, Verdict},
 };
 use tokio::runtime::Builder;
 
 use self::{
-    diagnosis::{Attack, Diagnosis, EgressFound, Outcome},
+    diagnosis::{Attack, Diagnosis, EgressFound, GvisorFound, Outcome},
     host::Host,
     table::Table,
 };
@@ -22,6 +22,7 @@ use crate::{
     egress,
     exit::Exit,
     report::{self, Failure},
+    tier,
 };
 
 /// Say what this host can enforce, and attack sandboxes to prove it.
@@ -74,13 +75,12 @@ async fn examine_sandboxes(attempts: &[Attempt]) -> Diagnosis {
     let host = Host::look();
     match sandbox().await {
         Ok((keeper, isolation)) => {
-            let mut attacks = Vec::new();
-            for attempt in attempts {
-                if let Some(theme) = attempt.doctor() {
-                    attacks.push(attack(&keeper, attempt, theme).await);
-                }
-            }
-            Diagnosis::of_attacks(host, isolation, attacks)
+            let attacks = attack_all(&keeper, attempts).await;
+            let found = match examine_gvisor(keeper, attempts).await {
+                Ok(found) => found,
+                Err(why) => GvisorFound::Missing { why },
+            };
+            Diagnosis::of_attacks(host, isolation, attacks).with_gvisor(found)
         }
         Err(error) => {
             let advice = advice::advice(&host);
@@ -89,13 +89,42 @@ async fn examine_sandboxes(attempts: &[Attempt]) -> Diagnosis {
     }
 }
 
+/// Makes sandboxes with gVisor in them, and attacks them; or says in one line why there are none.
+async fn examine_gvisor(
+    keeper: NamespaceKeeper,
+    attempts: &[Attempt],
+) -> Result<GvisorFound, String> {
+    let runsc = tier::gvisor().map_err(|error| one_line(&error))?;
+    let version = runsc.version().to_owned();
+    let keeper = GvisorKeeper::new(keeper, runsc);
+    let isolation = escape::measure(&keeper).await;
+    let isolation = isolation.map_err(|error| one_line(&error))?;
+    let platform = keeper.platform().map(|platform| platform.to_string());
+    Ok(GvisorFound::Kept {
+        version,
+        platform: platform.unwrap_or_default(),
+        isolation,
+        attacks: attack_all(&keeper, attempts).await,
+    })
+}
+
+async fn attack_all(arena: &impl Arena, attempts: &[Attempt]) -> Vec<Attack> {
+    let mut attacks = Vec::new();
+    for attempt in attempts {
+        if let Some(theme) = attempt.doctor() {
+            attacks.push(attack(arena, attempt, theme).await);
+        }
+    }
+    attacks
+}
+
 async fn sandbox() -> Result<(NamespaceKeeper, Isolation), KeeperError> {
     let keeper = NamespaceKeeper::new()?;
     let isolation = escape::measure(&keeper).await?;
     Ok((keeper, isolation))
 }
 
-async fn attack(keeper: &NamespaceKeeper, attempt: &Attempt, theme: &str) -> Attack {
+async fn attack(keeper: &impl Arena, attempt: &Attempt, theme: &str) -> Attack {
     let tried = async {
         let traps = Traps::lay(None)?;
         escape::attempt(keeper, attempt, traps).await

@@ -13,8 +13,8 @@ use casemate_model::{ControlName, Isolation, Reason, SandboxId, Strength};
 use casemate_policy::{
     GateDemands, GateFacts, GateFailure, Governing, Manifest, Outbound, Profile, RoutePolicy, gate,
 };
-use casemate_ports::{Keeper as _, Sandbox as _, SandboxSpec};
-use casemate_sandbox::NamespaceKeeper;
+use casemate_ports::{Keeper, Sandbox as _, SandboxSpec};
+use casemate_sandbox::{GvisorKeeper, NamespaceKeeper};
 use serde_json::json;
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     run::local_claims,
     state,
     system::System,
+    tier::{self, Tier},
 };
 
 /// Checks a profile, or a route of the bundle in force.
@@ -169,9 +170,16 @@ fn measure(policy: &RoutePolicy) -> Option<Isolation> {
             way_out: None,
             violations: None,
         };
-        let mut sandbox = keeper.create(spec).await.ok()?;
-        Some(sandbox.ready().await.ok()?.isolation)
+        match tier::of(policy).ok()? {
+            Tier::Namespace => isolation_of(&keeper, spec).await,
+            Tier::Gvisor(runsc) => isolation_of(&GvisorKeeper::new(keeper, runsc), spec).await,
+        }
     })
+}
+
+async fn isolation_of(keeper: &impl Keeper, spec: SandboxSpec) -> Option<Isolation> {
+    let mut sandbox = keeper.create(spec).await.ok()?;
+    Some(sandbox.ready().await.ok()?.isolation)
 }
 
 /// Whether a record comes to disk: this very check is one.

@@ -35,6 +35,7 @@ mod state;
 mod status;
 mod switch;
 mod system;
+mod tier;
 mod up;
 mod values;
 mod way;

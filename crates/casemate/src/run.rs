@@ -27,7 +27,7 @@ use casemate_images::ImageStore;
 use casemate_model::{Reason, RunMode, one_line};
 use casemate_policy::{Authenticator, Claims, Image, Profile, RoutePolicy, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, KeeperError, Owner, Sandbox};
-use casemate_sandbox::{NamespaceKeeper, NamespaceSandbox};
+use casemate_sandbox::{GvisorKeeper, NamespaceKeeper, NamespaceSandbox};
 use casemate_store::Idempotency;
 use tokio::{runtime::Builder, sync::mpsc};
 
@@ -47,6 +47,7 @@ use crate::{
     state::{self, AgentStores, State},
     switch,
     system::System,
+    tier::{self, Tier},
     way::Here,
 };
 
@@ -158,9 +159,20 @@ async fn enclose(
         Err(error) => return Err(identified.without_policy(Reason::PolicyError, &one_line(error))),
     };
     let identified = identified.with_way_out(way_out);
-    match keeper(policy, root) {
-        Ok(keeper) => identified.enclose(policy, SANDBOX_TOOLS, &keeper).await,
-        Err(error) => Err(identified.without_keeper(&error)),
+    let keeper = match keeper(policy, root) {
+        Ok(keeper) => keeper,
+        Err(error) => return Err(identified.without_keeper(&error)),
+    };
+    match tier::of(policy) {
+        Ok(Tier::Namespace) => identified.enclose(policy, SANDBOX_TOOLS, &keeper).await,
+        Ok(Tier::Gvisor(runsc)) => {
+            let keeper = GvisorKeeper::new(keeper, runsc);
+            identified.enclose(policy, SANDBOX_TOOLS, &keeper).await
+        }
+        // Never one that is weaker (R71).
+        Err(error) => {
+            Err(identified.without_policy(Reason::IsolationUnavailable, &one_line(&error)))
+        }
     }
 }
 

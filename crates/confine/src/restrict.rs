@@ -3,7 +3,8 @@
 use std::{error::Error, fmt, io, os::fd::OwnedFd};
 
 use casemate_sys::{
-    LandlockScope, LandlockStatus, drop_capabilities, install_filter, restrict_files,
+    LandlockScope, LandlockStatus, drop_capabilities, drop_capabilities_of_user, install_filter,
+    install_silent_filter, restrict_files,
 };
 
 use crate::{files::LANDLOCK, seccomp};
@@ -63,4 +64,15 @@ pub fn restrict(neighbours: Neighbours) -> Result<Restricted, RestrictError> {
     let landlock = restrict_files(LANDLOCK, scope).map_err(during("restrict files"))?;
     let listener = install_filter(seccomp::PROGRAM).map_err(during("restrict system calls"))?;
     Ok(Restricted { landlock, listener })
+}
+
+/// The same on a kernel of the sandbox's own that knows no rules on files and reports to nobody: capabilities and system
+/// calls are taken away, and what would be reported is refused.
+///
+/// # Errors
+/// Names the layer that could not be put in force.
+pub fn restrict_unheard() -> Result<(), RestrictError> {
+    let during = |step| move |source| RestrictError { step, source };
+    drop_capabilities_of_user().map_err(during("drop capabilities"))?;
+    install_silent_filter(seccomp::UNHEARD).map_err(during("restrict system calls"))
 }

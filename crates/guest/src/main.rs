@@ -3,6 +3,7 @@
 //! The keeper executes it with one descriptor that matters as standard input. It is linked statically and
 //! needs nothing from the image.
 //! - Alone, it starts one program, relays its streams and ends with it ([`relay`]). Every restriction is in force before.
+//! - As `gvisor`, it gives up every privilege first, and then does what it does alone ([`gvisor`]).
 //! - As `session`, it makes a place for each call ([`session`]): fresh process, mount and IPC namespaces with a copy of
 //!   itself as their first process, which gives up every privilege and then does what it does alone ([`place`]).
 //!
@@ -17,6 +18,7 @@
 mod connect;
 mod dying;
 mod files;
+mod gvisor;
 mod interpreter;
 mod keeper;
 mod place;
@@ -32,13 +34,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // What it is called where processes are listed.
     let _ = rustix::thread::set_name(c"casemate-guest");
-    let lasting = std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == "session");
-    let served = if lasting {
-        session::serve()
-    } else {
-        relay::serve()
+    let word = std::env::args_os().nth(1);
+    let served = match word.as_ref().and_then(|word| word.to_str()) {
+        Some("session") => session::serve(),
+        Some("gvisor") => gvisor::serve(),
+        _ => relay::serve(),
     };
     // Nobody believes the exit code; it helps who debugs the guest alone.
     match served {

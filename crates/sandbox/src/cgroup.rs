@@ -19,7 +19,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::process;
+use crate::{gvisor, process};
 
 mod discover;
 mod stale;
@@ -55,6 +55,18 @@ impl Ceiling {
             memory_bytes: limits.memory_bytes,
             processes: limits.processes.saturating_add(GUESTS),
             cpu_milli: limits.cpu_milli,
+        }
+    }
+
+    /// The same for a sandbox with gVisor in it: its kernel needs memory of its own, and threads for those of programs.
+    pub(crate) const fn with_gvisor(self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.saturating_add(gvisor::KERNEL_BYTES),
+            processes: self
+                .processes
+                .saturating_mul(gvisor::THREADS_EACH)
+                .saturating_add(gvisor::KERNEL_THREADS),
+            cpu_milli: self.cpu_milli,
         }
     }
 }

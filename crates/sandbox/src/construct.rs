@@ -19,7 +19,7 @@ use rustix::{
     },
 };
 
-use crate::plan::Step;
+use crate::{image, plan::Step};
 
 /// An input on its way in.
 #[derive(Debug)]
@@ -73,11 +73,13 @@ impl<'a> Construction<'a> {
                 mount_tmpfs(stage, c"size=1m,nr_inodes=1k,mode=0755")?;
                 Ok(rustix::process::chdir(stage.as_c_str())?)
             }
+            Step::LeaveRoot => Ok(rustix::process::chdir("..")?),
             Step::Directory(path, mode) => Ok(rustix::fs::mkdir(
                 path.as_c_str(),
                 Mode::from_raw_mode(*mode),
             )?),
             Step::File(path, content) => create(path)?.write_all(content),
+            Step::Guest(path) => guest(path),
             Step::MountPoint(path) => create(path).map(|_| ()),
             Step::Link(target, path) => {
                 Ok(rustix::fs::symlink(target.as_c_str(), path.as_c_str())?)
@@ -99,6 +101,7 @@ impl<'a> Construction<'a> {
             Step::HideDirectory(path) => hide(c"run/empty", path),
             Step::Inputs(path) => copy_inputs(path, self.inputs, &mut self.copied),
             Step::Seal(path) => seal(path),
+            Step::ReadOnly(path) => read_only(path),
             Step::SealRoot => seal_root(),
             Step::StartNetwork => {
                 self.network = Some(PendingNetwork::start()?);
@@ -198,6 +201,12 @@ fn copy(mut from: &File, mut to: File) -> io::Result<Copied> {
     }
 }
 
+fn guest(path: &CStr) -> io::Result<()> {
+    let file = create(path)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o755))?;
+    (&file).write_all(image::GUEST)
+}
+
 fn seal(path: &CStr) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mount = rustix::fs::open(path, flags, Mode::empty())?;
@@ -209,13 +218,14 @@ fn seal(path: &CStr) -> io::Result<()> {
     set_mount_attributes(mount.as_fd(), sealed)
 }
 
+/// Only this mount: those below it stay as they are.
+fn read_only(path: &CStr) -> io::Result<()> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(rustix::mount::mount_remount(path, flags, c"")?)
+}
+
 fn seal_root() -> io::Result<()> {
-    // Only this mount: the writable ones below it stay so.
-    rustix::mount::mount_remount(
-        c".",
-        MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV,
-        c"",
-    )?;
+    read_only(c".")?;
     // The old root is stacked on the new one, and falls off it.
     rustix::process::pivot_root(c".", c".")?;
     unmount(c".", UnmountFlags::DETACH)?;

@@ -169,7 +169,7 @@ async fn let_loose<A: Arena>(
     let Demand::Expect(expect) = attempt.demand(way, isolation.as_ref()) else {
         return Ok(Verdict::Held);
     };
-    let verdict = seen.judged(expect, &attempt.limits, traps)?;
+    let verdict = seen.judged(&expect.heard_in(way), &attempt.limits, traps)?;
     match &attempt.afterwards {
         None => Ok(verdict),
         Some(next) => Ok(verdict.with(look_back(arena, attempt, next, traps).await?)),
@@ -198,13 +198,15 @@ async fn look_back<A: Arena>(
         // What its own session has done to itself.
         Err(error) => Seen::refused(&one_line(&error)),
     };
-    Ok(match seen.judged(&next.expect, &attempt.limits, traps)? {
-        Verdict::GotThrough(findings) => {
-            let told = |finding: String| format!("in the call afterwards: {finding}");
-            findings.into_iter().map(told).collect()
-        }
-        Verdict::Held | Verdict::Skipped(_) => Vec::new(),
-    })
+    Ok(
+        match seen.judged(&next.expect.heard_in(way), &attempt.limits, traps)? {
+            Verdict::GotThrough(findings) => {
+                let told = |finding: String| format!("in the call afterwards: {finding}");
+                findings.into_iter().map(told).collect()
+            }
+            Verdict::Held | Verdict::Skipped(_) => Vec::new(),
+        },
+    )
 }
 
 /// What was seen of one program.

@@ -44,6 +44,23 @@ pub(crate) fn measure(
     landlock: LandlockStatus,
     sealed: &[&str],
 ) -> io::Result<Isolation> {
+    let mut isolation = measure_process(pid, pid, host, cgroups, sealed)?;
+    for control in &mut isolation.controls {
+        if control.name == ControlName::Landlock {
+            *control = landlock_control(landlock);
+        }
+    }
+    Ok(isolation)
+}
+
+/// The same of a process whose rules on files are not known, in whose sandbox `first` is the first process.
+pub(crate) fn measure_process(
+    pid: Pid,
+    first: Pid,
+    host: &NamespaceLinks,
+    cgroups: &Cgroups,
+    sealed: &[&str],
+) -> io::Result<Isolation> {
     let status = Status::read(pid)?;
     let inside = NamespaceLinks::of(pid.as_raw_nonzero());
     let namespaces = NAMESPACES.iter().zip(host.0.iter().zip(&inside.0)).map(
@@ -57,7 +74,7 @@ pub(crate) fn measure(
         .iter()
         .skip(NAMESPACES.len())
         .map(|&name| match name {
-            ControlName::ReadOnlyRoot => read_only_root(pid, sealed),
+            ControlName::ReadOnlyRoot => read_only_root(first, sealed),
             ControlName::NoCapabilities => yes_no(
                 name,
                 status.all_zero(&["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]),
@@ -67,7 +84,7 @@ pub(crate) fn measure(
                 yes_no(name, status.is("NoNewPrivs", "1"), "no_new_privs")
             }
             ControlName::Seccomp => yes_no(name, status.is("Seccomp", "2"), "seccomp filter"),
-            ControlName::Landlock => landlock_control(landlock),
+            ControlName::Landlock => landlock_control(LandlockStatus::None),
             _ => limit(name, cgroups.controlled, cgroups.by()),
         });
     Ok(Isolation {

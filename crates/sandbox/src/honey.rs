@@ -132,6 +132,8 @@ pub(crate) fn files(steps: &mut Vec<Step>) -> Result<(), NulError> {
 /// Hears of every honey file that is opened, in whichever sandbox.
 #[derive(Debug)]
 pub(crate) struct Lookout {
+    /// By what somebody shows that he looks for it.
+    sign: WatchFlags,
     inotify: AsyncFd<SlowFd>,
     watches: RefCell<Watches>,
     /// Whoever hears something tells all: it may be of others.
@@ -151,8 +153,18 @@ struct Watches {
 
 impl Lookout {
     pub(crate) fn new() -> io::Result<Rc<Self>> {
+        Self::for_sign(WatchFlags::OPEN)
+    }
+
+    /// The same under gVisor, which opens files whenever they are looked at: they count when they are read.
+    pub(crate) fn under_gvisor() -> io::Result<Rc<Self>> {
+        Self::for_sign(WatchFlags::ACCESS)
+    }
+
+    fn for_sign(sign: WatchFlags) -> io::Result<Rc<Self>> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Rc::new(Self {
+            sign,
             inotify: watch(SlowFd::from(inotify))?,
             watches: RefCell::default(),
             heard: Notify::new(),
@@ -193,7 +205,7 @@ impl Lookout {
     /// Watches a file until it is opened once: all sandboxes share the events that the kernel keeps, and none may have many.
     fn arm(&self, home: &OwnedFd, bait: &Bait) -> io::Result<i32> {
         let path = format!("/proc/self/fd/{}/{}", home.as_raw_fd(), bait.path);
-        let once = WatchFlags::OPEN | WatchFlags::ONESHOT;
+        let once = self.sign | WatchFlags::ONESHOT;
         Ok(inotify::add_watch(self.inotify.get_ref(), path, once)?)
     }
 
@@ -225,7 +237,10 @@ impl Lookout {
             let Some(&(sandbox, bait)) = watches.files.get(&event.wd()) else {
                 continue;
             };
-            if event.events().contains(ReadFlags::OPEN) {
+            if event
+                .events()
+                .intersects(ReadFlags::OPEN | ReadFlags::ACCESS)
+            {
                 let opened = watches.opened.entry(sandbox).or_default();
                 *opened.entry(bait.name).or_default() += 1;
                 self.heard.notify_waiters();

@@ -7,7 +7,8 @@ use rustix::{
     io::Errno,
 };
 
-static GUEST: &[u8] = include_bytes!(env!("CASEMATE_GUEST"));
+/// Its bytes.
+pub(crate) static GUEST: &[u8] = include_bytes!(env!("CASEMATE_GUEST"));
 
 /// A file with the guest that nobody can write to.
 pub(crate) fn sealed() -> io::Result<OwnedFd> {

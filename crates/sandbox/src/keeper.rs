@@ -11,17 +11,19 @@ use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 use casemate_sys::{Forked, Namespaces, clone_process};
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    pipe::{PipeFlags, pipe_with},
     process::Pid,
 };
 
 use crate::{
     cgroup::{self, Ceiling, Cgroups, Layout},
     construct::Source,
+    gvisor::{Launch, host_limits},
     limits::resource_limits,
-    plan::{Baits, SANDBOX_ID, plan},
+    plan::{Baits, in_gvisor, plan},
     process::Process,
     sandbox::NamespaceSandbox,
-    setup::{self, Blueprint, Identity, MAX_INPUTS},
+    setup::{self, Blueprint, Identity, Kernel, MAX_INPUTS},
     userland::Userland,
 };
 
@@ -70,24 +72,47 @@ impl NamespaceKeeper {
         Ok(self)
     }
 
-    fn start(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
+    /// Starts to make a sandbox, with gVisor in it if there is a `launch`.
+    pub(crate) fn start(
+        &self,
+        spec: SandboxSpec,
+        launch: Option<Launch>,
+    ) -> Result<NamespaceSandbox, KeeperError> {
         check_names(&spec.inputs)?;
-        let ceiling = Ceiling::of(&spec.limits);
+        let ceiling = match launch {
+            Some(_) => Ceiling::of(&spec.limits).with_gvisor(),
+            None => Ceiling::of(&spec.limits),
+        };
         let cgroups = Cgroups::make(&self.layout, &cgroup::name(spec.id), &ceiling);
         let identity = identity_of(&spec.id.to_string());
         let sizes = input_sizes(&spec).during("look at the inputs")?;
         let names = spec.inputs.iter().map(|input| input.name.clone()).collect();
         let tree = self.userland.take_tree().during("take the image")?;
         let image = self.userland.image(tree.as_ref());
-        let steps = plan(
-            &self.root,
-            image,
-            &spec.limits,
-            &sizes,
-            spec.way_out.as_ref(),
-            Baits::of(spec.violations.as_ref()),
-        )
-        .during("look at the host's userland")?;
+        let (limits, way_out) = (&spec.limits, spec.way_out.as_ref());
+        let baits = Baits::of(spec.violations.as_ref());
+        let steps = match launch {
+            None => plan(&self.root, image, limits, &sizes, way_out, baits),
+            Some(_) => {
+                let configuration = Launch::configuration(limits, cgroups.controlled);
+                let root = &self.root;
+                in_gvisor(root, image, limits, &sizes, way_out, baits, configuration)
+            }
+        };
+        let steps = steps.during("look at the host's userland")?;
+        let limits = match launch {
+            None => resource_limits(limits, cgroups.controlled),
+            Some(_) => host_limits(),
+        };
+        let platform = launch.as_ref().map(|launch| launch.platform);
+        let (kernel, said) = match launch {
+            None => (Kernel::Host, None),
+            Some(launch) => {
+                let (said, said_inside) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
+                (Kernel::Gvisor(launch, said_inside), Some(said))
+            }
+        };
+        let user = kernel.user();
         let source = |input: InputFile| Source {
             name: input.name,
             file: input.file,
@@ -96,8 +121,9 @@ impl NamespaceKeeper {
             steps,
             inputs: spec.inputs.into_iter().map(source).collect(),
             tree,
-            limits: resource_limits(&spec.limits, cgroups.controlled),
+            limits,
             identity,
+            kernel,
         };
         let (setup, setup_inside) = pair(SocketType::SEQPACKET).during("make a socket")?;
         let (control, control_inside) = pair(SocketType::STREAM).during("make a socket")?;
@@ -111,7 +137,7 @@ impl NamespaceKeeper {
             Forked::Parent(pid, pidfd) => Process::new(pid, pidfd),
         };
         drop((setup_inside, control_inside, blueprint));
-        map_ids(process.pid(), identity).during("map the user")?;
+        map_ids(process.pid(), identity, user).during("map the user")?;
         setup::send_go(&setup).during("start the sandbox")?;
         let variables = self.userland.env.clone();
         NamespaceSandbox::new(
@@ -126,6 +152,7 @@ impl NamespaceKeeper {
         .during("watch the sandbox")
         .map(|sandbox| sandbox.with_way_out(spec.way_out.is_some()))
         .map(|sandbox| sandbox.watched_for(spec.violations))
+        .map(|sandbox| sandbox.with_gvisor(platform.zip(said)))
     }
 }
 
@@ -133,7 +160,7 @@ impl Keeper for NamespaceKeeper {
     type Sandbox = NamespaceSandbox;
 
     async fn create(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
-        self.start(spec)
+        self.start(spec, None)
     }
 }
 
@@ -216,7 +243,7 @@ pub(crate) fn identity_of(name: &str) -> Identity {
 }
 
 /// user_namespaces(7): one user and one group, and nobody else.
-pub(crate) fn map_ids(pid: Pid, identity: Identity) -> io::Result<()> {
+pub(crate) fn map_ids(pid: Pid, identity: Identity, user: u32) -> io::Result<()> {
     let path = |file: &str| format!("/proc/{}/{file}", pid.as_raw_nonzero());
     let (uid, gid) = match identity {
         Identity::Own => {
@@ -228,6 +255,6 @@ pub(crate) fn map_ids(pid: Pid, identity: Identity) -> io::Result<()> {
         }
         Identity::Fresh(id) => (id, id),
     };
-    fs::write(path("uid_map"), format!("{SANDBOX_ID} {uid} 1"))?;
-    fs::write(path("gid_map"), format!("{SANDBOX_ID} {gid} 1"))
+    fs::write(path("uid_map"), format!("{user} {uid} 1"))?;
+    fs::write(path("gid_map"), format!("{user} {gid} 1"))
 }

@@ -18,6 +18,7 @@ mod construct;
 mod denied;
 pub mod escape;
 mod facts;
+mod gvisor;
 mod honey;
 mod host;
 mod image;
@@ -38,5 +39,9 @@ mod userland;
 mod watch;
 
 pub use self::{
-    keeper::NamespaceKeeper, place::Place, sandbox::NamespaceSandbox, sessions::NamespaceSessions,
+    gvisor::{GvisorKeeper, NoGvisor, Platform, Runsc},
+    keeper::NamespaceKeeper,
+    place::Place,
+    sandbox::NamespaceSandbox,
+    sessions::NamespaceSessions,
 };

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     cgroup::Cgroups,
     keeper::{During as _, identity_of, map_ids, pair},
-    plan::{Baits, own_storage, shared_root},
+    plan::{Baits, SANDBOX_ID, own_storage, shared_root},
     process::Process,
     setup::{self, Report, send_go},
     userland::Userland,
@@ -81,7 +81,7 @@ impl Nursery {
             Forked::Parent(pid, pidfd) => Process::new(pid, pidfd),
         };
         drop((setup_inside, orders_inside, blueprint));
-        map_ids(process.pid(), identity).during("map the user")?;
+        map_ids(process.pid(), identity, SANDBOX_ID).during("map the user")?;
         send_go(&setup).during("start the nursery")?;
         await_ready(setup).await?;
         rustix::io::ioctl_fionbio(&orders, true).during("watch the nursery")?;

@@ -2,6 +2,7 @@
 //!
 //! Paths are relative to the new root; the working directory is there from [`Step::EnterRoot`] on.
 
+mod gvisor;
 mod trust;
 
 use std::{
@@ -17,6 +18,7 @@ use casemate_model::{Limits, Responses};
 use casemate_ports::{WAY_OUT_AUTHORITY, WAY_OUT_KEYSTORE, WayOut, WayPorts};
 use casemate_sys::MountAttributes;
 
+pub(crate) use self::gvisor::{BUNDLE, GUEST, ROOT, STATE, in_gvisor};
 use crate::{
     honey,
     host::{self, Shown},
@@ -39,10 +41,14 @@ pub(crate) enum Step {
     DetachMounts,
     /// Mounts an empty root and goes there.
     EnterRoot(CString),
+    /// Goes back to the root above the one that was entered last.
+    LeaveRoot,
     /// Makes a directory with these permissions.
     Directory(CString, u32),
     /// Makes a file with this content, readable by all.
     File(CString, Cow<'static, [u8]>),
+    /// Makes the file of the guest.
+    Guest(CString),
     /// Makes an empty file, for something to be mounted on.
     MountPoint(CString),
     /// Makes a symbolic link: target, path.
@@ -63,6 +69,8 @@ pub(crate) enum Step {
     Inputs(CString),
     /// Makes this mount read-only, and nothing in it executable.
     Seal(CString),
+    /// Makes this mount read-only.
+    ReadOnly(CString),
     /// Makes the root read-only and forgets the old one.
     SealRoot,
     /// Starts to make a network namespace with nothing but its own loopback.
@@ -80,6 +88,8 @@ impl fmt::Display for Step {
         match self {
             Self::DetachMounts => write!(f, "detach from the host's mounts"),
             Self::EnterRoot(_) => write!(f, "mount an empty root"),
+            Self::LeaveRoot => write!(f, "leave the root"),
+            Self::Guest(_) => write!(f, "copy the guest"),
             Self::Directory(path, _) => write!(f, "make the directory {path:?}"),
             Self::File(path, _) | Self::MountPoint(path) => write!(f, "make the file {path:?}"),
             Self::Link(_, path) => write!(f, "make the link {path:?}"),
@@ -89,7 +99,9 @@ impl fmt::Display for Step {
             Self::Processes(path) => write!(f, "mount the process table {path:?}"),
             Self::HideFile(path) | Self::HideDirectory(path) => write!(f, "hide {path:?}"),
             Self::Inputs(_) => write!(f, "copy the inputs"),
-            Self::Seal(path) => write!(f, "make {path:?} read-only"),
+            Self::Seal(path) | Self::ReadOnly(path) => {
+                write!(f, "make {path:?} read-only")
+            }
             Self::SealRoot => write!(f, "make the root read-only"),
             Self::StartNetwork | Self::EnterNetwork => write!(f, "make a network namespace"),
             Self::OpenWay(_) => write!(f, "open the way out"),
@@ -131,23 +143,7 @@ pub(crate) fn plan(
     let mut steps = vec![Step::StartNetwork];
     userland(&mut steps, root)?;
     if let Some(way_out) = way_out {
-        let relative = |path: &'static str| c(path.trim_start_matches('/'));
-        let authority = relative(WAY_OUT_AUTHORITY)?;
-        let keystore = relative(WAY_OUT_KEYSTORE)?;
-        steps.push(Step::Directory(c("etc/casemate")?, 0o755));
-        steps.push(Step::File(
-            authority,
-            way_out.authority.clone().into_bytes().into(),
-        ));
-        steps.push(Step::File(
-            keystore,
-            self::keystore(&way_out.authority).into(),
-        ));
-        trust::stores(&mut steps)?;
-        steps.push(Step::File(
-            c("etc/resolv.conf")?,
-            RESOLV_CONF.as_bytes().into(),
-        ));
+        authority(&mut steps, way_out)?;
     }
     show_image(&mut steps, image)?;
     steps.push(Step::Processes(c("proc")?));
@@ -168,6 +164,28 @@ pub(crate) fn plan(
     }
     steps.push(Step::SealRoot);
     Ok(steps)
+}
+
+/// What a way out is trusted by, and where programs look for names.
+fn authority(steps: &mut Vec<Step>, way_out: &WayOut) -> io::Result<()> {
+    let relative = |path: &'static str| c(path.trim_start_matches('/'));
+    let authority = relative(WAY_OUT_AUTHORITY)?;
+    let keystore = relative(WAY_OUT_KEYSTORE)?;
+    steps.push(Step::Directory(c("etc/casemate")?, 0o755));
+    steps.push(Step::File(
+        authority,
+        way_out.authority.clone().into_bytes().into(),
+    ));
+    steps.push(Step::File(
+        keystore,
+        self::keystore(&way_out.authority).into(),
+    ));
+    trust::stores(steps)?;
+    steps.push(Step::File(
+        c("etc/resolv.conf")?,
+        RESOLV_CONF.as_bytes().into(),
+    ));
+    Ok(())
 }
 
 /// Whether there is an image beside the host's userland.
@@ -269,6 +287,11 @@ fn show_image(steps: &mut Vec<Step>, image: Image<'_>) -> io::Result<()> {
 /// The host's programs, in an empty root.
 fn userland(steps: &mut Vec<Step>, root: &Path) -> io::Result<()> {
     steps.extend([Step::DetachMounts, Step::EnterRoot(c(STAGE)?)]);
+    programs(steps, root)
+}
+
+/// The same, in the root that was entered.
+fn programs(steps: &mut Vec<Step>, root: &Path) -> io::Result<()> {
     directories(steps)?;
     files(steps)?;
     for shown in host::userland(root)? {

@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream as StdUnixStream,
     },
+    time::Duration,
 };
 
 use casemate_frames::{Decoder, FromGuest, PROTOCOL_VERSION, ToGuest};
@@ -26,6 +27,7 @@ use crate::{
     construct::Copied,
     denied::add_opened,
     facts::{self, NamespaceLinks},
+    gvisor::{self, Platform},
     honey::{Honey, Lookout},
     keeper::During as _,
     process::Process,
@@ -60,7 +62,22 @@ pub struct NamespaceSandbox {
     violations: Option<Responses>,
     /// Its honey files, once it is made.
     honey: Option<Honey>,
+    /// gVisor, if it is in there.
+    gvisor: Option<Gvisor>,
 }
+
+/// gVisor in a sandbox.
+#[derive(Debug)]
+struct Gvisor {
+    platform: Platform,
+    /// What it says when it does not start.
+    said: OwnedFd,
+    /// The inputs, from its start on.
+    inputs: Vec<Copied>,
+}
+
+/// How long gVisor may take to start.
+const BOOT_TIME: Duration = Duration::from_secs(20);
 
 /// The guest's end of the control socket: hostile.
 #[derive(Debug)]
@@ -133,6 +150,7 @@ impl NamespaceSandbox {
             listener: None,
             violations: None,
             honey: None,
+            gvisor: None,
         })
     }
 
@@ -146,6 +164,80 @@ impl NamespaceSandbox {
     pub(crate) const fn watched_for(mut self, violations: Option<Responses>) -> Self {
         self.violations = violations;
         self
+    }
+
+    /// The same, if there is gVisor in it.
+    pub(crate) fn with_gvisor(mut self, found: Option<(Platform, OwnedFd)>) -> Self {
+        self.gvisor = found.map(|(platform, said)| Gvisor {
+            platform,
+            said,
+            inputs: Vec::new(),
+        });
+        self
+    }
+
+    /// Waits until gVisor's kernel runs, and the guest in it. Nothing untrusted has run there.
+    pub(crate) async fn boot(&mut self) -> Result<(), KeeperError> {
+        match tokio::time::timeout(BOOT_TIME, self.booted()).await {
+            Ok(booted) => booted,
+            Err(_) => Err(KeeperError::Lost(format!(
+                "gVisor did not start within {} seconds",
+                BOOT_TIME.as_secs()
+            ))),
+        }
+    }
+
+    async fn booted(&mut self) -> Result<(), KeeperError> {
+        let mut inputs = None;
+        while let Some(report) = self.report().await? {
+            if let Report::Built(copied, out, way) = report {
+                self.built(out, way)?;
+                inputs = Some(copied);
+            }
+        }
+        let dead = || KeeperError::Lost("it died while it was made".into());
+        let inputs = inputs.ok_or_else(dead)?;
+        let hello = self.hello().await;
+        let gvisor = self.gvisor.as_mut().ok_or_else(dead)?;
+        gvisor.inputs = inputs;
+        hello.map_err(|error| match gvisor.last_words() {
+            Some(words) => KeeperError::Lost(format!(
+                "gVisor did not start with the platform {}: {words}",
+                gvisor.platform
+            )),
+            None => error,
+        })?;
+        self.lay_honey()
+    }
+
+    /// Takes what a sandbox hands out when its place is made.
+    fn built(&mut self, out: OwnedFd, way: Vec<OwnedFd>) -> Result<(), KeeperError> {
+        if way.is_empty() == self.wants_way_out {
+            return Err(KeeperError::Lost(
+                "it has no way out, or one too many".into(),
+            ));
+        }
+        self.out = Some(out);
+        if self.wants_way_out {
+            let sockets = WaySockets::of_descriptors(way);
+            let lost = |error: BadSocket| KeeperError::Lost(error.to_string());
+            self.way_out = Some(sockets.map_err(lost)?);
+        }
+        Ok(())
+    }
+
+    /// Watches the honey files, if there are any.
+    fn lay_honey(&mut self) -> Result<(), KeeperError> {
+        if let Some(responses) = &self.violations {
+            let lookout = match self.gvisor {
+                Some(_) => Lookout::under_gvisor(),
+                None => Lookout::new(),
+            };
+            let lookout = lookout.during("watch for violations")?;
+            let honey = lookout.over(self.process.pid(), responses.honey_files);
+            self.honey = Some(honey.during("watch the honey files")?);
+        }
+        Ok(())
     }
 
     /// The next report of the first process; nothing when it executed the guest, or died.
@@ -164,27 +256,13 @@ impl NamespaceSandbox {
         loop {
             match self.report().await? {
                 Some(Report::Built(copied, out, way)) => {
-                    if way.is_empty() == self.wants_way_out {
-                        return Err(KeeperError::Lost(
-                            "it has no way out, or one too many".into(),
-                        ));
-                    }
-                    self.out = Some(out);
-                    if self.wants_way_out {
-                        let sockets = WaySockets::of_descriptors(way);
-                        let lost = |error: BadSocket| KeeperError::Lost(error.to_string());
-                        self.way_out = Some(sockets.map_err(lost)?);
-                    }
+                    self.built(out, way)?;
                     inputs = copied;
                 }
                 Some(Report::Restricted(status, listener)) => {
                     let listener = watch(listener).during("watch for denied attempts")?;
                     self.listener = Some(listener);
-                    if let Some(responses) = &self.violations {
-                        let lookout = Lookout::new().during("watch for violations")?;
-                        let honey = lookout.over(self.process.pid(), responses.honey_files);
-                        self.honey = Some(honey.during("watch the honey files")?);
-                    }
+                    self.lay_honey()?;
                     return Ok((inputs, status));
                 }
                 Some(Report::Failed(..)) | None => {
@@ -207,17 +285,39 @@ impl NamespaceSandbox {
     }
 }
 
+impl Gvisor {
+    /// The last line of what it said, when it is dead.
+    fn last_words(&self) -> Option<String> {
+        let mut bytes = [0; MAX_LAST_WORDS];
+        rustix::io::ioctl_fionbio(&self.said, true).ok()?;
+        let count = rustix::io::read(&self.said, &mut bytes).ok()?;
+        let said = Text::from(bytes.get(..count)?.trim_ascii().to_vec()).to_string();
+        (!said.is_empty()).then_some(said)
+    }
+}
+
+/// More is not told of why gVisor did not start.
+const MAX_LAST_WORDS: usize = 1024;
+
 impl Sandbox for NamespaceSandbox {
     async fn ready(&mut self) -> Result<Ready, KeeperError> {
-        let (copied, landlock) = self.restricted().await?;
-        let isolation = facts::measure(
-            self.process.pid(),
-            &self.host,
-            &self.cgroups,
-            landlock,
-            &["/", "/usr", "/workspace/in"],
-        )
-        .during("measure the sandbox")?;
+        let (copied, isolation) = match &mut self.gvisor {
+            Some(gvisor) => {
+                let copied = std::mem::take(&mut gvisor.inputs);
+                let (first, platform) = (self.process.pid(), gvisor.platform);
+                let sealed = &["/", "/rootfs", "/rootfs/usr", "/rootfs/workspace/in"];
+                let facts = gvisor::measure(first, &self.host, &self.cgroups, platform, sealed);
+                (copied, facts)
+            }
+            None => {
+                let (copied, landlock) = self.restricted().await?;
+                let first = self.process.pid();
+                let sealed = &["/", "/usr", "/workspace/in"];
+                let facts = facts::measure(first, &self.host, &self.cgroups, landlock, sealed);
+                (copied, facts)
+            }
+        };
+        let isolation = isolation.during("measure the sandbox")?;
         let inputs = self
             .names
             .iter()
@@ -238,7 +338,9 @@ impl Sandbox for NamespaceSandbox {
     }
 
     async fn run(&mut self, command: Command, io: CallIo) -> Result<Ended, KeeperError> {
-        self.hello().await?;
+        if self.gvisor.is_none() {
+            self.hello().await?;
+        }
         let listener = self.listener.take();
         if command.cell.is_some() {
             let why = "a sandbox that is used once has no interpreter for a cell: open a session";

@@ -25,6 +25,7 @@ use rustix::{
 
 use crate::{
     construct::{Construction, Copied, Source},
+    gvisor::Launch,
     image,
     plan::{SANDBOX_ID, Step},
 };
@@ -37,6 +38,26 @@ pub(crate) struct Blueprint {
     pub(crate) tree: Option<OwnedFd>,
     pub(crate) limits: Vec<(Resource, Rlimit)>,
     pub(crate) identity: Identity,
+    pub(crate) kernel: Kernel,
+}
+
+/// Under which kernel the guest runs, and with it every program.
+#[derive(Debug)]
+pub(crate) enum Kernel {
+    /// The host's.
+    Host,
+    /// gVisor's, which says on this pipe why it does not start.
+    Gvisor(Launch, OwnedFd),
+}
+
+impl Kernel {
+    /// Who the first process is in its user namespace: gVisor wants to be root there.
+    pub(crate) const fn user(&self) -> u32 {
+        match self {
+            Self::Host => SANDBOX_ID,
+            Self::Gvisor(..) => 0,
+        }
+    }
 }
 
 /// Who the new process is on the host.
@@ -66,12 +87,15 @@ pub(crate) fn become_guest(
     setup: &OwnedFd,
     control: &OwnedFd,
 ) -> ! {
-    let life = || match build(blueprint, tasks, setup)
-        .and_then(|()| restrict(blueprint, setup, control))
-        .and_then(|()| start_guest(blueprint))
-    {
-        Ok(error) => fail(setup, &Failure("execute the guest".into(), error)),
-        Err(failure) => fail(setup, &failure),
+    let start = || match &blueprint.kernel {
+        Kernel::Host => restrict(blueprint, setup, control)
+            .and_then(|()| start_guest(blueprint))
+            .map(|error| Failure("execute the guest".into(), error)),
+        Kernel::Gvisor(launch, said) => start_gvisor(blueprint, launch, control, said)
+            .map(|error| Failure("execute gVisor".into(), error)),
+    };
+    let life = || match build(blueprint, tasks, setup).and_then(|()| start()) {
+        Ok(failure) | Err(failure) => fail(setup, &failure),
     };
     let _ = catch_unwind(AssertUnwindSafe(life));
     exit_now(1)
@@ -91,12 +115,17 @@ impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
     }
 }
 
-/// Enters the cgroups, waits until its user is mapped, becomes it.
-pub(crate) fn enter(tasks: &[OwnedFd], setup: &OwnedFd, identity: Identity) -> Result<(), Failure> {
+/// Enters the cgroups, waits until its user is mapped, becomes it: `user`, in its user namespace.
+pub(crate) fn enter(
+    tasks: &[OwnedFd],
+    setup: &OwnedFd,
+    identity: Identity,
+    user: u32,
+) -> Result<(), Failure> {
     join(tasks)?;
     await_go(setup).during("map the user")?;
     if let Identity::Fresh(_) = identity {
-        become_user().during("become the sandbox's user")?;
+        become_user(user).during("become the sandbox's user")?;
     }
     settle()
 }
@@ -120,7 +149,7 @@ pub(crate) fn settle() -> Result<(), Failure> {
 }
 
 fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<(), Failure> {
-    enter(tasks, setup, blueprint.identity)?;
+    enter(tasks, setup, blueprint.identity, blueprint.kernel.user())?;
     let mut construction = Construction::new(&blueprint.inputs, blueprint.tree.as_ref());
     for step in &blueprint.steps {
         let done = construction.perform(step);
@@ -134,10 +163,10 @@ fn build(blueprint: &Blueprint, tasks: &[OwnedFd], setup: &OwnedFd) -> Result<()
     send(setup, &encode_built(&copied), &fds).during("report")
 }
 
-fn become_user() -> rustix::io::Result<()> {
+fn become_user(user: u32) -> rustix::io::Result<()> {
     let (uid, gid) = (
-        rustix::fs::Uid::from_raw(SANDBOX_ID),
-        rustix::fs::Gid::from_raw(SANDBOX_ID),
+        rustix::fs::Uid::from_raw(user),
+        rustix::fs::Gid::from_raw(user),
     );
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
@@ -150,17 +179,35 @@ fn become_user() -> rustix::io::Result<()> {
 /// Gives up every privilege for good. What the keeper measures is true from here on.
 fn restrict(blueprint: &Blueprint, setup: &OwnedFd, control: &OwnedFd) -> Result<(), Failure> {
     set_limits(blueprint, |resource| resource != Resource::Fsize)?;
+    streams(control, None)?;
+    let Restricted { landlock, listener } = casemate_confine::restrict(Neighbours::None)
+        .map_err(|error| Failure(error.step.into(), error.source))?;
+    let report = [RESTRICTED, landlock_code(landlock)];
+    send(setup, &report, &[listener]).during("report")
+}
+
+/// Makes the control socket standard input, `said` standard error, and nothing else come along.
+fn streams(control: &OwnedFd, said: Option<&OwnedFd>) -> Result<(), Failure> {
     rustix::process::setsid().during("make a session")?;
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .during("open /dev/null")?;
     rustix::stdio::dup2_stdin(control).during("pass the control socket")?;
     rustix::stdio::dup2_stdout(&null).during("close standard output")?;
-    rustix::stdio::dup2_stderr(&null).during("close standard error")?;
-    close_on_exec_from(3).during("close descriptors")?;
-    let Restricted { landlock, listener } = casemate_confine::restrict(Neighbours::None)
-        .map_err(|error| Failure(error.step.into(), error.source))?;
-    let report = [RESTRICTED, landlock_code(landlock)];
-    send(setup, &report, &[listener]).during("report")
+    rustix::stdio::dup2_stderr(said.unwrap_or(&null)).during("close standard error")?;
+    close_on_exec_from(3).during("close descriptors")
+}
+
+/// Executes gVisor, which needs the privileges of this user namespace to lock its kernel in; returns why that failed.
+fn start_gvisor(
+    blueprint: &Blueprint,
+    launch: &Launch,
+    control: &OwnedFd,
+    said: &OwnedFd,
+) -> Result<io::Error, Failure> {
+    set_limits(blueprint, |_| true)?;
+    streams(control, Some(said))?;
+    rustix::thread::set_no_new_privs(true).during("set no_new_privs")?;
+    Ok(exec_fd(launch.executable.as_fd(), &launch.argv, &[]))
 }
 
 /// Executes the guest, while the keeper decides and records; returns why that failed.

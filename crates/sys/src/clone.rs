@@ -138,6 +138,19 @@ pub fn enter_cgroup_namespace() -> io::Result<()> {
     }
 }
 
+/// Moves this process into a new user namespace, in which it is nobody until its user is mapped.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn enter_user_namespace() -> io::Result<()> {
+    // SAFETY: unsharing the user namespace changes nothing that Rust or libc rely on.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Keeps `kept` and the standard streams, and closes every other descriptor: for a new process, which has those of
 /// its parent. The kept ones have the lowest numbers then, in their order, and close when a file is executed.
 ///

@@ -25,7 +25,7 @@ mod wait;
 pub use self::{
     clone::{
         Forked, Namespaces, clone_process, close_on_exec_from, enter_cgroup_namespace,
-        fork_process, keep_descriptors, thread_count,
+        enter_user_namespace, fork_process, keep_descriptors, thread_count,
     },
     close::SlowFd,
     exec::{exec_fd, exec_path, exit_now},
@@ -34,10 +34,10 @@ pub use self::{
     memory::read_process_memory,
     mount::{MountAttributes, set_mount_attributes},
     net::{PendingNetwork, bring_loopback_up, enter_network},
-    privileges::{drop_capabilities, keep_capabilities, set_no_dump},
+    privileges::{drop_capabilities, drop_capabilities_of_user, keep_capabilities, set_no_dump},
     seccomp::{
-        Instruction, Notification, NotificationReply, install_filter, receive_notification,
-        reply_to_notification,
+        Instruction, Notification, NotificationReply, install_filter, install_silent_filter,
+        receive_notification, reply_to_notification,
     },
     signals::{SignalEvents, reset_signals, signal_everyone, signal_group},
     wait::{ChildExit, WaitedChild, wait_any},

@@ -23,6 +23,24 @@ pub fn drop_capabilities() -> io::Result<()> {
             | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
             | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED,
     )?;
+    drop_sets()
+}
+
+/// The same on a kernel that has neither ambient capabilities nor secure bits, for a user who is not root: bounding,
+/// permitted, effective and inheritable sets are empty, and `no_new_privs` is set.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn drop_capabilities_of_user() -> io::Result<()> {
+    match rustix::thread::clear_ambient_capability_set() {
+        // It does not know them.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(error) => return Err(error.into()),
+    }
+    drop_sets()
+}
+
+fn drop_sets() -> io::Result<()> {
     for capability in 0..64 {
         // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory of ours.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {

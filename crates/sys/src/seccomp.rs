@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use rustix::process::Pid;
@@ -39,6 +39,31 @@ pub enum NotificationReply {
 /// # Errors
 /// `EINVAL` when the program is too long or not valid; else the kernel's answer.
 pub fn install_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
+    // Whoever was heard is held until it is answered: no signal but the one that kills takes it out of its call.
+    let held =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let fd = match install(program, held) {
+        // Linux before 5.19 does not have it.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            install(program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?
+        }
+        installed => installed?,
+    };
+    // SAFETY: the kernel has just given this descriptor to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Installs `program`, none of whose answers is a notification, for this thread and everything it starts.
+/// `no_new_privs` must be set.
+///
+/// # Errors
+/// As [`install_filter`].
+pub fn install_silent_filter(program: &[Instruction]) -> io::Result<()> {
+    install(program, 0).map(drop)
+}
+
+/// What the kernel answers: a descriptor, if one was asked for.
+fn install(program: &[Instruction], flags: libc::c_ulong) -> io::Result<RawFd> {
     let instructions: Vec<libc::sock_filter> = program
         .iter()
         .map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k })
@@ -49,31 +74,17 @@ pub fn install_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
         len,
         filter: instructions.as_ptr().cast_mut(),
     };
-    // Whoever was heard is held until it is answered: no signal but the one that kills takes it out of its call.
-    let held =
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    match install(&filter, held) {
-        // Linux before 5.19 does not have it.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            install(&filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)
-        }
-        installed => installed,
-    }
-}
-
-fn install(filter: &libc::sock_fprog, flags: libc::c_ulong) -> io::Result<OwnedFd> {
     // SAFETY: `filter` describes instructions that outlive the call; the kernel does not write there.
-    let fd = unsafe {
+    let answer = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
             flags,
-            &raw const *filter,
+            &raw const filter,
         )
     };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel has just given this descriptor to us.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    match i32::try_from(answer) {
+        Ok(answer) if answer >= 0 => Ok(answer),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -15,6 +15,9 @@ pub(super) struct Diagnosis {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) isolation: Option<Isolation>,
     pub(super) attacks: Vec<Attack>,
+    /// The tier `gvisor` here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gvisor: Option<GvisorFound>,
     /// What the process of egress is kept from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) egress: Option<EgressFound>,
@@ -70,6 +73,21 @@ pub(super) enum EgressFound {
     Missing { why: String },
 }
 
+/// The tier `gvisor`, as it is found here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum GvisorFound {
+    /// Sandboxes with it were made, and attacked.
+    Kept {
+        version: String,
+        platform: String,
+        isolation: Isolation,
+        attacks: Vec<Attack>,
+    },
+    /// None can be made, and profiles that ask for it are refused.
+    Missing { why: String },
+}
+
 /// What prevents sandboxes.
 #[derive(Debug, Serialize)]
 pub(super) struct Obstacle {
@@ -93,9 +111,23 @@ impl Diagnosis {
             host,
             isolation: Some(isolation),
             attacks,
+            gvisor: None,
             egress: None,
             obstacle: None,
         }
+    }
+
+    /// The same with what was found of the tier `gvisor`: what gets through there gets through.
+    pub(super) fn with_gvisor(mut self, found: GvisorFound) -> Self {
+        if let GvisorFound::Kept { attacks, .. } = &found {
+            let got_through =
+                |attack: &Attack| matches!(attack.outcome, Outcome::GotThrough { .. });
+            if attacks.iter().any(got_through) {
+                self.verdict = Word::GotThrough;
+            }
+        }
+        self.gvisor = Some(found);
+        self
     }
 
     pub(super) fn without_sandbox(host: Host, error: String, advice: Vec<String>) -> Self {
@@ -104,6 +136,7 @@ impl Diagnosis {
             host,
             isolation: None,
             attacks: Vec::new(),
+            gvisor: None,
             egress: None,
             obstacle: Some(Obstacle { error, advice }),
         }
@@ -117,11 +150,19 @@ impl Diagnosis {
         }
     }
 
+    /// Every attack, on sandboxes of each tier.
+    pub(super) fn all_attacks(&self) -> impl Iterator<Item = &Attack> {
+        let more = match &self.gvisor {
+            Some(GvisorFound::Kept { attacks, .. }) => attacks.as_slice(),
+            _ => &[],
+        };
+        self.attacks.iter().chain(more)
+    }
+
     /// How many attacks were held, and how many could not be tried.
     pub(super) fn counts(&self) -> (usize, usize) {
         let count = |wanted: fn(&Outcome) -> bool| {
-            self.attacks
-                .iter()
+            self.all_attacks()
                 .filter(|attack| wanted(&attack.outcome))
                 .count()
         };
@@ -183,6 +224,29 @@ mod tests {
         }
         let none = Diagnosis::without_sandbox(Host::look(), "x".into(), Vec::new());
         assert_eq!(none.exit().code(), 121);
+    }
+
+    /// I1, I7: one attack that gets through under gVisor decides too; that there is none is no fault of the host.
+    #[test]
+    fn what_gets_through_under_gvisor_decides_too() {
+        let found = |outcome| GvisorFound::Kept {
+            version: "release-20240729.0".into(),
+            platform: "systrap".into(),
+            isolation: Isolation {
+                tier: IsolationTier::Gvisor,
+                controls: Vec::new(),
+            },
+            attacks: diagnosis(vec![outcome]).attacks,
+        };
+        let code = |found| {
+            diagnosis(vec![Outcome::Held])
+                .with_gvisor(found)
+                .exit()
+                .code()
+        };
+        assert_eq!(code(found(Outcome::Held)), 0);
+        assert_eq!(code(found(got_through())), 1);
+        assert_eq!(code(GvisorFound::Missing { why: "x".into() }), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use casemate_model::Control;
 
 use super::{
-    diagnosis::{Attack, Diagnosis, EgressFound, Outcome, Word},
+    diagnosis::{Attack, Diagnosis, EgressFound, GvisorFound, Outcome, Word},
     host::Host,
 };
 
@@ -31,6 +31,9 @@ impl fmt::Display for Table<'_> {
                 .attacks
                 .iter()
                 .try_for_each(|tried| attack(f, tried))?;
+        }
+        if let Some(found) = &diagnosis.gvisor {
+            gvisor(f, found)?;
         }
         if let Some(found) = &diagnosis.egress {
             egress(f, found)?;
@@ -94,6 +97,28 @@ fn control(f: &mut fmt::Formatter<'_>, control: &Control) -> fmt::Result {
     writeln!(f)
 }
 
+fn gvisor(f: &mut fmt::Formatter<'_>, found: &GvisorFound) -> fmt::Result {
+    writeln!(f, "\nThe tier `gvisor`")?;
+    match found {
+        GvisorFound::Missing { why } => writeln!(f, "  there is none: {why}"),
+        GvisorFound::Kept {
+            version,
+            platform,
+            isolation,
+            attacks,
+        } => {
+            writeln!(f, "  {:<19} {version}", "runsc")?;
+            writeln!(f, "  {:<19} {platform}", "platform")?;
+            isolation
+                .controls
+                .iter()
+                .try_for_each(|found| control(f, found))?;
+            writeln!(f, "\nAttacks under gVisor")?;
+            attacks.iter().try_for_each(|tried| attack(f, tried))
+        }
+    }
+}
+
 fn egress(f: &mut fmt::Formatter<'_>, found: &EgressFound) -> fmt::Result {
     writeln!(f, "\nThe process of egress")?;
     match found {
@@ -126,12 +151,12 @@ fn attack(f: &mut fmt::Formatter<'_>, attack: &Attack) -> fmt::Result {
 
 fn verdict(diagnosis: &Diagnosis) -> String {
     let (held, skipped) = diagnosis.counts();
-    let total = diagnosis.attacks.len();
+    let total = diagnosis.all_attacks().count();
     match (diagnosis.verdict, skipped) {
         (Word::Held, 0) => format!("All {total} attacks were held."),
         (Word::Held, _) => format!("{held} attacks were held; {skipped} could not be tried here."),
         (Word::GotThrough, _) => {
-            let through = diagnosis.attacks.iter();
+            let through = diagnosis.all_attacks();
             let through =
                 through.filter(|attack| matches!(attack.outcome, Outcome::GotThrough { .. }));
             format!(

@@ -24,6 +24,7 @@ mod e2b;
 mod egress;
 mod exits;
 mod files;
+mod gvisor;
 mod held_requests;
 mod holes;
 mod home;

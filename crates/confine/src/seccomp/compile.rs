@@ -12,6 +12,8 @@ pub(crate) enum Action {
     Allow,
     /// `ENOSYS`.
     Absent,
+    /// `EPERM`, and nobody is told.
+    Refuse,
     /// The keeper is asked.
     Notify,
 }
@@ -56,12 +58,14 @@ const OFFSET_ARCH: u32 = 4;
 const OFFSET_ARGUMENTS: u32 = 16;
 
 const ENOSYS: u32 = 38;
+const EPERM: u32 = 1;
 
 const fn verdict(action: Action) -> u32 {
     match action {
         Action::Allow => 0x7fff_0000,           // SECCOMP_RET_ALLOW
         Action::Absent => 0x0005_0000 | ENOSYS, // SECCOMP_RET_ERRNO
-        Action::Notify => 0x7fc0_0000,          // SECCOMP_RET_USER_NOTIF
+        Action::Refuse => 0x0005_0000 | EPERM,
+        Action::Notify => 0x7fc0_0000, // SECCOMP_RET_USER_NOTIF
     }
 }
 
@@ -209,7 +213,12 @@ impl Assembler {
 
     /// Appends the verdicts and turns targets into distances.
     fn finish(mut self) -> Result<Vec<Instruction>, String> {
-        let verdicts = [Action::Allow, Action::Absent, Action::Notify];
+        let verdicts = [
+            Action::Allow,
+            Action::Absent,
+            Action::Refuse,
+            Action::Notify,
+        ];
         let first_verdict = self.code.len();
         for action in verdicts {
             self.emit(RETURN, Target::Next, Target::Next, verdict(action));

@@ -34,6 +34,9 @@ pub(crate) struct Condition {
     pub(crate) any: Vec<Vec<Argument>>,
     pub(crate) then: Word,
     pub(crate) otherwise: Word,
+    /// Whether it holds only under a kernel that tells nobody, in place of what a group says.
+    #[serde(default)]
+    pub(crate) unheard: bool,
 }
 
 /// One comparison.
@@ -63,12 +66,22 @@ pub(crate) enum Word {
     Absent,
 }
 
+/// Who hears of calls that are refused or watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The keeper, who answers them.
+    ByKeeper,
+    /// Nobody: under a kernel that tells nobody, what would be refused is, and what is only watched goes on.
+    ByNobody,
+}
+
 impl Word {
-    const fn action(self) -> Action {
-        match self {
-            Self::Allow => Action::Allow,
-            Self::Absent => Action::Absent,
-            Self::Refuse | Self::Watch | Self::Violation => Action::Notify,
+    const fn action(self, heard: Heard) -> Action {
+        match (self, heard) {
+            (Self::Allow, _) | (Self::Watch, Heard::ByNobody) => Action::Allow,
+            (Self::Absent, _) => Action::Absent,
+            (Self::Refuse | Self::Violation, Heard::ByNobody) => Action::Refuse,
+            (Self::Refuse | Self::Watch | Self::Violation, Heard::ByKeeper) => Action::Notify,
         }
     }
 }
@@ -87,6 +100,7 @@ impl Table {
     /// Resolves names with `number`, which answers `Ok(None)` for a call that another architecture has.
     pub(crate) fn rules(
         &self,
+        heard: Heard,
         number: impl Fn(&str) -> Result<Option<u32>, String>,
     ) -> Result<Rules, String> {
         let mut rules = Rules {
@@ -114,12 +128,19 @@ impl Table {
                 None => Ok(()),
             }
         };
+        let counts = |condition: &&Condition| !condition.unheard || heard == Heard::ByNobody;
+        let replaced = |name: &str| {
+            let mut conditions = self.condition.iter().filter(counts);
+            conditions.any(|condition| condition.unheard && condition.call == name)
+        };
         for group in &self.group {
-            for name in group.calls.split_whitespace() {
-                add(name, Rule::Always(group.action.action()), [group.action; 2])?;
+            let calls = group.calls.split_whitespace();
+            for name in calls.filter(|name| !replaced(name)) {
+                let action = group.action.action(heard);
+                add(name, Rule::Always(action), [group.action; 2])?;
             }
         }
-        for condition in &self.condition {
+        for condition in self.condition.iter().filter(counts) {
             let comparison = |argument: &Argument| Comparison {
                 argument: argument.argument,
                 mask: argument.mask,
@@ -132,8 +153,8 @@ impl Table {
                 .map(|all| all.iter().map(comparison).collect());
             let rule = Rule::If {
                 any: any.collect(),
-                then: condition.then.action(),
-                otherwise: condition.otherwise.action(),
+                then: condition.then.action(heard),
+                otherwise: condition.otherwise.action(heard),
             };
             add(&condition.call, rule, [condition.then, condition.otherwise])?;
         }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, str::FromStr as _};
 use casemate_sys::Instruction;
 
 use super::{
-    EGRESS, IDENTITY, NAMES, PROGRAM, WATCHED,
+    EGRESS, IDENTITY, NAMES, PROGRAM, UNHEARD, WATCHED,
     compile::{Action, Comparison, Rule, compile},
-    table::Table,
+    table::{Heard, Table},
 };
 
 const ARCH: u32 = if cfg!(target_arch = "x86_64") {
@@ -16,13 +16,19 @@ const ARCH: u32 = if cfg!(target_arch = "x86_64") {
     0xc000_00b7
 };
 
-const TABLES: [(&str, &[Instruction]); 3] = [
-    (include_str!("../../seccomp.toml"), PROGRAM),
-    (include_str!("../../egress.toml"), EGRESS),
-    (include_str!("../../identity.toml"), IDENTITY),
+const TABLES: [(&str, Heard, &[Instruction]); 4] = [
+    (SANDBOXES, Heard::ByKeeper, PROGRAM),
+    (SANDBOXES, Heard::ByNobody, UNHEARD),
+    (include_str!("../../egress.toml"), Heard::ByKeeper, EGRESS),
+    (
+        include_str!("../../identity.toml"),
+        Heard::ByKeeper,
+        IDENTITY,
+    ),
 ];
+const SANDBOXES: &str = include_str!("../../seccomp.toml");
 
-fn table(text: &str) -> BTreeMap<u32, Rule> {
+fn table(text: &str, heard: Heard) -> BTreeMap<u32, Rule> {
     let table: Table = toml::from_str(text).unwrap();
     for (why, calls) in table.group.iter().map(|group| (&group.why, &group.calls)) {
         assert!(!why.is_empty(), "no reason for {calls}");
@@ -37,7 +43,7 @@ fn table(text: &str) -> BTreeMap<u32, Rule> {
         let call = syscalls::Sysno::from_str(name).ok();
         Ok(call.map(|call| u32::try_from(call.id()).unwrap()))
     };
-    table.rules(number).unwrap().by_number
+    table.rules(heard, number).unwrap().by_number
 }
 
 fn low(argument: u64) -> u32 {
@@ -111,11 +117,13 @@ fn expected(rule: Option<&Rule>, arguments: [u64; 6]) -> Action {
 const ALLOW: u32 = 0x7fff_0000;
 const NOTIFY: u32 = 0x7fc0_0000;
 const NO_SUCH_CALL: u32 = 0x0005_0026;
+const NOT_PERMITTED: u32 = 0x0005_0001;
 
 fn verdict(action: Action) -> u32 {
     match action {
         Action::Allow => ALLOW,
         Action::Absent => NO_SUCH_CALL,
+        Action::Refuse => NOT_PERMITTED,
         Action::Notify => NOTIFY,
     }
 }
@@ -123,8 +131,8 @@ fn verdict(action: Action) -> u32 {
 /// R53, R208: the kernel's program and the table agree on every number and on arguments that matter.
 #[test]
 fn the_program_does_what_the_table_says() {
-    for (text, program) in TABLES {
-        compare(&table(text), program);
+    for (text, heard, program) in TABLES {
+        compare(&table(text, heard), program);
     }
 }
 
@@ -306,6 +314,25 @@ fn the_ways_out_are_closed_whatever_the_arguments() {
             NOTIFY,
             "{namespace:#x}"
         );
+    }
+}
+
+/// R53: where nobody hears of it, nothing waits for an answer, and what would be refused is.
+#[test]
+fn what_nobody_hears_of_is_refused_all_the_same() {
+    for number in 0..2_000 {
+        for value in [0, 1, 2, 10, 16, 99, 0x1000_0000, u64::MAX] {
+            let arguments = [value; 6];
+            let unheard = run_of(UNHEARD, ARCH, number, arguments);
+            let wanted = match run(ARCH, number, arguments) {
+                NOTIFY if super::is_watched(number) => ALLOW,
+                NOTIFY => NOT_PERMITTED,
+                // What its kernel does not know is absent, and nothing more is allowed.
+                ALLOW if unheard == NO_SUCH_CALL => continue,
+                answer => answer,
+            };
+            assert_eq!(unheard, wanted, "call {number} with {value:#x}");
+        }
     }
 }
 

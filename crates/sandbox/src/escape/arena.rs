@@ -5,7 +5,7 @@ use std::{future::Future, path::PathBuf};
 use casemate_ports::{Keeper, KeeperError};
 
 use super::Way;
-use crate::NamespaceKeeper;
+use crate::{GvisorKeeper, NamespaceKeeper};
 
 /// A keeper whose sandboxes are attacked.
 pub trait Arena: Keeper {
@@ -36,6 +36,16 @@ impl Arena for NamespaceKeeper {
 
     async fn clear(&self) -> Result<(), KeeperError> {
         // A sandbox that is used once dies with its value.
+        Ok(())
+    }
+}
+
+impl Arena for GvisorKeeper {
+    fn way(&self) -> Way {
+        Way::Gvisor
+    }
+
+    async fn clear(&self) -> Result<(), KeeperError> {
         Ok(())
     }
 }

@@ -200,6 +200,8 @@ impl Attempt {
     /// The ways in which it can be run.
     pub fn ways(&self) -> impl Iterator<Item = Way> {
         let possible = |way: &Way| match &self.ways {
+            // What can be done once can be done so wherever a sandbox is used once.
+            Some(ways) if *way == Way::Gvisor => ways.contains(&Way::Once),
             Some(ways) => ways.contains(way),
             // A context runs nothing else.
             None => self.program == Program::Python || *way != Way::Context,
@@ -225,9 +227,14 @@ impl Attempt {
     }
 
     fn differs(&self, way: Way) -> Option<&Differs> {
-        self.differs
-            .iter()
-            .find(|differs| differs.ways.contains(&way))
+        let of = |way| {
+            let mut all = self.differs.iter();
+            all.find(|differs: &&Differs| differs.ways.contains(&way))
+        };
+        match way {
+            Way::Gvisor => of(Way::Gvisor).or_else(|| of(Way::Once)),
+            _ => of(way),
+        }
     }
 
     /// What it demands, run in this `way`, of a sandbox with this `isolation`; of none, what it demands of any.

@@ -44,7 +44,7 @@ impl Family {
         // A keeper of sessions makes places ahead: namespaces whose first process is new too, which no call can make.
         let made_ahead: BTreeSet<PathBuf> = new
             .iter()
-            .filter(|pid| way != Way::Once && number_inside(**pid).as_deref() == Some("1"))
+            .filter(|pid| way.is_in_session() && number_inside(**pid).as_deref() == Some("1"))
             .filter_map(|pid| namespace(*pid))
             .collect();
         let came_since = |pid: &u32| {
@@ -52,7 +52,7 @@ impl Family {
         };
         let of_the_place = |pid: &u32| place.is_some_and(|place| is_in(*pid, place));
         // In a session who cannot act any more waits until the kernel and its parent have time.
-        let counts = |pid: &u32| way == Way::Once || !is_exiting(*pid);
+        let counts = |pid: &u32| !way.is_in_session() || !is_exiting(*pid);
         let survives = |pid: &u32| {
             (carries(*pid, nonce) || came_since(pid) || of_the_place(pid)) && counts(pid)
         };

@@ -34,13 +34,13 @@ impl Leftovers {
         let start = Instant::now();
         loop {
             let mut findings = self.footprint.changes(traps)?;
-            if findings.is_empty() || way == Way::Once {
+            if findings.is_empty() || !way.is_in_session() {
                 findings.extend(self.family.additions(traps.nonce())?);
                 let here = Family::of_this_process()?.in_sessions();
                 let gone = self.bystanders.difference(&here);
                 findings.extend(gone.map(|pid| format!("process {pid} of somebody else is gone")));
             }
-            if findings.is_empty() || way == Way::Once || start.elapsed() >= PATIENCE {
+            if findings.is_empty() || !way.is_in_session() || start.elapsed() >= PATIENCE {
                 return Ok(findings);
             }
             tokio::time::sleep(LOOK_AGAIN).await;

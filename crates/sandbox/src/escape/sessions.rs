@@ -152,7 +152,7 @@ impl Keeper for InOneWay {
         let session = self.session().await?;
         let context = match self.way {
             Way::Context => Some(house.context(session).await?),
-            Way::Once | Way::Cold | Way::Warm => None,
+            Way::Once | Way::Gvisor | Way::Cold | Way::Warm => None,
         };
         Ok(Visit {
             place: house

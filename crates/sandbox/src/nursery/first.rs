@@ -130,7 +130,7 @@ fn ready<'b>(
     tasks: &[OwnedFd],
     setup: &OwnedFd,
 ) -> Result<Option<&'b Template>, Failure> {
-    enter(tasks, setup, blueprint.identity)?;
+    enter(tasks, setup, blueprint.identity, SANDBOX_ID)?;
     perform(&blueprint.root, blueprint.tree.as_ref())?;
     Ok(blueprint.template.as_ref())
 }

@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode};
 
 use casemate_sandbox::{
-    NamespaceKeeper,
+    GvisorKeeper, NamespaceKeeper, Runsc,
     escape::{Attempt, EscapeError, Traps, Verdict, Way, attempt, attempt_in_sessions, catalogue},
 };
 use tokio::task::LocalSet;
@@ -14,6 +14,8 @@ use crate::{failure, weak::WeakKeeper, weak_interpreter::WeakInterpreter};
 pub(crate) const ATTEMPT: &str = "CASEMATE_ESCAPE_ATTEMPT";
 /// Set when the attempt shall run in sessions.
 pub(crate) const IN_SESSIONS: &str = "CASEMATE_ESCAPE_IN_SESSIONS";
+/// Set when the attempt shall run with gVisor in its sandbox.
+pub(crate) const IN_GVISOR: &str = "CASEMATE_ESCAPE_IN_GVISOR";
 /// Not an attempt, but a sandbox that cannot be made.
 pub(crate) const FAILED_STEP: &str = "failed_step_is_named";
 /// Set when the attempt shall run without any sandbox.
@@ -70,12 +72,16 @@ async fn run(name: &str) -> Result<Verdict, EscapeError> {
         return attempt(&WeakInterpreter::start(), found, traps).await;
     }
     let keeper = NamespaceKeeper::new().map_err(EscapeError::Sandbox)?;
+    if env::var_os(IN_GVISOR).is_some() {
+        let runsc = Runsc::find(env::var_os("PATH")).expect("the parent looked");
+        return attempt(&GvisorKeeper::new(keeper, runsc), found, traps).await;
+    }
     attempt(&keeper, found, traps).await
 }
 
 /// The verdicts of all ways in which a session runs the attempt, as one.
 async fn run_in_sessions(found: &Attempt) -> Result<Verdict, EscapeError> {
-    let ways: Vec<Way> = found.ways().filter(|way| *way != Way::Once).collect();
+    let ways: Vec<Way> = found.ways().filter(|way| way.is_in_session()).collect();
     let secret = env::var(SECRET).ok();
     let verdicts = attempt_in_sessions(found, &ways, secret.as_deref()).await?;
     let (mut findings, mut skipped) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Runs every attempt of the catalogue against the namespace tier: in a sandbox that is used once, and in sessions cold,
+//! Runs every attempt of the catalogue: in a sandbox that is used once, in one with gVisor in it, and in sessions cold,
 //! warm and in contexts; as root where this is root, and always as an ordinary user.
 //!
 //! The keeper needs a process with one thread, so each trial starts this executable again for one attempt.
@@ -10,9 +10,12 @@
     reason = "tests"
 )]
 
-use std::{error::Error as _, process::ExitCode};
+use std::{collections::BTreeSet, env, error::Error as _, process::ExitCode};
 
-use casemate_sandbox::escape::{Attempt, Way, catalogue};
+use casemate_sandbox::{
+    Runsc,
+    escape::{Attempt, Way, catalogue},
+};
 use libtest_mimic::{Arguments, Trial};
 
 mod child;
@@ -57,23 +60,39 @@ fn main() -> ExitCode {
         }
     };
     let (users, _directory) = user::all().unwrap();
-    libtest_mimic::run(&arguments, trials(&attempts, &users)).exit_code()
+    let gvisor = Runsc::find(env::var_os("PATH"));
+    if let Err(error) = &gvisor {
+        assert!(env::var_os("CI").is_none(), "{error}");
+        println!("nothing is tried under gVisor: {error}");
+    }
+    libtest_mimic::run(&arguments, trials(&attempts, &users, gvisor.is_ok())).exit_code()
 }
 
-fn trials(attempts: &[Attempt], users: &[User]) -> Vec<Trial> {
+fn trials(attempts: &[Attempt], users: &[User], has_gvisor: bool) -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut wanted = vec![(child::FAILED_STEP, Place::Once)];
+    let doctors = attempts.iter().filter(|attempt| attempt.doctor().is_some());
+    let doctors: BTreeSet<&str> = doctors.map(Attempt::name).collect();
     for attempt in attempts {
         let name = attempt.name();
         if attempt.ways().any(|way| way == Way::Once) {
             wanted.push((name, Place::Once));
+            if has_gvisor {
+                wanted.push((name, Place::InGvisor));
+            }
         }
-        if attempt.ways().any(|way| way != Way::Once) {
+        if attempt.ways().any(Way::is_in_session) {
             wanted.push((name, Place::InSessions));
         }
     }
     for (name, place) in wanted {
         for user in users.iter().cloned() {
+            // The other half of what gVisor costs: as root those that stand for the rest.
+            let stands =
+                place != Place::InGvisor || user.name == user::ORDINARY || doctors.contains(name);
+            if !stands {
+                continue;
+            }
             let name = name.to_owned();
             let title = format!("{}::{}::{name}", user.name, place.name());
             trials.push(Trial::test(title, move || trial::held(&name, place, &user)));

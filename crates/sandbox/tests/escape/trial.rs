@@ -25,6 +25,8 @@ const MAX_TIME: Duration = Duration::from_secs(60);
 pub(crate) enum Place {
     /// In a sandbox that is used once.
     Once,
+    /// In such a sandbox with gVisor in it.
+    InGvisor,
     /// In sessions, in every way that it can.
     InSessions,
 }
@@ -33,6 +35,7 @@ impl Place {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Once => "once",
+            Self::InGvisor => "in_gvisor",
             Self::InSessions => "in_sessions",
         }
     }
@@ -41,8 +44,14 @@ impl Place {
 /// The attempt must be held.
 pub(crate) fn held(name: &str, place: Place, user: &User) -> Result<(), Failed> {
     let mut command = user.command();
-    if place == Place::InSessions {
-        command.env(child::IN_SESSIONS, "1");
+    match place {
+        Place::Once => {}
+        Place::InGvisor => {
+            command.env(child::IN_GVISOR, "1");
+        }
+        Place::InSessions => {
+            command.env(child::IN_SESSIONS, "1");
+        }
     }
     match finish(command, name)? {
         (Some(child::HELD), _) => Ok(()),

@@ -12,6 +12,9 @@ use std::{
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
+/// The name of the user who is nobody in particular.
+pub(crate) const ORDINARY: &str = "as_a_user";
+
 /// Any number: no account is needed.
 const ORDINARY_ID: u32 = 60_001;
 
@@ -39,7 +42,7 @@ pub(crate) fn all() -> io::Result<(Vec<User>, TempDir)> {
     let directory = tempfile::tempdir()?;
     let own = env::current_exe()?;
     if !geteuid().is_root() {
-        let ordinary = user("as_a_user", own, None);
+        let ordinary = user(ORDINARY, own, None);
         return Ok((vec![ordinary], directory));
     }
     let copy = directory.path().join("escape");
@@ -50,7 +53,7 @@ pub(crate) fn all() -> io::Result<(Vec<User>, TempDir)> {
     }
     let users = vec![
         user("as_root", own, None),
-        user("as_a_user", copy, Some(ORDINARY_ID)),
+        user(ORDINARY, copy, Some(ORDINARY_ID)),
     ];
     Ok((users, directory))
 }

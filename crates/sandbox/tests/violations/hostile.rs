@@ -1,14 +1,18 @@
 //! Every hostile program of the catalogue.
 
+use std::env;
+
 use casemate_model::{Cause, ContextId, Responses, SessionId};
 use casemate_ports::{
     Command, Ended, Gone, KeeperError, Kind, PlaceSpec, SessionKeeper as _, SessionSpec,
 };
 
+use casemate_sandbox::{GvisorKeeper, NamespaceKeeper, Runsc};
+
 use crate::{
     desk::{self, Desk, owner, program},
     once,
-    programs::{End, GOES_ON, Hostile, hostile},
+    programs::{End, GOES_ON, Hostile, SUCCEEDED, hostile},
 };
 
 /// What is wrong with the end of a hostile program, if anything.
@@ -49,6 +53,48 @@ pub(crate) async fn once() {
         let command = program(&["python3", "-c", &hostile.source()]);
         let (ended, output) = once::run(number, Responses::STRICT, command).await;
         wrong.extend(judge(&hostile, &ended, &output));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// R209, R210: with gVisor in the sandbox, whose kernel reports no system call: each is refused, and nothing comes of it.
+/// Honey files are watched on the host, and are violations as everywhere.
+pub(crate) async fn in_gvisor() {
+    let runsc = match Runsc::find(env::var_os("PATH")) {
+        Ok(runsc) => runsc,
+        Err(error) => {
+            assert!(env::var_os("CI").is_none(), "{error}");
+            println!("nothing is tried under gVisor: {error}");
+            return;
+        }
+    };
+    let keeper = GvisorKeeper::new(NamespaceKeeper::new().unwrap(), runsc);
+    let (files, calls): (Vec<_>, Vec<_>) = hostile()
+        .into_iter()
+        .partition(|hostile| hostile.what.starts_with('/'));
+    let source = Hostile::all_in_one(&calls);
+    let command = program(&["python3", "-c", &source]);
+    let (ended, output) = once::run_by(&keeper, 0, Responses::STRICT, command).await;
+    assert_eq!(ended.cause, Cause::Completed, "{ended:?}\n{output}");
+    assert_eq!(output.matches("name:").count(), calls.len(), "{output}");
+    assert!(!output.contains(SUCCEEDED), "{output}");
+    assert_eq!(ended.violations, [], "nobody can have seen one");
+    let looks = "ls -laR /root /etc /run/secrets/ > /dev/null; find /root /etc -name '*credentials*' -newer /etc/passwd";
+    let looks = program(&["sh", "-c", looks]);
+    let (ended, output) = once::run_by(&keeper, 1, Responses::STRICT, looks).await;
+    assert_eq!(ended.violations, [], "looking is none: {output}");
+    let mut wrong = Vec::new();
+    for (number, hostile) in (2..).zip(&files) {
+        let command = program(&["python3", "-c", &hostile.source()]);
+        let run = once::run_by(&keeper, number, Responses::STRICT, command);
+        let (ended, output) = run.await;
+        let seen = ended
+            .violations
+            .iter()
+            .any(|seen| seen.what == hostile.what);
+        if ended.cause != Cause::Violation || !seen {
+            wrong.push(format!("{}: {ended:?}\n{output}", hostile.name));
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

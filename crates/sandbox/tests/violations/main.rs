@@ -35,6 +35,7 @@ const SUITE: &str = "CASEMATE_VIOLATIONS_SUITE";
 /// Suites, each a process. What one shows is in its doc comment.
 const SUITES: &[&str] = &[
     "hostile_once",
+    "hostile_in_gvisor",
     "hostile_in_sessions",
     "hostile_in_contexts",
     "life",
@@ -78,6 +79,7 @@ fn run(name: &str) -> ExitCode {
     set.block_on(&runtime, async {
         match name {
             "hostile_once" => hostile::once().await,
+            "hostile_in_gvisor" => hostile::in_gvisor().await,
             "hostile_in_sessions" => hostile::in_sessions().await,
             "hostile_in_contexts" => hostile::in_contexts().await,
             "life" => life::all().await,

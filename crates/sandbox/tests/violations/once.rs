@@ -1,13 +1,23 @@
 //! A sandbox that is used once.
 
 use casemate_model::{Limits, Responses, SandboxId};
-use casemate_ports::{CallIo, Command, Ended, Event, Keeper as _, Sandbox as _, SandboxSpec};
+use casemate_ports::{CallIo, Command, Ended, Event, Keeper, Sandbox as _, SandboxSpec};
 use casemate_sandbox::NamespaceKeeper;
 use tokio::sync::mpsc;
 
 /// Runs a command in a sandbox of its own: how it ended, and what it wrote.
 pub(crate) async fn run(number: u16, violations: Responses, command: Command) -> (Ended, String) {
     let keeper = NamespaceKeeper::new().unwrap();
+    run_by(&keeper, number, violations, command).await
+}
+
+/// The same in one of this keeper's.
+pub(crate) async fn run_by(
+    keeper: &impl Keeper,
+    number: u16,
+    violations: Responses,
+    command: Command,
+) -> (Ended, String) {
     let mut random = [7; 10];
     random[8..].copy_from_slice(&number.to_be_bytes());
     let spec = SandboxSpec {

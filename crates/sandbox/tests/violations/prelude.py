@@ -6,7 +6,9 @@ _NUMBERS = {numbers}
 
 def syscall(name, *arguments):
     kinds = {int: ctypes.c_long, str: lambda text: ctypes.c_char_p(text.encode()), bytes: ctypes.c_char_p}
-    _libc.syscall(ctypes.c_long(_NUMBERS[name]), *(kinds[type(value)](value) for value in arguments))
+    result = _libc.syscall(ctypes.c_long(_NUMBERS[name]), *(kinds[type(value)](value) for value in arguments))
+    if result != -1:
+        print("succeeded:", name, flush=True)
 
 
 def settle():

@@ -37,17 +37,45 @@ struct Catalogue {
 /// What a program says that was not stopped.
 pub(crate) const GOES_ON: &str = "still here";
 
+/// What starts with this is what a program got that it should not have.
+pub(crate) const SUCCEEDED: &str = "succeeded:";
+
 impl Hostile {
+    /// One program that does what all of these do, each in a process of its own, whatever becomes of the others.
+    pub(crate) fn all_in_one(programs: &[Self]) -> String {
+        let codes: Vec<_> = programs.iter().map(|one| (&one.name, &one.code)).collect();
+        let codes = serde_json::to_string(&codes).unwrap();
+        format!(
+            r#"{}
+import json
+for name, code in json.loads({codes:?}):
+    print("name:", name, flush=True)
+    if os.fork() == 0:
+        exec(code)
+        os._exit(0)
+    os.wait()
+"#,
+            prelude()
+        )
+    }
+
     /// All of it, as it is submitted.
     pub(crate) fn source(&self) -> String {
-        let mut numbers = String::from("{");
-        for call in syscalls::Sysno::iter() {
-            write!(numbers, "'{}': {}, ", call.name(), call.id()).unwrap();
-        }
-        numbers.push('}');
-        let prelude = include_str!("prelude.py").replace("{numbers}", &numbers);
-        format!("{prelude}{}\nprint({GOES_ON:?}, flush=True)\n", self.code)
+        format!(
+            "{}{}\nprint({GOES_ON:?}, flush=True)\n",
+            prelude(),
+            self.code
+        )
     }
+}
+
+fn prelude() -> String {
+    let mut numbers = String::from("{");
+    for call in syscalls::Sysno::iter() {
+        write!(numbers, "'{}': {}, ", call.name(), call.id()).unwrap();
+    }
+    numbers.push('}');
+    include_str!("prelude.py").replace("{numbers}", &numbers)
 }
 
 /// Every hostile program.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::sample;
 
@@ -72,6 +72,9 @@ const BUBBLEWRAP: &str = "bwrap --unshare-all --die-with-parent --new-session --
     --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev \
     --tmpfs /tmp";
 
+/// A line of the built-in profile's section on sandboxes.
+const WORKSPACE: &str = "workspace = \"/workspace\"";
+
 /// Where an image's packages are, in the image and in every sandbox that shows it.
 pub(super) const PACKAGES: &str = "site-packages";
 /// Where a sandbox shows an image.
@@ -108,6 +111,30 @@ impl Prefix {
             prefix,
             environment: vec![("CASEMATE_STATE_DIR", state.into())],
         }
+    }
+
+    /// The same with a profile in `directory` that demands the tier `gvisor`.
+    pub(super) fn casemate_in_gvisor(
+        binary: &Path,
+        state: &Path,
+        directory: &Path,
+    ) -> Result<Self> {
+        let shown = Command::new(binary).args(["profile", "show"]).output()?;
+        let shown = String::from_utf8(shown.stdout)?;
+        let wanted = shown.replacen(WORKSPACE, &format!("{WORKSPACE}\ntier = \"gvisor\""), 1);
+        ensure!(wanted != shown, "the built-in profile has no {WORKSPACE}");
+        let profile = directory.join("gvisor.toml");
+        fs::write(&profile, wanted)?;
+        let mut way = Self::casemate(binary, state);
+        way.name = "casemate run, tier gvisor";
+        way.prefix = vec![
+            binary.into(),
+            "run".into(),
+            "--profile".into(),
+            profile.into(),
+            "--".into(),
+        ];
+        Ok(way)
     }
 
     fn new(name: &'static str, prefix: &str, image: Option<&Path>) -> Self {

@@ -8,6 +8,7 @@ use super::{
     field::Field,
     host::{self, Host},
     report::{PEER, Report},
+    runsc::Runsc,
 };
 use crate::{Tree, process};
 
@@ -48,6 +49,11 @@ pub fn run(tree: &Tree, options: RunOptions) -> Result<()> {
         directory.path().join("state"),
     );
     field.required(Prefix::casemate(&casemate, &state))?;
+    let bundles = directory.path().join("runsc");
+    field.optional("runsc", "runsc", || Runsc::start(&bundles, &PROGRAMS, None));
+    field.optional("runsc", "casemate run, tier gvisor", || {
+        Prefix::casemate_in_gvisor(&casemate, &state, directory.path())
+    });
     let (series, on_busy_machine) = field.measure(options)?;
     let page = Report {
         options,
