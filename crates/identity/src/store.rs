@@ -304,6 +304,11 @@ fn wrong(handle: &Handle) -> impl FnOnce(RecordError) -> StoreError {
     move |source| StoreError::Record { handle, source }
 }
 
+/// Whether a secret can be put into one segment of a path, as it is.
+fn is_segment(secret: &str) -> bool {
+    !secret.contains(['/', '%']) && casemate_model::check_path(&format!("/{secret}")).is_ok()
+}
+
 fn check(kind: &Kind, secrets: &Secrets) -> Result<(), KindError> {
     kind.check()?;
     if kind.form() == Form::Pem && jws::check(&secrets.main).is_err() {
@@ -312,11 +317,7 @@ fn check(kind: &Kind, secrets: &Secrets) -> Result<(), KindError> {
     if kind.is_presented() && crate::handshake::check(&secrets.main).is_err() {
         return Err(KindError::Certificate);
     }
-    // It is put into one segment of a path, as it is.
-    let in_path = matches!(kind, Kind::Path { .. });
-    if in_path && casemate_model::check_path(&format!("/{}", secrets.main.expose())).is_err()
-        || in_path && secrets.main.expose().contains(['/', '%'])
-    {
+    if matches!(kind, Kind::Path { .. }) && !is_segment(secrets.main.expose()) {
         return Err(KindError::Segment);
     }
     if secrets.second.is_some() && !kind.has_second() {

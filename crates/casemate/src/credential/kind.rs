@@ -129,6 +129,33 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl KindArgs {
+    /// A kind whose secret goes into requests as it is.
+    fn put_in(
+        &mut self,
+        need: impl Fn(Option<String>, &str) -> Result<String, Failure>,
+    ) -> Result<Option<Kind>, Failure> {
+        Ok(Some(match self.kind.as_str() {
+            "bearer" => Kind::Bearer {},
+            "header" => Kind::Header {
+                name: need(self.name.take(), "name")?,
+            },
+            "query" => Kind::Query {
+                name: need(self.name.take(), "name")?,
+            },
+            "path" => Kind::Path {
+                stand_in: need(self.stand_in.take(), "stand-in")?,
+            },
+            "body" => Kind::Body {
+                field: need(self.field.take(), "field")?,
+                stand_in: need(self.stand_in.take(), "stand-in")?,
+            },
+            "basic" => Kind::Basic {
+                user: need(self.user.take(), "user")?,
+            },
+            _ => return Ok(None),
+        }))
+    }
+
     /// The kind with all that it needs.
     pub(super) fn kind(mut self) -> Result<Kind, Failure> {
         let auth = match self.client_auth {
@@ -144,24 +171,10 @@ impl KindArgs {
                 ))
             })
         };
+        if let Some(kind) = self.put_in(need)? {
+            return Ok(kind);
+        }
         Ok(match kind.as_str() {
-            "bearer" => Kind::Bearer {},
-            "header" => Kind::Header {
-                name: need(self.name, "name")?,
-            },
-            "query" => Kind::Query {
-                name: need(self.name, "name")?,
-            },
-            "path" => Kind::Path {
-                stand_in: need(self.stand_in, "stand-in")?,
-            },
-            "body" => Kind::Body {
-                field: need(self.field, "field")?,
-                stand_in: need(self.stand_in, "stand-in")?,
-            },
-            "basic" => Kind::Basic {
-                user: need(self.user, "user")?,
-            },
             "oauth-client" => Kind::OauthClient {
                 token_url: need(self.token_url, "token-url")?,
                 client_id: need(self.client_id, "client-id")?,

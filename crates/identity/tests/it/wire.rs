@@ -287,7 +287,7 @@ async fn what_is_no_question_ends_its_own_connection_only() {
         serving.await.unwrap();
         assert_eq!(server.connections(), 1, "{bytes}");
     }
-    good.issue(order("cred:orders")).await.unwrap().token;
+    good.issue(order("cred:orders")).await.unwrap();
 }
 
 /// Two endpoints: one of them is slow.

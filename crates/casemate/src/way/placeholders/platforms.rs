@@ -53,12 +53,12 @@ pub(super) struct Given<'g> {
 /// so, and there are no others.
 pub(super) fn answer(asked: &Enquiry<'_>, given: Option<Given<'_>>) -> Option<Response<Bytes>> {
     let nothing = || failed(StatusCode::NOT_FOUND, "no credential is lent to this call");
-    let service = Service::of(asked)?;
+    let service = Asked::of(asked)?;
     let Some(given) = given else {
         return (!asked.at_platform && asked.path != "/").then(nothing);
     };
     let method = match service {
-        Service::AwsMachine => Method::PUT,
+        Asked::AwsMachine => Method::PUT,
         _ => Method::GET,
     };
     if *asked.method != method {
@@ -74,18 +74,18 @@ pub(super) fn answer(asked: &Enquiry<'_>, given: Option<Given<'_>>) -> Option<Re
         ));
     }
     Some(match service {
-        Service::AppService => given.app_service(asked),
-        Service::Container => given.keys(),
-        Service::Docker => given.docker(),
-        Service::AzureMachine => given.azure_machine(asked),
-        Service::AwsMachine => given.aws_machine(asked),
-        Service::AwsRoles(role) => given.aws_role(asked, role),
-        Service::Google(path) => given.google(asked, path),
+        Asked::AppService => given.app_service(asked),
+        Asked::Container => given.keys(),
+        Asked::Docker => given.docker(),
+        Asked::AzureMachine => given.azure_machine(asked),
+        Asked::AwsMachine => given.aws_machine(asked),
+        Asked::AwsRoles(role) => given.aws_role(asked, role),
+        Asked::Google(path) => given.google(asked, path),
     })
 }
 
 /// A service, and what is said in its path.
-enum Service<'p> {
+enum Asked<'p> {
     AppService,
     Container,
     Docker,
@@ -95,7 +95,7 @@ enum Service<'p> {
     Google(&'p str),
 }
 
-impl<'p> Service<'p> {
+impl<'p> Asked<'p> {
     fn of(asked: &Enquiry<'p>) -> Option<Self> {
         let path = asked.path;
         if let Some(path) = path.strip_prefix(GOOGLE) {
