@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Permissions},
-    io::{BufRead as _, BufReader},
+    io::{BufRead, BufReader},
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -133,7 +133,7 @@ fn spawn(binary: &Path, directory: &Path) -> Result<(Child, Told, Duration)> {
 }
 
 /// Reads until it says that it is ready.
-fn hear(said: impl std::io::BufRead) -> Result<Told> {
+fn hear(said: impl BufRead) -> Result<Told> {
     let mut key = None;
     for line in said.lines() {
         let line: Value = serde_json::from_str(&line?)?;
