@@ -209,13 +209,13 @@ pub(crate) async fn decision<K: Keeps, P: Remembers>(
             .map(|record| json!({ "record": shown(record), "content": content(record) }))
             .collect();
         let first = records.first().ok_or_else(|| unknown("decision"))?;
-        Ok(explained(id, &first.entry.summary, told))
+        Ok(explained(id, &first.entry.summary, &told))
     });
     Ok(Json(body.await?).into_response())
 }
 
 /// A decision as `casemate policy explain` has it, and its records.
-fn explained(id: DecisionId, summary: &Value, records: Vec<Value>) -> Value {
+fn explained(id: DecisionId, summary: &Value, records: &[Value]) -> Value {
     let of = |name: &str| summary.get(name).cloned().unwrap_or_default();
     let reason = of("reason");
     let hint = reason.as_str().and_then(Reason::from_word);

@@ -16,8 +16,10 @@ fn sha256(parts: &[&[u8]]) -> Vec<u8> {
 
 fn hash(text: &Value) -> Vec<u8> {
     let hex = text.as_str().unwrap().strip_prefix("sha256:").unwrap();
-    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    (0..64).step_by(2).map(byte).collect()
+    let pairs = hex.as_bytes().chunks(2);
+    let text = pairs.map(|pair| std::str::from_utf8(pair).unwrap());
+    text.map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
 }
 
 /// The root of RFC 9162 section 2.1.3.2, as a client computes it with nothing but an answer.

@@ -368,6 +368,34 @@ fn only_eves(remote: &Remote, begin: usize) {
     }
 }
 
+/// A record is proven to its tenant; another's is as one that never was.
+async fn proves_nothing_of_others(remote: &Remote, eve: &Headers) {
+    let none = remote.get("/v1/ledger/999999", eve).await;
+    for record in remote.house.world.records() {
+        let path = format!("/v1/ledger/{}", record.index);
+        let answer = remote.get(&path, eve).await;
+        if record.entry.tenant == "other" {
+            assert_eq!(answer.status, 200, "{path}");
+            continue;
+        }
+        let status = (answer.status, answer.code());
+        assert_eq!(status, (404, "record_unknown".to_owned()), "{path}");
+        assert_eq!(answer.body, none.body);
+    }
+}
+
+/// The names that eve gave, of what is in a list. That she asked for one, and did not get it, is on her record.
+#[track_caller]
+fn given_in(name: &str, of: &Property, listed: &Value) -> String {
+    let mut given = format!("{MARK}-thread {MARK}-off {MARK}");
+    let of_records = ["records", "incidents"].map(|name| &listed[name]);
+    for record in of_records.into_iter().filter_map(Value::as_array).flatten() {
+        assert_eq!(record["tenant"], "other", "{name}: {record}");
+        given += &of.ids.values().cloned().collect::<String>();
+    }
+    given
+}
+
 /// R153, R158, R186: whoever has every role in one tenant, and every name of another, gets at nothing of it: it is as what never
 /// was, nothing of it changes, and no answer, list, header or record says a name of it. No operation is left out: the description
 /// is made from the router.
@@ -404,20 +432,7 @@ async fn nothing_of_a_tenant_is_another_ones() {
                 let refused = remote.no_upgrade(&path, &eve).await;
                 assert_eq!(refused, (404, code.to_owned()), "{name}");
             }
-            Case::Record => {
-                let none = remote.get("/v1/ledger/999999", &eve).await;
-                for record in remote.house.world.records() {
-                    let path = format!("/v1/ledger/{}", record.index);
-                    let answer = remote.get(&path, &eve).await;
-                    if record.entry.tenant == "other" {
-                        assert_eq!(answer.status, 200, "{path}");
-                        continue;
-                    }
-                    let status = (answer.status, answer.code());
-                    assert_eq!(status, (404, "record_unknown".to_owned()), "{path}");
-                    assert_eq!(answer.body, none.body);
-                }
-            }
+            Case::Record => proves_nothing_of_others(&remote, &eve).await,
             Case::Named(bodies) => {
                 let conversation = path.contains("mcp").then_some(of.conversation.as_str());
                 for (body, expected) in bodies {
@@ -456,14 +471,7 @@ async fn nothing_of_a_tenant_is_another_ones() {
                         continue;
                     }
                     // What eve made under the same names is hers.
-                    let mut mine = format!("{MARK}-thread {MARK}-off {MARK}");
-                    // That she asked for a name, and did not get it, is on her record.
-                    let of_records =
-                        ["records", "incidents"].map(|name| listed.json()[name].clone());
-                    for record in of_records.iter().filter_map(Value::as_array).flatten() {
-                        assert_eq!(record["tenant"], "other", "{name}: {record}");
-                        mine += &of.ids.values().cloned().collect::<String>();
-                    }
+                    let mine = given_in(&name, &of, &listed.json());
                     says_nothing(&name, &of, &everything(&listed), &mine);
                 }
             }
