@@ -10,7 +10,7 @@ use axum::{
 };
 use casemate_callers::Permission;
 use casemate_gateway::{LeftWaiting, Refused, RunningCall, Told};
-use casemate_model::{ApprovalState, Authenticator, DecisionId};
+use casemate_model::{ApprovalState, DecisionId};
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Owner};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -176,19 +176,7 @@ async fn still_reads<K: Keeps, P: Remembers>(api: &Arc<Api<K, P>>, who: &Who) ->
     if time_left(api, who).is_zero() {
         return false;
     }
-    let who = who.clone();
-    let stands = api.blocking(move |api| {
-        let caller = who.get();
-        if caller.authority() == Authenticator::LocalUser {
-            return true;
-        }
-        let now_ms = api.sessions.clock().now_ms();
-        api.callers.as_ref().is_some_and(|callers| {
-            let checked = callers.check_again(caller, Permission::ReadCalls, now_ms);
-            checked.is_ok()
-        })
-    });
-    matches!(stands.await, Ok(true))
+    api.still_may(who, Permission::ReadCalls).await
 }
 
 /// For how long what proved somebody can still hold.

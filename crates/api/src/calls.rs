@@ -35,8 +35,16 @@ pub(crate) async fn create<K: Keeps, P: Remembers>(
     request: Result<Json<CallRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = request?;
-    let wait = request.wait;
+    let (wait, attach) = (request.wait, request.attach);
+    if wait && attach {
+        let why =
+            "nobody can attach to a call before its name is told: `attach` is for `wait: false`";
+        return Err(Problem::invalid(why));
+    }
     let mut begun = start(&api, &who, request)?;
+    if attach {
+        begun.call.keep_stdin(begun.stdin.clone());
+    }
     if !wait {
         return Ok(detached(begun));
     }
@@ -169,7 +177,7 @@ fn answer(told: &Told, output: Output) -> Result<Response, Problem> {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct From {
     #[serde(default)]
-    from: u64,
+    pub(crate) from: u64,
 }
 
 /// A call that whoever asks could know of.

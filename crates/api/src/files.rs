@@ -6,12 +6,12 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
-use casemate_gateway::Done;
-use casemate_model::Text;
-use casemate_ports::Chunk;
+use casemate_gateway::{Done, SessionError};
+use casemate_model::{Digest, Hasher, SessionId, Text};
+use casemate_ports::{Chunk, FileFault};
 use http_body_util::BodyExt as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,6 +29,7 @@ use crate::{
     routes::{Keeps, Remembers},
     sessions::session,
     state::Api,
+    tags::{Condition, tag_of},
     who::Who,
 };
 
@@ -101,9 +102,19 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     who: Who,
     Named((id, path)): Named<(String, String)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let (caller, session) = (who.caller(agent), session(&id)?);
+    let condition = Condition::of(&headers)?;
+    let _alone = match condition.is_given() {
+        true => api.writers.alone(session).await,
+        false => None,
+    };
+    if let Err(problem) = holds(&api, &caller, (session, &path), &condition).await {
+        ignore(body).await;
+        return Err(problem);
+    }
     let (sender, content) = mpsc::channel(ANSWER_QUEUE);
     let written = api.with(move |sessions| async move {
         let path = Text::from(path);
@@ -113,7 +124,51 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     let ((), written) = tokio::join!(pass_on(body, sender), written);
     let Done { decision, value } = written??;
     let body = Json(json!({ "path": value.name, "bytes": value.bytes, "sha256": value.sha256 }));
-    Ok(named(decision, (StatusCode::CREATED, body)))
+    let mut response = named(decision, (StatusCode::CREATED, body));
+    if let Some(tag) = tag_of(value.sha256) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Whether a condition holds for a file. It is read for that, which is on record as any reading of it.
+async fn holds<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    caller: &casemate_gateway::Caller,
+    (session, path): (SessionId, &str),
+    condition: &Condition,
+) -> Result<(), Problem> {
+    if !condition.is_given() {
+        return Ok(());
+    }
+    let (caller, path) = (caller.clone(), Text::from(path));
+    let read =
+        api.with(move |sessions| async move { sessions.read_file(&caller, session, path).await });
+    let there = match read.await? {
+        Ok(Done { value, .. }) => Some(digest(value).await?),
+        Err(SessionError::File {
+            fault: FileFault::NotFound,
+            ..
+        }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    condition.check(there)
+}
+
+/// The digest of a file that is read.
+async fn digest((bytes, mut content): (u64, mpsc::Receiver<Vec<u8>>)) -> Result<Digest, Problem> {
+    let (mut hasher, mut read) = (Hasher::default(), 0);
+    while let Some(piece) = content.recv().await {
+        hasher.update(&piece);
+        read += piece.len() as u64;
+    }
+    match read == bytes {
+        true => Ok(hasher.finish()),
+        false => {
+            let detail = "the file could not be read to its end: try again";
+            Err(Problem::new(StatusCode::CONFLICT, "file_changed", detail))
+        }
+    }
 }
 
 async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
@@ -151,8 +206,15 @@ pub(crate) async fn remove<K: Keeps, P: Remembers>(
     who: Who,
     Named((id, path)): Named<(String, String)>,
     Asked(OfAgent { agent }): Asked<OfAgent>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (caller, session) = (who.caller(agent), session(&id)?);
+    let condition = Condition::of(&headers)?;
+    let _alone = match condition.is_given() {
+        true => api.writers.alone(session).await,
+        false => None,
+    };
+    holds(&api, &caller, (session, &path), &condition).await?;
     let removed = api.with(move |sessions| async move {
         sessions.remove_file(&caller, session, path.into()).await
     });

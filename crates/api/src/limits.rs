@@ -138,5 +138,23 @@ pub const E2B_PING_S: u64 = 50;
 /// How long a conversation that ends waits for its calls to end, in milliseconds: longer than the keeper takes to kill them.
 pub const CONVERSATION_END_MS: u64 = 10_000;
 
+/// How often it is looked whether a client that is attached to a call is still believed and there, in milliseconds.
+pub const ATTACHED_CHECK_MS: u64 = 1_000;
+
+/// How long a client that is attached to a call may take nothing, in milliseconds, before it is dropped.
+pub const ATTACHED_SEND_MS: u64 = 60_000;
+
+/// Readers of the log at one time: others wait.
+pub const MAX_LOG_READERS: usize = 4;
+
+/// Records of one answer, if nobody says how many.
+pub(crate) const RECORDS_A_PAGE: u32 = 100;
+
+/// The largest answer that gets a tag, in bytes: it is in memory for that.
+pub const MAX_TAGGED_BYTES: u64 = 1 << 20;
+
+/// The most tags that one header names.
+pub const MAX_TAGS: usize = 64;
+
 /// The most items of one piece of a list.
 pub(crate) const MAX_PAGE: u32 = 1_000;

@@ -13,8 +13,8 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::shapes::{
-    AgentName, ApprovalStateWord, AssertionShape, BoundsShape, ContextName, PositionWord, RoleWord,
-    RunModeWord, SessionName, SwitchKindWord, TextShape, TriggerWord,
+    AgentName, ApprovalStateWord, AssertionShape, BoundsShape, ContextName, PositionWord,
+    RecordKindShape, RoleWord, RunModeWord, SessionName, SwitchKindWord, TextShape, TriggerWord,
 };
 use self::table::{Answer, Body, Operation, of};
 use crate::routes::{ENDPOINTS, Endpoint};
@@ -95,6 +95,9 @@ fn describe(endpoint: &Endpoint, operation: &Operation, generator: &mut SchemaGe
     if let Some(query) = operation.query {
         parameters.extend(in_query(&query(generator).to_value()));
     }
+    if endpoint.path.ends_with("/files/{*path}") && endpoint.method != "GET" {
+        parameters.extend(in_headers());
+    }
     let needs: Vec<_> = endpoint.needs.iter().map(|one| one.as_str()).collect();
     let mut described = json!({
         "operationId": operation.name,
@@ -133,11 +136,30 @@ fn in_path(path: &str) -> Vec<Value> {
     let parameter = |name| {
         let schema = match name {
             "port" => json!({ "type": "integer", "minimum": 1, "maximum": 65_535 }),
+            "index" => json!({ "type": "integer", "minimum": 0, "format": "int64" }),
             _ => json!({ "type": "string", "minLength": 1 }),
         };
         json!({ "name": name, "in": "path", "required": true, "schema": schema })
     };
     parts.map(parameter).collect()
+}
+
+/// The conditions under which a file is written or removed.
+fn in_headers() -> impl Iterator<Item = Value> {
+    let all = [
+        (
+            "if-match",
+            "Only if the file has one of these tags, or is there at all: `*`.",
+        ),
+        (
+            "if-none-match",
+            "Only if it has none of these tags, or is not there: `*`.",
+        ),
+    ];
+    all.into_iter().map(|(name, says)| {
+        let schema = json!({ "type": "string" });
+        json!({ "name": name, "in": "header", "required": false, "schema": schema, "description": says })
+    })
 }
 
 /// The members of an object, each as a parameter.

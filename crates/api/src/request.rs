@@ -61,6 +61,9 @@ pub(crate) struct CallRequest {
     run_mode: Option<RunMode>,
     #[schemars(with = "Option<TriggerWord>")]
     trigger: Option<Trigger>,
+    /// Whether its standard input stays open, for whoever attaches to it. With `wait: false`.
+    #[serde(default)]
+    pub(crate) attach: bool,
     /// Whether the answer comes when the call has ended.
     #[serde(default = "yes")]
     pub(crate) wait: bool,
@@ -212,7 +215,7 @@ impl CallRequest {
             demand: Demand {
                 trigger: self.trigger.unwrap_or(Trigger::Interactive),
                 mode: self.run_mode,
-                has_stdin: self.stdin.is_some(),
+                has_stdin: self.stdin.is_some() || self.attach,
             },
         })
     }

@@ -13,7 +13,7 @@ use casemate_gateway::SessionStores;
 use casemate_ports::SessionKeeper;
 
 use crate::{
-    approvals, azure, calls, contexts,
+    approvals, attach, azure, calls, contexts,
     door::{self, Door},
     e2b::{
         self, Inside, contexts as e2b_contexts, control, files as e2b_files, filesystem,
@@ -21,11 +21,11 @@ use crate::{
     },
     envelopes, files, keys,
     limits::MAX_CALL_BYTES,
-    mcp, openapi, page, ports,
+    mcp, offers, openapi, page, ports,
     problem::Problem,
-    resource, sessions,
+    records, resource, sessions,
     state::Api,
-    status, switches, terminal,
+    status, switches, tags, terminal,
 };
 
 /// A keeper that any thread may use.
@@ -78,6 +78,7 @@ endpoints! {
     post "POST" "/v1/calls" RunCalls => calls::create;
     get "GET" "/v1/calls/{id}" ReadCalls => calls::show;
     get "GET" "/v1/calls/{id}/events" ReadCalls => calls::events;
+    get "GET" "/v1/calls/{id}/attach" RunCalls => attach::open;
     post "POST" "/v1/calls/{id}/cancel" RunCalls => calls::cancel;
     get "GET" "/v1/approvals" ReadCalls => approvals::list;
     get "GET" "/v1/approvals/events" ReadCalls => approvals::events;
@@ -99,6 +100,13 @@ endpoints! {
     get "GET" "/v1/pools" ReadSessions => sessions::pools;
     get "GET" "/v1/load" ReadSessions => sessions::load;
     get "GET" "/v1/status" ReadRecords => status::show;
+    get "GET" "/v1/decisions/{id}" ReadRecords => records::decision;
+    get "GET" "/v1/ledger" ReadRecords => records::list;
+    get "GET" "/v1/ledger/{index}" ReadRecords => records::prove;
+    get "GET" "/v1/incidents" ReadRecords => records::incidents;
+    get "GET" "/v1/agents" ReadSessions => offers::agents;
+    get "GET" "/v1/profiles" ReadPolicies => offers::profiles;
+    get "GET" "/v1/images" ReadPolicies => offers::images;
     get "GET" "/v1/api-keys" ReadCallers => keys::list;
     post "POST" "/v1/api-keys" ManageCallers => keys::create;
     delete "DELETE" "/v1/api-keys/{name}" ManageCallers => keys::revoke;
@@ -193,6 +201,7 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router
         .merge(e2b_control(&api))
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_CALL_BYTES))
+        .layer(from_fn(tags::tag))
         .layer(from_fn(move |request: Request, next: Next| {
             door::admit(Arc::clone(&admitting), door.clone(), request, next)
         }))

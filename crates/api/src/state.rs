@@ -16,12 +16,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     e2b::Sandboxes,
-    limits::{MAX_LIVE_CALLS, MAX_RESUMING},
+    limits::{MAX_LIVE_CALLS, MAX_LOG_READERS, MAX_RESUMING},
     mcp::Conversations,
     problem::Problem,
     refusals::Refusals,
     routes::{Keeps, Remembers},
     status::{Household, Readiness},
+    tags::Writers,
     who::Who,
 };
 
@@ -45,6 +46,10 @@ pub struct Api<K, P> {
     pub(crate) conversations: Arc<Conversations>,
     /// The sandboxes of clients of E2B.
     pub(crate) sandboxes: Sandboxes,
+    /// Lets so many read the log at one time.
+    pub(crate) readers: Semaphore,
+    /// The writers of files that say which ones they know, session by session.
+    pub(crate) writers: Writers,
     /// The processes beside this one, if somebody knows them.
     pub(crate) household: Option<Arc<dyn Household>>,
     /// Whether calls can be run, as it was found out last.
@@ -83,6 +88,8 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             refusals: Refusals::default(),
             conversations: Arc::default(),
             sandboxes: Sandboxes::default(),
+            readers: Semaphore::new(MAX_LOG_READERS),
+            writers: Writers::default(),
             household: None,
             readiness: Readiness::default(),
             enforced: Mutex::default(),

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The highest number of a signal.
-const MAX_SIGNAL: u8 = 64;
+pub(crate) const MAX_SIGNAL: u8 = 64;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TerminalQuery {

@@ -64,6 +64,10 @@ pub(crate) struct UpArgs {
     /// Print JSON objects, one a line: the first key, and that it is ready
     #[arg(long)]
     json: bool,
+
+    /// Say in answers to calls how long each step took
+    #[arg(long, hide = true)]
+    timings: bool,
 }
 
 pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
@@ -85,7 +89,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<Exit, Failure> {
         root: config.root()?,
         config,
         heard,
-        timings: false,
+        timings: args.timings,
     };
     // Whatever can be said at once is said before anything is started.
     drop(Around::of(&order)?);

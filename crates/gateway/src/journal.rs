@@ -107,6 +107,11 @@ impl Journal {
         Ok(closed)
     }
 
+    /// The log.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// How far the log has got; nothing while it is empty.
     ///
     /// # Errors

@@ -56,6 +56,7 @@ mod open;
 mod operation;
 mod proposed;
 mod recorded;
+mod records;
 mod redact;
 mod released;
 mod running;
@@ -67,6 +68,7 @@ mod throw;
 pub mod way;
 
 pub use casemate_answers::{Assertion, Message as WebhookMessage, SignedAnswer};
+pub use casemate_ledger::{Kind as RecordKind, Place, Proof, Record};
 
 pub use self::{
     admission::{Admission, Bounds, Full, Line, Turn, Whose},
@@ -103,6 +105,7 @@ pub use self::{
     operation::{OpenOperation, Operation},
     proposed::Proposed,
     recorded::Recorded,
+    records::{Begin, Found, Looker, Search, SearchError, content, shown},
     released::Released,
     running::{
         MAX_ENDED_CALLS, MAX_KEPT_OUTPUT_BYTES, Phase, Pieces, Progress, RunningCall, RunningCalls,

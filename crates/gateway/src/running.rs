@@ -126,6 +126,8 @@ pub struct RunningCall {
     about: OnceLock<(String, Option<String>)>,
     /// To the program; none while the call waits for a person, and another one after that.
     control: Mutex<Option<mpsc::Sender<Control>>>,
+    /// To its standard input, while nobody else has that and somebody may want it.
+    stdin: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     /// To whoever takes its output, until it has ended.
     output: Mutex<Option<mpsc::Sender<Event>>>,
     seen: Mutex<Seen>,
@@ -276,6 +278,26 @@ impl RunningCall {
         }
     }
 
+    /// Tells the program something, if it still takes word.
+    pub fn control_with(&self, control: Control) {
+        if let Some(to) = self.control().as_ref() {
+            to.try_send(control).unwrap_or_default();
+        }
+    }
+
+    /// Keeps its standard input open, for whoever takes it.
+    pub fn keep_stdin(&self, stdin: mpsc::Sender<Vec<u8>>) {
+        // One that has ended reads nothing.
+        if self.told().is_none() {
+            *self.stdin() = Some(stdin);
+        }
+    }
+
+    /// Its standard input, if it is kept for somebody.
+    pub fn take_stdin(&self) -> Option<mpsc::Sender<Vec<u8>>> {
+        self.stdin().take()
+    }
+
     /// It waits for a person. It may be for days, so nothing is kept of the way to its program.
     pub fn waits_for_person(&self) {
         self.progress.waits_for_person();
@@ -322,6 +344,10 @@ impl RunningCall {
         }
         drop(seen);
         self.changed.notify_waiters();
+    }
+
+    fn stdin(&self) -> MutexGuard<'_, Option<mpsc::Sender<Vec<u8>>>> {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn control(&self) -> MutexGuard<'_, Option<mpsc::Sender<Control>>> {
@@ -403,6 +429,7 @@ impl RunningCalls {
             },
             about: OnceLock::new(),
             control: Mutex::new(control),
+            stdin: Mutex::default(),
             output: Mutex::new(output),
             seen: Mutex::default(),
             changed: Notify::new(),
@@ -421,6 +448,7 @@ impl RunningCalls {
             seen.told = Some(told);
         }
         drop(call.output.lock().map(|mut output| output.take()));
+        call.take_stdin();
         call.changed.notify_waiters();
         let mut rows = self.rows();
         let ended = rows.ended.entry(call.owner.clone()).or_default();
@@ -448,6 +476,15 @@ impl RunningCalls {
                 && call.thread() == Some(thread)
                 && !matches!(call.phase(), Phase::Held | Phase::Ended)
         };
+        rows.calls.values().filter(going).cloned().collect()
+    }
+
+    /// The calls of a tenant that have not ended.
+    #[must_use]
+    pub fn going_of(&self, tenant: &str) -> Vec<Arc<RunningCall>> {
+        let rows = self.rows();
+        let going =
+            |call: &&Arc<RunningCall>| call.owner.tenant == tenant && call.phase() != Phase::Ended;
         rows.calls.values().filter(going).cloned().collect()
     }
 

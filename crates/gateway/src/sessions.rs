@@ -26,7 +26,7 @@ mod waits;
 mod way_out;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fmt,
     future::Future,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
@@ -270,6 +270,17 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         governing.values().filter_map(missing).collect()
     }
 
+    /// The image that a profile names, by its name or digest, and the one that it means now, if it is there. The host's own files are none.
+    #[must_use]
+    pub fn image_of(&self, profile: &Profile) -> Option<(String, Option<Digest>)> {
+        let found = match &profile.sandbox.image {
+            Image::Host => return None,
+            Image::Named(name) => self.images.digest(name),
+            Image::Exactly(digest) => Some(*digest),
+        };
+        Some((image_name(profile), found))
+    }
+
     /// The durable memory of what is done, for operations beside calls.
     #[must_use]
     pub fn journal(&self) -> &Journal {
@@ -298,6 +309,12 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     #[must_use]
     pub fn count_of(&self, tenant: &str) -> (usize, usize) {
         (self.table.count_of(tenant), self.waiting().count_of(tenant))
+    }
+
+    /// The agents of a tenant that have live sessions, with how many.
+    #[must_use]
+    pub fn agents_of(&self, tenant: &str) -> BTreeMap<String, u64> {
+        self.table.agents_of(tenant)
     }
 
     /// What kind of sandbox a profile asks for.

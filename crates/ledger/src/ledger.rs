@@ -10,8 +10,8 @@ use std::{
 use casemate_model::{DecisionId, Digest};
 
 use crate::{
-    Entry, Kind, Lead, LedgerError, LogKey, OpenDecision, Owner, ReadError, Receipt, Urgency,
-    Written,
+    Entry, Kind, Lead, LedgerError, LogKey, OpenDecision, Owner, PublicKey, ReadError, Receipt,
+    Urgency, Written,
     disk::LogFile,
     entry::Body,
     limits::LOCK_WAIT_MS,
@@ -27,6 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Ledger {
     dir: PathBuf,
+    key: PublicKey,
     pub(crate) queue: Mutex<Queue>,
     writer: Mutex<Writer>,
     owner: OnceLock<Owner>,
@@ -62,10 +63,23 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         Ok(Self {
             dir: dir.to_owned(),
+            key: key.public(),
             queue: Mutex::default(),
             writer: Mutex::new(Writer::open(dir, key, lock_wait, wrap)?),
             owner: OnceLock::new(),
         })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The key that verifies the log.
+    #[must_use]
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.key
     }
 
     /// Appends an entry. When this returns a receipt, the entry is on disk. [`Kind::Allowed`] opens

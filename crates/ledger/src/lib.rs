@@ -38,6 +38,7 @@ mod lock;
 mod note;
 mod open_set;
 mod owner;
+mod proof;
 mod queue;
 mod read;
 mod resume;
@@ -62,6 +63,7 @@ pub use self::{
     },
     note::{KeyError, LogKey, NoteError, PublicKey},
     owner::Owner,
+    proof::{Proof, place_of, prove},
     queue::{Lead, Urgency, Written},
     read::{Place, Reader, end_of, find, read, read_from, tail},
     verify::{Verified, verify},

@@ -47,6 +47,16 @@ pub struct Place {
     next: u64,
 }
 
+impl Place {
+    pub(crate) const fn in_batch(offset: u64, first: u64, next: u64) -> Self {
+        Self {
+            offset,
+            first,
+            next,
+        }
+    }
+}
+
 /// The records of the ledger in `dir` from `place` on, oldest first, as far as they are known to be durable: nobody is told of
 /// a record that a power cut could undo. Errors come with the first record.
 #[must_use]
@@ -116,6 +126,17 @@ pub fn find(dir: &Path, decision: DecisionId) -> Result<Vec<Record>, ReadError> 
         .collect()
 }
 
+/// The log in `dir`, and its length.
+pub(crate) fn open_log(dir: &Path) -> Result<(Arc<dyn LogFile>, u64), ReadError> {
+    let path = log_path(dir);
+    let opened = File::open(&path).and_then(|file| Ok((LogFile::len(&file)?, file)));
+    let (len, file) = opened.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ReadError::NoLog { path: path.clone() },
+        _ => ReadError::Open { path, source },
+    })?;
+    Ok((Arc::new(file), len))
+}
+
 impl Iterator for Reader {
     type Item = Result<Record, ReadError>;
 
@@ -173,21 +194,9 @@ struct Rest {
 impl Opened {
     /// With a place: from there on, and no further than the log is known to be durable.
     fn new(dir: &Path, from: Option<Place>) -> Result<Self, ReadError> {
-        let path = log_path(dir);
         // Before the log's length is read: the log only grows.
         let settled = head::unverified_end(dir);
-        let file = File::open(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ReadError::NoLog { path: path.clone() },
-            _ => ReadError::Open {
-                path: path.clone(),
-                source,
-            },
-        })?;
-        let log: Arc<dyn LogFile> = Arc::new(file);
-        let len = log.len().map_err(|source| ReadError::Open {
-            path: path.clone(),
-            source,
-        })?;
+        let (log, len) = open_log(dir)?;
         let Some(place) = from else {
             let settled = settled.unwrap_or(0);
             return Self::over(log, len, settled).map_err(ReadError::Damaged);
@@ -199,7 +208,7 @@ impl Opened {
         match opened.go_to(place).map_err(ReadError::Damaged)? {
             true => Ok(opened),
             false => Err(ReadError::Beyond {
-                path,
+                path: log_path(dir),
                 next: place.next,
             }),
         }

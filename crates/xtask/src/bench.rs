@@ -1,5 +1,6 @@
 //! Measurements. Each compares with a peer in the same run and writes a page of `docs/benchmarks`.
 
+mod api;
 mod authority;
 mod bundle;
 mod contender;
@@ -18,6 +19,7 @@ mod sample;
 mod sandbox;
 
 pub use self::{
+    api::{ApiOptions, api},
     crun::serve as serve_crun,
     egress::{corpus, egress, egress_soak},
     identity::identity,

@@ -100,6 +100,15 @@ enum Bench {
         #[arg(long)]
         quick: bool,
     },
+    /// `casemate up` and its interface: what HTTP costs, how fast it starts and is back, and what many connections take
+    Api {
+        /// Only see whether it works: few calls, few threads, and no page
+        #[arg(long)]
+        quick: bool,
+        /// Measure this program, and build none
+        #[arg(long, value_name = "FILE")]
+        casemate: Option<PathBuf>,
+    },
     /// Appending to the ledger
     Ledger,
     /// The way out, beside squid, mitmproxy and a bare interceptor
@@ -217,6 +226,9 @@ fn measure(bench: Bench) -> Result<()> {
                 },
             },
         ),
+        Bench::Api { quick, casemate } => {
+            bench::api(&Tree::current()?, &bench::ApiOptions { quick, casemate })
+        }
         Bench::Ledger => bench::ledger(&Tree::current()?),
         Bench::Egress {
             soak: Some(minutes),

@@ -65,6 +65,10 @@ shapes! {
             },
         ],
     }
+    RecordKindShape as "RecordKind": {
+        "type": "string",
+        "enum": ["allowed", "denied", "held", "outcome", "erased", "event"],
+    }
     SessionName as "SessionId": { "type": "string", "pattern": "^ses_[0-9a-f]{32}$" }
     ContextName as "ContextId": { "type": "string", "pattern": "^ctx_[0-9a-f]{32}$" }
     AgentName as "Agent": { "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$" }

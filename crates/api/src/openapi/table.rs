@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::shapes::{OfPool, OfResource};
 use crate::{
     answer, approvals::Which, calls::From, envelopes::NewEnvelope, files::ListQuery, keys::NewKey,
-    owner::OfAgent, paging::Paging, request::CallRequest, routes::Endpoint, sessions::OpenRequest,
-    switches::NewThrow, terminal::TerminalQuery,
+    owner::OfAgent, paging::Paging, records::RecordsQuery, request::CallRequest, routes::Endpoint,
+    sessions::OpenRequest, switches::NewThrow, terminal::TerminalQuery,
 };
 
 /// A schema of a type.
@@ -105,6 +105,8 @@ operations! {
         Some(query::<From>), Body::None => [Json(200, "Call", "The call.")];
     "GET" "/v1/calls/{id}/events" "watch_call" "The output of a call from a piece on, and what follows, until it ends.",
         Some(query::<From>), Body::None => [Events(200, "`call`, `output`, `result`, `missed`, `ended`.")];
+    "GET" "/v1/calls/{id}/attach" "attach_call" "A WebSocket that carries a call that runs: its output, and from the first who attaches to one that was made with `attach`, its standard input; as text `resize`, `signal`, `end` and `detach`.",
+        Some(query::<From>), Body::None => [Empty(101, "A WebSocket.")];
     "POST" "/v1/calls/{id}/cancel" "cancel_call" "Take a call back, or interrupt it and then kill it.",
         None, Body::None => [Json(202, "Cancelled", "It is being ended, or has ended already.")];
     "GET" "/v1/approvals" "list_approvals" "Calls that wait for a person, and what became of others.",
@@ -150,6 +152,20 @@ operations! {
         None, Body::None => [Json(200, "Load", "Both numbers.")];
     "GET" "/v1/status" "show_status" "How the server stands: its processes, whether calls can be run, the log, what is enforced.",
         None, Body::None => [Json(200, "Status", "The server.")];
+    "GET" "/v1/decisions/{id}" "explain_decision" "Why a call was allowed, held or refused, and everything on record of it. What it was decided from takes `read_calls`.",
+        None, Body::None => [Json(200, "Decision", "The decision.")];
+    "GET" "/v1/ledger" "list_records" "The tenant's records in the ledger, oldest first.",
+        Some(query::<RecordsQuery>), Body::None => [Json(200, "Records", "The records, and how far the log has got.")];
+    "GET" "/v1/ledger/{index}" "prove_record" "A record, and the proof that it is in the log.",
+        None, Body::None => [Json(200, "ProvenRecord", "The record, its bytes, and the path from them to a signed checkpoint.")];
+    "GET" "/v1/incidents" "list_incidents" "What raised an alert, from the ledger, oldest first.",
+        Some(query::<RecordsQuery>), Body::None => [Json(200, "Incidents", "The records.")];
+    "GET" "/v1/agents" "list_agents" "The agents that have sessions, or calls that have not ended.",
+        Some(query::<Paging>), Body::None => [Json(200, "Agents", "The agents.")];
+    "GET" "/v1/profiles" "list_profiles" "The routes of the tenant, and the tools that the caller could call there. Each call is still decided.",
+        Some(query::<Paging>), Body::None => [Json(200, "Profiles", "The routes.")];
+    "GET" "/v1/images" "list_images" "The images that the routes of the tenant name.",
+        Some(query::<Paging>), Body::None => [Json(200, "Images", "The images; null is one that is not there.")];
     "GET" "/v1/api-keys" "list_api_keys" "The API keys of the tenant, without their secrets.",
         Some(query::<Paging>), Body::None => [Json(200, "ApiKeys", "The keys.")];
     "POST" "/v1/api-keys" "create_api_key" "Make an API key. Its text is in this answer, and nowhere else.",

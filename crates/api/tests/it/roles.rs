@@ -60,6 +60,7 @@ impl Targets {
         let never = "0198c7e4000070008000000000000000";
         let id = match endpoint.path {
             path if path.starts_with("/v1/calls") => or(&self.waiting, &format!("dec_{never}")),
+            path if path.starts_with("/v1/decisions") => or(&self.waiting, &format!("dec_{never}")),
             path if path.starts_with("/v1/approvals") => or(&self.waiting, &format!("dec_{never}")),
             path if path.starts_with("/v1/contexts") => or(&self.context, &format!("ctx_{never}")),
             path if path.starts_with("/v1/envelopes") => or(&self.envelope, "env_x"),
@@ -71,7 +72,8 @@ impl Targets {
             .replace("{name}", &or(&self.key, "0000000000000000"))
             .replace("{*path}", "f")
             .replace("{*name}", "f")
-            .replace("{port}", "80");
+            .replace("{port}", "80")
+            .replace("{index}", "0");
         let path = match path.starts_with("/pool/") {
             true => format!(
                 "{}?api-version=2025-10-02-preview&identifier=abcd",
@@ -99,7 +101,9 @@ impl Targets {
 
 /// Whether an endpoint is asked for with a WebSocket.
 fn is_socket(endpoint: &Endpoint) -> bool {
-    endpoint.path.ends_with("/terminal") || endpoint.path.ends_with("{port}")
+    endpoint.path.ends_with("/terminal")
+        || endpoint.path.ends_with("/attach")
+        || endpoint.path.ends_with("{port}")
 }
 
 /// All that somebody could have changed.
@@ -273,7 +277,11 @@ async fn another_tenant_finds_nothing() {
         let (path, body) = real.request(endpoint);
         if is_socket(endpoint) {
             let refused = remote.no_upgrade(&path, &strangers).await;
-            assert_eq!(refused, (404, "session_unknown".to_owned()), "{path}");
+            let code = match endpoint.path.starts_with("/v1/calls") {
+                true => "call_unknown",
+                false => "session_unknown",
+            };
+            assert_eq!(refused, (404, code.to_owned()), "{path}");
             continue;
         }
         let answer = remote.ask(endpoint.method, &path, &strangers, &body).await;

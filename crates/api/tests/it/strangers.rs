@@ -116,7 +116,7 @@ fn not_believed(remote: &Remote, good: &Value) -> Vec<Case> {
     ]
 }
 
-/// R123, R136: a token that could be believed by mistake is not, says why by a stable code, and leaves a record without itself.
+/// R123, R136, R221: a token that could be believed by mistake is not, says why by a stable code, and leaves a record without itself.
 #[tokio::test]
 async fn tokens_that_are_not_believed() {
     let remote = Remote::new().await;

@@ -28,8 +28,10 @@ const NEVER: &str = "0198c7e4000070008000000000000000";
 enum Case {
     /// With an id of the first tenant in its path, and this body: nothing is found.
     Unknown(&'static str, Value),
-    /// The same, over a WebSocket.
-    Socket(&'static str),
+    /// The same, over a WebSocket: the code of the problem.
+    Socket(&'static str, &'static str),
+    /// A record by its place in the log, which is one for all tenants.
+    Record,
     /// With ids and names of the first tenant in its body: it does nothing to it.
     Named(Vec<(Value, Expected)>),
     /// In the pool that both use, by the other's thread and names: it is done in one's own tenant, or nothing is found.
@@ -135,7 +137,7 @@ fn initialize() -> Value {
 
 /// One for each operation of the description: a new operation without a case fails the test.
 fn case(operation: &str, of: &Property) -> Option<Case> {
-    use Case::{Lists, Named, Pool, Socket, Unknown, Watches};
+    use Case::{Lists, Named, Pool, Record, Socket, Unknown, Watches};
     use Expected::{Done, Refused};
     let none = Value::Null;
     Some(match operation {
@@ -179,7 +181,10 @@ fn case(operation: &str, of: &Property) -> Option<Case> {
         | "remove_file" => Unknown("session", none),
         "write_file" => Unknown("session", json!("x")),
         "close_context" => Unknown("context", none),
-        "connect_port" | "open_terminal" => Socket("session"),
+        "connect_port" | "open_terminal" => Socket("session", "session_unknown"),
+        "attach_call" => Socket("call", "call_unknown"),
+        "explain_decision" => Unknown("call", none),
+        "prove_record" => Record,
         "revoke_api_key" => Unknown("key", none),
         "revoke_envelope" => Unknown("envelope", none),
         "create_api_key" => Named(vec![(
@@ -209,7 +214,8 @@ fn case(operation: &str, of: &Property) -> Option<Case> {
             Refused(404, "conversation"),
         )]),
         "list_approvals" | "list_sessions" | "list_pools" | "show_load" | "show_status"
-        | "list_api_keys" | "list_switches" => Lists,
+        | "list_api_keys" | "list_switches" | "list_records" | "list_incidents" | "list_agents"
+        | "list_profiles" | "list_images" => Lists,
         "watch_approvals" => Watches,
         // Only an API key gets one.
         "azure_token" => Pool(none, 400),
@@ -362,6 +368,34 @@ fn only_eves(remote: &Remote, begin: usize) {
     }
 }
 
+/// A record is proven to its tenant; another's is as one that never was.
+async fn proves_nothing_of_others(remote: &Remote, eve: &Headers) {
+    let none = remote.get("/v1/ledger/999999", eve).await;
+    for record in remote.house.world.records() {
+        let path = format!("/v1/ledger/{}", record.index);
+        let answer = remote.get(&path, eve).await;
+        if record.entry.tenant == "other" {
+            assert_eq!(answer.status, 200, "{path}");
+            continue;
+        }
+        let status = (answer.status, answer.code());
+        assert_eq!(status, (404, "record_unknown".to_owned()), "{path}");
+        assert_eq!(answer.body, none.body);
+    }
+}
+
+/// The names that eve gave, of what is in a list. That she asked for one, and did not get it, is on her record.
+#[track_caller]
+fn given_in(name: &str, of: &Property, listed: &Value) -> String {
+    let mut given = format!("{MARK}-thread {MARK}-off {MARK}");
+    let of_records = ["records", "incidents"].map(|name| &listed[name]);
+    for record in of_records.into_iter().filter_map(Value::as_array).flatten() {
+        assert_eq!(record["tenant"], "other", "{name}: {record}");
+        given += &of.ids.values().cloned().collect::<String>();
+    }
+    given
+}
+
 /// R153, R158, R186: whoever has every role in one tenant, and every name of another, gets at nothing of it: it is as what never
 /// was, nothing of it changes, and no answer, list, header or record says a name of it. No operation is left out: the description
 /// is made from the router.
@@ -393,11 +427,12 @@ async fn nothing_of_a_tenant_is_another_ones() {
                 );
                 says_nothing(&name, &of, &everything(&refused), &real);
             }
-            Case::Socket(kind) => {
+            Case::Socket(kind, code) => {
                 let path = filled(&path, of.id(kind));
                 let refused = remote.no_upgrade(&path, &eve).await;
-                assert_eq!(refused, (404, "session_unknown".to_owned()), "{name}");
+                assert_eq!(refused, (404, code.to_owned()), "{name}");
             }
+            Case::Record => proves_nothing_of_others(&remote, &eve).await,
             Case::Named(bodies) => {
                 let conversation = path.contains("mcp").then_some(of.conversation.as_str());
                 for (body, expected) in bodies {
@@ -436,7 +471,7 @@ async fn nothing_of_a_tenant_is_another_ones() {
                         continue;
                     }
                     // What eve made under the same names is hers.
-                    let mine = format!("{MARK}-thread {MARK}-off {MARK}");
+                    let mine = given_in(&name, &of, &listed.json());
                     says_nothing(&name, &of, &everything(&listed), &mine);
                 }
             }

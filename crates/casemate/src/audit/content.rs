@@ -1,9 +1,8 @@
 //! The content of records, for those who have the keys.
 
-use casemate_gateway::content_aad;
+use casemate_gateway::content;
 use casemate_ledger::Record;
-use casemate_model::one_line;
-use casemate_store::{Keys, StoreError};
+use casemate_store::Keys;
 use serde_json::{Value, json};
 
 use crate::state;
@@ -24,22 +23,12 @@ impl Contents {
 
     /// The content of a record, or why it cannot be read; nothing when it has none.
     pub(crate) fn of(&self, record: &Record) -> Value {
-        let entry = &record.entry;
-        let Some(sealed) = &entry.payload else {
-            return Value::Null;
-        };
-        let Some(keys) = &self.0 else {
-            return json!({"unreadable": "the keys are not here"});
-        };
-        match keys.unseal(
-            &entry.agent,
-            &content_aad(entry.decision, entry.kind),
-            sealed,
-        ) {
-            Ok(content) => serde_json::from_slice(&content)
-                .unwrap_or_else(|_| json!({"unreadable": "it is not JSON"})),
-            Err(StoreError::KeyErased { key, .. }) => json!({ "erased": key }),
-            Err(error) => json!({"unreadable": one_line(&error)}),
+        match &self.0 {
+            Some(keys) => content(keys, record),
+            None if record.entry.payload.is_some() => {
+                json!({"unreadable": "the keys are not here"})
+            }
+            None => Value::Null,
         }
     }
 }

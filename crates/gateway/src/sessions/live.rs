@@ -1,7 +1,7 @@
 //! The sessions that live, in memory.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -211,6 +211,17 @@ impl Table {
         let rows = self.lock();
         let of = rows.sessions.values();
         of.filter(|live| live.owner.tenant == tenant).count()
+    }
+
+    /// The agents of a tenant, with how many live sessions each has.
+    pub(super) fn agents_of(&self, tenant: &str) -> BTreeMap<String, u64> {
+        let mut agents = BTreeMap::new();
+        for live in self.lock().sessions.values() {
+            if live.owner.tenant == tenant {
+                *agents.entry(live.owner.agent.clone()).or_default() += 1;
+            }
+        }
+        agents
     }
 
     /// The owner's sessions.

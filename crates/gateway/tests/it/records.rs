@@ -12,7 +12,7 @@ use crate::{
     world::{World, ask, profile},
 };
 
-/// R96, R224, R228, R239: who called what, with which scopes, under which policy, and why that was allowed.
+/// R96, R222, R224, R228, R239: who called what, with which scopes, under which policy, and why that was allowed.
 #[tokio::test]
 async fn the_decision_answers_who_what_and_why_in_clear() {
     let world = World::new();
@@ -49,7 +49,7 @@ async fn the_decision_answers_who_what_and_why_in_clear() {
     }
 }
 
-/// R234, R236, R237, R238: what ran, what it made, what it was refused, and how long it took.
+/// R215, R234, R236, R237, R238: what ran, what it made, what it was refused, and how long it took.
 #[tokio::test]
 async fn content_is_sealed_and_complete() {
     let mut world = World::new();

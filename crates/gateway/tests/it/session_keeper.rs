@@ -11,8 +11,8 @@ use casemate_model::{
     Violation, ViolationKind,
 };
 use casemate_ports::{
-    ArtefactSink, CallIo, Chunk, Command, Connection, Ended, Entry, Event, FileFault, Gone,
-    KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus, Ready, Sandbox, SessionKeeper,
+    ArtefactSink, CallIo, Chunk, Command, Connection, Control, Ended, Entry, Event, FileFault,
+    Gone, KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus, Ready, Sandbox, SessionKeeper,
     SessionSpec, SessionStatus,
 };
 use casemate_store::{SessionRecord, SessionStore as _, SqliteStore};
@@ -521,6 +521,25 @@ impl Sandbox for FakePlace {
                         break;
                     },
                 }
+            },
+            // Gives back what it reads, and says what else it is told.
+            Some("parrot") => loop {
+                let said = tokio::select! {
+                    bytes = io.stdin.recv() => match bytes {
+                        Some(bytes) => bytes,
+                        None => break,
+                    },
+                    control = io.control.recv() => match control {
+                        Some(control @ (Control::Deliver(_) | Control::Resize(_))) => {
+                            format!("{control:?}").into_bytes()
+                        }
+                        _ => {
+                            answer.cause = Cause::Cancelled;
+                            break;
+                        }
+                    },
+                };
+                let _ = io.events.send(Event::Output(Stream::Stdout, said)).await;
             },
             Some("false") => answer.exit = Some(Exit::Code(1)),
             Some("write") => {

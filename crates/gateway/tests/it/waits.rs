@@ -144,7 +144,7 @@ pub(crate) fn kinds_of(house: &House, decision: DecisionId) -> Vec<Kind> {
     records.map(|record| record.entry.kind).collect()
 }
 
-/// R163, R174, R175: the call waits, is shown, is approved, and runs once, under one name, with its approver on record.
+/// R163, R174, R175, R227: the call waits, is shown, is approved, and runs once, under one name, with its approver on record.
 #[tokio::test]
 async fn an_approved_call_runs_once() {
     let house = house("", &[("alice", &[])]);

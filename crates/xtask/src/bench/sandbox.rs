@@ -31,6 +31,7 @@ mod steps;
 mod ways;
 
 pub use self::options::{Extent, SandboxOptions};
+pub(super) use self::rates::peer_rate;
 use self::{
     crowd::Crowd,
     house::House,
@@ -39,7 +40,7 @@ use self::{
     ways::{Breakdown, LIVE_SESSION, LiveSession, NEW_SESSION, NewSession},
 };
 
-static TRUE: Program = Program {
+pub(super) static TRUE: Program = Program {
     name: "`true`",
     argv: &["/usr/bin/true"],
     expected: "",

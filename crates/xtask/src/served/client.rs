@@ -1,6 +1,9 @@
-//! A small HTTP client on the gateway's socket, which keeps its connection.
+//! A small HTTP client on the gateway's socket or over a network, which keeps its connection.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -8,13 +11,24 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
 
 /// One connection, made anew when it is gone.
 #[derive(Debug)]
 pub(crate) struct Client {
-    socket: PathBuf,
+    place: Place,
     sender: Option<http1::SendRequest<Full<Bytes>>>,
+}
+
+/// Where a gateway is heard.
+#[derive(Clone, Debug)]
+enum Place {
+    Socket(PathBuf),
+    /// Over a network, with an API key.
+    Network(SocketAddr, String),
 }
 
 /// What came back.
@@ -30,7 +44,15 @@ impl Client {
     /// A client that connects when it has something to send. Needs a tokio runtime then.
     pub(crate) fn new(socket: &Path) -> Self {
         Self {
-            socket: socket.to_owned(),
+            place: Place::Socket(socket.to_owned()),
+            sender: None,
+        }
+    }
+
+    /// The same over a network.
+    pub(crate) fn over_network(address: SocketAddr, key: &str) -> Self {
+        Self {
+            place: Place::Network(address, key.to_owned()),
             sender: None,
         }
     }
@@ -38,10 +60,14 @@ impl Client {
     /// Connects, unless it is connected.
     pub(crate) async fn connect(&mut self) -> Result<()> {
         if self.sender.as_ref().is_none_or(|sender| sender.is_closed()) {
-            let stream = UnixStream::connect(&self.socket).await?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection);
-            self.sender = Some(sender);
+            self.sender = Some(match &self.place {
+                Place::Socket(socket) => over(UnixStream::connect(socket).await?).await?,
+                Place::Network(address, _) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    over(stream).await?
+                }
+            });
         }
         Ok(())
     }
@@ -55,7 +81,11 @@ impl Client {
     ) -> Result<Answer> {
         self.connect().await.context("cannot connect")?;
         let sender = self.sender.as_mut().context("there is no connection")?;
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Place::Network(_, key) = &self.place {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(header::HOST, "casemate")
@@ -86,6 +116,16 @@ impl Client {
     pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Result<Answer> {
         self.send("POST", path, body.to_string()).await
     }
+}
+
+/// HTTP over a connection.
+async fn over<S>(stream: S) -> Result<http1::SendRequest<Full<Bytes>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 impl Answer {

@@ -122,7 +122,12 @@ pub(super) fn measure(
 }
 
 /// Runs a second, of `count` runs with `at_once` at any moment.
-fn peer_rate(way: &Prefix, program: &Program, count: usize, at_once: usize) -> Result<f64> {
+pub(in super::super) fn peer_rate(
+    way: &Prefix,
+    program: &Program,
+    count: usize,
+    at_once: usize,
+) -> Result<f64> {
     let taken = AtomicUsize::new(0);
     let start = Instant::now();
     let failure = thread::scope(|scope| {
