@@ -13,6 +13,7 @@ fn profile(home: &Home) -> String {
 }
 
 /// Whether there is gVisor here; where tests are not to be left out, there is.
+#[allow(clippy::print_stdout, reason = "what is left out is said")]
 fn is_here() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let here = env::split_paths(&path).any(|directory| directory.join("runsc").exists());
