@@ -2,6 +2,7 @@
 //!
 //! The `namespace` tier: user, pid, mount, network, IPC, host-name and cgroup namespaces, a read-only
 //! root out of the host's userland, seccomp, Landlock, no capabilities, limits on everything.
+//! The `gvisor` tier: the same with gVisor between programs and the host's kernel, for sandboxes that are used once.
 //!
 //! Invariants:
 //! - A sandbox is used once and dies whole: with its call, with its [`NamespaceSandbox`], with the keeper (I8, I9).

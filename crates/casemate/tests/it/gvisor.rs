@@ -13,6 +13,7 @@ fn profile(home: &Home) -> String {
 }
 
 /// Whether there is gVisor here; where tests are not to be left out, there is.
+#[allow(clippy::print_stdout, reason = "what is left out is said")]
 fn is_here() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let here = env::split_paths(&path).any(|directory| directory.join("runsc").exists());
@@ -97,8 +98,8 @@ fn without_it_nothing_runs() {
         refused(120, "the oldest that can be used is");
         fake("echo something else");
         refused(120, "does not say its version");
-        // It says what it should, and is something else: what would run the program never speaks.
+        // It says what it should, and is something else: there is nothing in the sandbox that could run it.
         fake("echo runsc version release-20230101.0");
-        refused(121, "gVisor did not start");
+        refused(121, "execute gVisor");
     });
 }

@@ -15,10 +15,10 @@ use std::{
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 /// The oldest build whose options these are, by its date.
-const OLDEST: u32 = 2022_12_19;
+const OLDEST: u32 = 20_221_219;
 
 /// The first builds that have the platform `systrap`, and a kernel that can be kept from opening files of the host.
-const SYSTRAP_SINCE: u32 = 2023_07_01;
+const SYSTRAP_SINCE: u32 = 20_230_701;
 
 /// The name under which it is looked for.
 const NAME: &str = "runsc";
@@ -166,8 +166,8 @@ fn version(said: &str) -> Option<(String, u32)> {
     if version.len() > MAX_VERSION_BYTES || !version.bytes().all(plain) {
         return None;
     }
-    let words = version.split(|letter: char| !letter.is_ascii_digit());
-    let date = words.filter(|word| word.len() == DATE_DIGITS).next_back()?;
+    let mut words = version.split(|letter: char| !letter.is_ascii_digit());
+    let date = words.rfind(|word| word.len() == DATE_DIGITS)?;
     Some((version.to_owned(), date.parse().ok()?))
 }
 
@@ -186,15 +186,15 @@ mod tests {
         for (said, wanted) in [
             (
                 "runsc version release-20240729.0\nspec: 1.1.0\n",
-                Some(2024_07_29),
+                Some(20_240_729),
             ),
             (
                 "runsc version 0.0~20221219.0\nspec: 1.0.2-dev",
-                Some(2022_12_19),
+                Some(20_221_219),
             ),
             (
                 "runsc version release-20231009.0-12-gabcdef012345",
-                Some(2023_10_09),
+                Some(20_231_009),
             ),
             ("runsc version VERSION_MISSING", None),
             ("runsc version 1.2.3", None),
