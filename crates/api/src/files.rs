@@ -116,7 +116,7 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     Ok(named(decision, (StatusCode::CREATED, body)))
 }
 
-async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
+pub(crate) async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return;

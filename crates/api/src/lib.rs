@@ -17,6 +17,7 @@ mod approvals;
 mod azure;
 mod body;
 mod calls;
+mod cloudflare;
 mod contexts;
 mod credential;
 mod door;
@@ -29,6 +30,7 @@ pub mod limits;
 mod listener;
 mod mcp;
 mod network;
+mod openai;
 mod openapi;
 mod operate;
 mod owner;
@@ -50,6 +52,7 @@ mod switches;
 mod terminal;
 mod tls;
 mod who;
+mod words;
 
 pub use self::{
     door::Door,
@@ -57,8 +60,8 @@ pub use self::{
     network::{Network, NetworkError},
     openapi::openapi,
     routes::{
-        E2B_ENDPOINTS, ENDPOINTS, ENVD_ENDPOINTS, Endpoint, INTERPRETER_ENDPOINTS, Keeps,
-        Remembers, router,
+        CLOUDFLARE_ENDPOINTS, E2B_ENDPOINTS, ENDPOINTS, ENVD_ENDPOINTS, Endpoint,
+        INTERPRETER_ENDPOINTS, Keeps, OPENAI_ENDPOINTS, Remembers, router,
     },
     state::Api,
     status::{Household, Process},

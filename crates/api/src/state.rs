@@ -18,6 +18,7 @@ use crate::{
     e2b::Sandboxes,
     limits::{MAX_LIVE_CALLS, MAX_RESUMING},
     mcp::Conversations,
+    openai::Uploads,
     problem::Problem,
     refusals::Refusals,
     routes::{Keeps, Remembers},
@@ -45,6 +46,8 @@ pub struct Api<K, P> {
     pub(crate) conversations: Arc<Conversations>,
     /// The sandboxes of clients of E2B.
     pub(crate) sandboxes: Sandboxes,
+    /// The files that clients of OpenAI brought.
+    pub(crate) uploads: Uploads,
     /// The processes beside this one, if somebody knows them.
     pub(crate) household: Option<Arc<dyn Household>>,
     /// Whether calls can be run, as it was found out last.
@@ -83,6 +86,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             refusals: Refusals::default(),
             conversations: Arc::default(),
             sandboxes: Sandboxes::default(),
+            uploads: Uploads::default(),
             household: None,
             readiness: Readiness::default(),
             enforced: Mutex::default(),
