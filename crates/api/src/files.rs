@@ -171,7 +171,7 @@ async fn digest((bytes, mut content): (u64, mpsc::Receiver<Vec<u8>>)) -> Result<
     }
 }
 
-async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
+pub(crate) async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return;

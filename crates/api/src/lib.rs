@@ -18,6 +18,7 @@ mod attach;
 mod azure;
 mod body;
 mod calls;
+mod cloudflare;
 mod contexts;
 mod credential;
 mod door;
@@ -31,6 +32,7 @@ mod listener;
 mod mcp;
 mod network;
 mod offers;
+mod openai;
 mod openapi;
 mod operate;
 mod owner;
@@ -55,6 +57,7 @@ mod tags;
 mod terminal;
 mod tls;
 mod who;
+mod words;
 
 pub use self::{
     door::Door,
@@ -62,8 +65,8 @@ pub use self::{
     network::{Network, NetworkError},
     openapi::openapi,
     routes::{
-        E2B_ENDPOINTS, ENDPOINTS, ENVD_ENDPOINTS, Endpoint, INTERPRETER_ENDPOINTS, Keeps,
-        Remembers, router,
+        CLOUDFLARE_ENDPOINTS, E2B_ENDPOINTS, ENDPOINTS, ENVD_ENDPOINTS, Endpoint,
+        INTERPRETER_ENDPOINTS, Keeps, OPENAI_ENDPOINTS, Remembers, router,
     },
     state::Api,
     status::{Household, Process},

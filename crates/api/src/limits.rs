@@ -135,6 +135,30 @@ pub const E2B_STDERR_PAUSE_MS: u64 = 50;
 /// After so long without output, clients of processes are told that it goes on, if they do not say otherwise, in seconds.
 pub const E2B_PING_S: u64 = 50;
 
+/// The name of a container of clients of OpenAI, in bytes: it is in that of a thread.
+pub const MAX_OPENAI_NAME_BYTES: usize = 192;
+
+/// For how long such a container can be idle, in minutes: a day.
+pub const MAX_OPENAI_MINUTES: u64 = 24 * 60;
+
+/// The largest file that such a client brings, in bytes: OpenAI's own limit.
+pub const MAX_OPENAI_FILE_BYTES: u64 = 512 << 20;
+
+/// What its form may have around the file, in bytes.
+pub const MAX_OPENAI_FORM_BYTES: u64 = 64 << 10;
+
+/// Directories that a list of the files of a container looks into.
+pub const MAX_OPENAI_DIRECTORIES: usize = 256;
+
+/// Files of which it is known that a client brought them, of all containers.
+pub const MAX_OPENAI_UPLOADS: usize = 16_384;
+
+/// The most words of a command of clients of Cloudflare's bridge, and the most paths that one has left out of an archive.
+pub const MAX_CLOUDFLARE_WORDS: usize = 4_096;
+
+/// The largest problem that is put into the words of another protocol, in bytes: what a call printed is not in one.
+pub(crate) const MAX_PROBLEM_BYTES: usize = 4 << 20;
+
 /// How long a conversation that ends waits for its calls to end, in milliseconds: longer than the keeper takes to kill them.
 pub const CONVERSATION_END_MS: u64 = 10_000;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use crate::openapi::AgentName;
 
 /// The header that names what is on record of what was done.
-const DECISION: HeaderName = HeaderName::from_static("casemate-decision");
+pub(crate) const DECISION: HeaderName = HeaderName::from_static("casemate-decision");
 
 /// The longest name of an agent, in bytes.
 const MAX_AGENT_BYTES: usize = 63;

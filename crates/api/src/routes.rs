@@ -13,7 +13,7 @@ use casemate_gateway::SessionStores;
 use casemate_ports::SessionKeeper;
 
 use crate::{
-    approvals, attach, azure, calls, contexts,
+    approvals, attach, azure, calls, cloudflare, contexts,
     door::{self, Door},
     e2b::{
         self, Inside, contexts as e2b_contexts, control, files as e2b_files, filesystem,
@@ -21,11 +21,13 @@ use crate::{
     },
     envelopes, files, keys,
     limits::MAX_CALL_BYTES,
-    mcp, offers, openapi, page, ports,
+    mcp, offers,
+    openai::{containers, files as openai_files},
+    openapi, page, ports,
     problem::Problem,
     records, resource, sessions,
     state::Api,
-    status, switches, tags, terminal,
+    status, switches, tags, terminal, words,
 };
 
 /// A keeper that any thread may use.
@@ -191,6 +193,33 @@ endpoints! {
     delete "DELETE" "/contexts/{id}" RunCalls => e2b_contexts::remove;
 }
 
+endpoints! {
+    /// The containers of OpenAI's clients.
+    OPENAI_ENDPOINTS openai_containers:
+    post "POST" "/openai/v1/containers" ManageSessions => containers::create;
+    get "GET" "/openai/v1/containers" ReadSessions => containers::list;
+    get "GET" "/openai/v1/containers/{id}" ReadSessions => containers::show;
+    delete "DELETE" "/openai/v1/containers/{id}" ManageSessions => containers::remove;
+    post "POST" "/openai/v1/containers/{id}/files" RunCalls => openai_files::create;
+    get "GET" "/openai/v1/containers/{id}/files" ReadSessions => openai_files::list;
+    get "GET" "/openai/v1/containers/{id}/files/{file}" ReadSessions => openai_files::show;
+    delete "DELETE" "/openai/v1/containers/{id}/files/{file}" RunCalls => openai_files::remove;
+    get "GET" "/openai/v1/containers/{id}/files/{file}/content" ReadSessions => openai_files::content;
+}
+
+endpoints! {
+    /// The bridge to sandboxes, as Cloudflare's clients speak to it.
+    CLOUDFLARE_ENDPOINTS cloudflare_bridge:
+    post "POST" "/cloudflare/v1/sandbox" ManageSessions => cloudflare::create;
+    delete "DELETE" "/cloudflare/v1/sandbox/{id}" ManageSessions => cloudflare::remove;
+    get "GET" "/cloudflare/v1/sandbox/{id}/running" ReadSessions => cloudflare::running;
+    post "POST" "/cloudflare/v1/sandbox/{id}/exec" RunCalls => cloudflare::exec;
+    get "GET" "/cloudflare/v1/sandbox/{id}/file/{*path}" ReadSessions => cloudflare::read;
+    put "PUT" "/cloudflare/v1/sandbox/{id}/file/{*path}" RunCalls => cloudflare::write;
+    post "POST" "/cloudflare/v1/sandbox/{id}/persist" RunCalls => cloudflare::persist;
+    post "POST" "/cloudflare/v1/sandbox/{id}/hydrate" RunCalls => cloudflare::hydrate;
+}
+
 /// The interface, for those who come through `door`. Uploads are as large as a session's disk takes: their handler takes the
 /// body as it comes, to which no limit applies.
 pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router {
@@ -199,6 +228,8 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router
     let (fronting, front_door, inside) = (Arc::clone(&api), door.clone(), Inside::new(&api));
     let router = table(&api)
         .merge(e2b_control(&api))
+        .merge(openai_containers(&api))
+        .merge(cloudflare_bridge(&api))
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_CALL_BYTES))
         .layer(from_fn(tags::tag))
@@ -206,6 +237,7 @@ pub fn router<K: Keeps, P: Remembers>(api: Arc<Api<K, P>>, door: Door) -> Router
             door::admit(Arc::clone(&admitting), door.clone(), request, next)
         }))
         .layer(from_fn(azure::in_their_words))
+        .layer(from_fn(words::in_their_words))
         // In front of the door: whoever looks at the page has not said yet who they are, and it says nothing of anybody.
         .route("/approvals", get(page::approvals))
         // So is whoever looks whether the gateway is there, and is told no more than that.

@@ -18,6 +18,7 @@ use crate::{
     e2b::Sandboxes,
     limits::{MAX_LIVE_CALLS, MAX_LOG_READERS, MAX_RESUMING},
     mcp::Conversations,
+    openai::Uploads,
     problem::Problem,
     refusals::Refusals,
     routes::{Keeps, Remembers},
@@ -50,6 +51,8 @@ pub struct Api<K, P> {
     pub(crate) readers: Semaphore,
     /// The writers of files that say which ones they know, session by session.
     pub(crate) writers: Writers,
+    /// The files that clients of OpenAI brought.
+    pub(crate) uploads: Uploads,
     /// The processes beside this one, if somebody knows them.
     pub(crate) household: Option<Arc<dyn Household>>,
     /// Whether calls can be run, as it was found out last.
@@ -90,6 +93,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             sandboxes: Sandboxes::default(),
             readers: Semaphore::new(MAX_LOG_READERS),
             writers: Writers::default(),
+            uploads: Uploads::default(),
             household: None,
             readiness: Readiness::default(),
             enforced: Mutex::default(),

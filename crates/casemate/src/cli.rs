@@ -258,6 +258,18 @@ pub(crate) enum ProfileCommand {
     },
     /// Print the profile of `casemate run` when no other is named
     Show,
+    /// Start a server of the Model Context Protocol that a profile has, and print its tools as they are pinned
+    ///
+    /// The server runs in a sandbox of `casemate run` under that profile. What is printed is the value of `tools` of the
+    /// server in the profile, of what it says now; what is new and what has changed is said on standard error.
+    Pin {
+        /// The profile (.json or .toml)
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The name of the server in it
+        #[arg(value_name = "SERVER")]
+        server: String,
+    },
 }
 
 /// Check what must hold before code execution is switched on.

@@ -1,5 +1,7 @@
 //! `casemate profile`: what a route may do.
 
+mod pin;
+
 use std::path::Path;
 
 use casemate_model::{Text, one_line};
@@ -30,6 +32,7 @@ pub(crate) fn run(command: ProfileCommand) -> Result<Exit, Failure> {
             }
             Ok(exit)
         }
+        ProfileCommand::Pin { file, server } => pin::pin(&file, &server),
     }
 }
 

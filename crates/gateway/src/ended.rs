@@ -59,6 +59,8 @@ pub struct Ended<'j, S, I> {
     why: Option<String>,
     /// What went wrong beside it.
     beside: Option<String>,
+    /// What a server did wrong, if its program is one.
+    wrong: Option<String>,
     /// Whether all that left it is recorded.
     crossings: Result<(), NotRecorded>,
 }
@@ -70,6 +72,11 @@ impl<'j, S, I> Ended<'j, S, I> {
             why: why.map(str::to_owned),
             ..self
         }
+    }
+
+    /// Notes what a server did wrong.
+    pub(crate) fn wrong(self, wrong: Option<String>) -> Self {
+        Self { wrong, ..self }
     }
 
     /// Adds what came of the call's way out.
@@ -100,6 +107,7 @@ impl<'j, S, I> Ended<'j, S, I> {
             store,
             why: None,
             beside: None,
+            wrong: None,
             crossings: Ok(()),
         }
     }
@@ -122,6 +130,7 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             store,
             why,
             beside,
+            wrong,
             crossings,
         } = self;
         let decision = open.facts.decision;
@@ -149,6 +158,9 @@ impl<S: Sandbox, I: Idempotency> Ended<'_, S, I> {
             End::Lost(error) => trouble = Some(one_line(error)),
             End::NotStarted(Some(why)) => trouble = Some(why.clone()),
             End::NotStarted(None) | End::Ran(_) => {}
+        }
+        if let Some(wrong) = wrong {
+            trouble.get_or_insert(wrong);
         }
         if let Some(beside) = beside {
             trouble.get_or_insert(beside);

@@ -9,7 +9,8 @@ use crate::{
     Denied, Enclosed, Facts, Lodging, Manifest, QuotaUse, Runs, Terms,
     entry::TRACE_FIELDS,
     limits::{MAX_CELL_BYTES, MAX_INPUTS},
-    look::{look, refusal},
+    look::{look, look_at_program, refusal},
+    mcp::{self, MCP_TOOL},
     way,
 };
 
@@ -88,7 +89,12 @@ impl Identified {
             return Err(Denied::new(self.facts, Reason::InvalidProfile, detail));
         }
         self.facts.terms = Some(terms);
-        let Some(tool) = tools.iter().find(|tool| tool.name == self.facts.ask.tool) else {
+        let of_server = match mcp::tool_of(policy, &self.facts.ask) {
+            Ok(of_server) => of_server.is_some(),
+            Err((reason, why)) => return Err(Denied::new(self.facts, reason, why)),
+        };
+        let own = tools.iter().find(|tool| tool.name == self.facts.ask.tool);
+        let Some(tool) = own.or(of_server.then_some(&MCP_TOOL)) else {
             let detail = format!("there is no tool `{}`", self.facts.ask.tool.escape_debug());
             return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
         };
@@ -140,6 +146,8 @@ impl Identified {
     pub(crate) fn scanned(mut self, policy: &RoutePolicy) -> Result<Self, Denied> {
         let report = match self.facts.scan.take() {
             Some(report) => report,
+            // What it is called with is no source.
+            None if policy.mcp_tool(&self.facts.ask.tool).is_some() => Box::new(look_at_program()),
             None => Box::new(look(&self.facts.ask)),
         };
         let refusal = refusal(&report, &policy.sandbox.scan_forbidden);

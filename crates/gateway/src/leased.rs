@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     Ended, Facts, Journal, RecordError,
     ended::{End, Leftover},
+    mcp::Conversation,
     meter::{Gate, Open},
     open::OpenCall,
     tee::Tee,
@@ -108,7 +109,7 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
     /// `io.events` gets its output as it comes. A consumer that stalls stops the output, not the call's
     /// end: what is left over is handed out by [`Ended::release`].
     pub async fn run(self, io: CallIo) -> Ended<'j, S, I> {
-        self.run_through(&mut Open, io).await
+        self.run_through(&mut Open, None, io).await
     }
 
     /// Gives the right to run back, unused; `why` is one line for people.
@@ -119,14 +120,20 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
         Ended::new(self.open, end, tee, leftover, self.sandbox, self.store)
     }
 
-    /// As [`Leased::run`]; its output passes through `gate`.
-    pub(crate) async fn run_through(mut self, gate: &mut impl Gate, io: CallIo) -> Ended<'j, S, I> {
+    /// As [`Leased::run`]; its output passes through `gate`, and what is said to a server is said.
+    pub(crate) async fn run_through(
+        mut self,
+        gate: &mut impl Gate,
+        said: Option<Conversation>,
+        io: CallIo,
+    ) -> Ended<'j, S, I> {
         let mut tee = match self.store {
             Some(_) => Tee::keeping(),
             None => Tee::hashing(),
         };
         let (inner, mut output) = mpsc::channel(CHANNEL_CAPACITY);
         let mut leftover = Leftover::new(io.events);
+        let mut wrong = None;
         let end = if self.open.journal.clock.now_ms() < self.expires_at_ms {
             drop(self.token);
             let command = self.open.facts.ask.command.clone();
@@ -135,7 +142,18 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
                 control: io.control,
                 events: inner,
             };
-            let running = self.sandbox.run(command, io);
+            let sandbox = &mut self.sandbox;
+            let running = async {
+                match &said {
+                    None => sandbox.run(command, io).await,
+                    Some(said) => {
+                        let run = move |io| sandbox.run(command, io);
+                        let (ended, why) = Box::pin(said.through(io, run)).await;
+                        wrong = why;
+                        ended
+                    }
+                }
+            };
             let ended = relay(running, &mut output, &leftover.events, &mut tee, gate).await;
             output.close();
             while let Some(event) = output.recv().await {
@@ -157,7 +175,7 @@ impl<'j, S: Sandbox, I> Leased<'j, S, I> {
         } else {
             End::NotStarted(None)
         };
-        Ended::new(self.open, end, tee, leftover, self.sandbox, self.store)
+        Ended::new(self.open, end, tee, leftover, self.sandbox, self.store).wrong(wrong)
     }
 }
 

@@ -51,6 +51,7 @@ mod limits;
 mod lodging;
 mod look;
 mod manifest;
+pub mod mcp;
 mod meter;
 mod open;
 mod operation;
@@ -97,7 +98,8 @@ pub use self::{
     limits::{
         APPROVAL_MEMORY_MS, CLAIM_GRACE_MS, LEASE_TTL_MS, MAX_CELL_BYTES, MAX_CODE_RECORD_BYTES,
         MAX_CONTENT_BYTES, MAX_CONTEXTS, MAX_INPUTS, MAX_KEPT_INPUT_BYTES, MAX_LISTED,
-        MAX_NAME_BYTES, MAX_REPLAY_BYTES, MAX_WAITING, RETRY_AFTER_MS, SESSION_MEMORY_MS,
+        MAX_MCP_MESSAGE_BYTES, MAX_MCP_MESSAGES, MAX_MCP_PAGES, MAX_NAME_BYTES, MAX_REPLAY_BYTES,
+        MAX_WAITING, MCP_END_MS, MCP_PIECE_BYTES, RETRY_AFTER_MS, SESSION_MEMORY_MS,
         TOUCH_EVERY_MS,
     },
     lodging::{Lodging, QuotaUse},

@@ -48,5 +48,20 @@ pub const MAX_WAITING: usize = 16_384;
 /// The most bytes of input files that wait with a call for its approval.
 pub const MAX_KEPT_INPUT_BYTES: usize = 16 << 20;
 
+/// The largest message of a server of the Model Context Protocol, in bytes.
+pub const MAX_MCP_MESSAGE_BYTES: usize = 4 << 20;
+
+/// The most messages that such a server sends in one call.
+pub const MAX_MCP_MESSAGES: usize = 1_000;
+
+/// The most pages of its list of tools.
+pub const MAX_MCP_PAGES: usize = 16;
+
+/// The largest piece of what is said to it, in bytes.
+pub const MCP_PIECE_BYTES: usize = 64 << 10;
+
+/// How long it has to end when it has answered, in milliseconds, before it is told to.
+pub const MCP_END_MS: u64 = 1_000;
+
 /// How long an approval is remembered after its last change, in milliseconds.
 pub const APPROVAL_MEMORY_MS: u64 = 90 * 24 * 3_600_000;

@@ -30,9 +30,13 @@ pub(crate) fn look(ask: &Ask) -> Report {
             }
             report
         }
-        // A program that is executed has no source here.
-        _ => scan(Language::Unknown, b""),
+        _ => look_at_program(),
     }
+}
+
+/// A program that is executed has no source here.
+pub(crate) fn look_at_program() -> Report {
+    scan(Language::Unknown, b"")
 }
 
 /// Whether it is a shell of the sandbox, and not one that a call has put somewhere.

@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResult, ContentBlock, MetaObject, ResultType};
 use serde_json::{Map, Value, json};
 
 use crate::{
     limits::{MAX_IMAGE_BYTES, MAX_IMAGES, MAX_SHOWN_BYTES},
     plane::{Done, Ended, File, Listed, Refusal, Written},
 };
+
+/// Where an answer that is somebody else's says what was decided.
+const DECISION: &str = "casemate/decision";
 
 /// The images that hosts show.
 const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
@@ -75,6 +78,34 @@ pub(crate) fn done(done: &Done) -> CallToolResult {
         ),
         Done::Runs { decision } => pending(decision, "running", "This call has not ended."),
     }
+}
+
+/// How a call of a tool of a server stands: what the server answered, if it did.
+pub(crate) fn of_server(done: &Done) -> CallToolResult {
+    let Done::Ended(call) = done else {
+        return self::done(done);
+    };
+    let said = match (&call.error, &call.stdout) {
+        (None, Value::String(text)) => serde_json::from_str::<CallToolResult>(text).ok(),
+        _ => None,
+    };
+    let Some(mut said) = said else {
+        // What it wrote to its client is for nobody, and not lost.
+        let mut result = ended(&Ended {
+            stdout_bytes: 0,
+            ..(**call).clone()
+        });
+        let why = call.error.iter().map(|error| ContentBlock::text(&**error));
+        result.content.extend(why);
+        result.is_error = Some(true);
+        return result;
+    };
+    // What it says of the protocol itself is for whoever called it, which is us.
+    said.result_type = Some(ResultType::COMPLETE);
+    let mut meta = MetaObject::default();
+    meta.insert(DECISION.to_owned(), Value::from(&*call.decision));
+    said.meta = Some(meta);
+    said
 }
 
 fn pending(decision: &str, status: &str, what: &str) -> CallToolResult {

@@ -196,6 +196,11 @@ async fn attended<T>(
     }
 }
 
+fn unknown(name: &str) -> ErrorData {
+    let shown: String = name.escape_debug().take(MAX_NAME_BYTES).collect();
+    ErrorData::invalid_params(format!("there is no tool `{shown}`"), None)
+}
+
 fn cancelled() -> Refusal {
     Refusal {
         code: "cancelled".to_owned(),
@@ -234,7 +239,7 @@ impl<P: Plane> ServerHandler for Handler<P> {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        tools::tool(Name::read(name)?, &self.plane.offers())
+        tools::named(name, &self.plane.offers())
     }
 
     async fn call_tool(
@@ -242,12 +247,18 @@ impl<P: Plane> ServerHandler for Handler<P> {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let Some(name) = Name::read(&request.name) else {
-            let shown: String = request.name.escape_debug().take(MAX_NAME_BYTES).collect();
-            let message = format!("there is no tool `{shown}`");
-            return Err(ErrorData::invalid_params(message, None));
+        let called = match Name::read(&request.name) {
+            Some(name) => attended(&context, self.call(name, request.arguments)).await,
+            None => {
+                let (name, given) = (request.name.to_string(), request.arguments);
+                let calling = self.plane.call_server(name, given.unwrap_or_default());
+                let calling = async { calling.await.transpose() };
+                match attended(&context, calling).await.transpose() {
+                    Some(called) => called.map(|done| content::of_server(&done)),
+                    None => return Err(unknown(&request.name)),
+                }
+            }
         };
-        let called = attended(&context, self.call(name, request.arguments)).await;
         let result = called.unwrap_or_else(|refusal| content::refused(&refusal));
         Ok(result.into())
     }

@@ -27,7 +27,7 @@ pub use self::{
     http::{Body, answer, fault, is_foreign_origin},
     message::{Fault, Kind, Message},
     plane::{
-        Conversation, Done, Effects, Ended, File, Listed, Offers, Plane, Refusal, Run, Runs,
-        Written,
+        Connected, Conversation, Done, Effects, Ended, File, Listed, Offers, Plane, Refusal, Run,
+        Runs, Written,
     },
 };

@@ -1,7 +1,7 @@
 //! What is behind the tools.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What one caller may do in one conversation. Each function is one life of a call in the gateway, or one recorded access to a session.
 ///
@@ -12,6 +12,13 @@ pub trait Plane: Send + Sync + 'static {
 
     /// Runs something, until it has ended or waits for a person.
     fn run(&self, run: Run) -> impl Future<Output = Result<Done, Refusal>> + Send;
+
+    /// Calls a tool of a server that the profile connects; nothing, if it has no such tool.
+    fn call_server(
+        &self,
+        tool: String,
+        arguments: Map<String, Value>,
+    ) -> impl Future<Output = Option<Result<Done, Refusal>>> + Send;
 
     /// How a call stands, after at most so many milliseconds.
     fn result(
@@ -48,7 +55,7 @@ pub trait Plane: Send + Sync + 'static {
 }
 
 /// What the profile in force permits a caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Offers {
     /// Python, and what it can do.
     pub python: Option<Effects>,
@@ -56,6 +63,17 @@ pub struct Offers {
     pub shell: Option<Effects>,
     /// What lasts from one call to the next.
     pub conversation: Conversation,
+    /// Tools of servers that the profile connects: what was pinned of each, and its name here.
+    pub connected: Vec<Connected>,
+}
+
+/// A tool of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connected {
+    /// Its name here.
+    pub name: String,
+    /// What its server says of it, as it was pinned.
+    pub descriptor: Value,
 }
 
 /// What a tool can do to the world.

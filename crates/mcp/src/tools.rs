@@ -3,7 +3,7 @@
 use rmcp::model::{Tool, ToolAnnotations};
 
 use crate::{
-    plane::{Conversation, Effects, Offers},
+    plane::{Connected, Conversation, Effects, Offers},
     schema,
 };
 
@@ -50,7 +50,25 @@ impl Name {
 /// The tools that are offered, always in the same order.
 pub(crate) fn listed(offers: &Offers) -> Vec<Tool> {
     let all = Name::ALL.into_iter();
-    all.filter_map(|name| tool(name, offers)).collect()
+    let own = all.filter_map(|name| tool(name, offers));
+    own.chain(offers.connected.iter().filter_map(of_server))
+        .collect()
+}
+
+/// The tool of this name, if it is offered.
+pub(crate) fn named(name: &str, offers: &Offers) -> Option<Tool> {
+    let mut connected = offers.connected.iter();
+    match Name::read(name) {
+        Some(own) => tool(own, offers),
+        None => of_server(connected.find(|tool| tool.name == name)?),
+    }
+}
+
+/// A tool of a server, as it was pinned, by its name here. One that is none in every respect is not offered.
+fn of_server(connected: &Connected) -> Option<Tool> {
+    let mut tool: Tool = serde_json::from_value(connected.descriptor.clone()).ok()?;
+    tool.name = connected.name.clone().into();
+    Some(tool)
 }
 
 /// A tool, if it is offered.
@@ -208,6 +226,7 @@ mod tests {
             python: python.then_some(ANY),
             shell: shell.then_some(ANY),
             conversation,
+            connected: Vec::new(),
         };
         let tools = listed(&offers);
         tools.iter().map(|tool| tool.name.to_string()).collect()
@@ -241,6 +260,7 @@ mod tests {
                 python: Some(ANY),
                 shell: Some(ANY),
                 conversation,
+                connected: Vec::new(),
             };
             for tool in listed(&offers) {
                 assert!(Name::read(&tool.name).is_some());
@@ -258,6 +278,35 @@ mod tests {
                 );
                 assert_eq!(named, conversation == Conversation::Named && !handle);
             }
+        }
+    }
+
+    #[test]
+    fn a_tool_of_a_server_is_what_was_pinned() {
+        let offers = Offers {
+            python: None,
+            shell: None,
+            conversation: Conversation::Kept,
+            connected: vec![
+                Connected {
+                    name: "files.read".to_owned(),
+                    descriptor: serde_json::json!({
+                        "name": "read", "description": "Reads.", "inputSchema": { "type": "object" },
+                        "annotations": { "readOnlyHint": true },
+                    }),
+                },
+                Connected {
+                    name: "files.broken".to_owned(),
+                    descriptor: serde_json::json!({ "name": "broken", "inputSchema": 7 }),
+                },
+            ],
+        };
+        let tools = listed(&offers);
+        assert_eq!(tools.len(), 1);
+        assert_eq!(tools[0].name, "files.read");
+        assert_eq!(named("files.read", &offers).as_ref(), Some(&tools[0]));
+        for name in ["files.broken", "read", "files.write", "python"] {
+            assert_eq!(named(name, &offers), None, "{name}");
         }
     }
 }

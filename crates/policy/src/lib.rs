@@ -36,6 +36,7 @@ mod index;
 mod inputs;
 mod key;
 mod manifest;
+mod mcp;
 mod offer;
 mod profile;
 mod reference;
@@ -78,6 +79,10 @@ pub use self::{
     manifest::{
         ApprovalRule, Cost, Flows, Idempotency, MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH,
         MAX_MANIFEST_BYTES, Manifest, ManifestError, Reads, Redaction, Returns,
+    },
+    mcp::{
+        Descriptor, DescriptorFault, MAX_DESCRIPTOR_BYTES, MAX_MCP_SERVERS, MAX_MCP_TOOLS,
+        McpServer, McpTool,
     },
     profile::{
         ApprovalRules, BudgetLimits, BudgetRules, Filesystem, IdentityRules, MAX_PROFILE_BYTES,

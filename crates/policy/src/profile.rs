@@ -13,6 +13,7 @@ use crate::{
     domain::DomainRule,
     egress::{BaseUrl, EgressRule},
     manifest::Cost,
+    mcp::McpServer,
     session::{Image, PoolRules, QuotaRules, SessionMode},
     source::{Paper, SourceError},
     tool::ToolFacts,
@@ -58,6 +59,8 @@ pub struct Profile {
     pub egress: Vec<EgressRule>,
     /// Names of the proxy that stand for destinations.
     pub base_urls: Vec<BaseUrl>,
+    /// Servers of the Model Context Protocol that run in its sandboxes.
+    pub mcp: Vec<McpServer>,
     /// How calls are approved that need it.
     pub approvals: ApprovalRules,
     /// What calls may spend.
@@ -485,6 +488,7 @@ impl Profile {
             },
             egress: Vec::new(),
             base_urls: Vec::new(),
+            mcp: Vec::new(),
             approvals: ApprovalRules::default(),
             budgets: BudgetRules::default(),
             modes: ModeRules {

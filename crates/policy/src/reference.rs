@@ -10,6 +10,7 @@ use crate::{
         MAX_INPUT_SCHEMA_BYTES, MAX_INPUT_SCHEMA_DEPTH, MAX_MANIFEST_BYTES, Manifest,
         keywords::keywords,
     },
+    mcp::McpServer,
     profile::{MAX_PROFILE_BYTES, Profile},
     rules::listed,
     walk::described,
@@ -29,6 +30,7 @@ pub fn schema_reference() -> String {
     tables::<Profile>(&mut page, "");
     tables::<EgressRule>(&mut page, "egress.rules[]");
     tables::<BaseUrl>(&mut page, "egress.base_urls[]");
+    tables::<McpServer>(&mut page, "mcp.servers[]");
     page.push_str(&tenants());
     page
 }

@@ -122,6 +122,18 @@ impl RoutePolicy {
         }
     }
 
+    /// The same, whose sessions end after so long without use: never later than its profile says.
+    #[must_use]
+    pub fn idle_at_most(&self, ms: u64) -> Self {
+        let mut profile = Profile::clone(&self.profile);
+        let idle = &mut profile.sandbox.session_idle_ms;
+        *idle = ms.min(*idle);
+        Self {
+            engine: Arc::clone(&self.engine),
+            profile: Arc::new(profile),
+        }
+    }
+
     /// Decides whether a call may run, and says what that was made from.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>) -> (Option<Inputs>, Decision) {

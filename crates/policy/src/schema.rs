@@ -16,6 +16,7 @@ use crate::{
         Absent, Faults, Form, Key, Kind, Subject, each, key, list, names, number, one_word,
         optional, put, section, text,
     },
+    mcp::{MAX_MCP_SERVERS, read_mcp_server},
     profile::{Filesystem, Profile, ToolRules},
     rules::{file_type, nearest, route, token, variable, word, workspace},
     session::{SessionMode, image, pool_min},
@@ -64,6 +65,7 @@ impl Subject for Profile {
         quotas::TENANT,
         TOOLS,
         EGRESS,
+        MCP,
         oversight::APPROVALS,
         budgets::HEAD,
         budgets::CALL,
@@ -437,6 +439,23 @@ const EGRESS: &[Key<Profile>] = &[
         },
         Absent::Open("none"),
         "Names of the proxy that stand for destinations, for clients that take a base URL and no proxy. They allow nothing: what is sent there is judged by the rules.",
+    ),
+];
+
+const MCP: &[Key<Profile>] = &[
+    optional(
+        "mcp",
+        "Servers of the Model Context Protocol whose tools callers get as tools of the route.",
+    ),
+    key(
+        "mcp.servers",
+        Kind::Each {
+            form: "list of sections: see [`mcp.servers[]`](#mcpservers)",
+            most: MAX_MCP_SERVERS,
+            read: read_mcp_server,
+        },
+        Absent::Open("none"),
+        "The servers. Each runs in the sandbox of its call, with what that may do and no more.",
     ),
 ];
 

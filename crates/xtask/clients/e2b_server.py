@@ -1,4 +1,4 @@
-"""A server of ours for clients of E2B, with a state directory of its own; and what its clients find in their environment."""
+"""A server of ours for clients of E2B and of OpenAI, with a state directory of its own; and what its clients find in their environment."""
 
 import contextlib
 import json
@@ -18,7 +18,9 @@ def served(casemate):
         try:
             first = json.loads(server.stdout.readline())
             assert json.loads(server.stdout.readline())["ready"]
-            yield {"E2B_API_KEY": first["api_key"], "E2B_API_URL": first["url"], "E2B_SANDBOX_URL": first["url"]}
+            key, url = first["api_key"], first["url"]
+            of_e2b = {"E2B_API_KEY": key, "E2B_API_URL": url, "E2B_SANDBOX_URL": url}
+            yield {**of_e2b, "OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"{url}/openai/v1"}
             assert server.poll() is None, "the server has ended"
         finally:
             server.terminate()

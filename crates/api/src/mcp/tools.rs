@@ -3,14 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use casemate_callers::Permission;
-use casemate_gateway::{Answer, Done as Accessed, RunningCall, Told};
-use casemate_mcp::{
-    Conversation, Done, Effects, Ended, File, Listed, Offers, Plane, Refusal, Run, Runs, Written,
+use casemate_gateway::{
+    Answer, Ask, Demand, Done as Accessed, Key, RunningCall, Told, mcp::program,
 };
-use casemate_model::{SessionId, SideEffect, Text};
-use casemate_policy::{RoutePolicy, SessionMode, Shown};
-use casemate_ports::Chunk;
-use serde_json::{Value, json};
+use casemate_mcp::{
+    Connected, Conversation, Done, Effects, Ended, File, Listed, Offers, Plane, Refusal, Run, Runs,
+    Written,
+};
+use casemate_model::{Limits, SessionId, SideEffect, Text, Within};
+use casemate_policy::{Arguments, McpTool, RoutePolicy, SessionMode, Shown};
+use casemate_ports::{Chunk, Command, InputFile};
+use serde_json::{Map, Value, json};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::conversations::Request;
@@ -184,6 +187,44 @@ impl<K: Keeps, P: Remembers> Tools<K, P> {
         self.attend(begun).await
     }
 
+    /// Begins a call of a tool of a server.
+    fn begin_at(
+        &self,
+        policy: &RoutePolicy,
+        (name, tool): (String, McpTool<'_>),
+        arguments: Map<String, Value>,
+    ) -> Result<Begun, Problem> {
+        let arguments = Value::Object(arguments).to_string();
+        let arguments = Arguments::parse(arguments.as_bytes());
+        let arguments = arguments.map_err(|error| Problem::invalid(error.to_string()))?;
+        let (argv, code) = program(&tool, &arguments);
+        let input = code.input.clone().unwrap_or_default();
+        let input = InputFile::in_memory(input, &code.source)
+            .map_err(|error| Problem::failed(format!("cannot keep the arguments: {error}")))?;
+        let kept = self.conversation(policy) == Conversation::Kept;
+        let thread = self.thread.clone().filter(|_| kept);
+        let ask = Ask {
+            agent: self.agent.clone(),
+            tool: name,
+            command: Command {
+                argv,
+                ..Command::default()
+            },
+            code: Some(code),
+            limits: Limits::default().at_most(&policy.sandbox.limits),
+            within: thread.map(|thread| Within {
+                thread: Some(thread),
+                ..Within::default()
+            }),
+            destination: None,
+            key: Key::Own,
+            trace_id: None,
+        };
+        let route = Some(policy.route.clone());
+        self.api
+            .begin(&self.who, ask, vec![input], route, Demand::default())
+    }
+
     async fn attend(&self, begun: Begun) -> Result<Done, Refusal> {
         let decision = begun.call.id.to_string();
         let taken_back = async {
@@ -279,7 +320,31 @@ impl<K: Keeps, P: Remembers> Plane for Tools<K, P> {
             conversation: policy
                 .as_ref()
                 .map_or(Conversation::Fresh, |policy| self.conversation(policy)),
+            connected: policy.as_ref().map_or_else(Vec::new, |policy| {
+                let all = policy.mcp_tools();
+                let shown = all.filter(|(name, _)| self.shows(policy, name).is_some());
+                shown
+                    .map(|(name, tool)| Connected {
+                        name,
+                        descriptor: tool.descriptor.value().clone(),
+                    })
+                    .collect()
+            }),
         }
+    }
+
+    async fn call_server(
+        &self,
+        name: String,
+        arguments: Map<String, Value>,
+    ) -> Option<Result<Done, Refusal>> {
+        let policy = self.policy()?;
+        let tool = policy.mcp_tool(&name)?;
+        // Whoever may not call it is refused as for any call.
+        Some(match self.begin_at(&policy, (name, tool), arguments) {
+            Ok(begun) => Box::pin(self.attend(begun)).await,
+            Err(problem) => Err(problem.into()),
+        })
     }
 
     async fn run(&self, run: Run) -> Result<Done, Refusal> {

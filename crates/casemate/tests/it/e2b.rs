@@ -272,21 +272,24 @@ fn a_command_that_a_switch_killed_says_its_decision() {
 /// E2B's own SDK for Python, of the version that CI has, does all that its script tries.
 #[test]
 fn the_sdk_for_python_works_unmodified() {
+    works_unmodified("e2b_code_interpreter", "e2b_sdk.py");
+}
+
+/// An SDK of Python, of the version that CI has, does all that its script tries.
+pub(crate) fn works_unmodified(module: &str, script: &str) {
     let python = || {
         let mut python = Command::new("/usr/bin/python3");
         python.args(["-s", "-B"]);
         python
     };
-    let imported = python()
-        .args(["-c", "import e2b_code_interpreter"])
-        .status();
+    let imported = python().args(["-c", &format!("import {module}")]).status();
     if !imported.unwrap().success() {
         assert!(env::var_os("CI").is_none(), "no SDK: .ci/requirements.txt");
         return;
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/clients/e2b_sdk.py");
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/clients");
     let ran = python()
-        .arg(script)
+        .arg(scripts.join(script))
         .arg(env!("CARGO_BIN_EXE_casemate"))
         .output()
         .unwrap();

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A host with its server.
-struct Host {
+pub(crate) struct Host {
     process: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
@@ -38,7 +38,7 @@ impl Host {
         }
     }
 
-    fn begun(home: &Home) -> Self {
+    pub(crate) fn begun(home: &Home) -> Self {
         let mut host = Self::start(home, &[]);
         let begun = host.ask(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}
@@ -61,7 +61,7 @@ impl Host {
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"))
     }
 
-    fn ask(&mut self, message: &Value) -> Value {
+    pub(crate) fn ask(&mut self, message: &Value) -> Value {
         self.say(&message.to_string());
         self.hear()
     }
@@ -73,7 +73,7 @@ impl Host {
         self.say(&message.to_string());
     }
 
-    fn tool(&mut self, tool: &str, arguments: Value) -> Value {
+    pub(crate) fn tool(&mut self, tool: &str, arguments: Value) -> Value {
         self.asked += 1;
         let id = format!("tool-{}", self.asked);
         let mut params = json!({"name": tool});
@@ -92,7 +92,7 @@ impl Drop for Host {
     }
 }
 
-fn data(result: &Value) -> &Value {
+pub(crate) fn data(result: &Value) -> &Value {
     &result["structuredContent"]
 }
 

@@ -14,7 +14,7 @@ use super::{
     switched::between,
     way_out::{Attended, PlannedWay},
 };
-use crate::{Allowed, Recording, meter::Meter};
+use crate::{Allowed, Recording, mcp::Conversation, meter::Meter};
 
 /// Files of a session stay in it.
 struct Nowhere;
@@ -69,6 +69,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                             Err(why) => leased.give_up(why, io),
                             Ok(mut way) => {
                                 progress.starts();
+                                let said = Conversation::of(policy, &leased.facts().ask);
                                 let (to, control) = between();
                                 let from = std::mem::replace(&mut io.control, control);
                                 let (program, lost) = (to.downgrade(), OnceLock::new());
@@ -92,7 +93,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
                                     biased;
                                     never = stop.pass_on(from, to) => match never {},
                                     never = self.attend(&mut way, &asker, attended) => match never {},
-                                    ended = leased.run_through(&mut meter, io) => ended,
+                                    ended = leased.run_through(&mut meter, said, io) => ended,
                                 };
                                 let ended =
                                     ended.because(stop.why().or(lost.get().map(String::as_str)));

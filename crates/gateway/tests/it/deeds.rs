@@ -456,3 +456,18 @@ async fn a_switch_cuts_what_is_on_its_way() {
     assert_eq!(last.entry.summary["stop_reason"], "kill_switch");
     drop(sender);
 }
+
+/// A session can be told to end sooner when nobody uses it, and never later than its profile says.
+#[tokio::test]
+async fn a_session_may_be_idle_for_less_and_never_for_longer() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let (who, policy) = (caller(&house, "local"), house.policy());
+    for (thread, ms) in [("a", 60_000), ("b", u64::MAX)] {
+        let policy = policy.idle_at_most(ms);
+        let opened = rooms.open_session(&who, Some(thread), &policy);
+        opened.await.unwrap();
+    }
+    let most = policy.sandbox.session_idle_ms;
+    assert_eq!(house.keeper.idle_ms(), [60_000, most]);
+}

@@ -11,9 +11,9 @@ use casemate_model::{
     Violation, ViolationKind,
 };
 use casemate_ports::{
-    ArtefactSink, CallIo, Chunk, Command, Connection, Control, Ended, Entry, Event, FileFault,
-    Gone, KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus, Ready, Sandbox, SessionKeeper,
-    SessionSpec, SessionStatus,
+    ArtefactSink, CallIo, Chunk, Command, Connection, Control, Ended, Entry, EntryKind, Event,
+    FileFault, Gone, KeeperError, Kind, Owner, PlaceSpec, PoolSize, PoolStatus, Ready, Sandbox,
+    SessionKeeper, SessionSpec, SessionStatus,
 };
 use casemate_store::{SessionRecord, SessionStore as _, SqliteStore};
 use tokio::sync::{Semaphore, mpsc};
@@ -129,6 +129,15 @@ impl FakeSessions {
     pub(crate) fn kinds(&self) -> Vec<Kind> {
         let state = self.state.lock().unwrap();
         state.sessions.values().map(|kept| kept.spec.kind).collect()
+    }
+
+    /// After how long without use each session that was opened ends, the shortest first.
+    pub(crate) fn idle_ms(&self) -> Vec<u64> {
+        let state = self.state.lock().unwrap();
+        let sessions = state.sessions.values();
+        let mut idle_ms: Vec<_> = sessions.map(|kept| kept.spec.idle_ms).collect();
+        idle_ms.sort_unstable();
+        idle_ms
     }
 
     /// Lets so many waiting programs end.
@@ -350,10 +359,12 @@ impl SessionKeeper for FakeSessions {
         &self,
         session: SessionId,
         owner: Owner,
-        _: Text,
+        path: Text,
     ) -> Result<Vec<Entry>, KeeperError> {
         self.note(Step::Files(session, "list"));
-        self.with(session, &owner, |_| Vec::new())
+        self.with(session, &owner, |kept| {
+            entries(&kept.files, path.as_bytes())
+        })
     }
 
     async fn remove_file(
@@ -559,4 +570,32 @@ impl Sandbox for FakePlace {
     async fn collect(self, _: &mut dyn ArtefactSink) -> Result<Vec<Artefact>, KeeperError> {
         Ok(Vec::new())
     }
+}
+
+/// What is in a directory of these files.
+fn entries(files: &BTreeMap<Vec<u8>, Vec<u8>>, directory: &[u8]) -> Vec<Entry> {
+    let mut found = BTreeMap::new();
+    for (path, content) in files {
+        let inner = match directory {
+            b"" => Some(&path[..]),
+            _ => path
+                .strip_prefix(directory)
+                .and_then(|rest| rest.strip_prefix(b"/")),
+        };
+        let Some(inner) = inner else { continue };
+        let mut parts = inner.splitn(2, |byte| *byte == b'/');
+        let name = Text::from(parts.next().unwrap().to_vec());
+        let (kind, bytes) = match parts.next() {
+            Some(_) => (EntryKind::Directory, 0),
+            None => (EntryKind::File, content.len() as u64),
+        };
+        let entry = Entry {
+            name,
+            kind,
+            bytes,
+            modified_ms: 1,
+        };
+        found.insert(entry.name.as_bytes().to_vec(), entry);
+    }
+    found.into_values().collect()
 }

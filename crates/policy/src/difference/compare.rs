@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     grant::{needed, needs_approval},
     manifest::Manifest,
+    mcp::McpServer,
     profile::{
         ApprovalRules, BudgetRules, IdentityRules, ModeRules, NetworkRules, ObservabilityRules,
         Profile, SandboxRules,
@@ -98,6 +99,7 @@ impl<'c> Compare<'c> {
             // Rule by rule.
             egress: _,
             base_urls,
+            mcp,
             approvals,
             budgets,
             modes,
@@ -123,6 +125,10 @@ impl<'c> Compare<'c> {
             &shown(base_urls),
             &shown(&now.base_urls),
         );
+        // Another program is another tool, and so is another descriptor, whatever it says.
+        let shown =
+            |servers: &[McpServer]| servers.iter().map(McpServer::shown).collect::<Vec<_>>();
+        self.same("mcp.servers", &shown(mcp), &shown(&now.mcp));
         self.same("quotas", quotas, &now.quotas);
         self.approvals(approvals, &now.approvals);
         self.budgets(budgets, &now.budgets);
