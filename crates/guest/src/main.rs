@@ -19,6 +19,7 @@ mod dying;
 mod files;
 mod interpreter;
 mod keeper;
+mod pack;
 mod place;
 mod program;
 mod relay;
@@ -26,6 +27,7 @@ mod scene;
 mod session;
 mod stdin;
 mod terminal;
+mod unpack;
 
 use std::process::ExitCode;
 

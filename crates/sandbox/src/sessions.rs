@@ -25,6 +25,7 @@ mod context;
 mod files;
 mod grounds;
 mod networks;
+mod pack;
 mod turn;
 
 use self::{context::Context, networks::Networks};
@@ -76,6 +77,8 @@ pub(crate) struct Session {
     opened: Instant,
     used: Cell<Instant>,
     calls: Cell<u64>,
+    /// Whether what goes on in it must stay the only thing.
+    alone: Cell<bool>,
     warm: bool,
     slim: Cell<bool>,
     /// Whether a place is being made ahead.
@@ -237,6 +240,13 @@ impl House {
         })
     }
 
+    /// Whether the session still has this sandbox, and not the one that it came back in.
+    fn has(&self, id: SessionId, sandbox: &Rc<SessionSandbox>) -> bool {
+        let sessions = self.sessions.borrow();
+        let session = sessions.get(&id);
+        session.is_some_and(|session| Rc::ptr_eq(&session.sandbox, sandbox))
+    }
+
     /// Ends a session, and remembers why.
     fn end(&self, id: SessionId, why: Gone) -> Option<Rc<Session>> {
         let session = self.sessions.borrow_mut().remove(&id)?;
@@ -270,7 +280,9 @@ impl Session {
 
     /// Ends it at once, because of what a program in it did.
     fn violated(&self) {
-        if let Some(house) = self.house.upgrade() {
+        if let Some(house) = self.house.upgrade()
+            && house.has(self.spec.id, &self.sandbox)
+        {
             house.end(self.spec.id, Gone::Violation);
         }
     }
@@ -316,12 +328,16 @@ impl SessionKeeper for NamespaceSessions {
 
     async fn open(&self, spec: SessionSpec) -> Result<SessionStatus, KeeperError> {
         let known = self.house.sessions.borrow().contains_key(&spec.id);
+        // One that was put away comes back under its name; any other name is of one sandbox.
+        let comes_back = |ended: &SessionStatus| {
+            spec.resumes && ended.owner == spec.owner && ended.gone != Some(Gone::Violation)
+        };
         let ended = self
             .house
             .ended
             .borrow()
             .iter()
-            .any(|ended| ended.id == spec.id);
+            .any(|ended| ended.id == spec.id && !comes_back(ended));
         if known || ended {
             return Err(KeeperError::Spec(format!(
                 "there has been a session {}",
@@ -340,6 +356,10 @@ impl SessionKeeper for NamespaceSessions {
         let pool = self.house.pool(&spec.owner, spec.kind, None);
         let (sandbox, warm) = pool.take().await?;
         let (id, now) = (spec.id, Instant::now());
+        if self.house.sessions.borrow().contains_key(&id) {
+            return Err(KeeperError::Spec(format!("there is a session {id} by now")));
+        }
+        self.house.ended.borrow_mut().retain(|ended| ended.id != id);
         let session = Rc::new(Session {
             spec,
             sandbox: Rc::clone(&sandbox),
@@ -347,6 +367,7 @@ impl SessionKeeper for NamespaceSessions {
             opened: now,
             used: Cell::new(now),
             calls: Cell::new(0),
+            alone: Cell::new(false),
             warm,
             slim: Cell::new(false),
             preparing: Cell::new(false),
@@ -360,8 +381,9 @@ impl SessionKeeper for NamespaceSessions {
         tokio::task::spawn_local(async move {
             // A reactor that fails ends everything anyway.
             drop(sandbox.first.ended().await);
-            drop(sandbox);
-            if let Some(house) = house.upgrade() {
+            if let Some(house) = house.upgrade()
+                && house.has(id, &sandbox)
+            {
                 house.end(id, Gone::Lost);
             }
         });
@@ -527,6 +549,32 @@ impl SessionKeeper for NamespaceSessions {
     ) -> Result<(), KeeperError> {
         let (sandbox, _turn) = self.house.for_files(session, &owner)?;
         files::remove(&sandbox, path)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
+    async fn pack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+    ) -> Result<(u64, mpsc::Receiver<Chunk>), KeeperError> {
+        let found = self.house.session(session, &owner)?;
+        let turn = Turn::alone(&found)?;
+        pack::pack(Rc::clone(&found.sandbox), turn)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
+    async fn unpack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        content: mpsc::Receiver<Chunk>,
+    ) -> Result<(), KeeperError> {
+        let found = self.house.session(session, &owner)?;
+        let _turn = Turn::alone(&found)?;
+        let memory_bytes = found.spec.kind.quotas.session.memory_bytes;
+        pack::unpack(&found.sandbox, memory_bytes, content)
             .await
             .map_err(|error| self.house.explain(session, &owner, error))
     }

@@ -182,6 +182,8 @@ impl<'c> Compare<'c> {
             image,
             session_idle_ms,
             session_max_ms,
+            session_paused_ms,
+            session_paused_bytes,
             // How soon a sandbox is ready, and not what it may do.
             pool: _,
             violations,
@@ -243,6 +245,16 @@ impl<'c> Compare<'c> {
             "sandbox.session_max_ms",
             session_max_ms,
             &now.session_max_ms,
+        );
+        self.more(
+            "sandbox.session_paused_ms",
+            session_paused_ms,
+            &now.session_paused_ms,
+        );
+        self.more(
+            "sandbox.session_paused_bytes",
+            session_paused_bytes,
+            &now.session_paused_bytes,
         );
         let NetworkRules {
             allowed_domains,
