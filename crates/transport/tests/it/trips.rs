@@ -383,7 +383,9 @@ async fn a_packed_workspace_is_whole_or_has_no_end() {
                 }
             }
         }
-        assert_eq!((bytes, seen, end), (2_000_000, 2_000_000, is_whole));
+        assert_eq!((bytes, end), (2_000_000, is_whole));
+        // What is cut off may lose what was on its way.
+        assert!(seen == bytes || (!is_whole && seen < bytes), "{seen}");
         assert_eq!(world.seen.packs_let_go.load(SeqCst), 0, "it is held");
         if is_whole {
             drop(content);
