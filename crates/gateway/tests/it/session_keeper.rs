@@ -204,16 +204,19 @@ fn of_another(id: SessionId) -> SessionRecord {
 
 /// A file in the form in which this keeper packs it: two lengths, its path and its content.
 fn packed((path, content): (Vec<u8>, Vec<u8>)) -> Vec<u8> {
-    let lengths = [path.len() as u32, content.len() as u32].map(u32::to_be_bytes);
+    let lengths = [path.len() as u64, content.len() as u64].map(u64::to_be_bytes);
     [lengths.concat(), path, content].concat()
 }
 
 fn unpacked(mut bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut files = Vec::new();
     while !bytes.is_empty() {
-        let length = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-        let (path, content) = (length(0), length(4));
-        let rest = &bytes[8..];
+        let length = |at: usize| {
+            let length = u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+            usize::try_from(length).unwrap()
+        };
+        let (path, content) = (length(0), length(8));
+        let rest = &bytes[16..];
         files.push((rest[..path].to_vec(), rest[path..path + content].to_vec()));
         bytes = &rest[path + content..];
     }
