@@ -140,7 +140,7 @@ impl Identified {
     pub(crate) fn scanned(mut self, policy: &RoutePolicy) -> Result<Self, Denied> {
         let report = match self.facts.scan.take() {
             Some(report) => report,
-            None => Box::new(look(&self.facts.ask)),
+            None => Box::new(look(self.facts.tenant(), &self.facts.ask)),
         };
         let refusal = refusal(&report, &policy.sandbox.scan_forbidden);
         self.facts.scan = Some(report);
