@@ -27,6 +27,9 @@ pub const MAX_LIVE_CALLS: usize = 16_384;
 /// The most approved calls that go on at once; others follow.
 pub const MAX_RESUMING: usize = 64;
 
+/// How often it is looked whether the time of paused sessions is over, in milliseconds.
+pub const PAUSED_LOOK_MS: u64 = 60_000;
+
 /// How long an approved call that cannot run waits before it is tried again, in milliseconds.
 pub const RESUME_PAUSE_MS: u64 = 500;
 

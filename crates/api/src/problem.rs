@@ -362,6 +362,8 @@ const fn status(reason: Reason) -> StatusCode {
         | Reason::CallInFlight
         | Reason::OutcomeUnknown
         | Reason::ApprovalCancelled
+        | Reason::SessionPaused
+        | Reason::SessionBusy
         | Reason::ContextMismatch => StatusCode::CONFLICT,
         Reason::SessionUnknown | Reason::ContextUnknown => StatusCode::NOT_FOUND,
         Reason::SessionGone => StatusCode::GONE,

@@ -91,6 +91,9 @@ endpoints! {
     post "POST" "/v1/sessions" ManageSessions => sessions::open;
     get "GET" "/v1/sessions/{id}" ReadSessions => sessions::show;
     delete "DELETE" "/v1/sessions/{id}" ManageSessions => sessions::destroy;
+    post "POST" "/v1/sessions/{id}/pause" ManageSessions => sessions::pause;
+    post "POST" "/v1/sessions/{id}/resume" ManageSessions => sessions::resume;
+    post "POST" "/v1/sessions/{id}/copy" ManageSessions => sessions::copy;
     post "POST" "/v1/sessions/{id}/contexts" RunCalls => contexts::open;
     delete "DELETE" "/v1/contexts/{id}" RunCalls => contexts::close;
     get "GET" "/v1/sessions/{id}/files" ReadSessions => files::list;

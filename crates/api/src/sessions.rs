@@ -14,9 +14,11 @@ use casemate_ports::PoolStatus;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::{Duration, sleep};
 
 use crate::{
     extract::{Asked, Named},
+    limits::PAUSED_LOOK_MS,
     openapi::AgentName,
     owner::{OfAgent, agent, local, named},
     paging::{Order, Paging},
@@ -60,14 +62,23 @@ fn shown(view: &SessionView) -> Value {
         "policy": record.profile,
         "created_at_ms": record.created_at_ms,
         "used_at_ms": record.used_at_ms,
-        "state": if end.is_some() { "gone" } else { "alive" },
+        "state": match (&end, &record.paused) {
+            (Some(_), _) => "gone",
+            (None, Some(_)) => "paused",
+            (None, None) => "alive",
+        },
         "gone": end,
+        "paused": record.paused.as_ref().map(|pause| paused(pause.bytes, pause.at_ms, pause.until_ms)),
         "calls": status.map(|status| status.calls),
         "idle_ms": status.map(|status| status.idle_ms),
         "age_ms": status.map(|status| status.age_ms),
         "warm": status.map(|status| status.warm),
         "contexts": status.map(|status| &status.contexts),
     })
+}
+
+fn paused(bytes: u64, at_ms: u64, until_ms: u64) -> Value {
+    json!({ "bytes": bytes, "at_ms": at_ms, "until_ms": until_ms })
 }
 
 /// `POST /v1/sessions`
@@ -79,13 +90,7 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     let Json(request) = request?;
     let caller = who.caller(request.agent);
     let (thread, route) = (request.thread, request.route);
-    let bad =
-        |name: &String| name.is_empty() || name.len() > 255 || name.chars().any(char::is_control);
-    if thread.as_ref().is_some_and(bad) {
-        return Err(Problem::invalid(
-            "the thread's name must have 1 to 255 bytes and no control characters",
-        ));
-    }
+    check_thread(thread.as_deref())?;
     let opened = api.with(move |sessions| async move {
         let Some(policy) = sessions.policy(route.as_deref()) else {
             let (reason, why) = sessions.no_policy(route.as_deref());
@@ -150,6 +155,76 @@ pub(crate) async fn destroy<K: Keeps, P: Remembers>(
     Ok(named(done.decision, StatusCode::NO_CONTENT))
 }
 
+/// `POST /v1/sessions/{id}/pause`
+pub(crate) async fn pause<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    who: Who,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+) -> Result<Response, Problem> {
+    let (caller, session) = (who.caller(agent), session(&id)?);
+    let done =
+        api.with(move |sessions| async move { sessions.pause_session(&caller, session).await });
+    let Done { decision, value } = done.await??;
+    let body = Json(
+        json!({ "session": session, "paused": paused(value.bytes, value.at_ms, value.until_ms) }),
+    );
+    Ok(named(decision, body))
+}
+
+/// `POST /v1/sessions/{id}/resume`
+pub(crate) async fn resume<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    who: Who,
+    Named(id): Named<String>,
+    Asked(OfAgent { agent }): Asked<OfAgent>,
+) -> Result<Response, Problem> {
+    let (caller, session) = (who.caller(agent), session(&id)?);
+    let done =
+        api.with(move |sessions| async move { sessions.resume_session(&caller, session).await });
+    let decision = done.await??.decision;
+    let body = Json(json!({ "session": session, "new_session": false }));
+    Ok(named(decision, body))
+}
+
+/// Of which agent the session is, and for which thread its copy is to be.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct OfCopy {
+    #[serde(default = "local", deserialize_with = "agent")]
+    #[schemars(with = "AgentName")]
+    agent: String,
+    thread: Option<String>,
+}
+
+/// `POST /v1/sessions/{id}/copy`
+pub(crate) async fn copy<K: Keeps, P: Remembers>(
+    State(api): State<Arc<Api<K, P>>>,
+    who: Who,
+    Named(id): Named<String>,
+    Asked(OfCopy { agent, thread }): Asked<OfCopy>,
+) -> Result<Response, Problem> {
+    let (caller, session) = (who.caller(agent), session(&id)?);
+    check_thread(thread.as_deref())?;
+    let done = api.with(move |sessions| async move {
+        Box::pin(sessions.copy_session(&caller, session, thread.as_deref())).await
+    });
+    let Done { decision, value } = done.await??;
+    let body = Json(json!({ "session": value, "new_session": true }));
+    Ok(named(decision, (StatusCode::CREATED, body)))
+}
+
+/// Refuses what no thread is called.
+fn check_thread(thread: Option<&str>) -> Result<(), Problem> {
+    let bad =
+        |name: &str| name.is_empty() || name.len() > 255 || name.chars().any(char::is_control);
+    if thread.is_some_and(bad) {
+        return Err(Problem::invalid(
+            "the thread's name must have 1 to 255 bytes and no control characters",
+        ));
+    }
+    Ok(())
+}
+
 /// `GET /v1/pools`
 pub(crate) async fn pools<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
@@ -167,6 +242,18 @@ pub(crate) async fn pools<K: Keeps, P: Remembers>(
     let pools = pools.into_iter().map(placed).collect();
     let piece = paging.answer("pools", Order::Ascending, pools)?;
     Ok(Json(piece).into_response())
+}
+
+impl<K: Keeps, P: Remembers> Api<K, P> {
+    /// Ends paused sessions when their time is over, for as long as it is polled.
+    pub async fn look_after_paused(&self) -> std::convert::Infallible {
+        loop {
+            sleep(Duration::from_millis(PAUSED_LOOK_MS)).await;
+            let ended = self.with(|sessions| async move { sessions.end_overdue_pauses().await });
+            // What could not be ended is looked at again.
+            drop(ended.await);
+        }
+    }
 }
 
 /// `GET /v1/load`

@@ -24,7 +24,7 @@ use casemate_gateway::{Bounds, Capacity, Crew, Parts, Policies, Reconciled, Sess
 use casemate_model::one_line;
 use casemate_policy::{Governing, Profile, RoutePolicy};
 use casemate_ports::{Decider, Signal};
-use casemate_store::StateDir;
+use casemate_store::{PausedFiles, StateDir};
 use casemate_transport::RemoteKeeper;
 use casemate_webhooks::Webhooks;
 use serde::{Deserialize, Serialize};
@@ -298,6 +298,7 @@ async fn serve(
     let sessions = Arc::new(Gateway::new(Parts {
         keeper,
         stores: CachedStores::new(StateDir::open(root)?),
+        paused: PausedFiles::new(StateDir::open(root)?),
         journal,
         clock: Box::new(System),
         entropy: Box::new(System),
@@ -356,6 +357,7 @@ async fn serve(
         served = &mut doors => Err(served),
         never = api.look_after_waiting(left) => match never {},
         never = api.look_after_refusals() => match never {},
+        never = api.look_after_paused() => match never {},
         signal = signals.next() => Ok(Some(signal)),
         () = tended => Ok(None),
     };

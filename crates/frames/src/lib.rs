@@ -14,6 +14,7 @@ mod decode;
 mod directory;
 mod from_guest;
 mod limits;
+mod packed;
 mod session;
 mod to_guest;
 mod wire;
@@ -25,6 +26,9 @@ pub use self::{
     limits::{
         MAX_ARGUMENTS, MAX_CHUNK_BYTES, MAX_ENTRIES, MAX_EXEC_BYTES, MAX_LIMITS, MAX_PATH_BYTES,
         MAX_SOURCE_BYTES, PROTOCOL_VERSION,
+    },
+    packed::{
+        MAX_ATTRIBUTES, MAX_PACKED_BYTES, MAX_PIECES, Moment, PACKED_END, Packed, PackedEntry,
     },
     session::{
         MAX_SESSION_BYTES, MAX_WAY_PORTS, Network, PlaceReport, SESSION_READY, SessionOrder,

@@ -72,6 +72,10 @@ pub enum FileAction {
     List,
     /// Remove it.
     Remove,
+    /// Say how long it is, and give the whole workspace on standard output as [`crate::PackedEntry`] says.
+    Pack,
+    /// Put there what comes on standard input in the same form. The workspace is a new one.
+    Unpack,
 }
 
 /// What the keeper tells the guest.
@@ -151,6 +155,8 @@ impl Message for ToGuest {
                     1 => FileAction::Read,
                     2 => FileAction::List,
                     3 => FileAction::Remove,
+                    4 => FileAction::Pack,
+                    5 => FileAction::Unpack,
                     _ => return Err(FrameError::Field("action")),
                 };
                 let path = without_nul(fields.rest().to_vec())?;
@@ -207,6 +213,8 @@ impl Message for ToGuest {
                     FileAction::Read => 1,
                     FileAction::List => 2,
                     FileAction::Remove => 3,
+                    FileAction::Pack => 4,
+                    FileAction::Unpack => 5,
                 });
                 put_name(out, path, MAX_PATH_BYTES)
             }),

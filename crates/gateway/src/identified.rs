@@ -148,7 +148,7 @@ impl Identified {
             Some(report) => report,
             // What it is called with is no source.
             None if policy.mcp_tool(&self.facts.ask.tool).is_some() => Box::new(look_at_program()),
-            None => Box::new(look(&self.facts.ask)),
+            None => Box::new(look(self.facts.tenant(), &self.facts.ask)),
         };
         let refusal = refusal(&report, &policy.sandbox.scan_forbidden);
         self.facts.scan = Some(report);

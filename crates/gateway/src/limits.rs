@@ -39,6 +39,9 @@ pub const TOUCH_EVERY_MS: u64 = 30_000;
 /// The most sessions in one list.
 pub const MAX_LISTED: u32 = 1_000;
 
+/// The most paused sessions of one agent.
+pub const MAX_PAUSED: usize = 1_000;
+
 /// The most stateful interpreters of one session.
 pub const MAX_CONTEXTS: usize = 64;
 

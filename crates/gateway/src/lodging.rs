@@ -11,6 +11,9 @@ pub struct Lodging {
     pub session: Option<SessionId>,
     /// Whether it was opened for this call, and so has no files of earlier ones.
     pub new_session: bool,
+    /// The session that its files were copied into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<SessionId>,
     /// Which stateful interpreter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextId>,

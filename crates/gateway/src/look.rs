@@ -1,7 +1,9 @@
 //! What is looked for in the source of a call before it runs.
 
+use std::sync::LazyLock;
+
 use casemate_model::Capability;
-use casemate_scan::{Gap, Language, Report, scan};
+use casemate_scan::{Gap, Language, Report, Seen, scan};
 
 use crate::Ask;
 
@@ -14,8 +16,12 @@ const DIRECTORIES: &[&str] = &["/bin/", "/usr/bin/"];
 /// Variables by which shells run more than that.
 const STARTS: &[&str] = &["BASH_ENV", "ENV", "SHELLOPTS"];
 
-/// Looks at the source of a call, wherever it is.
-pub(crate) fn look(ask: &Ask) -> Report {
+/// What was looked at before.
+static SEEN: LazyLock<Seen> = LazyLock::new(Seen::default);
+
+/// Looks at the source of a tenant's call, wherever it is.
+pub(crate) fn look(tenant: &str, ask: &Ask) -> Report {
+    let scan = |language, source: &[u8]| SEEN.report(tenant, language, source, scan);
     if let Some(source) = ask.source() {
         return scan(Language::Python, source);
     }

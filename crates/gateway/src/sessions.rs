@@ -8,6 +8,7 @@ mod call;
 mod cases;
 mod consent;
 mod contexts;
+mod copy;
 mod error;
 mod files;
 mod hold;
@@ -17,6 +18,7 @@ mod live;
 mod lodge;
 mod manage;
 mod opening;
+mod pause;
 mod perform;
 mod place;
 mod reconcile;
@@ -38,7 +40,7 @@ use casemate_policy::{Governing, Image, Profile, QuotaRule, RoutePolicy};
 use casemate_ports::{
     Decider, Egress, ImageRef, Kind, Owner, PoolSize, Quota, Quotas, SessionKeeper, SessionSpec,
 };
-use casemate_store::{ApprovalStore, DestinationStore, SessionStore, StoreError};
+use casemate_store::{ApprovalStore, DestinationStore, PausedFiles, SessionStore, StoreError};
 use tokio::sync::{Notify, mpsc};
 
 pub use self::{
@@ -114,6 +116,8 @@ pub struct Parts<K, P> {
     pub keeper: K,
     /// Remembers them.
     pub stores: P,
+    /// Keeps the files of those that are paused.
+    pub paused: PausedFiles,
     /// The durable memory of calls.
     pub journal: Journal,
     /// The time.
@@ -146,6 +150,7 @@ pub struct Parts<K, P> {
 pub struct Sessions<K, P> {
     keeper: K,
     stores: P,
+    paused: PausedFiles,
     journal: Arc<Journal>,
     egress: Arc<dyn Egress>,
     decider: Option<Arc<dyn Decider>>,
@@ -187,6 +192,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         Self {
             keeper: parts.keeper,
             stores: parts.stores,
+            paused: parts.paused,
             journal: Arc::new(parts.journal),
             egress: parts.egress,
             decider: parts.decider,
@@ -352,6 +358,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             kind: self.kind(profile)?,
             idle_ms: profile.sandbox.session_idle_ms,
             max_ms: profile.sandbox.session_max_ms,
+            resumes: false,
         })
     }
 

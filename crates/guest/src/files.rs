@@ -22,7 +22,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::keeper::Keeper;
+use crate::{keeper::Keeper, pack, unpack};
 
 const WORKSPACE: &CStr = c"/workspace";
 
@@ -36,6 +36,8 @@ pub(crate) fn serve(mut keeper: Keeper, request: &FileRequest) -> io::Result<()>
         FileAction::Read => read(&keeper, &request.path),
         FileAction::List => list(&keeper, &request.path),
         FileAction::Remove => remove(&request.path),
+        FileAction::Pack => pack::pack(&keeper),
+        FileAction::Unpack => unpack::unpack(&mut keeper),
     };
     match done {
         Ok(()) => keeper.send(&FromGuest::Exited(Exited {
@@ -53,7 +55,7 @@ pub(crate) fn serve(mut keeper: Keeper, request: &FileRequest) -> io::Result<()>
 }
 
 /// Opens below the workspace, and never through a link that leads out of it.
-fn open(path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open(path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let root = rustix::fs::open(WORKSPACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let path = if path.is_empty() { b"." } else { path };
     openat2(
@@ -66,7 +68,7 @@ fn open(path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
 }
 
 /// The directory that a path is in, and its last part.
-fn split(path: &[u8]) -> Result<(&[u8], CString), Errno> {
+pub(crate) fn split(path: &[u8]) -> Result<(&[u8], CString), Errno> {
     let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => path.split_at_checked(slash).unwrap_or((b"", path)),
         None => (&b""[..], path),

@@ -21,6 +21,7 @@ mod files;
 mod gvisor;
 mod interpreter;
 mod keeper;
+mod pack;
 mod place;
 mod program;
 mod relay;
@@ -28,6 +29,7 @@ mod scene;
 mod session;
 mod stdin;
 mod terminal;
+mod unpack;
 
 use std::process::ExitCode;
 

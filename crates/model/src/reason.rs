@@ -59,6 +59,10 @@ words! {
         SessionUnknown = "session_unknown",
         /// The session is over, and its files are gone.
         SessionGone = "session_gone",
+        /// The session is paused: its files are kept, and nothing runs in it.
+        SessionPaused = "session_paused",
+        /// Something goes on in the session, and what was asked for must be alone there.
+        SessionBusy = "session_busy",
         /// There is no such context in the session, or its interpreter died.
         ContextUnknown = "context_unknown",
         /// The context is of another language than the call.
@@ -139,6 +143,8 @@ impl Reason {
             Self::SessionGone => {
                 "call again: a thread gets a new session, in which files and variables are to be made anew"
             }
+            Self::SessionPaused => "resume it: `casemate session resume`",
+            Self::SessionBusy => "wait until its calls have ended, or cancel them",
             Self::ContextUnknown => "open a new context, or leave it out",
             Self::ContextMismatch => "call the context's own language, or leave it out",
             Self::QuotaExceeded => {

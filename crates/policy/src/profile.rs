@@ -114,6 +114,10 @@ pub struct SandboxRules {
     pub session_idle_ms: u64,
     /// A session ends when it is so old, in milliseconds.
     pub session_max_ms: u64,
+    /// A paused session ends after so long, in milliseconds.
+    pub session_paused_ms: u64,
+    /// What all paused sessions of an agent may take, in bytes.
+    pub session_paused_bytes: u64,
     /// How many unused sandboxes stand ready.
     pub pool: PoolRules,
     /// What follows when a program does what no ordinary program does.
@@ -476,6 +480,8 @@ impl Profile {
                 image: Image::Host,
                 session_idle_ms: 0,
                 session_max_ms: 0,
+                session_paused_ms: 0,
+                session_paused_bytes: 0,
                 pool: PoolRules::default(),
                 violations: Responses::STRICT,
                 scan_forbidden: Vec::new(),

@@ -213,7 +213,21 @@ const CALLERS_AND_SANDBOX: &[Key<Profile>] = &[
         "milliseconds",
         (1_000, DAY_MS, 30 * DAY_MS),
         |profile, number| put(&mut profile.sandbox.session_max_ms, number),
-        "A session ends when it is so old.",
+        "A session ends when it is so old; a paused one is not, and begins anew when it is resumed.",
+    ),
+    number(
+        "sandbox.session_paused_ms",
+        "milliseconds",
+        (1_000, 7 * DAY_MS, 30 * DAY_MS),
+        |profile, number| put(&mut profile.sandbox.session_paused_ms, number),
+        "A paused session ends after so long.",
+    ),
+    number(
+        "sandbox.session_paused_bytes",
+        "bytes",
+        (4_096, 1 << 30, 1 << 40),
+        |profile, number| put(&mut profile.sandbox.session_paused_bytes, number),
+        "What the files of all paused sessions of an agent may take on disk; one that would take more is not paused.",
     ),
     optional(
         "sandbox.pool",

@@ -264,6 +264,9 @@ pub enum KeeperError {
         /// Why it ended.
         why: Gone,
     },
+    /// Something goes on in the session, or something that must be alone there.
+    #[error("something goes on in the session {0}: wait for its calls, or cancel them")]
+    Busy(SessionId),
     /// There is no such context in the session, or it died.
     #[error("there is no context {context} in the session {session}")]
     NoContext {

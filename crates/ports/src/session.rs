@@ -118,6 +118,9 @@ pub struct SessionSpec {
     pub idle_ms: u64,
     /// It ends when it is so old, in milliseconds.
     pub max_ms: u64,
+    /// Whether it had a sandbox before, was destroyed, and comes back under the same name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumes: bool,
 }
 
 /// Why a session is over.
@@ -361,6 +364,23 @@ pub trait SessionKeeper {
         session: SessionId,
         owner: Owner,
         path: Text,
+    ) -> impl Future<Output = Result<(), KeeperError>>;
+
+    /// The whole workspace of a session as one stream: its length, and its content, which is whole only if it ends with
+    /// [`Chunk::End`]. Refused while anything goes on in the session, and nothing else begins in it before the
+    /// receiver is dropped.
+    fn pack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+    ) -> impl Future<Output = Result<(u64, mpsc::Receiver<Chunk>), KeeperError>>;
+
+    /// Puts such a stream into the workspace of a session in which nothing was done yet. When it fails the session is to be closed.
+    fn unpack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        content: mpsc::Receiver<Chunk>,
     ) -> impl Future<Output = Result<(), KeeperError>>;
 
     /// Connects to a port on which a program of the session listens on its loopback.

@@ -336,6 +336,15 @@ impl Prepared {
         self.guest.say(&ToGuest::Limits(self.given.clone())).await
     }
 
+    /// Lets the place hold so much memory, files that it writes among it; its processes have the same limits as before.
+    pub(crate) fn may_hold(&self, memory_bytes: u64, session: &SessionSandbox) {
+        let limits = Limits {
+            memory_bytes: memory_bytes.max(session.limits.memory_bytes),
+            ..session.limits
+        };
+        self.cgroups.limit(&Ceiling::of(&limits));
+    }
+
     /// Brings the place to the limits of one call. What stays for more calls has no limit on the CPU time of its processes
     /// in all, and its resource limits are those that it gets first: they cannot be raised.
     pub(crate) fn limit(

@@ -24,7 +24,9 @@ use crate::{
 mod context;
 mod files;
 mod grounds;
+mod house;
 mod networks;
+mod pack;
 mod turn;
 
 use self::{context::Context, networks::Networks};
@@ -76,6 +78,8 @@ pub(crate) struct Session {
     opened: Instant,
     used: Cell<Instant>,
     calls: Cell<u64>,
+    /// Whether what goes on in it must stay the only thing.
+    alone: Cell<bool>,
     warm: bool,
     slim: Cell<bool>,
     /// Whether a place is being made ahead.
@@ -173,88 +177,6 @@ async fn keep_time(house: Weak<House>) {
     }
 }
 
-impl House {
-    /// Has one of the sessions that wait for long take less memory.
-    fn slim(&self) {
-        let waits = |session: &&Rc<Session>| {
-            let idle = session.calls.get() == 0 && session.used.get().elapsed() >= SLIM_AFTER;
-            idle && !session.slim.replace(true)
-        };
-        for session in self
-            .sessions
-            .borrow()
-            .values()
-            .filter(waits)
-            .take(SLIM_AT_ONCE)
-        {
-            let sandbox = Rc::clone(&session.sandbox);
-            tokio::task::spawn_local(async move {
-                // What cannot be made stays as it is.
-                drop(sandbox.slim().await);
-            });
-        }
-    }
-
-    fn pool(&self, owner: &Owner, kind: Kind, size: Option<PoolSize>) -> Rc<Pool> {
-        let key = (owner.clone(), kind);
-        if let Some(pool) = self.pools.borrow().get(&key) {
-            if let Some(size) = size {
-                pool.resize(size);
-            }
-            return Rc::clone(pool);
-        }
-        let none = PoolSize {
-            min: 0,
-            max: 0,
-            idle_ms: 0,
-        };
-        let pool = Pool::new(
-            owner.clone(),
-            kind,
-            size.unwrap_or(none),
-            Rc::clone(&self.grounds),
-            self.grounds.groups(owner, &kind.quotas),
-        );
-        self.pools.borrow_mut().insert(key, Rc::clone(&pool));
-        pool
-    }
-
-    /// The session, if it is alive and `owner`'s.
-    fn session(&self, id: SessionId, owner: &Owner) -> Result<Rc<Session>, KeeperError> {
-        if let Some(session) = self.sessions.borrow().get(&id)
-            && session.spec.owner == *owner
-        {
-            return Ok(Rc::clone(session));
-        }
-        let ended = self.ended.borrow();
-        let gone = ended
-            .iter()
-            .find(|ended| ended.id == id && ended.owner == *owner)
-            .and_then(|ended| ended.gone);
-        Err(match gone {
-            Some(why) => KeeperError::SessionGone { session: id, why },
-            None => KeeperError::NoSession(id),
-        })
-    }
-
-    /// Ends a session, and remembers why.
-    fn end(&self, id: SessionId, why: Gone) -> Option<Rc<Session>> {
-        let session = self.sessions.borrow_mut().remove(&id)?;
-        session.sandbox.first.kill();
-        session.contexts.borrow_mut().clear();
-        let mut ended = self.ended.borrow_mut();
-        if ended.len() == MAX_REMEMBERED {
-            ended.pop_front();
-        }
-        ended.push_back(SessionStatus {
-            gone: Some(why),
-            contexts: Vec::new(),
-            ..session.status()
-        });
-        Some(session)
-    }
-}
-
 impl Session {
     /// Why its time is over, if it is.
     fn over(&self) -> Option<Gone> {
@@ -270,7 +192,9 @@ impl Session {
 
     /// Ends it at once, because of what a program in it did.
     fn violated(&self) {
-        if let Some(house) = self.house.upgrade() {
+        if let Some(house) = self.house.upgrade()
+            && house.has(self.spec.id, &self.sandbox)
+        {
             house.end(self.spec.id, Gone::Violation);
         }
     }
@@ -316,12 +240,16 @@ impl SessionKeeper for NamespaceSessions {
 
     async fn open(&self, spec: SessionSpec) -> Result<SessionStatus, KeeperError> {
         let known = self.house.sessions.borrow().contains_key(&spec.id);
+        // One that was put away comes back under its name; any other name is of one sandbox.
+        let comes_back = |ended: &SessionStatus| {
+            spec.resumes && ended.owner == spec.owner && ended.gone != Some(Gone::Violation)
+        };
         let ended = self
             .house
             .ended
             .borrow()
             .iter()
-            .any(|ended| ended.id == spec.id);
+            .any(|ended| ended.id == spec.id && !comes_back(ended));
         if known || ended {
             return Err(KeeperError::Spec(format!(
                 "there has been a session {}",
@@ -340,6 +268,10 @@ impl SessionKeeper for NamespaceSessions {
         let pool = self.house.pool(&spec.owner, spec.kind, None);
         let (sandbox, warm) = pool.take().await?;
         let (id, now) = (spec.id, Instant::now());
+        if self.house.sessions.borrow().contains_key(&id) {
+            return Err(KeeperError::Spec(format!("there is a session {id} by now")));
+        }
+        self.house.ended.borrow_mut().retain(|ended| ended.id != id);
         let session = Rc::new(Session {
             spec,
             sandbox: Rc::clone(&sandbox),
@@ -347,6 +279,7 @@ impl SessionKeeper for NamespaceSessions {
             opened: now,
             used: Cell::new(now),
             calls: Cell::new(0),
+            alone: Cell::new(false),
             warm,
             slim: Cell::new(false),
             preparing: Cell::new(false),
@@ -360,8 +293,9 @@ impl SessionKeeper for NamespaceSessions {
         tokio::task::spawn_local(async move {
             // A reactor that fails ends everything anyway.
             drop(sandbox.first.ended().await);
-            drop(sandbox);
-            if let Some(house) = house.upgrade() {
+            if let Some(house) = house.upgrade()
+                && house.has(id, &sandbox)
+            {
                 house.end(id, Gone::Lost);
             }
         });
@@ -531,6 +465,32 @@ impl SessionKeeper for NamespaceSessions {
             .map_err(|error| self.house.explain(session, &owner, error))
     }
 
+    async fn pack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+    ) -> Result<(u64, mpsc::Receiver<Chunk>), KeeperError> {
+        let found = self.house.session(session, &owner)?;
+        let turn = Turn::alone(&found)?;
+        pack::pack(Rc::clone(&found.sandbox), turn)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
+    async fn unpack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        content: mpsc::Receiver<Chunk>,
+    ) -> Result<(), KeeperError> {
+        let found = self.house.session(session, &owner)?;
+        let _turn = Turn::alone(&found)?;
+        let memory_bytes = found.spec.kind.quotas.session.memory_bytes;
+        pack::unpack(&found.sandbox, memory_bytes, content)
+            .await
+            .map_err(|error| self.house.explain(session, &owner, error))
+    }
+
     async fn connect(
         &self,
         session: SessionId,
@@ -542,28 +502,5 @@ impl SessionKeeper for NamespaceSessions {
         files::connect(sandbox, turn, port, namespace)
             .await
             .map_err(|error| self.house.explain(session, &owner, error))
-    }
-}
-
-impl House {
-    /// The sandbox of a session for something beside calls, which keeps the session from being idle.
-    fn for_files(
-        &self,
-        session: SessionId,
-        owner: &Owner,
-    ) -> Result<(Rc<SessionSandbox>, Turn), KeeperError> {
-        let session = self.session(session, owner)?;
-        let turn = Turn::take(&session)?;
-        Ok((Rc::clone(&session.sandbox), turn))
-    }
-
-    /// What a failure means when the session has ended meanwhile.
-    fn explain(&self, session: SessionId, owner: &Owner, error: KeeperError) -> KeeperError {
-        match error {
-            KeeperError::Lost(_) | KeeperError::Build { .. } => {
-                self.session(session, owner).err().unwrap_or(error)
-            }
-            error => error,
-        }
     }
 }

@@ -16,10 +16,14 @@ mod commands;
 mod lexer;
 mod python;
 mod report;
+mod seen;
 mod shell;
 mod tables;
 
-pub use self::report::{Finding, Gap, Language, MAX_FINDINGS, MAX_SOURCE_BYTES, Report};
+pub use self::{
+    report::{Finding, Gap, Language, MAX_FINDINGS, MAX_SOURCE_BYTES, Report},
+    seen::Seen,
+};
 
 /// Looks at a source.
 #[must_use]

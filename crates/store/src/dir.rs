@@ -127,6 +127,33 @@ impl Dir {
         }
     }
 
+    /// A new, empty file. Its name is not durable before [`Dir::sync`].
+    pub(crate) fn create_new(&self, name: &str) -> Result<File, StoreError> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, FILE_MODE)
+            .map(File::from)
+            .map_err(StoreError::io("create", self.path(name)))
+    }
+
+    /// A private file to be read, and its size; nothing if there is none.
+    pub(crate) fn open_file(&self, name: &str) -> Result<Option<(File, u64)>, StoreError> {
+        let Some((file, stat)) = self.open_regular(name, OFlags::RDONLY)? else {
+            return Ok(None);
+        };
+        let bytes = check_private(&stat, self.path(name))?;
+        Ok(Some((file, bytes)))
+    }
+
+    /// Removes a file, if it is there, durably.
+    pub(crate) fn remove_file(&self, name: &str) -> Result<(), StoreError> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) => self.sync(),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(StoreError::io("remove", self.path(name))(error)),
+        }
+    }
+
     fn open_regular(&self, name: &str, access: OFlags) -> Result<Option<(File, Stat)>, StoreError> {
         let path = self.path(name);
         // NONBLOCK: opening a pipe that stands in the file's place must not wait for its other end.

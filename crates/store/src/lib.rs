@@ -1,4 +1,4 @@
-//! Durable state beside the ledger: the state directory, keys, idempotency keys, sessions, approvals and where agents have been.
+//! Durable state beside the ledger: the state directory, keys, idempotency keys, sessions with the files of paused ones, approvals and where agents have been.
 //!
 //! Invariants:
 //! - What an answer promised is on disk: a claim, a key, an erasure survive the death of the process and of
@@ -24,6 +24,7 @@ mod envelope;
 mod error;
 mod idempotency;
 mod keys;
+mod paused;
 mod provider;
 mod session;
 mod sql;
@@ -38,8 +39,9 @@ pub use self::{
     error::StoreError,
     idempotency::{Claim, Claimed, Idempotency, MAX_NAME_BYTES, State},
     keys::{Keys, MAX_SEALED_BYTES},
+    paused::{PausedFiles, PausedReader, PausedWriter},
     provider::{FileProvider, KeyProvider},
-    session::{SessionEnd, SessionRecord, SessionStore},
+    session::{SessionEnd, SessionPause, SessionRecord, SessionStore},
     sqlite::SqliteStore,
     state::StateDir,
 };

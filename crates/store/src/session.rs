@@ -23,8 +23,23 @@ pub struct SessionRecord {
     pub created_at_ms: u64,
     /// When it was last used, as far as that was noted.
     pub used_at_ms: u64,
+    /// Where its files are, while it is paused.
+    pub paused: Option<SessionPause>,
     /// What became of it, if it is over.
     pub end: Option<SessionEnd>,
+}
+
+/// The pause of a session that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionPause {
+    /// The name of its files among those of [`crate::PausedFiles`].
+    pub image: String,
+    /// How many bytes they are.
+    pub bytes: u64,
+    /// Since when, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Until when it can be resumed.
+    pub until_ms: u64,
 }
 
 /// The end of a session.
@@ -62,7 +77,7 @@ pub trait SessionStore {
         at_ms: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Notes that a session is over, and why. Says whether it lived until then: the first reason stays.
+    /// Notes that a session is over, also a paused one, and why. Says whether it lived until then: the first reason stays.
     ///
     /// # Errors
     /// When `why` cannot be stored, and when the store fails.
@@ -70,6 +85,27 @@ pub trait SessionStore {
         &self,
         session: SessionId,
         why: &str,
+        at_ms: u64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Notes that a living session is paused, with its files. Says whether it was not before.
+    ///
+    /// # Errors
+    /// When the name cannot be stored, and when the store fails.
+    fn pause_session(
+        &self,
+        session: SessionId,
+        pause: &SessionPause,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Notes that a session is paused no more, if it still is with these files. Says whether it was.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn resume_session(
+        &self,
+        session: SessionId,
+        image: &str,
         at_ms: u64,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
@@ -112,7 +148,7 @@ pub trait SessionStore {
         most: u32,
     ) -> impl Future<Output = Result<Vec<SessionRecord>, StoreError>> + Send;
 
-    /// Every session that lives.
+    /// Every session that lives, paused ones among them.
     ///
     /// # Errors
     /// When the store fails.
@@ -164,6 +200,23 @@ impl<T: SessionStore + Send + Sync> SessionStore for Arc<T> {
         at_ms: u64,
     ) -> Result<bool, StoreError> {
         T::end_session(self, session, why, at_ms).await
+    }
+
+    async fn pause_session(
+        &self,
+        session: SessionId,
+        pause: &SessionPause,
+    ) -> Result<bool, StoreError> {
+        T::pause_session(self, session, pause).await
+    }
+
+    async fn resume_session(
+        &self,
+        session: SessionId,
+        image: &str,
+        at_ms: u64,
+    ) -> Result<bool, StoreError> {
+        T::resume_session(self, session, image, at_ms).await
     }
 
     async fn tell_session(&self, session: SessionId) -> Result<bool, StoreError> {

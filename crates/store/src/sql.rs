@@ -33,7 +33,17 @@ pub(crate) const USE_SESSION: &str = "\
 
 /// Ends a session only while it lives.
 pub(crate) const END_SESSION: &str = "\
-    UPDATE sessions SET gone = $2, gone_at_ms = $3 WHERE id = $1 AND gone IS NULL";
+    UPDATE sessions SET gone = $2, gone_at_ms = $3, paused_image = NULL, paused_bytes = NULL, \
+    paused_at_ms = NULL, paused_until_ms = NULL WHERE id = $1 AND gone IS NULL";
+
+/// Pauses a session that lives and is not paused.
+pub(crate) const PAUSE_SESSION: &str = "\
+    UPDATE sessions SET paused_image = $2, paused_bytes = $3, paused_at_ms = $4, paused_until_ms = $5 \
+    WHERE id = $1 AND gone IS NULL AND paused_image IS NULL";
+
+pub(crate) const RESUME_SESSION: &str = "\
+    UPDATE sessions SET paused_image = NULL, paused_bytes = NULL, paused_at_ms = NULL, \
+    paused_until_ms = NULL, used_at_ms = $3 WHERE id = $1 AND gone IS NULL AND paused_image = $2";
 
 /// One row for the first who tells.
 pub(crate) const TELL_SESSION: &str = "\

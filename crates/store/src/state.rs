@@ -25,6 +25,7 @@ const AGENT_NAME_MAX: usize = 63;
 /// keys/agents/<agent>/        data keys, and the names of erased ones
 /// ledger/                     the audit log
 /// agents/<agent>/agent.db     one database per agent
+/// agents/<agent>/paused-<…>   the files of one paused session, sealed
 /// ```
 ///
 /// Directories are made with mode 0700, files with 0600.

@@ -323,6 +323,23 @@ impl SessionKeeper for RemoteKeeper {
         self.ask(Route::RemoveFile, of).await
     }
 
+    async fn pack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+    ) -> Result<(u64, mpsc::Receiver<Chunk>), KeeperError> {
+        files::pack(self, OfSession { session, owner }).await
+    }
+
+    async fn unpack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        content: mpsc::Receiver<Chunk>,
+    ) -> Result<(), KeeperError> {
+        files::unpack(self, OfSession { session, owner }, content).await
+    }
+
     async fn connect(
         &self,
         session: SessionId,

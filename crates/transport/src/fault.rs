@@ -49,6 +49,7 @@ impl Fault {
                 KeeperError::Spec(_) => StatusCode::BAD_REQUEST,
                 KeeperError::NoSession(_) | KeeperError::NoContext { .. } => StatusCode::NOT_FOUND,
                 KeeperError::SessionGone { .. } => StatusCode::GONE,
+                KeeperError::Busy(_) => StatusCode::CONFLICT,
                 KeeperError::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
                 KeeperError::File { .. } => StatusCode::UNPROCESSABLE_ENTITY,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -51,6 +51,10 @@ routes! {
     ListFiles = "list-files",
     /// `SessionKeeper::remove_file`.
     RemoveFile = "remove-file",
+    /// `SessionKeeper::pack`: frames back.
+    Pack = "pack",
+    /// `SessionKeeper::unpack`: frames there.
+    Unpack = "unpack",
     /// `SessionKeeper::connect`: frames both ways.
     Connect = "connect",
 }

@@ -5,9 +5,20 @@ use serde_json::Value;
 
 use super::shapes::{OfPool, OfResource};
 use crate::{
-    answer, approvals::Which, calls::From, envelopes::NewEnvelope, files::ListQuery, keys::NewKey,
-    owner::OfAgent, paging::Paging, records::RecordsQuery, request::CallRequest, routes::Endpoint,
-    sessions::OpenRequest, switches::NewThrow, terminal::TerminalQuery,
+    answer,
+    approvals::Which,
+    calls::From,
+    envelopes::NewEnvelope,
+    files::ListQuery,
+    keys::NewKey,
+    owner::OfAgent,
+    paging::Paging,
+    records::RecordsQuery,
+    request::CallRequest,
+    routes::Endpoint,
+    sessions::{OfCopy, OpenRequest},
+    switches::NewThrow,
+    terminal::TerminalQuery,
 };
 
 /// A schema of a type.
@@ -130,6 +141,12 @@ operations! {
         Some(query::<OfAgent>), Body::None => [Json(200, "Session", "The session.")];
     "DELETE" "/v1/sessions/{id}" "destroy_session" "End a session with everything in it.",
         Some(query::<OfAgent>), Body::None => [Empty(204, "It is gone.")];
+    "POST" "/v1/sessions/{id}/pause" "pause_session" "End everything in a session but its files, which are kept on disk until it is resumed.",
+        Some(query::<OfAgent>), Body::None => [Json(200, "Paused", "Its files are kept.")];
+    "POST" "/v1/sessions/{id}/resume" "resume_session" "Bring a paused session back: a new sandbox with its files.",
+        Some(query::<OfAgent>), Body::None => [Json(200, "Opened", "It lives.")];
+    "POST" "/v1/sessions/{id}/copy" "copy_session" "Open a new session with the files of this one.",
+        Some(query::<OfCopy>), Body::None => [Json(201, "Opened", "The new one.")];
     "POST" "/v1/sessions/{id}/contexts" "open_context" "Start an interpreter of Python that keeps its variables.",
         Some(query::<OfAgent>), Body::None => [Json(201, "Context", "The interpreter.")];
     "DELETE" "/v1/contexts/{id}" "close_context" "End an interpreter.",

@@ -177,8 +177,10 @@ fn case(operation: &str, of: &Property) -> Option<Case> {
             json!({ "agent": MARK, "thread": format!("{MARK}-thread") }),
             Done(200),
         )]),
-        "show_session" | "destroy_session" | "open_context" | "list_files" | "read_file"
-        | "remove_file" => Unknown("session", none),
+        "show_session" | "destroy_session" | "pause_session" | "resume_session"
+        | "copy_session" | "open_context" | "list_files" | "read_file" | "remove_file" => {
+            Unknown("session", none)
+        }
         "write_file" => Unknown("session", json!("x")),
         "close_context" => Unknown("context", none),
         "connect_port" | "open_terminal" => Socket("session", "session_unknown"),

@@ -67,6 +67,30 @@ pub(crate) enum SessionCommand {
         /// The session (`ses_…`)
         session: String,
     },
+    /// End everything in a session but its files, which are kept on disk until it is resumed
+    Pause {
+        #[command(flatten)]
+        who: Who,
+        /// The session (`ses_…`)
+        session: String,
+    },
+    /// Bring a paused session back: a new sandbox with its files
+    Resume {
+        #[command(flatten)]
+        who: Who,
+        /// The session (`ses_…`)
+        session: String,
+    },
+    /// Open a new session with the files of this one, and print its name
+    Copy {
+        #[command(flatten)]
+        who: Who,
+        /// The session (`ses_…`)
+        session: String,
+        /// The thread that the new one is for, which has none
+        #[arg(long, value_name = "NAME")]
+        thread: Option<String>,
+    },
     /// Copy a file into a session
     Put {
         #[command(flatten)]
@@ -151,6 +175,24 @@ async fn perform(command: SessionCommand) -> Result<Exit, Failure> {
             let path = who.path(&format!("/{}", encoded(&session)));
             who.gateway.ask("DELETE", &path, None).await?;
             Ok(Exit::Success)
+        }
+        SessionCommand::Pause { who, session } => {
+            let path = who.path(&format!("/{}/pause", encoded(&session)));
+            print(&who.gateway.ask("POST", &path, None).await?)
+        }
+        SessionCommand::Resume { who, session } => {
+            let path = who.path(&format!("/{}/resume", encoded(&session)));
+            print(&who.gateway.ask("POST", &path, None).await?)
+        }
+        SessionCommand::Copy {
+            who,
+            session,
+            thread,
+        } => {
+            let path = who.path(&format!("/{}/copy", encoded(&session)));
+            let thread = thread.map(|thread| format!("&thread={}", encoded(&thread)));
+            let path = path + thread.as_deref().unwrap_or_default();
+            print(&who.gateway.ask("POST", &path, None).await?)
         }
         SessionCommand::Put {
             who,

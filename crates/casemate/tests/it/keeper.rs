@@ -249,6 +249,7 @@ fn session() -> SessionSpec {
         },
         idle_ms: 60_000,
         max_ms: 60_000,
+        resumes: false,
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) fn access(intent: &Intent<'_>) -> Result<(), String> {
         return Err(outside("agent", &intent.caller.agent));
     }
     match intent.access {
-        Access::OpenSession if !bounds.has_thread(intent.subject.thread.as_deref()) => {
+        Access::OpenSession | Access::CopySession
+            if !bounds.has_thread(intent.subject.thread.as_deref()) =>
+        {
             let thread = intent.subject.thread.as_deref();
             Err(outside("thread", thread.unwrap_or_default()))
         }

@@ -113,6 +113,15 @@ pub enum SessionError {
         /// Why.
         why: Ending,
     },
+    /// It is paused: its files are kept, and nothing runs in it.
+    #[error("the session {0} is paused")]
+    Paused(SessionId),
+    /// It lives: there is nothing to resume.
+    #[error("the session {0} is not paused")]
+    NotPaused(SessionId),
+    /// Something goes on in it, and what was asked for must be alone there.
+    #[error("something goes on in the session {0}: wait for its calls, or cancel them")]
+    Busy(SessionId),
     /// There is no such context in the caller's sessions, or its interpreter died.
     #[error("there is no context {0}")]
     NoContext(ContextId),
@@ -204,6 +213,8 @@ impl SessionError {
             Self::Gone { .. } | Self::Keeper(KeeperError::SessionGone { .. }) => {
                 Reason::SessionGone
             }
+            Self::Paused(_) => Reason::SessionPaused,
+            Self::Busy(_) | Self::Keeper(KeeperError::Busy(_)) => Reason::SessionBusy,
             Self::NoContext(_) | Self::Keeper(KeeperError::NoContext { .. }) => {
                 Reason::ContextUnknown
             }
@@ -217,6 +228,7 @@ impl SessionError {
             } => Reason::QuotaExceeded,
             Self::Refused { reason, .. } => *reason,
             Self::Invalid(_)
+            | Self::NotPaused(_)
             | Self::OtherRoute { .. }
             | Self::File { .. }
             | Self::Keeper(KeeperError::Spec(_) | KeeperError::File { .. })
@@ -246,6 +258,9 @@ impl SessionError {
         match self {
             Self::Refused { session, .. } => *session,
             Self::Unknown(session)
+            | Self::Paused(session)
+            | Self::NotPaused(session)
+            | Self::Busy(session)
             | Self::Gone { session, .. }
             | Self::OtherRoute { session, .. }
             | Self::Quota { session, .. }
@@ -253,6 +268,7 @@ impl SessionError {
             | Self::TooManyContexts { session, .. }
             | Self::Keeper(
                 KeeperError::NoSession(session)
+                | KeeperError::Busy(session)
                 | KeeperError::SessionGone { session, .. }
                 | KeeperError::NoContext { session, .. },
             ) => Some(*session),

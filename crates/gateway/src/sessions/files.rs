@@ -175,7 +175,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
     }
 
     /// What a keeper's answer about a file means.
-    async fn file_error(&self, live: &Live, error: KeeperError) -> SessionError {
+    pub(super) async fn file_error(&self, live: &Live, error: KeeperError) -> SessionError {
         match self.judge(live, Stay::Named, error).await {
             KeeperError::File { path, fault } => SessionError::File {
                 session: live.id,

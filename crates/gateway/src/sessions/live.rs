@@ -1,7 +1,7 @@
 //! The sessions that live, in memory.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,6 +11,7 @@ use std::{
 use casemate_model::{ContextId, Digest, SessionId};
 use casemate_ports::Owner;
 
+use super::SessionError;
 use crate::meter::Counter;
 
 /// From so many threads without a session on, they are forgotten.
@@ -30,6 +31,8 @@ pub(super) struct Live {
     contexts: Mutex<Contexts>,
     noted_at_ms: AtomicU64,
     over: AtomicBool,
+    /// Whether its files are kept in its place.
+    away: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,7 @@ impl Live {
             }),
             noted_at_ms: AtomicU64::new(at_ms),
             over: AtomicBool::new(false),
+            away: AtomicBool::new(false),
         }
     }
 
@@ -76,6 +80,25 @@ impl Live {
     /// Notes that it is over.
     pub(super) fn end(&self) {
         self.over.store(true, Ordering::Release);
+    }
+
+    /// Notes that its files are kept in its place: nothing begins in it any more, and that its sandbox ends is not its end.
+    pub(super) fn put_away(&self) {
+        self.away.store(true, Ordering::Release);
+    }
+
+    /// They are not, after all.
+    pub(super) fn take_out(&self) {
+        self.away.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    /// Notes that its thread had a context once.
+    pub(super) fn had_context(&self) {
+        self.contexts().owned = true;
     }
 
     /// Whether its use is to be noted on disk, after `every_ms`.
@@ -144,13 +167,56 @@ pub(super) type Slot = tokio::sync::Mutex<Option<Arc<Live>>>;
 #[derive(Debug, Default)]
 pub(super) struct Table(Mutex<Rows>);
 
+/// Something that is done with a whole session, alone. The next may begin when this is dropped.
+#[derive(Debug)]
+pub(super) struct Alone<'t> {
+    table: &'t Table,
+    session: SessionId,
+}
+
+impl Alone<'_> {
+    /// Notes that so many bytes are about to be kept for an agent. Says how many others are about to keep.
+    pub(super) fn keeping(&self, agent: &str, bytes: u64) -> u64 {
+        let mut rows = self.table.lock();
+        let of_agent = rows
+            .alone
+            .iter()
+            .filter(|(id, (other, _))| **id != self.session && other.as_str() == agent);
+        let others = of_agent.fold(0, |sum: u64, (_, (_, bytes))| sum.saturating_add(*bytes));
+        rows.alone.insert(self.session, (agent.to_owned(), bytes));
+        others
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.table.lock().alone.remove(&self.session);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Rows {
     sessions: HashMap<SessionId, Arc<Live>>,
     threads: HashMap<ThreadKey, Arc<Slot>>,
+    /// With which something is done that must be alone: for which agent, and how many bytes it is about to keep.
+    alone: HashMap<SessionId, (String, u64)>,
 }
 
 impl Table {
+    /// Lets something be done with a whole session, if nothing of the kind is being done.
+    pub(super) fn alone(&self, session: SessionId) -> Result<Alone<'_>, SessionError> {
+        match self.lock().alone.entry(session) {
+            Entry::Occupied(_) => Err(SessionError::Busy(session)),
+            Entry::Vacant(free) => {
+                free.insert((String::new(), 0));
+                Ok(Alone {
+                    table: self,
+                    session,
+                })
+            }
+        }
+    }
+
     pub(super) fn get(&self, session: SessionId) -> Option<Arc<Live>> {
         self.lock().sessions.get(&session).cloned()
     }

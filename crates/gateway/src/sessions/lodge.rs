@@ -124,13 +124,19 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             && live.owner == *owner
             && !live.is_over()
         {
-            return Ok(live);
+            return match live.is_away() {
+                true => Err(SessionError::Busy(session)),
+                false => Ok(live),
+            };
         }
         // Another agent's session is not in this agent's store: nobody can tell it from one that never was.
         let Some(store) = self.stores.find(&owner.agent).await? else {
             return Err(SessionError::Unknown(session));
         };
         match store.session(session).await? {
+            Some(record) if record.tenant == owner.tenant && record.paused.is_some() => {
+                Err(SessionError::Paused(session))
+            }
             Some(record) if record.tenant == owner.tenant => Err(SessionError::Gone {
                 session,
                 why: match record.end {
@@ -169,6 +175,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let mut slot = slot.lock_owned().await;
         if let Some(live) = slot.as_ref().filter(|live| !live.is_over()) {
             let live = Arc::clone(live);
+            if live.is_away() {
+                return Err(SessionError::Busy(live.id));
+            }
             return Ok((found(self.fitting(live, profile).await?), false));
         }
         *slot = None;
@@ -188,6 +197,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return Ok(());
         };
         let session = record.id;
+        if record.paused.is_some() {
+            return Err(SessionError::Paused(session));
+        }
         let why = match record.end {
             None => {
                 // It lived when its process died, and nobody has it now.

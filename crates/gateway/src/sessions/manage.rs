@@ -127,8 +127,15 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         caller: &Caller,
         session: SessionId,
     ) -> Result<Done<()>, SessionError> {
+        if let Some(done) = self.destroy_paused(caller, session).await? {
+            return Ok(done);
+        }
         let intent = Intent::within(caller, Access::DestroySession, session);
         let (live, open) = self.permit(intent, session).await?;
+        let _alone = match self.table.alone(session) {
+            Ok(alone) => alone,
+            Err(error) => return conclude(open, Err(error)),
+        };
         let destroyed = match self.keeper.close(session, caller.owner()).await {
             Ok(()) => {
                 let why = Ending::Kept(Gone::Destroyed);

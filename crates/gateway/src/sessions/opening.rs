@@ -36,6 +36,15 @@ pub(super) struct OfThread<'t> {
     pub(super) slot: OwnedMutexGuard<Option<Arc<Live>>>,
 }
 
+/// A session that was made, and that nobody knows of yet.
+pub(super) struct Made<S> {
+    pub(super) store: S,
+    pub(super) record: SessionRecord,
+    pub(super) live: Arc<Live>,
+    /// Its thread's.
+    pub(super) slot: Option<OwnedMutexGuard<Option<Arc<Live>>>>,
+}
+
 impl Opened<'_> {
     /// The session, when it is on disk.
     pub(super) async fn noted(self) -> Result<Arc<Live>, SessionError> {
@@ -52,6 +61,28 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         profile: &Profile,
         stay: Stay,
     ) -> Result<Opened<'s>, SessionError> {
+        let Made {
+            store,
+            record,
+            live,
+            slot,
+        } = self.make(owner, of, profile).await?;
+        let noted = match stay {
+            Stay::Once => Beside::Done(Ok(())),
+            Stay::ForThread | Stay::Named => {
+                Beside::new(self.note_opened(store, record, Arc::clone(&live), slot))
+            }
+        };
+        Ok(Opened { live, noted })
+    }
+
+    /// Makes a session that nobody knows of yet.
+    pub(super) async fn make<'t>(
+        &self,
+        owner: &Owner,
+        of: Option<OfThread<'t>>,
+        profile: &Profile,
+    ) -> Result<Made<P::Store>, SessionError> {
         let spec = self.spec(owner, profile)?;
         let (id, kind) = (spec.id, spec.kind);
         let now_ms = self.clock.now_ms();
@@ -82,6 +113,7 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             profile: profile.digest(),
             created_at_ms: now_ms,
             used_at_ms: now_ms,
+            paused: None,
             end: None,
         };
         let owned = owner.clone();
@@ -91,18 +123,16 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             self.forget_stock_of(owner, kind);
         }
         self.stock(owner, kind, profile).await;
-        let noted = match stay {
-            Stay::Once => Beside::Done(Ok(())),
-            Stay::ForThread | Stay::Named => {
-                let slot = of.map(|of| of.slot);
-                Beside::new(self.note_opened(store, record, Arc::clone(&live), slot))
-            }
-        };
-        Ok(Opened { live, noted })
+        Ok(Made {
+            store,
+            record,
+            live,
+            slot: of.map(|of| of.slot),
+        })
     }
 
     /// Puts a session that stays on disk, and then where others find it.
-    async fn note_opened(
+    pub(super) async fn note_opened(
         &self,
         store: P::Store,
         record: SessionRecord,
@@ -142,6 +172,10 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         why: Ending,
         tell: Tell,
     ) -> Result<(), SessionError> {
+        if live.is_away() {
+            // Its sandbox ended, and its files are kept.
+            return Ok(());
+        }
         let store = self.stores.open(&live.owner.agent).await?;
         let now_ms = self.clock.now_ms();
         // On disk first: whoever finds it over finds out why.
@@ -210,6 +244,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Stay::ForThread => Tell::Thread,
             Stay::Once | Stay::Named => Tell::Caller,
         };
+        if live.is_away() {
+            return KeeperError::Busy(live.id);
+        }
         if stay != Stay::Once {
             // If it cannot be noted, the next caller finds it out again.
             drop(self.end(live, Ending::Kept(why), tell).await);

@@ -65,11 +65,23 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             return Ok(());
         };
         let now_ms = self.clock.now_ms();
-        for record in store.living_sessions().await? {
+        let living = store.living_sessions().await?;
+        let lost = self.sweep_paused(agent, &living)?;
+        for record in living {
+            if record.paused.is_some() && !lost.contains(&record.id) {
+                // A pause or resumption was killed in the middle: what counts is what is kept.
+                if let Some(status) = kept.remove(&record.id)
+                    && status.gone.is_none()
+                {
+                    drop(self.keeper.close(record.id, status.owner).await);
+                }
+                continue;
+            }
             let status = kept.remove(&record.id).filter(|status| {
                 status.owner.agent == agent && status.owner.tenant == record.tenant
             });
             let why = match status {
+                _ if record.paused.is_some() => Gone::Lost,
                 Some(status) if status.gone.is_none() => {
                     done.kept.push(record.id);
                     self.take_up(record, status);

@@ -232,5 +232,7 @@ const fn counts(reason: Reason) -> bool {
             | Reason::RecordUnavailable
             | Reason::PolicyError
             | Reason::SessionGone
+            | Reason::SessionPaused
+            | Reason::SessionBusy
     )
 }

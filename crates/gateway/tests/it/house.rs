@@ -20,7 +20,7 @@ use casemate_policy::{
     Authenticator, Claims, Governing, Profile, RoutePolicy, Syntax, Token, Verified,
 };
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Cell, Command, Control, Echo, Event, Owner};
-use casemate_store::{SqliteStore, StoreError};
+use casemate_store::{PausedFiles, SqliteStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -296,6 +296,7 @@ impl House {
         Arc::new(Sessions::new(Parts {
             keeper: self.keeper.clone(),
             stores,
+            paused: PausedFiles::new(self.world.state()),
             journal: self.world.journal_by(Box::new(clock.clone())),
             clock: Box::new(clock),
             entropy: Box::new(Noticed(self.world.entropy.clone(), asked())),

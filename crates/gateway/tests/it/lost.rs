@@ -133,6 +133,7 @@ async fn a_sandbox_that_nobody_remembers_is_destroyed() {
         },
         idle_ms: 1,
         max_ms: 1,
+        resumes: false,
     };
     house.keeper.open(spec).await.unwrap();
     let done = house.rooms().reconcile().await.unwrap();

@@ -22,6 +22,7 @@ mod idempotency;
 mod lost;
 mod no_egress;
 mod order;
+mod pauses;
 mod records;
 mod refusals;
 mod scan;

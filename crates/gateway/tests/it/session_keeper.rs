@@ -206,8 +206,30 @@ fn of_another(id: SessionId) -> SessionRecord {
         profile: Digest::of(b""),
         created_at_ms: 0,
         used_at_ms: 0,
+        paused: None,
         end: None,
     }
+}
+
+/// A file in the form in which this keeper packs it: two lengths, its path and its content.
+fn packed((path, content): (Vec<u8>, Vec<u8>)) -> Vec<u8> {
+    let lengths = [path.len() as u64, content.len() as u64].map(u64::to_be_bytes);
+    [lengths.concat(), path, content].concat()
+}
+
+fn unpacked(mut bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut files = Vec::new();
+    while !bytes.is_empty() {
+        let length = |at: usize| {
+            let length = u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+            usize::try_from(length).unwrap()
+        };
+        let (path, content) = (length(0), length(8));
+        let rest = &bytes[16..];
+        files.push((rest[..path].to_vec(), rest[path..path + content].to_vec()));
+        bytes = &rest[path + content..];
+    }
+    files
 }
 
 fn file_error(path: Text, fault: FileFault) -> KeeperError {
@@ -246,10 +268,9 @@ impl SessionKeeper for FakeSessions {
             contexts: BTreeSet::new(),
             files: BTreeMap::new(),
         };
-        assert!(
-            state.sessions.insert(spec.id, kept).is_none(),
-            "an id twice"
-        );
+        let before = state.sessions.insert(spec.id, kept);
+        let may_be = before.is_none_or(|before| spec.resumes && before.gone.is_some());
+        assert!(may_be, "an id twice");
         Ok(status)
     }
 
@@ -336,6 +357,52 @@ impl SessionKeeper for FakeSessions {
             kept.files.insert(path.as_bytes().to_vec(), all)
         })?;
         Ok(digest)
+    }
+
+    async fn pack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+    ) -> Result<(u64, mpsc::Receiver<Chunk>), KeeperError> {
+        self.note(Step::Files(session, "pack"));
+        if self.state.lock().unwrap().running > 0 {
+            return Err(KeeperError::Busy(session));
+        }
+        let files = self.with(session, &owner, |kept| kept.files.clone())?;
+        let bytes: Vec<u8> = files.into_iter().flat_map(packed).collect();
+        let (sender, content) = mpsc::channel(1);
+        let size = bytes.len() as u64;
+        let keeper = self.clone();
+        tokio::spawn(async move {
+            for piece in bytes.chunks(1_000) {
+                if sender.send(Chunk::Bytes(piece.to_vec())).await.is_err() {
+                    return;
+                }
+            }
+            // A session that ends meanwhile takes its files along.
+            if keeper.with(session, &owner, |_| ()).is_ok() {
+                let _ = sender.send(Chunk::End).await;
+            }
+        });
+        Ok((size, content))
+    }
+
+    async fn unpack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        mut content: mpsc::Receiver<Chunk>,
+    ) -> Result<(), KeeperError> {
+        self.note(Step::Files(session, "unpack"));
+        let mut all = Vec::new();
+        loop {
+            match content.recv().await {
+                Some(Chunk::Bytes(bytes)) => all.extend(bytes),
+                Some(Chunk::End) => break,
+                None => return Err(file_error(Text::EMPTY, FileFault::CutOff)),
+            }
+        }
+        self.with(session, &owner, |kept| kept.files.extend(unpacked(&all)))
     }
 
     async fn read_file(

@@ -20,6 +20,12 @@ pub enum Access<'a> {
     OpenSession,
     /// Destroy it.
     DestroySession,
+    /// Keep its files, and nothing else of it.
+    PauseSession,
+    /// Put them into a new sandbox.
+    ResumeSession,
+    /// Put its files into a new session too.
+    CopySession,
     /// Start a stateful interpreter in it.
     OpenContext,
     /// End one.
@@ -41,6 +47,9 @@ impl Access<'static> {
     pub(crate) const KINDS: &'static [Self] = &[
         Self::OpenSession,
         Self::DestroySession,
+        Self::PauseSession,
+        Self::ResumeSession,
+        Self::CopySession,
         Self::OpenContext,
         Self::CloseContext,
         Self::WriteFile(&NO_PATH),
@@ -66,6 +75,9 @@ impl Access<'_> {
         match self {
             Self::OpenSession => "session.open",
             Self::DestroySession => "session.destroy",
+            Self::PauseSession => "session.pause",
+            Self::ResumeSession => "session.resume",
+            Self::CopySession => "session.copy",
             Self::OpenContext => "context.open",
             Self::CloseContext => "context.close",
             Self::WriteFile(_) => "file.write",

@@ -188,6 +188,8 @@ impl<'c> Compare<'c> {
             image,
             session_idle_ms,
             session_max_ms,
+            session_paused_ms,
+            session_paused_bytes,
             // How soon a sandbox is ready, and not what it may do.
             pool: _,
             violations,
@@ -240,16 +242,18 @@ impl<'c> Compare<'c> {
         );
         self.same("sandbox.session", session, &now.session);
         self.same("sandbox.image", image, &now.image);
-        self.more(
-            "sandbox.session_idle_ms",
-            session_idle_ms,
-            &now.session_idle_ms,
-        );
-        self.more(
-            "sandbox.session_max_ms",
-            session_max_ms,
-            &now.session_max_ms,
-        );
+        for (what, then, now) in [
+            ("idle_ms", session_idle_ms, now.session_idle_ms),
+            ("max_ms", session_max_ms, now.session_max_ms),
+            ("paused_ms", session_paused_ms, now.session_paused_ms),
+            (
+                "paused_bytes",
+                session_paused_bytes,
+                now.session_paused_bytes,
+            ),
+        ] {
+            self.more(&format!("sandbox.session_{what}"), then, &now);
+        }
         let NetworkRules {
             allowed_domains,
             classes,

@@ -42,6 +42,9 @@ const HOSTS: &[&str] = &[
 const ACCESSES: &[&str] = &[
     "session.open",
     "session.destroy",
+    "session.pause",
+    "session.resume",
+    "session.copy",
     "context.open",
     "context.close",
     "file.write",

@@ -193,6 +193,7 @@ impl House {
             kind: self.kind,
             idle_ms: LIFE_MS,
             max_ms: LIFE_MS,
+            resumes: false,
         };
         let opened = self.keeper.open(spec).await?;
         self.opened.borrow_mut().push(id);

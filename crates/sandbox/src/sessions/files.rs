@@ -32,13 +32,13 @@ const fn without_way(network: Network<'_>) -> Wanted<'_> {
 const MAX_LISTING_BYTES: usize = MAX_ENTRIES * (255 + 21);
 
 /// A place in which something is done with a file.
-struct Desk {
+pub(super) struct Desk {
     prepared: Prepared,
     path: Text,
 }
 
 impl Desk {
-    async fn open(
+    pub(super) async fn open(
         sandbox: &SessionSandbox,
         action: FileAction,
         path: Text,
@@ -56,12 +56,52 @@ impl Desk {
         Ok(Self { prepared, path })
     }
 
+    /// Lets what is done here bring so much in, in memory.
+    pub(super) fn may_hold(&self, memory_bytes: u64, sandbox: &SessionSandbox) {
+        self.prepared.may_hold(memory_bytes, sandbox);
+    }
+
     /// The next word; a failure becomes an error.
-    async fn hear(&mut self) -> Result<FromGuest, KeeperError> {
+    pub(super) async fn hear(&mut self) -> Result<FromGuest, KeeperError> {
         match self.prepared.guest().next_frame().await {
             Ok(Some(FromGuest::FileFailed(errno))) => Err(self.fault(fault_of(errno))),
             Ok(Some(word)) => Ok(word),
             Ok(None) | Err(_) => Err(KeeperError::Lost("the place of a file died".into())),
+        }
+    }
+
+    /// Hands on what is for its standard input, to the end, and waits until it is done.
+    pub(super) async fn pour(
+        &mut self,
+        mut content: mpsc::Receiver<Chunk>,
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<(), KeeperError> {
+        match self.hear().await? {
+            FromGuest::Started => {}
+            _ => return Err(self.unexpected()),
+        }
+        loop {
+            match content.recv().await {
+                Some(Chunk::Bytes(chunk)) => {
+                    for piece in chunk.chunks(frames::MAX_CHUNK_BYTES) {
+                        see(piece);
+                        let piece = ToGuest::Stdin(piece.to_vec());
+                        self.prepared.guest().say(&piece).await?;
+                        match self.hear().await? {
+                            FromGuest::StdinTaken => {}
+                            _ => return Err(self.unexpected()),
+                        }
+                    }
+                }
+                Some(Chunk::End) => break,
+                // The place dies with what it made of it.
+                None => return Err(self.fault(FileFault::CutOff)),
+            }
+        }
+        self.prepared.guest().say(&ToGuest::StdinClosed).await?;
+        match self.hear().await? {
+            FromGuest::Exited(_) => Ok(()),
+            _ => Err(self.unexpected()),
         }
     }
 
@@ -72,7 +112,7 @@ impl Desk {
         }
     }
 
-    fn unexpected(&self) -> KeeperError {
+    pub(super) fn unexpected(&self) -> KeeperError {
         KeeperError::Lost(format!("`{}`: what came is not the protocol", self.path))
     }
 }
@@ -80,7 +120,11 @@ impl Desk {
 /// A path that is relative and has no parts that are not names.
 fn check(path: &Text, action: FileAction) -> Result<(), KeeperError> {
     let bytes = path.as_bytes();
-    let root = bytes.is_empty() && action == FileAction::List;
+    let whole = matches!(
+        action,
+        FileAction::List | FileAction::Pack | FileAction::Unpack
+    );
+    let root = bytes.is_empty() && whole;
     let good = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && part.len() <= 255;
     let fits = bytes.len() <= MAX_PATH_BYTES && !bytes.contains(&0);
     if root || (fits && bytes.split(|byte| *byte == b'/').all(good)) {
@@ -111,44 +155,21 @@ fn fault_of(errno: u32) -> FileFault {
 pub(super) async fn write(
     sandbox: &SessionSandbox,
     path: Text,
-    mut content: mpsc::Receiver<Chunk>,
+    content: mpsc::Receiver<Chunk>,
 ) -> Result<InputDigest, KeeperError> {
     let mut desk = Desk::open(sandbox, FileAction::Write, path).await?;
-    match desk.hear().await? {
-        FromGuest::Started => {}
-        _ => return Err(desk.unexpected()),
-    }
     let (mut hasher, mut bytes) = (Hasher::default(), 0);
-    loop {
-        match content.recv().await {
-            Some(Chunk::Bytes(chunk)) => {
-                for piece in chunk.chunks(frames::MAX_CHUNK_BYTES) {
-                    hasher.update(piece);
-                    bytes += piece.len() as u64;
-                    desk.prepared
-                        .guest()
-                        .say(&ToGuest::Stdin(piece.to_vec()))
-                        .await?;
-                    match desk.hear().await? {
-                        FromGuest::StdinTaken => {}
-                        _ => return Err(desk.unexpected()),
-                    }
-                }
-            }
-            Some(Chunk::End) => break,
-            // The place dies with its file, which has no name yet.
-            None => return Err(desk.fault(FileFault::CutOff)),
-        }
-    }
-    desk.prepared.guest().say(&ToGuest::StdinClosed).await?;
-    match desk.hear().await? {
-        FromGuest::Exited(_) => Ok(InputDigest {
-            name: desk.path,
-            bytes,
-            sha256: hasher.finish(),
-        }),
-        _ => Err(desk.unexpected()),
-    }
+    let seen = |piece: &[u8]| {
+        hasher.update(piece);
+        bytes += piece.len() as u64;
+    };
+    // Cut off, its file has no name yet.
+    desk.pour(content, seen).await?;
+    Ok(InputDigest {
+        name: desk.path,
+        bytes,
+        sha256: hasher.finish(),
+    })
 }
 
 pub(super) async fn read(

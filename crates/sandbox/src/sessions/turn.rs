@@ -24,7 +24,20 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// The only one in its session, as long as it is held: while another one is, there is none.
+    pub(super) fn alone(session: &Rc<Session>) -> Result<Self, KeeperError> {
+        if session.calls.get() > 0 {
+            return Err(KeeperError::Busy(session.spec.id));
+        }
+        let turn = Self::take(session)?;
+        session.alone.set(true);
+        Ok(turn)
+    }
+
     pub(super) fn take(session: &Rc<Session>) -> Result<Self, KeeperError> {
+        if session.alone.get() {
+            return Err(KeeperError::Busy(session.spec.id));
+        }
         let quotas = &session.spec.kind.quotas;
         let owner = &session.spec.owner;
         let groups = &session.pool.groups;
@@ -85,6 +98,8 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.count(-1);
+        // If it was alone, it was the last.
+        self.session.alone.set(false);
         if !self.session.preparing.replace(true) {
             tokio::task::spawn_local(prepare_for_next(Rc::clone(&self.session)));
         }

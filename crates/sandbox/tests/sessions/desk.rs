@@ -87,6 +87,7 @@ pub(crate) fn spec(number: u8) -> SessionSpec {
         kind: kind(),
         idle_ms: 600_000,
         max_ms: 600_000,
+        resumes: false,
     }
 }
 

@@ -22,6 +22,7 @@ mod contexts;
 mod desk;
 mod files;
 mod life;
+mod pack;
 #[path = "../escape/user.rs"]
 mod user;
 mod ways;
@@ -92,6 +93,11 @@ const CASES: &[Case] = cases![
     life::calls_at_once_are_bounded,
     life::an_ended_keeper_leaves_nothing,
     life::no_cgroup_is_left,
+    pack::a_workspace_goes_whole_into_another_sandbox,
+    pack::a_workspace_is_packed_alone,
+    pack::what_cannot_be_read_is_not_packed,
+    pack::a_bad_stream_is_refused,
+    pack::a_session_comes_back_in_another_sandbox,
     ways::a_call_has_a_way_out_of_its_own,
     ways::calls_with_ways_out_share_no_network,
     ways::a_call_without_its_way_out_finds_nobody,

@@ -30,7 +30,7 @@ const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// "CASE": SQLite keeps it in the header of the file.
 const APPLICATION_ID: i64 = 0x4341_5345;
 
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (
         1,
         "idempotency",
@@ -50,6 +50,11 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         4,
         "destinations",
         include_str!("../../migrations/sqlite/0004_destinations.sql"),
+    ),
+    (
+        5,
+        "paused",
+        include_str!("../../migrations/sqlite/0005_paused.sql"),
     ),
 ];
 

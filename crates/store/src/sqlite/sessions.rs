@@ -5,11 +5,11 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{Query, SqliteStore, failed, read_ms, stored_ms};
 use crate::{
-    SessionEnd, SessionRecord, SessionStore, StoreError,
+    SessionEnd, SessionPause, SessionRecord, SessionStore, StoreError,
     session::check_name,
     sql::{
-        ADD_SESSION, END_SESSION, FORGET_SESSIONS, LIVING_SESSIONS, SESSION, SESSIONS,
-        TELL_SESSION, THREAD_SESSION, USE_SESSION,
+        ADD_SESSION, END_SESSION, FORGET_SESSIONS, LIVING_SESSIONS, PAUSE_SESSION, RESUME_SESSION,
+        SESSION, SESSIONS, TELL_SESSION, THREAD_SESSION, USE_SESSION,
     },
 };
 
@@ -36,6 +36,12 @@ impl SqliteStore {
             profile: profile.map_err(|_| self.value("a profile", "it has not 32 bytes"))?,
             created_at_ms: read_ms(row.created_at_ms),
             used_at_ms: read_ms(row.used_at_ms),
+            paused: row.paused_image.map(|image| SessionPause {
+                image,
+                bytes: read_ms(row.paused_bytes.unwrap_or_default()),
+                at_ms: read_ms(row.paused_at_ms.unwrap_or_default()),
+                until_ms: read_ms(row.paused_until_ms.unwrap_or_default()),
+            }),
             end: row.gone.map(|why| SessionEnd {
                 why,
                 at_ms: read_ms(row.gone_at_ms.unwrap_or_default()),
@@ -86,6 +92,34 @@ impl SessionStore for SqliteStore {
         Ok(self.changed("end a session", end).await? == 1)
     }
 
+    async fn pause_session(
+        &self,
+        session: SessionId,
+        pause: &SessionPause,
+    ) -> Result<bool, StoreError> {
+        check_name("the files of a paused session", &pause.image)?;
+        let paused = sqlx::query(PAUSE_SESSION)
+            .bind(session.to_string())
+            .bind(&pause.image)
+            .bind(stored_ms(pause.bytes))
+            .bind(stored_ms(pause.at_ms))
+            .bind(stored_ms(pause.until_ms));
+        Ok(self.changed("pause a session", paused).await? == 1)
+    }
+
+    async fn resume_session(
+        &self,
+        session: SessionId,
+        image: &str,
+        at_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let resumed = sqlx::query(RESUME_SESSION)
+            .bind(session.to_string())
+            .bind(image)
+            .bind(stored_ms(at_ms));
+        Ok(self.changed("resume a session", resumed).await? == 1)
+    }
+
     async fn tell_session(&self, session: SessionId) -> Result<bool, StoreError> {
         let tell = sqlx::query(TELL_SESSION).bind(session.to_string());
         Ok(self.changed("note that an end was told", tell).await? == 1)
@@ -128,6 +162,10 @@ struct Columns {
     profile: Vec<u8>,
     created_at_ms: i64,
     used_at_ms: i64,
+    paused_image: Option<String>,
+    paused_bytes: Option<i64>,
+    paused_at_ms: Option<i64>,
+    paused_until_ms: Option<i64>,
     gone: Option<String>,
     gone_at_ms: Option<i64>,
     told: i64,
@@ -142,6 +180,10 @@ fn columns(row: &SqliteRow) -> Result<Columns, sqlx::Error> {
         profile: row.try_get("profile")?,
         created_at_ms: row.try_get("created_at_ms")?,
         used_at_ms: row.try_get("used_at_ms")?,
+        paused_image: row.try_get("paused_image")?,
+        paused_bytes: row.try_get("paused_bytes")?,
+        paused_at_ms: row.try_get("paused_at_ms")?,
+        paused_until_ms: row.try_get("paused_until_ms")?,
         gone: row.try_get("gone")?,
         gone_at_ms: row.try_get("gone_at_ms")?,
         told: row.try_get("told")?,

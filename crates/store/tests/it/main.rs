@@ -13,6 +13,7 @@ mod conformance;
 mod crash;
 mod erase;
 mod keys;
+mod paused;
 mod schemas;
 mod seal;
 mod session_conformance;

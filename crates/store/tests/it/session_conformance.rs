@@ -4,7 +4,7 @@
 use std::{future::Future, sync::Arc};
 
 use casemate_model::{Digest, SessionId};
-use casemate_store::{SessionEnd, SessionRecord, SessionStore, StoreError};
+use casemate_store::{SessionEnd, SessionPause, SessionRecord, SessionStore, StoreError};
 use tokio::task::JoinSet;
 
 /// One empty store.
@@ -28,6 +28,7 @@ macro_rules! session_conformance {
                 one_of_many_is_the_first_to_tell
                 tenants_and_threads_are_kept_apart
                 odd_names_are_refused_and_nothing_is_stored
+                a_pause_is_noted_once_and_ends_with_its_session
                 a_list_is_bounded_and_the_living_come_first
             }
         }
@@ -55,6 +56,7 @@ fn session(number: u64, thread: Option<&str>) -> SessionRecord {
         profile: Digest::of(b"profile"),
         created_at_ms: 1_000 + number,
         used_at_ms: 1_000 + number,
+        paused: None,
         end: None,
     }
 }
@@ -212,4 +214,38 @@ pub(crate) async fn a_list_is_bounded_and_the_living_come_first(fixture: &impl F
     let listed = store.sessions("local", 5).await.unwrap();
     let ids: Vec<_> = listed.iter().map(|record| record.id).collect();
     assert_eq!(ids, [id(2), id(1), id(0), id(5), id(4)]);
+}
+
+/// Of any number who pause or resume at one time one does; a pause is of a session that lives, and ends with it.
+pub(crate) async fn a_pause_is_noted_once_and_ends_with_its_session(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let pause = |image: &str| SessionPause {
+        image: image.into(),
+        bytes: 1 << 40,
+        at_ms: 5,
+        until_ms: 7,
+    };
+    assert!(!store.pause_session(id(1), &pause("a")).await.unwrap());
+    let mut record = session(1, Some("t"));
+    store.add_session(&record).await.unwrap();
+    assert!(store.pause_session(id(1), &pause("a")).await.unwrap());
+    assert!(!store.pause_session(id(1), &pause("b")).await.unwrap());
+    record.paused = Some(pause("a"));
+    drop(store);
+    let store = fixture.open().await;
+    assert_eq!(store.session(id(1)).await.unwrap().as_ref(), Some(&record));
+    assert_eq!(store.living_sessions().await.unwrap(), [record.clone()]);
+    let held = store.add_session(&session(2, Some("t"))).await;
+    assert!(matches!(held, Err(StoreError::SessionHeld { .. })));
+    assert!(!store.resume_session(id(1), "b", 9_000).await.unwrap());
+    assert!(store.resume_session(id(1), "a", 9_000).await.unwrap());
+    assert!(!store.resume_session(id(1), "a", 9_000).await.unwrap());
+    (record.paused, record.used_at_ms) = (None, 9_000);
+    assert_eq!(store.session(id(1)).await.unwrap(), Some(record));
+    assert!(store.pause_session(id(1), &pause("c")).await.unwrap());
+    assert!(store.end_session(id(1), "destroyed", 9_500).await.unwrap());
+    let ended = store.session(id(1)).await.unwrap().unwrap();
+    assert!(ended.paused.is_none() && ended.end.is_some());
+    assert!(!store.resume_session(id(1), "c", 9_600).await.unwrap());
+    assert!(!store.pause_session(id(1), &pause("d")).await.unwrap());
 }

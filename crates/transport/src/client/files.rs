@@ -4,7 +4,8 @@ use std::pin::pin;
 
 use casemate_model::InputDigest;
 use casemate_ports::{CHANNEL_CAPACITY, Chunk, KeeperError};
-use tokio::sync::mpsc;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{RemoteKeeper, answer, head, place::out_of_turn, question};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     from_keeper::FromKeeper,
     inbox::Inbox,
     limits::MAX_DATA_BYTES,
-    route::{OfPath, Route},
+    route::{OfPath, OfSession, Route},
     to_keeper::ToKeeper,
 };
 
@@ -21,14 +22,30 @@ pub(super) async fn write(
     of: OfPath,
     content: mpsc::Receiver<Chunk>,
 ) -> Result<InputDigest, KeeperError> {
+    give(keeper, Route::WriteFile, head(&of)?, content).await
+}
+
+pub(super) async fn unpack(
+    keeper: &RemoteKeeper,
+    of: OfSession,
+    content: mpsc::Receiver<Chunk>,
+) -> Result<(), KeeperError> {
+    give(keeper, Route::Unpack, head(&of)?, content).await
+}
+
+async fn give<A: DeserializeOwned>(
+    keeper: &RemoteKeeper,
+    route: Route,
+    head: bytes::Bytes,
+    content: mpsc::Receiver<Chunk>,
+) -> Result<A, KeeperError> {
     let _stream = keeper.long_stream()?;
-    let head = ToKeeper::Head(head(&of)?);
     let (outbox, body) = OutBody::frames();
-    let mut response = pin!(keeper.send(&keeper.0.home, Route::WriteFile, body));
+    let mut response = pin!(keeper.send(&keeper.0.home, route, body));
     let response = tokio::select! {
         response = &mut response => response,
         // A keeper that takes no more has its answer on the way.
-        _ = upload(outbox, head, content) => response.await,
+        _ = upload(outbox, ToKeeper::Head(head), content) => response.await,
     };
     answer(response?).await
 }
@@ -59,15 +76,7 @@ pub(super) async fn read(
     keeper: &RemoteKeeper,
     of: OfPath,
 ) -> Result<(u64, mpsc::Receiver<Vec<u8>>), KeeperError> {
-    let stream = keeper.long_stream()?;
-    let body = OutBody::whole(question(&of)?);
-    let response = keeper.send(&keeper.0.home, Route::ReadFile, body).await?;
-    let mut inbox = Inbox::new(response.into_body());
-    let size = match inbox.next().await? {
-        Some(FromKeeper::Size(size)) => size,
-        Some(frame) => return Err(out_of_turn(frame)),
-        None => return Err(KeeperError::Unavailable("it broke off".into())),
-    };
+    let (stream, mut inbox, size) = sized(keeper, Route::ReadFile, question(&of)?).await?;
     let (sender, content) = mpsc::channel(CHANNEL_CAPACITY);
     keeper.0.home.runtime.spawn(async move {
         let _stream = stream;
@@ -79,4 +88,50 @@ pub(super) async fn read(
         }
     });
     Ok((size, content))
+}
+
+pub(super) async fn pack(
+    keeper: &RemoteKeeper,
+    of: OfSession,
+) -> Result<(u64, mpsc::Receiver<Chunk>), KeeperError> {
+    let (stream, mut inbox, size) = sized(keeper, Route::Pack, question(&of)?).await?;
+    let (sender, content) = mpsc::channel(CHANNEL_CAPACITY);
+    keeper.0.home.runtime.spawn(async move {
+        let _stream = stream;
+        loop {
+            let chunk = match inbox.next().await {
+                Ok(Some(FromKeeper::Data(bytes))) => Chunk::Bytes(bytes.into()),
+                Ok(Some(FromKeeper::End)) => Chunk::End,
+                // Cut off: whoever takes it sees no end.
+                _ => return,
+            };
+            let last = chunk == Chunk::End;
+            if sender.send(chunk).await.is_err() {
+                return;
+            }
+            if last {
+                // The keeper lets nothing else begin before its stream is dropped.
+                sender.closed().await;
+                return;
+            }
+        }
+    });
+    Ok((size, content))
+}
+
+/// An answer that begins with its size.
+async fn sized(
+    keeper: &RemoteKeeper,
+    route: Route,
+    question: bytes::Bytes,
+) -> Result<(OwnedSemaphorePermit, Inbox<FromKeeper>, u64), KeeperError> {
+    let stream = keeper.long_stream()?;
+    let body = OutBody::whole(question);
+    let response = keeper.send(&keeper.0.home, route, body).await?;
+    let mut inbox = Inbox::new(response.into_body());
+    match inbox.next().await? {
+        Some(FromKeeper::Size(size)) => Ok((stream, inbox, size)),
+        Some(frame) => Err(out_of_turn(frame)),
+        None => Err(KeeperError::Unavailable("it broke off".into())),
+    }
 }

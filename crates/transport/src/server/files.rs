@@ -1,7 +1,8 @@
 //! Files of a session, both ways.
 
 use bytes::Bytes;
-use casemate_ports::{CHANNEL_CAPACITY, Chunk, SessionKeeper};
+use casemate_ports::{CHANNEL_CAPACITY, Chunk, KeeperError, SessionKeeper};
+use serde::Serialize;
 use tokio::{sync::mpsc, task::spawn_local, time::timeout};
 
 use super::{
@@ -14,7 +15,7 @@ use crate::{
     from_keeper::FromKeeper,
     inbox::Inbox,
     limits::{MAX_DATA_BYTES, UPLOAD_TIMEOUT},
-    route::OfPath,
+    route::{OfPath, OfSession},
     to_keeper::ToKeeper,
 };
 
@@ -39,6 +40,22 @@ pub(super) async fn read<K: SessionKeeper + 'static>(
     Ok(body)
 }
 
+/// Answers with the length of a packed workspace and its content.
+pub(super) async fn pack<K: SessionKeeper + 'static>(
+    server: Server<K>,
+    counted: Counted,
+    question: OfSession,
+) -> Result<OutBody, Fault> {
+    let OfSession { session, owner } = question;
+    let (size, content) = server.keeper.pack(session, owner).await?;
+    let (outbox, body) = OutBody::frames();
+    spawn_local(async move {
+        let _counted = counted;
+        let _ = send_whole(outbox, size, content).await;
+    });
+    Ok(body)
+}
+
 async fn send(
     outbox: Outbox,
     size: u64,
@@ -50,15 +67,45 @@ async fn send(
             bytes = content.recv() => bytes,
             () = outbox.closed() => return Err(OutboxError::Closed),
         };
-        let Some(bytes) = bytes else {
-            return outbox.send_last(&FromKeeper::End).await;
-        };
-        let mut rest = Bytes::from(bytes);
-        while !rest.is_empty() {
-            let piece = rest.split_to(rest.len().min(MAX_DATA_BYTES));
-            outbox.send(&FromKeeper::Data(piece)).await?;
+        match bytes {
+            Some(bytes) => pieces(&outbox, bytes).await?,
+            None => return outbox.send_last(&FromKeeper::End).await,
         }
     }
+}
+
+/// As [`send`], of what may be cut off: then it has no last frame, and its stream is reset.
+async fn send_whole(
+    outbox: Outbox,
+    size: u64,
+    mut content: mpsc::Receiver<Chunk>,
+) -> Result<(), OutboxError> {
+    outbox.send(&FromKeeper::Size(size)).await?;
+    loop {
+        let chunk = tokio::select! {
+            chunk = content.recv() => chunk,
+            () = outbox.closed() => return Err(OutboxError::Closed),
+        };
+        match chunk {
+            Some(Chunk::Bytes(bytes)) => pieces(&outbox, bytes).await?,
+            Some(Chunk::End) => {
+                outbox.send(&FromKeeper::End).await?;
+                // Not before the other side lets go is it let go here.
+                outbox.closed().await;
+                return Ok(());
+            }
+            None => return Err(OutboxError::Closed),
+        }
+    }
+}
+
+async fn pieces(outbox: &Outbox, bytes: Vec<u8>) -> Result<(), OutboxError> {
+    let mut rest = Bytes::from(bytes);
+    while !rest.is_empty() {
+        let piece = rest.split_to(rest.len().min(MAX_DATA_BYTES));
+        outbox.send(&FromKeeper::Data(piece)).await?;
+    }
+    Ok(())
 }
 
 /// Takes an upload. The keeper sees the end of it in any case: whole, or cut off.
@@ -72,12 +119,41 @@ pub(super) async fn write<K: SessionKeeper + 'static>(
         owner,
         path,
     } = head(&mut inbox).await?;
-    let (chunks, content) = mpsc::channel(CHANNEL_CAPACITY);
     let keeper = server.keeper.clone();
+    take(counted, inbox, |content| async move {
+        keeper.write_file(session, owner, path, content).await
+    })
+    .await
+}
+
+/// Takes a packed workspace, as an upload.
+pub(super) async fn unpack<K: SessionKeeper + 'static>(
+    server: Server<K>,
+    counted: Counted,
+    mut inbox: Inbox<ToKeeper>,
+) -> Result<OutBody, Fault> {
+    let OfSession { session, owner } = head(&mut inbox).await?;
+    let keeper = server.keeper.clone();
+    take(counted, inbox, |content| async move {
+        keeper.unpack(session, owner, content).await
+    })
+    .await
+}
+
+async fn take<A: Serialize + 'static, W>(
+    counted: Counted,
+    mut inbox: Inbox<ToKeeper>,
+    work: impl FnOnce(mpsc::Receiver<Chunk>) -> W,
+) -> Result<OutBody, Fault>
+where
+    W: Future<Output = Result<A, KeeperError>> + 'static,
+{
+    let (chunks, content) = mpsc::channel(CHANNEL_CAPACITY);
+    let work = work(content);
     // On its own, so that it sees the channel close even if this request is thrown away.
     let mut writing = spawn_local(async move {
         let _counted = counted;
-        keeper.write_file(session, owner, path, content).await
+        work.await
     });
     let answer = tokio::select! {
         biased;

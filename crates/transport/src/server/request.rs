@@ -128,6 +128,8 @@ async fn dispatch<K: SessionKeeper + 'static>(
         }
         Route::ReadFile => files::read(server, counted, question(body).await?).await,
         Route::WriteFile => files::write(server, counted, Inbox::new(body)).await,
+        Route::Pack => files::pack(server, counted, question(body).await?).await,
+        Route::Unpack => files::unpack(server, counted, Inbox::new(body)).await,
         Route::Place => Box::pin(place::open(server, counted, Inbox::new(body))).await,
         Route::Connect => connection::open(server, counted, Inbox::new(body)).await,
     }

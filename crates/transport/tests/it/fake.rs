@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) controls: Mutex<Vec<Control>>,
     pub(crate) commands: Mutex<Vec<Command>>,
     pub(crate) uploads_whole: AtomicUsize,
+    /// Packed workspaces that nobody has any more, after all of them had come.
+    pub(crate) packs_let_go: AtomicUsize,
     pub(crate) uploads_cut: AtomicUsize,
     pub(crate) upload_chunks: AtomicUsize,
     pub(crate) connections_ended: AtomicUsize,
@@ -114,6 +116,7 @@ pub(crate) fn error(name: &str, session: SessionId) -> Option<KeeperError> {
             limit: 4,
             used: u64::MAX,
         },
+        "busy" => KeeperError::Busy(session),
         "file" => KeeperError::File {
             path: Text::from(b"a\xff\0".to_vec()),
             fault: FileFault::NotEmpty,
@@ -131,13 +134,14 @@ pub(crate) fn error(name: &str, session: SessionId) -> Option<KeeperError> {
     })
 }
 
-pub(crate) const ERRORS: [&str; 10] = [
+pub(crate) const ERRORS: [&str; 11] = [
     "unavailable",
     "spec",
     "no_session",
     "gone",
     "no_context",
     "quota",
+    "busy",
     "file",
     "build",
     "lost",
@@ -286,6 +290,42 @@ impl SessionKeeper for Fake {
             }
         });
         Ok((20_000_000, content))
+    }
+
+    async fn pack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+    ) -> Result<(u64, mpsc::Receiver<Chunk>), KeeperError> {
+        self.seen.ask(format!("pack {session} {owner:?}"));
+        or_error(&owner, session)?;
+        let (sender, content) = mpsc::channel(CHANNEL_CAPACITY);
+        let seen = Arc::clone(&self.seen);
+        let is_cut = owner.agent == "cut";
+        tokio::task::spawn_local(async move {
+            for number in 0..20_u8 {
+                let chunk = Chunk::Bytes(vec![number; 100_000]);
+                if sender.send(chunk).await.is_err() {
+                    return;
+                }
+            }
+            if !is_cut && sender.send(Chunk::End).await.is_ok() {
+                // Nothing else may begin before nobody has it any more.
+                sender.closed().await;
+                seen.packs_let_go.fetch_add(1, SeqCst);
+            }
+        });
+        Ok((2_000_000, content))
+    }
+
+    async fn unpack(
+        &self,
+        session: SessionId,
+        owner: Owner,
+        content: mpsc::Receiver<Chunk>,
+    ) -> Result<(), KeeperError> {
+        let put = self.write_file(session, owner, "packed".into(), content);
+        put.await.map(drop)
     }
 
     async fn list_files(

@@ -4,8 +4,8 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, sync::atomic::Ordering
 
 use casemate_model::{Cause, ContextId, DecisionId, Digest, Stream, Text};
 use casemate_ports::{
-    ArtefactSink, Chunk, Control, Event, InputFile, KeeperError, PlaceSpec, PoolSize, Sandbox as _,
-    SessionKeeper as _, Signal, TerminalSize, Way,
+    ArtefactSink, Chunk, Control, Event, FileFault, InputFile, KeeperError, PlaceSpec, PoolSize,
+    Sandbox as _, SessionKeeper as _, Signal, TerminalSize, Way,
 };
 use tokio::sync::mpsc;
 
@@ -362,4 +362,50 @@ async fn a_place_with_a_way_out_stays_until_its_caller_leaves() {
         place.collect(&mut Nowhere).await.unwrap();
     }
     assert_eq!(world.seen.collected.load(SeqCst), 2);
+}
+
+/// A packed workspace is whole or has no end, and the keeper hears when nobody has it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packed_workspace_is_whole_or_has_no_end() {
+    let world = World::new();
+    let keeper = world.keeper().await;
+    for (agent, is_whole) in [("agent", true), ("cut", false)] {
+        let mut who = owner();
+        who.agent = agent.into();
+        let (bytes, mut content) = keeper.pack(session(), who).await.unwrap();
+        let (mut seen, mut end) = (0, false);
+        while let Some(chunk) = content.recv().await {
+            match chunk {
+                Chunk::Bytes(bytes) => seen += bytes.len() as u64,
+                Chunk::End => {
+                    end = true;
+                    break;
+                }
+            }
+        }
+        assert_eq!((bytes, end), (2_000_000, is_whole));
+        // What is cut off may lose what was on its way.
+        assert!(seen == bytes || (!is_whole && seen < bytes), "{seen}");
+        assert_eq!(world.seen.packs_let_go.load(SeqCst), 0, "it is held");
+        if is_whole {
+            drop(content);
+            while world.seen.packs_let_go.load(SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            world.seen.packs_let_go.store(0, SeqCst);
+        }
+    }
+    let (sender, content) = mpsc::channel(1);
+    drop(sender);
+    let cut = keeper.unpack(session(), owner(), content).await;
+    assert!(
+        matches!(
+            cut,
+            Err(KeeperError::File {
+                fault: FileFault::CutOff,
+                ..
+            })
+        ),
+        "{cut:?}"
+    );
 }

@@ -166,6 +166,7 @@ pub(crate) fn session_spec() -> SessionSpec {
         kind: kind(),
         idle_ms: 1,
         max_ms: u64::MAX,
+        resumes: false,
     }
 }
 

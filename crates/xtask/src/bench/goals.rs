@@ -31,6 +31,14 @@ pub(super) enum Measure {
     WarmDataCrowded,
     /// Warm Python calls a second, in 16 sessions.
     WarmDataRate,
+    /// Milliseconds of a pause with 100 MB of files.
+    Pause,
+    /// Milliseconds of bringing it back.
+    Resume,
+    /// Milliseconds from a violation to the death of the last process, all cores busy: the 99th percentile.
+    ViolationToDeath,
+    /// The same of a plain kill of the same tree.
+    KillToDeath,
 }
 
 /// How a measure has to stand to its bound.
@@ -58,8 +66,8 @@ const fn goal(what: &'static str, of: Measure, bound: Bound) -> Goal {
     Goal { what, of, bound }
 }
 
-/// The goals of issue 3.
-pub(super) const GOALS: [Goal; 9] = {
+/// The goals of issues 3 and 10.
+pub(super) const GOALS: [Goal; 13] = {
     use Bound::{Least, LeastTimes, Most, MostTimes};
     use Measure::*;
     [
@@ -107,6 +115,18 @@ pub(super) const GOALS: [Goal; 9] = {
             "Warm Python calls in 16 sessions, each second",
             WarmDataRate,
             LeastTimes(20.0, BubblewrapDataRate),
+        ),
+        goal("Pause of a session with 100 MB, ms", Pause, Most(200.0)),
+        goal("Its resumption, ms", Resume, Most(200.0)),
+        goal(
+            "Violation to the last process dead, all cores busy, p99, ms",
+            ViolationToDeath,
+            Most(10.0),
+        ),
+        goal(
+            "The same, beside a kill of the same tree",
+            ViolationToDeath,
+            MostTimes(5.0, KillToDeath),
         ),
     ]
 };
@@ -159,6 +179,7 @@ impl Measure {
             Self::BubblewrapTrue | Self::BubblewrapRate => "bubblewrap",
             Self::BubblewrapDataRate => "bubblewrap, cold",
             Self::WarmDataAlone => "the same with one session",
+            Self::KillToDeath => "the kill",
             Self::NewSessionData
             | Self::WarmData
             | Self::NewSessionTrue
@@ -166,7 +187,10 @@ impl Measure {
             | Self::IdleMemory
             | Self::IdleMemoryPython
             | Self::WarmDataCrowded
-            | Self::WarmDataRate => "Casemate",
+            | Self::WarmDataRate
+            | Self::Pause
+            | Self::Resume
+            | Self::ViolationToDeath => "Casemate",
         }
     }
 }

@@ -27,7 +27,9 @@ mod load;
 mod options;
 mod page;
 mod rates;
+mod state;
 mod steps;
+mod violation;
 mod ways;
 
 pub use self::options::{Extent, SandboxOptions};
@@ -37,6 +39,8 @@ use self::{
     house::House,
     page::SandboxReport,
     rates::Rates,
+    state::States,
+    violation::Deaths,
     ways::{Breakdown, LIVE_SESSION, LiveSession, NEW_SESSION, NewSession},
 };
 
@@ -92,17 +96,23 @@ pub fn sandbox(tree: &Tree, options: &SandboxOptions) -> Result<()> {
     let idle = Duration::from_millis(options.run.idle_ms);
     let rates = rates::measure(&house, &built.tree, &sizes, idle)?;
     println!("rates: done");
+    let states = state::measure(&house, sizes.states)?;
+    println!("pause, resume and copy: done");
+    let deaths = violation::measure(&house, sizes.states)?;
+    println!("violations: done");
     house.gateway.stop_keeper()?;
     let page = SandboxReport {
         options: *options,
         host: Host::of(tree)?,
         file_system,
-        measured: measured(&series, &crowd, &rates),
+        measured: measured(&series, &crowd, &rates, &states, &deaths),
         breakdown: breakdown.take(),
         hop,
         series,
         crowd,
         rates,
+        states,
+        deaths,
         at_once: sizes.at_once,
         cold,
         absent: field.absent,
@@ -150,7 +160,13 @@ fn enter(
 }
 
 /// What the goals are judged by.
-fn measured(series: &[Series], crowd: &Crowd, rates: &Rates) -> BTreeMap<Measure, f64> {
+fn measured(
+    series: &[Series],
+    crowd: &Crowd,
+    rates: &Rates,
+    states: &States,
+    deaths: &Deaths,
+) -> BTreeMap<Measure, f64> {
     let median = |program: &Program, way: &str| {
         let found = series
             .iter()
@@ -158,6 +174,7 @@ fn measured(series: &[Series], crowd: &Crowd, rates: &Rates) -> BTreeMap<Measure
         Some(Summary::of(&found.runs)?.median_ms)
     };
     let alone = |summary: Option<Summary>| Some(summary?.median_ms);
+    let worst = |runs: &[Duration]| Some(Summary::of(runs)?.p99_ms);
     [
         (Measure::BareTrue, median(&TRUE, "bare process")),
         (Measure::BareData, median(&DATA, "bare process")),
@@ -176,6 +193,10 @@ fn measured(series: &[Series], crowd: &Crowd, rates: &Rates) -> BTreeMap<Measure
         (Measure::WarmDataAlone, alone(crowd.alone)),
         (Measure::WarmDataCrowded, alone(crowd.crowded)),
         (Measure::WarmDataRate, rates.warm),
+        (Measure::Pause, alone(Summary::of(&states.pause))),
+        (Measure::Resume, alone(Summary::of(&states.resume))),
+        (Measure::ViolationToDeath, worst(&deaths.violation)),
+        (Measure::KillToDeath, worst(&deaths.kill)),
     ]
     .into_iter()
     .filter_map(|(measure, value)| Some((measure, value?)))

@@ -102,3 +102,14 @@ CREATE TABLE destinations (
 ) STRICT;
 INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (4, 'destinations', TRUE, x'd51901192c611616d7b33b45128285caff957f506c88514911187056a1671ae096d493e02006e20077348eec50ee2406', 0);
 INSERT INTO destinations VALUES ('local', 'example.com', 443, 1800000000001);
+
+-- VERSION 5
+-- Where the files of a paused session are; NULL while it is not paused, and when it has ended.
+ALTER TABLE sessions ADD COLUMN paused_image TEXT;
+ALTER TABLE sessions ADD COLUMN paused_bytes INTEGER
+    CHECK ((paused_bytes IS NULL) = (paused_image IS NULL));
+ALTER TABLE sessions ADD COLUMN paused_at_ms INTEGER
+    CHECK ((paused_at_ms IS NULL) = (paused_image IS NULL));
+ALTER TABLE sessions ADD COLUMN paused_until_ms INTEGER
+    CHECK ((paused_until_ms IS NULL) = (paused_image IS NULL) AND (paused_image IS NULL OR gone IS NULL));
+INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (5, 'paused', TRUE, x'fe3794c81a4f3b1b1fc21ca6ccd0640ffecd4bd2e12c87faefae69aa20e17e3a1744099e796bb73a4cac1acc8bfbb3df', 0);

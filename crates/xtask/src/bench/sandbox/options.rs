@@ -43,6 +43,8 @@ pub(super) struct Sizes {
     pub(super) settle: Duration,
     /// First calls of sessions that have waited.
     pub(super) waited: usize,
+    /// Pauses, resumptions, copies and violations.
+    pub(super) states: usize,
 }
 
 impl Extent {
@@ -58,6 +60,7 @@ impl Extent {
                 idle_runs: 40,
                 settle: Duration::from_secs(90),
                 waited: 10,
+                states: 20,
             },
             Self::Quick => Sizes {
                 at_once: 20,
@@ -69,6 +72,7 @@ impl Extent {
                 idle_runs: 3,
                 settle: Duration::from_secs(2),
                 waited: 0,
+                states: 2,
             },
         }
     }

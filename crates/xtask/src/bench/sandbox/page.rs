@@ -15,7 +15,9 @@ use super::{
     crowd::Crowd,
     options::{Extent, SandboxOptions},
     rates::Rates,
+    state::States,
     steps::{self, Steps},
+    violation::Deaths,
 };
 use crate::Page;
 
@@ -34,6 +36,8 @@ pub(super) struct SandboxReport {
     pub(super) hop: Option<(f64, f64)>,
     pub(super) crowd: Crowd,
     pub(super) rates: Rates,
+    pub(super) states: States,
+    pub(super) deaths: Deaths,
     /// Sessions that began at once.
     pub(super) at_once: u32,
     /// Sandboxes that were made while a call of the series waited.
@@ -67,6 +71,8 @@ impl SandboxReport {
         content.push_str(&self.steps());
         content.push_str(&self.crowd.tables());
         content.push_str(&self.rates.table(self.at_once));
+        content.push_str(&self.states.table());
+        content.push_str(&self.deaths.table());
         for Absent { way, why } in &self.absent {
             let _ = writeln!(content, "\n{way} was not measured: {why}.");
         }
@@ -237,6 +243,11 @@ mod tests {
                 peer: Some((150.0, 140.0)),
                 ..Rates::default()
             },
+            states: States::default(),
+            deaths: Deaths {
+                violation: vec![Duration::from_millis(4)],
+                kill: Vec::new(),
+            },
             at_once: 100,
             cold: 2,
             absent: vec![Absent {
@@ -254,6 +265,8 @@ mod tests {
             "| bubblewrap | 4.00 | 6.00 | 2.00 |",
             "| the decision on disk | 0.250 |",
             "| bubblewrap: `true`, 2 at a time | 150.0 |",
+            "| copy: a new sandbox, read, in it | – | – |",
+            "| a violation, until the last process of its session is dead | 4.00 | 4.00 |",
             "2 sandboxes were made while a call waited for them.",
             "srt was not measured: it is not installed.",
         ] {
