@@ -131,7 +131,9 @@ impl Conversation {
         }
         let result = talk.call(name, &self.arguments).await?;
         Ok(Answered {
-            is_error: result["isError"] == true,
+            is_error: result
+                .get("isError")
+                .is_some_and(|is_error| *is_error == true),
             json: result.to_string().into_bytes(),
         })
     }

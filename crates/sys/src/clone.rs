@@ -174,7 +174,7 @@ pub fn keep_descriptors(kept: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
 }
 
 /// Closes every descriptor from `first` to `last`.
-fn close_range(first: u32, last: u32) -> io::Result<()> {
+pub(crate) fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: what is closed is used by nobody any more; a later use of such a number fails with EBADF or names
     // another file, which is not a matter of memory.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };

@@ -6,6 +6,8 @@ use std::{
     ptr,
 };
 
+use crate::{clone::close_range, exec::exit_now};
+
 /// More than the few calls of the process need.
 const STACK_BYTES: usize = 16 << 10;
 
@@ -39,18 +41,16 @@ impl Drop for SlowFd {
     fn drop(&mut self) {
         let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
         let fd = self.as_raw_fd().unsigned_abs() as usize;
+        let top = stack.as_mut_ptr_range().end.cast();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
         // SAFETY: the process runs `close_all`, which makes system calls and nothing else, on a stack of its own that is aligned and
         // grows downwards from its end. With CLONE_VFORK this thread goes on when the process has given up its memory, which is
-        // before its descriptors are closed; every signal is blocked meanwhile, so that no handler runs there. The descriptor is
-        // not used after this.
+        // before its descriptors are closed. A handler of a signal that runs there may run at any time here, too.
         unsafe {
-            let (mut all, mut before) = std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before);
-            let top = stack.as_mut_ptr_range().end.cast();
-            let flags = libc::CLONE_VM | libc::CLONE_VFORK;
             libc::clone(close_all, top, flags, ptr::without_provenance_mut(fd));
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        }
+        // SAFETY: it is not used after this.
+        unsafe {
             ManuallyDrop::drop(&mut self.0);
         }
     }
@@ -59,14 +59,11 @@ impl Drop for SlowFd {
 /// What the process does: it lets go of all that others may wait for, and of the one that is slow last.
 extern "C" fn close_all(slow: *mut libc::c_void) -> libc::c_int {
     let slow = u32::try_from(slow.addr()).unwrap_or_default();
-    // SAFETY: the process has descriptors of its own, and uses none.
-    unsafe {
-        if slow > 0 {
-            libc::syscall(libc::SYS_close_range, 0, slow - 1, 0);
-        }
-        libc::syscall(libc::SYS_close_range, slow + 1, u32::MAX, 0);
-        libc::_exit(0)
+    if slow > 0 {
+        let _ = close_range(0, slow - 1);
     }
+    let _ = close_range(slow.saturating_add(1), u32::MAX);
+    exit_now(0)
 }
 
 #[cfg(test)]

@@ -111,7 +111,10 @@ impl Talk {
             "clientInfo": client,
         });
         let said = self.ask("initialize", &params).await?;
-        let version = said["protocolVersion"].as_str().unwrap_or_default();
+        let version = said
+            .get("protocolVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if !TAKEN.contains(&version) {
             return Err(Trouble::Version(shown(version)));
         }
@@ -150,7 +153,7 @@ impl Talk {
     pub async fn call(&mut self, tool: &str, arguments: &Value) -> Result<Value, Trouble> {
         let params = json!({ "name": tool, "arguments": arguments });
         let result = self.ask("tools/call", &params).await?;
-        match result["content"].is_array() {
+        match result.get("content").is_some_and(Value::is_array) {
             true => Ok(result),
             false => Err(Trouble::Answer("tools/call".to_owned())),
         }
@@ -215,7 +218,10 @@ impl Talk {
         }
         let line = self.line().await?;
         let message = strict_json(&line, BOUNDS).map_err(|_| Trouble::Garbage)?;
-        match message["jsonrpc"] == "2.0" {
+        match message
+            .get("jsonrpc")
+            .is_some_and(|version| version == "2.0")
+        {
             true => Ok(message),
             false => Err(Trouble::Garbage),
         }
