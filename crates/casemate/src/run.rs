@@ -296,7 +296,7 @@ async fn record(
                 }
                 None => None,
             };
-            perform(recorded, way, terms, signals, sink).await
+            Box::pin(perform(recorded, way, terms, signals, sink)).await
         }
         Recording::Replayed(released) => terms.voice.replayed(&released),
         Recording::Refused(refused) => terms.voice.refused(&refused),

@@ -52,6 +52,7 @@ impl Denied {
             KeeperError::NoSession(_) => (Reason::SessionUnknown, Refusal::Policy),
             KeeperError::SessionGone { .. } => (Reason::SessionGone, Refusal::Policy),
             KeeperError::NoContext { .. } => (Reason::ContextUnknown, Refusal::Policy),
+            KeeperError::Busy(_) => (Reason::SessionBusy, Refusal::Policy),
             KeeperError::Quota {
                 quota,
                 of,

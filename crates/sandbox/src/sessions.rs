@@ -371,6 +371,9 @@ impl SessionKeeper for NamespaceSessions {
         context: ContextId,
     ) -> Result<(), KeeperError> {
         let found = self.house.session(session, &owner)?;
+        if found.alone.get() {
+            return Err(KeeperError::Busy(session));
+        }
         if !found.sandbox.python() {
             let why = "this session has no interpreter for contexts";
             return Err(KeeperError::Spec(why.into()));

@@ -198,6 +198,11 @@ impl PausedWriter<'_> {
             // Not before more is known to come: it may be the last.
             if self.piece.len() == PIECE_BYTES {
                 self.seal(false)?;
+                // Whoever waits in this thread waits for one piece at a time, not for all of them at the end.
+                let path = self.dir.path(&self.place.image);
+                self.file
+                    .sync_data()
+                    .map_err(StoreError::io("sync", path))?;
             }
             let room = PIECE_BYTES.saturating_sub(self.piece.len());
             let (now, later) = bytes.split_at(room.min(bytes.len()));

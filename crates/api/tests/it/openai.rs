@@ -231,7 +231,14 @@ async fn an_upload_that_is_none_leaves_nothing() {
     let (remote, by) = served().await;
     let id = made(&remote, &by, &json!({ "name": "a" })).await;
     let whole = form("a.txt", &"x".repeat(200_000));
-    let (status, _) = raw(&remote, &by, &id, &whole[..150_000], whole.len()).await;
+    let (status, _) = raw(
+        &remote,
+        &by,
+        &id,
+        whole.get(..150_000).unwrap(),
+        whole.len(),
+    )
+    .await;
     assert!(matches!(status, 0 | 400), "{status}");
     let too_large = 600 << 20;
     let (status, _) = raw(&remote, &by, &id, "--x\r\n", too_large).await;

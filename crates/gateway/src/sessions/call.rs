@@ -515,6 +515,8 @@ const fn passes(reason: Reason) -> bool {
             | Reason::IsolationUnavailable
             | Reason::RecordUnavailable
             | Reason::PolicyError
+            | Reason::SessionBusy
+            | Reason::SessionPaused
     )
 }
 

@@ -176,14 +176,14 @@ pub(super) struct Alone<'t> {
 
 impl Alone<'_> {
     /// Notes that so many bytes are about to be kept for an agent. Says how many others are about to keep.
-    pub(super) fn keeping(&self, agent: &str, bytes: u64) -> u64 {
+    pub(super) fn keeping(&self, owner: &Owner, bytes: u64) -> u64 {
         let mut rows = self.table.lock();
-        let of_agent = rows
-            .alone
-            .iter()
-            .filter(|(id, (other, _))| **id != self.session && other.as_str() == agent);
-        let others = of_agent.fold(0, |sum: u64, (_, (_, bytes))| sum.saturating_add(*bytes));
-        rows.alone.insert(self.session, (agent.to_owned(), bytes));
+        rows.alone.insert(self.session, None);
+        let keeping = rows.alone.values().flatten();
+        let of_agent = keeping.filter(|(other, _)| other == owner);
+        let others = of_agent.fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+        rows.alone
+            .insert(self.session, Some((owner.clone(), bytes)));
         others
     }
 }
@@ -198,8 +198,8 @@ impl Drop for Alone<'_> {
 struct Rows {
     sessions: HashMap<SessionId, Arc<Live>>,
     threads: HashMap<ThreadKey, Arc<Slot>>,
-    /// With which something is done that must be alone: for which agent, and how many bytes it is about to keep.
-    alone: HashMap<SessionId, (String, u64)>,
+    /// With which something is done that must be alone: of whom it is about to keep how many bytes, if it is.
+    alone: HashMap<SessionId, Option<(Owner, u64)>>,
 }
 
 impl Table {
@@ -208,7 +208,7 @@ impl Table {
         match self.lock().alone.entry(session) {
             Entry::Occupied(_) => Err(SessionError::Busy(session)),
             Entry::Vacant(free) => {
-                free.insert((String::new(), 0));
+                free.insert(None);
                 Ok(Alone {
                     table: self,
                     session,

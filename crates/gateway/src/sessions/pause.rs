@@ -14,7 +14,6 @@ use super::{
     Ending, Live, SessionError, SessionStores, Sessions,
     access::{Intent, conclude},
     bounds,
-    live::Alone,
     lodge::Stay,
     opening::Tell,
 };
@@ -52,7 +51,9 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             Err(error) => return Err(self.file_error(live, error).await),
         };
         let store = self.stores.open(&live.owner.agent).await?;
-        self.make_room(&alone, live, &policy, bytes, store.living_sessions().await?)?;
+        // Before the rows are read: what is kept meanwhile is counted in one of both.
+        let others = alone.keeping(&live.owner, bytes);
+        make_room(live, &policy, bytes, others, store.living_sessions().await?)?;
         let image = self.keep_files(live, bytes, &mut content).await?;
         let at_ms = self.clock.now_ms();
         let pause = SessionPause {
@@ -65,15 +66,21 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         match store.pause_session(live.id, &pause).await {
             Ok(true) => {}
             Ok(false) => {
-                live.take_out();
-                self.paused.remove(&live.owner.agent, &pause.image)?;
                 // It ended meanwhile, and its row says why.
                 live.end();
+                live.take_out();
+                self.paused.remove(&live.owner.agent, &pause.image)?;
                 let named = self.named(&live.owner, live.id).await;
                 return Err(named.err().unwrap_or(SessionError::Unknown(live.id)));
             }
             Err(error) => {
-                live.take_out();
+                // It may have been written. Where even that cannot be known, nothing begins in the session until the next start knows.
+                let undone = store.resume_session(live.id, &pause.image, at_ms).await;
+                if undone.is_ok() {
+                    live.take_out();
+                    // What is left is swept at the next start.
+                    drop(self.paused.remove(&live.owner.agent, &pause.image));
+                }
                 return Err(error.into());
             }
         }
@@ -83,42 +90,6 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         drop(self.keeper.close(live.id, live.owner.clone()).await);
         drop(content);
         Ok(pause)
-    }
-
-    /// Whether so many bytes may be kept beside what is kept already. They are counted until `alone` is dropped.
-    fn make_room(
-        &self,
-        alone: &Alone<'_>,
-        live: &Live,
-        policy: &RoutePolicy,
-        bytes: u64,
-        living: Vec<SessionRecord>,
-    ) -> Result<(), SessionError> {
-        let agent = &live.owner.agent;
-        let paused: Vec<_> = living
-            .into_iter()
-            .filter_map(|record| record.paused)
-            .collect();
-        let kept = paused.iter().map(|pause| pause.bytes);
-        let used = kept.fold(alone.keeping(agent, bytes), u64::saturating_add);
-        let most = policy.sandbox.session_paused_bytes;
-        let over = |quota: &str, limit, used| SessionError::Quota {
-            session: live.id,
-            quota: QuotaUse {
-                quota: quota.to_owned(),
-                of: format!("the agent {agent}"),
-                limit,
-                used,
-                retry_after_ms: None,
-            },
-        };
-        if paused.len() >= MAX_PAUSED {
-            return Err(over("paused", MAX_PAUSED as u64, paused.len() as u64));
-        }
-        if used.saturating_add(bytes) > most {
-            return Err(over("session_paused_bytes", most, used));
-        }
-        Ok(())
     }
 
     async fn keep_files(
@@ -159,9 +130,13 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
         let found = match self.paused_one(caller, session).await {
             Ok(Some(found)) => Ok(found),
             Ok(None) => {
-                // Whoever may see it is told that it lives.
-                let named = self.named(&caller.owner(), session).await;
-                Err(named.err().unwrap_or(SessionError::NotPaused(session)))
+                // Whoever may see it is told that it lives, or how it ended.
+                let claims = caller.claims.get();
+                Err(match self.named(&caller.owner(), session).await {
+                    Ok(live) if bounds::reaches(claims, &live) => SessionError::NotPaused(session),
+                    Err(error) if claims.bounds.is_open() => error,
+                    _ => SessionError::Unknown(session),
+                })
             }
             Err(error) => Err(error),
         };
@@ -395,6 +370,41 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             .filter(|(_, image)| !found.contains(image));
         Ok(lost.map(|(id, _)| id).collect())
     }
+}
+
+/// Whether so many bytes may be kept of a session beside what is kept of its agent, and what others are about to keep.
+fn make_room(
+    live: &Live,
+    policy: &RoutePolicy,
+    bytes: u64,
+    others: u64,
+    living: Vec<SessionRecord>,
+) -> Result<(), SessionError> {
+    // Agents of several tenants may have one name.
+    let of_tenant = living
+        .into_iter()
+        .filter(|record| record.tenant == live.owner.tenant);
+    let paused: Vec<_> = of_tenant.filter_map(|record| record.paused).collect();
+    let kept = paused.iter().map(|pause| pause.bytes);
+    let used = kept.fold(others, u64::saturating_add);
+    let most = policy.sandbox.session_paused_bytes;
+    let over = |quota: &str, limit, used| SessionError::Quota {
+        session: live.id,
+        quota: QuotaUse {
+            quota: quota.to_owned(),
+            of: format!("the agent {}", live.owner.agent),
+            limit,
+            used,
+            retry_after_ms: None,
+        },
+    };
+    if paused.len() >= MAX_PAUSED {
+        return Err(over("paused", MAX_PAUSED as u64, paused.len() as u64));
+    }
+    if used.saturating_add(bytes) > most {
+        return Err(over("session_paused_bytes", most, used));
+    }
+    Ok(())
 }
 
 fn broke_off() -> KeeperError {

@@ -414,8 +414,17 @@ pub(crate) fn owner(agent: &str) -> Owner {
 
 /// Who asks in the name of this agent.
 pub(crate) fn caller(house: &House, agent: &str) -> Caller {
+    caller_of(house, "local", agent)
+}
+
+/// The same of this tenant.
+pub(crate) fn caller_of(house: &House, tenant: &str, agent: &str) -> Caller {
+    let claims = Claims {
+        tenant: tenant.into(),
+        ..house.world.claims()
+    };
     Caller {
-        claims: Verified::vouch(house.world.claims(), Authenticator::LocalUser),
+        claims: Verified::vouch(claims, Authenticator::LocalUser),
         agent: agent.into(),
     }
 }

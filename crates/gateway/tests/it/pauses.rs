@@ -3,12 +3,13 @@
 use std::{collections::HashSet, fs, future::poll_fn, path::PathBuf, pin::pin, task::Poll};
 
 use casemate_gateway::{Caller, Ending, SessionError, Stores as _};
-use casemate_model::{Reason, SessionId};
+use casemate_model::{Bounds, Reason, SessionId};
+use casemate_policy::{Authenticator, Claims, Verified};
 use casemate_ports::{Chunk, Gone};
 use casemate_store::{SessionRecord, SessionStore as _};
 use tokio::sync::mpsc;
 
-use crate::house::{House, Rooms, caller, in_session, in_thread, owner, ran, refused};
+use crate::house::{House, Rooms, caller, caller_of, in_session, in_thread, owner, ran, refused};
 
 const TRUE: &[&str] = &["true"];
 const SECRET: &[u8] = b"nobody reads this on disk";
@@ -270,9 +271,42 @@ async fn what_is_kept_of_an_agent_is_bounded() {
     let over = rooms.pause_session(&who, second).await.unwrap_err();
     assert_eq!(over.reason(), Reason::QuotaExceeded);
     assert_eq!(images(&house).len(), 1);
+    // An agent of another tenant has the same name, and room of its own.
+    let other = caller_of(&house, "other", "local");
+    let policy = house.policy();
+    let opened = rooms.open_session(&other, Some("t"), &policy).await;
+    let (third, _) = opened.unwrap().value;
+    put(&rooms, &other, third, "g", &[1; 4_000]).await;
+    rooms.pause_session(&other, third).await.unwrap();
     assert_eq!(get(&rooms, &who, second, "f").await, SECRET);
     rooms.destroy(&who, first).await.unwrap();
     rooms.pause_session(&who, second).await.unwrap();
+}
+
+/// What is out of somebody's bounds is as unknown as what never was, alive or over.
+#[tokio::test]
+async fn whoever_is_held_to_one_thread_hears_nothing_of_another() {
+    let house = House::new("thread");
+    let rooms = house.rooms();
+    let who = caller(&house, "local");
+    let session = with_file(&house, &rooms, "t").await;
+    let held = Claims {
+        bounds: Bounds {
+            threads: Some(["u".to_owned()].into()),
+            ..Bounds::default()
+        },
+        ..house.world.claims()
+    };
+    let held = Caller {
+        claims: Verified::vouch(held, Authenticator::LocalUser),
+        agent: "local".into(),
+    };
+    for _ in 0..2 {
+        let error = rooms.resume_session(&held, session).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::SessionUnknown);
+        // It lives, and then it is over.
+        drop(rooms.destroy(&who, session).await);
+    }
 }
 
 /// Files that were changed, cut or exchanged on disk come back to nobody, and the session stays as it was.
