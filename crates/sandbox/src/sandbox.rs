@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     artefacts,
-    cgroup::Cgroups,
+    cgroup::{Cgroups, MemoryLimit},
     construct::Copied,
     denied::add_opened,
     facts::{self, NamespaceLinks},
@@ -358,7 +358,11 @@ impl Sandbox for NamespaceSandbox {
         let seen = run.drive(&order).await;
         // Whatever came of it: from here on everything in there is dead.
         self.process.kill().during("kill the sandbox")?;
-        let mut ended = seen?.into_ended(self.cgroups.out_of_memory());
+        let limit = match (self.cgroups.memory_limit(), &self.gvisor) {
+            (MemoryLimit::Killed, Some(_)) => MemoryLimit::KilledBelowGvisor,
+            (limit, _) => limit,
+        };
+        let mut ended = seen?.into_ended(limit);
         if let (Some(honey), Some(responses)) = (&self.honey, &self.violations) {
             let opened = honey.opened_now().during("look at the honey files")?;
             add_opened(&mut ended, &opened, responses);
