@@ -76,6 +76,21 @@ struct Gvisor {
     inputs: Vec<Copied>,
 }
 
+/// Why gVisor's kernel does not run.
+#[derive(Debug)]
+pub(crate) enum NotBooted {
+    /// gVisor said itself that it does not start on this platform, and why.
+    Said(String),
+    /// Something else.
+    Failed(KeeperError),
+}
+
+impl From<KeeperError> for NotBooted {
+    fn from(error: KeeperError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// How long gVisor may take to start.
 const BOOT_TIME: Duration = Duration::from_secs(20);
 
@@ -177,17 +192,17 @@ impl NamespaceSandbox {
     }
 
     /// Waits until gVisor's kernel runs, and the guest in it. Nothing untrusted has run there.
-    pub(crate) async fn boot(&mut self) -> Result<(), KeeperError> {
+    pub(crate) async fn boot(&mut self) -> Result<(), NotBooted> {
         match tokio::time::timeout(BOOT_TIME, self.booted()).await {
             Ok(booted) => booted,
-            Err(_) => Err(KeeperError::Lost(format!(
+            Err(_) => Err(NotBooted::Failed(KeeperError::Lost(format!(
                 "gVisor did not start within {} seconds",
                 BOOT_TIME.as_secs()
-            ))),
+            )))),
         }
     }
 
-    async fn booted(&mut self) -> Result<(), KeeperError> {
+    async fn booted(&mut self) -> Result<(), NotBooted> {
         let mut inputs = None;
         while let Some(report) = self.report().await? {
             if let Report::Built(copied, out, way) = report {
@@ -201,13 +216,13 @@ impl NamespaceSandbox {
         let gvisor = self.gvisor.as_mut().ok_or_else(dead)?;
         gvisor.inputs = inputs;
         hello.map_err(|error| match gvisor.last_words() {
-            Some(words) => KeeperError::Lost(format!(
+            Some(words) => NotBooted::Said(format!(
                 "gVisor did not start with the platform {}: {words}",
                 gvisor.platform
             )),
-            None => error,
+            None => NotBooted::Failed(error),
         })?;
-        self.lay_honey()
+        Ok(self.lay_honey()?)
     }
 
     /// Takes what a sandbox hands out when its place is made.

@@ -5,13 +5,14 @@ use std::{
     io::{self, Seek as _},
 };
 
+use casemate_model::one_line;
 use casemate_ports::{InputFile, Keeper, KeeperError, SandboxSpec};
 
 use super::{
     Platform, Runsc,
     launch::{Launch, Network},
 };
-use crate::{NamespaceKeeper, NamespaceSandbox, keeper::During as _};
+use crate::{NamespaceKeeper, NamespaceSandbox, keeper::During as _, sandbox::NotBooted};
 
 /// Makes sandboxes of namespaces with gVisor in them.
 ///
@@ -45,7 +46,7 @@ impl GvisorKeeper {
         &self,
         spec: SandboxSpec,
         platform: Platform,
-    ) -> Result<NamespaceSandbox, KeeperError> {
+    ) -> Result<NamespaceSandbox, NotBooted> {
         let network = match &spec.way_out {
             Some(_) => Network::Way,
             None => Network::Own,
@@ -61,14 +62,15 @@ impl GvisorKeeper {
 impl Keeper for GvisorKeeper {
     type Sandbox = NamespaceSandbox;
 
-    /// Waits until gVisor has started: only then it is known whether a platform works.
+    /// Waits until gVisor has started: only then it is known whether a platform works. Another one is tried only where gVisor
+    /// itself says that it does not start: whatever else fails is no fault of the platform.
     async fn create(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
         let known = self.platform.get();
         let candidates = match &known {
             Some(platform) => std::slice::from_ref(platform),
             None => self.runsc.platforms(),
         };
-        let mut failed = None;
+        let mut said = Vec::new();
         for platform in candidates {
             let spec = again(&spec).during("look at the inputs")?;
             match self.start(spec, *platform).await {
@@ -76,11 +78,15 @@ impl Keeper for GvisorKeeper {
                     self.platform.set(Some(*platform));
                     return Ok(sandbox);
                 }
-                Err(error @ KeeperError::Spec(_)) => return Err(error),
-                Err(error) => failed = Some(error),
+                Err(NotBooted::Said(why)) => said.push(why),
+                Err(NotBooted::Failed(error)) if said.is_empty() => return Err(error),
+                Err(NotBooted::Failed(error)) => {
+                    said.push(one_line(&error));
+                    break;
+                }
             }
         }
-        Err(failed.unwrap_or_else(|| KeeperError::Lost("gVisor has no platform".into())))
+        Err(KeeperError::Lost(said.join("; ")))
     }
 }
 
