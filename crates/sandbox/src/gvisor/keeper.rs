@@ -62,32 +62,42 @@ impl GvisorKeeper {
 impl Keeper for GvisorKeeper {
     type Sandbox = NamespaceSandbox;
 
-    /// Waits until gVisor has started: only then it is known whether a platform works. Another one is tried only where gVisor
-    /// itself says that it does not start: whatever else fails is no fault of the platform.
+    /// Waits until gVisor has started: only then it is known whether a platform works.
     async fn create(&self, spec: SandboxSpec) -> Result<NamespaceSandbox, KeeperError> {
         let known = self.platform.get();
         let candidates = match &known {
             Some(platform) => std::slice::from_ref(platform),
             None => self.runsc.platforms(),
         };
-        let mut said = Vec::new();
-        for platform in candidates {
+        let start = async |platform| {
             let spec = again(&spec).during("look at the inputs")?;
-            match self.start(spec, *platform).await {
-                Ok(sandbox) => {
-                    self.platform.set(Some(*platform));
-                    return Ok(sandbox);
-                }
-                Err(NotBooted::Said(why)) => said.push(why),
-                Err(NotBooted::Failed(error)) if said.is_empty() => return Err(error),
-                Err(NotBooted::Failed(error)) => {
-                    said.push(one_line(&error));
-                    break;
-                }
+            self.start(spec, platform).await
+        };
+        let (platform, sandbox) = first_to_start(candidates, start).await?;
+        self.platform.set(Some(platform));
+        Ok(sandbox)
+    }
+}
+
+/// What starts on the first platform on which it does. Another one is tried only where gVisor itself says that it does not
+/// start: whatever else fails is no fault of the platform.
+async fn first_to_start<T>(
+    platforms: &[Platform],
+    start: impl AsyncFn(Platform) -> Result<T, NotBooted>,
+) -> Result<(Platform, T), KeeperError> {
+    let mut said = Vec::new();
+    for &platform in platforms {
+        match start(platform).await {
+            Ok(started) => return Ok((platform, started)),
+            Err(NotBooted::Said(why)) => said.push(why),
+            Err(NotBooted::Failed(error)) if said.is_empty() => return Err(error),
+            Err(NotBooted::Failed(error)) => {
+                said.push(one_line(&error));
+                break;
             }
         }
-        Err(KeeperError::Lost(said.join("; ")))
     }
+    Err(KeeperError::Lost(said.join("; ")))
 }
 
 /// The same demand once more, its inputs at their start.
@@ -107,4 +117,41 @@ fn again(spec: &SandboxSpec) -> io::Result<SandboxSpec> {
         way_out: spec.way_out.clone(),
         violations: spec.violations,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use Platform::{Ptrace, Systrap};
+
+    use super::*;
+
+    /// I7: what is slower and older is taken only where gVisor says that the first does not start, and every reason is told.
+    #[tokio::test]
+    async fn another_platform_is_tried_where_gvisor_says_why() {
+        let both = &[Systrap, Ptrace];
+        let says = |platform| NotBooted::Said(format!("not {platform}"));
+        let lost = || NotBooted::Failed(KeeperError::Lost("too late".into()));
+        let started = first_to_start(both, async |platform| match platform {
+            Systrap => Err(says(platform)),
+            Ptrace => Ok(()),
+        });
+        assert_eq!(started.await.unwrap().0, Ptrace);
+        let why = |error: KeeperError| error.to_string();
+        let failed = first_to_start(both, async |platform| match platform {
+            Systrap => Err(lost()),
+            Ptrace => Ok(()),
+        });
+        assert!(why(failed.await.unwrap_err()).ends_with("too late"));
+        let neither = first_to_start(both, async |platform| Err::<(), _>(says(platform)));
+        assert!(why(neither.await.unwrap_err()).ends_with("not systrap; not ptrace"));
+        let last = first_to_start(both, async |platform| match platform {
+            Systrap => Err::<(), _>(says(platform)),
+            Ptrace => Err(lost()),
+        });
+        let last = why(last.await.unwrap_err());
+        assert!(
+            last.contains("not systrap; ") && last.ends_with("too late"),
+            "{last}"
+        );
+    }
 }
