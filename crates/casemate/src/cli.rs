@@ -283,6 +283,9 @@ pub(crate) struct GateArgs {
     /// A scope of the identity under which the route runs; can be repeated [default: those of a local user]
     #[arg(long = "scope", value_name = "SCOPE")]
     pub(crate) scopes: Vec<String>,
+    /// Check it as a server does, whose sessions are all of the tier `namespace`
+    #[arg(long, hide = true)]
+    pub(crate) sessions: bool,
 }
 
 /// Images: directory trees that sandboxes show read-only, named after what is in them.

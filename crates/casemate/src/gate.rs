@@ -38,7 +38,12 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
     } else {
         args.scopes.iter().cloned().collect()
     };
-    let failures = check(&policy, scopes);
+    let sandboxes = if args.sessions {
+        Sandboxes::OfSessions
+    } else {
+        Sandboxes::OfCalls
+    };
+    let failures = check(&policy, scopes, sandboxes);
     for failure in &failures {
         report::print(format_args!("{failure}\n"))?;
     }
@@ -84,7 +89,7 @@ pub(crate) fn all_open(root: &Path, governing: &Governing) -> Result<(), String>
         let mut command = Command::new("/proc/self/exe");
         let checked = keep_from(&mut command)
             .arg0("casemate")
-            .args(["gate", "--", route])
+            .args(["gate", "--sessions", "--", route])
             // It may have been named otherwise than by our environment.
             .env("CASEMATE_STATE_DIR", root)
             .stdin(Stdio::null())
@@ -105,11 +110,24 @@ pub(crate) fn all_open(root: &Path, governing: &Governing) -> Result<(), String>
     Ok(())
 }
 
+/// In which sandboxes code is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sandboxes {
+    /// Those of `casemate run`, each made as its profile demands.
+    OfCalls,
+    /// Those of a server's sessions, which are all of the tier `namespace`.
+    OfSessions,
+}
+
 /// Every check that fails. What could not be found out fails.
-pub(crate) fn check(policy: &RoutePolicy, scopes: BTreeSet<String>) -> Vec<GateFailure> {
+pub(crate) fn check(
+    policy: &RoutePolicy,
+    scopes: BTreeSet<String>,
+    sandboxes: Sandboxes,
+) -> Vec<GateFailure> {
     let manifests = manifests(policy);
     let demands = GateDemands::of(policy, &manifests);
-    let isolation = measure(policy);
+    let isolation = measure(policy, sandboxes);
     let facts = GateFacts {
         environment: Some(
             env::vars_os()
@@ -153,7 +171,7 @@ fn outbound(isolation: &Isolation) -> Outbound {
 }
 
 /// What a sandbox really enforces here: one is made, measured, and destroyed before anything runs in it.
-fn measure(policy: &RoutePolicy) -> Option<Isolation> {
+fn measure(policy: &RoutePolicy, sandboxes: Sandboxes) -> Option<Isolation> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -170,7 +188,11 @@ fn measure(policy: &RoutePolicy) -> Option<Isolation> {
             way_out: None,
             violations: None,
         };
-        match tier::of(policy).ok()? {
+        let tier = match sandboxes {
+            Sandboxes::OfCalls => tier::of(policy).ok()?,
+            Sandboxes::OfSessions => Tier::Namespace,
+        };
+        match tier {
             Tier::Namespace => isolation_of(&keeper, spec).await,
             Tier::Gvisor(runsc) => isolation_of(&GvisorKeeper::new(keeper, runsc), spec).await,
         }

@@ -4,7 +4,7 @@ mod pin;
 
 use std::path::Path;
 
-use casemate_model::{Text, one_line};
+use casemate_model::{IsolationTier, Text, one_line};
 use casemate_policy::{Profile, ProfileError};
 
 use crate::{
@@ -36,6 +36,8 @@ pub(crate) fn run(command: ProfileCommand) -> Result<Exit, Failure> {
     }
 }
 
+const UNHEARD_IN_GVISOR: &str = "in the tier `gvisor` nothing that is refused is reported: `violations.system_calls` does nothing, and `violations.honey_files` sees who reads one, not who maps one";
+
 /// Says what is wrong with a profile, or that nothing is.
 fn check(file: &Path) -> Result<bool, Failure> {
     match Profile::load(file) {
@@ -45,6 +47,9 @@ fn check(file: &Path) -> Result<bool, Failure> {
                 "{}: valid, route {route}, {digest}\n",
                 Text::from(file.as_os_str().to_owned())
             ))?;
+            if profile.sandbox.tier == IsolationTier::Gvisor {
+                report::hint(UNHEARD_IN_GVISOR);
+            }
             Ok(true)
         }
         Err(error) => {

@@ -1,12 +1,12 @@
 //! The first process under gVisor: there the kernel is a program of the sandbox's own, which the keeper started, and
 //! nobody outside can take anything away from a process. So this one does it itself, before it says its first word.
 
-use std::{env, io};
+use std::{env, fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
 use casemate_confine::restrict_unheard;
 use casemate_sys::enter_user_namespace;
 use rustix::{
-    fs::{CWD, Mode, OFlags, openat},
+    fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat},
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn serve() -> io::Result<()> {
 fn prepare() -> Result<(), (&'static str, io::Error)> {
     let during = |step| move |error: io::Error| (step, error);
     limit_processes().map_err(during("limit processes"))?;
+    disown_devices().map_err(during("give away /dev"))?;
     become_user().map_err(during("become a user"))?;
     restrict_unheard().map_err(|error| (error.step, error.source))?;
     check().map_err(during("be restricted"))?;
@@ -50,9 +51,37 @@ fn limit_processes() -> io::Result<()> {
 /// An empty directory, on which they are mounted for a moment.
 const CGROUP: &str = "/run/empty";
 
+/// gVisor's `/dev` is a file system in its own memory that has no limit, and it belongs to the user whom programs are:
+/// nobody makes files in directories that belong to nobody.
+fn disown_devices() -> io::Result<()> {
+    let devices = Path::new(DEVICES);
+    disown(devices)?;
+    let file_system = fs::symlink_metadata(devices)?.dev();
+    for entry in fs::read_dir(devices)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        // Whatever is mounted there is another one.
+        if found.is_dir() && found.dev() == file_system {
+            disown(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+const DEVICES: &str = "/dev";
+
+fn disown(path: &Path) -> io::Result<()> {
+    let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    Ok(chownat(CWD, path, Some(user), Some(group), flags)?)
+}
+
+/// The user and the group that nobody is.
+const NOBODY: u32 = 65_534;
+
 /// Whether gVisor's kernel holds this process as it was told to: the keeper takes its first word for it.
 fn check() -> io::Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+    let status = fs::read_to_string("/proc/self/status")?;
     let field = |name: &str| {
         let mut lines = status.lines();
         lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))

@@ -106,6 +106,17 @@ enum Version {
 
 const CPU_PERIOD_US: u64 = 100_000;
 
+/// What the memory limit did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryLimit {
+    /// It killed nothing.
+    Held,
+    /// It killed a process.
+    Killed,
+    /// It killed a process of gVisor's, which may tell of it as of a program that failed.
+    KilledBelowGvisor,
+}
+
 impl Cgroups {
     /// Makes cgroups of this name, as far as this host and this user can.
     pub(crate) fn make(layout: &Layout, name: &str, ceiling: &Ceiling) -> Self {
@@ -307,21 +318,27 @@ impl Cgroups {
         }
     }
 
-    /// Whether the memory limit killed anything.
-    pub(crate) fn out_of_memory(&self) -> bool {
+    /// What the memory limit did, by the host's account.
+    pub(crate) fn memory_limit(&self) -> MemoryLimit {
         let file = match self.version {
-            Version::None => return false,
+            Version::None => return MemoryLimit::Held,
             Version::One => "memory.oom_control",
             Version::Two => "memory.events",
         };
-        self.memory
+        let killed = self
+            .memory
             .as_ref()
             .and_then(|directory| fs::read_to_string(directory.join(file)).ok())
             .is_some_and(|text| {
                 text.lines()
                     .filter_map(|line| line.strip_prefix("oom_kill "))
                     .any(|count| count.trim() != "0")
-            })
+            });
+        if killed {
+            MemoryLimit::Killed
+        } else {
+            MemoryLimit::Held
+        }
     }
 
     fn clear(&mut self) {

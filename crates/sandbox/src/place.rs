@@ -401,7 +401,7 @@ impl Prepared {
         } else {
             Stay::Once
         };
-        let mut ended = seen.into_ended(self.cgroups.out_of_memory());
+        let mut ended = seen.into_ended(self.cgroups.memory_limit());
         if let (0, Some(before), Some(after)) = (ended.usage.cpu_us, before, self.cgroups.cpu_us())
         {
             ended.usage.cpu_us = after.saturating_sub(before);

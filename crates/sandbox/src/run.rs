@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    cgroup::MemoryLimit,
     denied::{Denied, Verdict},
     honey::Honey,
     sandbox::Guest,
@@ -489,11 +490,14 @@ impl Seen {
         self.stays
     }
 
-    /// What it comes to, knowing whether the memory limit killed anything.
-    pub(crate) fn into_ended(self, out_of_memory: bool) -> Ended {
-        let killed = matches!(self.exit, None | Some(Exit::Signal(9)));
-        let memory =
-            out_of_memory && killed && matches!(self.cause, Cause::Completed | Cause::SandboxLost);
+    /// What it comes to, knowing what the memory limit did.
+    pub(crate) fn into_ended(self, limit: MemoryLimit) -> Ended {
+        let killed = match limit {
+            MemoryLimit::Held => false,
+            MemoryLimit::Killed => matches!(self.exit, None | Some(Exit::Signal(9))),
+            MemoryLimit::KilledBelowGvisor => self.exit != Some(Exit::Code(0)),
+        };
+        let memory = killed && matches!(self.cause, Cause::Completed | Cause::SandboxLost);
         let (denied, violations) = self.denied.into_lists();
         Ended {
             cause: if memory {

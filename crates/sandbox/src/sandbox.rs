@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     artefacts,
-    cgroup::Cgroups,
+    cgroup::{Cgroups, MemoryLimit},
     construct::Copied,
     denied::add_opened,
     facts::{self, NamespaceLinks},
@@ -74,6 +74,21 @@ struct Gvisor {
     said: OwnedFd,
     /// The inputs, from its start on.
     inputs: Vec<Copied>,
+}
+
+/// Why gVisor's kernel does not run.
+#[derive(Debug)]
+pub(crate) enum NotBooted {
+    /// gVisor said itself that it does not start on this platform, and why.
+    Said(String),
+    /// Something else.
+    Failed(KeeperError),
+}
+
+impl From<KeeperError> for NotBooted {
+    fn from(error: KeeperError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// How long gVisor may take to start.
@@ -177,17 +192,17 @@ impl NamespaceSandbox {
     }
 
     /// Waits until gVisor's kernel runs, and the guest in it. Nothing untrusted has run there.
-    pub(crate) async fn boot(&mut self) -> Result<(), KeeperError> {
+    pub(crate) async fn boot(&mut self) -> Result<(), NotBooted> {
         match tokio::time::timeout(BOOT_TIME, self.booted()).await {
             Ok(booted) => booted,
-            Err(_) => Err(KeeperError::Lost(format!(
+            Err(_) => Err(NotBooted::Failed(KeeperError::Lost(format!(
                 "gVisor did not start within {} seconds",
                 BOOT_TIME.as_secs()
-            ))),
+            )))),
         }
     }
 
-    async fn booted(&mut self) -> Result<(), KeeperError> {
+    async fn booted(&mut self) -> Result<(), NotBooted> {
         let mut inputs = None;
         while let Some(report) = self.report().await? {
             if let Report::Built(copied, out, way) = report {
@@ -201,13 +216,13 @@ impl NamespaceSandbox {
         let gvisor = self.gvisor.as_mut().ok_or_else(dead)?;
         gvisor.inputs = inputs;
         hello.map_err(|error| match gvisor.last_words() {
-            Some(words) => KeeperError::Lost(format!(
+            Some(words) => NotBooted::Said(format!(
                 "gVisor did not start with the platform {}: {words}",
                 gvisor.platform
             )),
-            None => error,
+            None => NotBooted::Failed(error),
         })?;
-        self.lay_honey()
+        Ok(self.lay_honey()?)
     }
 
     /// Takes what a sandbox hands out when its place is made.
@@ -358,7 +373,11 @@ impl Sandbox for NamespaceSandbox {
         let seen = run.drive(&order).await;
         // Whatever came of it: from here on everything in there is dead.
         self.process.kill().during("kill the sandbox")?;
-        let mut ended = seen?.into_ended(self.cgroups.out_of_memory());
+        let limit = match (self.cgroups.memory_limit(), &self.gvisor) {
+            (MemoryLimit::Killed, Some(_)) => MemoryLimit::KilledBelowGvisor,
+            (limit, _) => limit,
+        };
+        let mut ended = seen?.into_ended(limit);
         if let (Some(honey), Some(responses)) = (&self.honey, &self.violations) {
             let opened = honey.opened_now().during("look at the honey files")?;
             add_opened(&mut ended, &opened, responses);

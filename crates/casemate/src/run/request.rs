@@ -10,7 +10,7 @@ use casemate_ports::{Command, InputFile};
 
 use crate::{
     cli::RunArgs,
-    gate,
+    gate::{self, Sandboxes},
     policy::ActivePolicies,
     run::{
         local_claims,
@@ -116,7 +116,7 @@ fn of_route(route: &str) -> Result<RoutePolicy, NoPolicy> {
         let why = format!("there is no route `{route}`: there are {routes}");
         return Err(NoPolicy::Refused(Reason::InvalidCall, why));
     };
-    match gate::check(&policy, local_claims().scopes).first() {
+    match gate::check(&policy, local_claims().scopes, Sandboxes::OfCalls).first() {
         None => Ok(policy),
         Some(failure) => {
             let why = format!("the gate of {} is closed: {failure}", policy.route);

@@ -14,7 +14,7 @@ fn profile(home: &Home) -> String {
 
 /// Whether there is gVisor here; where tests are not to be left out, there is.
 #[allow(clippy::print_stdout, reason = "what is left out is said")]
-fn is_here() -> bool {
+pub(crate) fn is_here() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let here = env::split_paths(&path).any(|directory| directory.join("runsc").exists());
     assert!(here || env::var_os("CI").is_none(), "no runsc in PATH");
@@ -27,6 +27,18 @@ fn is_here() -> bool {
 /// Runs `casemate` with this `PATH`.
 fn run(home: &Home, path: &str, words: &[&str]) -> Ran {
     Ran(home.casemate(words).env("PATH", path).output().unwrap())
+}
+
+/// I7: whoever writes a profile hears what the tier does not do for it.
+#[test]
+fn a_profile_that_demands_it_is_told_what_it_loses() {
+    let home = Home::new();
+    home.write("p.toml", profile(&home));
+    let ran = home.run(["profile", "check", "p.toml"]);
+    ran.exits(0).says("`violations.system_calls` does nothing");
+    home.write("p.toml", home.run(["profile", "show"]).stdout());
+    let ran = home.run(["profile", "check", "p.toml"]);
+    assert_eq!(ran.exits(0).stderr(), "");
 }
 
 /// I7, R71: the program runs under gVisor's kernel, what it makes comes back, and the record says by what it was held.
@@ -95,11 +107,13 @@ fn without_it_nothing_runs() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         };
         fake("echo runsc version release-20200101.0");
-        refused(120, "the oldest that can be used is");
+        refused(120, "those that can be used are");
+        fake("sleep 1000");
+        refused(120, "cannot be used");
         fake("echo something else");
         refused(120, "does not say its version");
         // It says what it should, and is something else: there is nothing in the sandbox that could run it.
-        fake("echo runsc version release-20230101.0");
+        fake("echo runsc version release-20240101.0");
         refused(121, "execute gVisor");
     });
 }

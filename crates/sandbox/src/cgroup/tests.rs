@@ -106,7 +106,7 @@ fn v2_limits_are_written_as_the_kernel_wants_them() {
         "low 0\noom 1\noom_kill 1\n",
     )
     .unwrap();
-    assert!(cgroups.out_of_memory());
+    assert_eq!(cgroups.memory_limit(), MemoryLimit::Killed);
 }
 
 /// Nothing is claimed where nothing can be made.

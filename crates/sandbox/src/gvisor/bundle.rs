@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::plan::{GUEST, ROOT};
 
 /// What the guest may do before it gives up everything.
-const SETUP: [&str; 2] = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"];
+const SETUP: [&str; 3] = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN"];
 
 /// The configuration of a bundle in which there are at most so many processes and threads, each with these resource limits.
 pub(super) fn configuration(processes: u64, limits: &[(Resource, Rlimit)]) -> Vec<u8> {

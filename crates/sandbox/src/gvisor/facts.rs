@@ -34,17 +34,27 @@ pub(crate) fn measure(
     Ok(isolation)
 }
 
+const UNHEARD: &str = "what is refused is not reported: violations by system calls do nothing here, and a honey file counts when it is read, not when it is mapped";
+
+const KERNEL_MEMORY: &str =
+    "; nor for pipes, sockets and queues, which are memory of gVisor's kernel";
+
 /// Says by what a control is enforced here, where it is not as elsewhere.
 fn adapt(control: &mut Control, platform: Platform) {
     match control.name {
         ControlName::Seccomp => {
             control.by = format!("gVisor ({platform}), and the filter of its kernel");
+            UNHEARD.clone_into(&mut control.note);
         }
         ControlName::NoNewPrivileges => control.by = "no_new_privs of gVisor's kernel".to_owned(),
         ControlName::OpenFiles | ControlName::FileSize => {
             control.by = format!("{} in gVisor", control.by);
         }
         ControlName::Processes => control.by = "pids cgroup in gVisor".to_owned(),
+        // Without a cgroup there is nothing that counts what gVisor's kernel has.
+        ControlName::Memory if control.strength != Strength::Enforced => {
+            control.note.push_str(KERNEL_MEMORY);
+        }
         // What programs have. The guest looked, in gVisor's kernel, before it said its first word.
         ControlName::NoCapabilities => {
             if control.strength == Strength::Absent {
@@ -84,4 +94,29 @@ fn kernel(first: Pid) -> io::Result<Pid> {
         io::ErrorKind::NotFound,
         "there is no kernel of gVisor's in it",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I7: the record says what the tier does not do: report, and count what its kernel has where no cgroup does.
+    #[test]
+    fn what_is_less_than_elsewhere_is_noted() {
+        let adapted = |name, strength| {
+            let mut control = Control {
+                name,
+                strength,
+                by: "x".into(),
+                note: "before".into(),
+            };
+            adapt(&mut control, Platform::Ptrace);
+            assert_eq!(control.strength, strength);
+            control.note
+        };
+        assert_eq!(adapted(ControlName::Seccomp, Strength::Enforced), UNHEARD);
+        let partial = adapted(ControlName::Memory, Strength::Partial);
+        assert_eq!(partial, format!("before{KERNEL_MEMORY}"));
+        assert_eq!(adapted(ControlName::Memory, Strength::Enforced), "before");
+    }
 }

@@ -6,18 +6,27 @@ use std::{
     fmt,
     fs::File,
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     rc::Rc,
 };
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Access, AtFlags, CWD, accessat},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+};
 
-/// The oldest build whose options these are, by its date.
+/// The build of Debian, by its date: its options are known, and its kernel opens no file of the host.
 const OLDEST: u32 = 20_221_219;
 
-/// The first builds that have the platform `systrap`, and a kernel that can be kept from opening files of the host.
+/// The first builds that all have the platform `systrap`, and a kernel that can be kept from opening files of the host. Some
+/// before them open files and cannot be told from others by their date.
 const SYSTRAP_SINCE: u32 = 20_230_701;
 
 /// The name under which it is looked for.
@@ -66,7 +75,7 @@ pub enum NoGvisor {
     },
     /// It is too old.
     #[error(
-        "{} is gVisor of {version}: the oldest that can be used is 20221219, install a newer one", path.display()
+        "{} is gVisor of {version}: those that can be used are 20221219, and any since 20230701, install a newer one", path.display()
     )]
     Old {
         /// Where it is.
@@ -105,17 +114,10 @@ impl Runsc {
             path: path.into(),
             source,
         };
-        let said = Command::new(path)
-            .arg("--version")
-            .env_clear()
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .map_err(unusable)?;
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let said = said(path).map_err(unusable)?;
         let (version, date) =
             version(&said).ok_or_else(|| NoGvisor::Unknown { path: path.into() })?;
-        if date < OLDEST {
+        if date != OLDEST && date < SYSTRAP_SINCE {
             return Err(NoGvisor::Old {
                 path: path.into(),
                 version,
@@ -157,6 +159,61 @@ impl Runsc {
 fn is_executable(path: &Path) -> bool {
     path.is_file() && accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok()
 }
+
+/// What `--version` prints, from its start.
+fn said(path: &Path) -> io::Result<String> {
+    let mut child = Command::new(path)
+        .arg("--version")
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // Whatever it starts ends with it.
+        .process_group(0)
+        .spawn()?;
+    let in_time = ends_in_time(&child);
+    // It is not waited for yet: the number is its own.
+    let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+    child.wait()?;
+    if !in_time? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let Some(stdout) = child.stdout.take() else {
+        return Ok(String::new());
+    };
+    // Whoever else has the other end writes no more that counts.
+    rustix::io::ioctl_fionbio(&stdout, true)?;
+    let mut bytes = [0; MAX_SAID_BYTES];
+    let count = match rustix::io::read(&stdout, &mut bytes) {
+        Err(Errno::AGAIN) => 0,
+        read => read?,
+    };
+    let said = bytes.get(..count).unwrap_or_default();
+    Ok(String::from_utf8_lossy(said).into_owned())
+}
+
+/// Whether it ends within [`VERSION_TIME`]. What says more than a pipe holds does not.
+fn ends_in_time(child: &Child) -> io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    loop {
+        match poll(
+            &mut [PollFd::new(&pidfd, PollFlags::IN)],
+            Some(&VERSION_TIME),
+        ) {
+            Err(Errno::INTR) => {}
+            ready => return Ok(ready? == 1),
+        }
+    }
+}
+
+/// How long it may take to say its version.
+const VERSION_TIME: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
+
+/// More of what it says is not read.
+const MAX_SAID_BYTES: usize = 4096;
 
 /// The version in what `--version` prints, and the date in it: `runsc version release-20240729.0`.
 fn version(said: &str) -> Option<(String, u32)> {
@@ -218,10 +275,38 @@ mod tests {
         fs::write(&path, "#!/bin/sh\necho runsc version release-20210101.0\n").unwrap();
         assert!(why(find()).contains("apt-get"), "it cannot be executed");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(why(find()).contains("release-20210101.0: the oldest"));
+        assert!(why(find()).contains("release-20210101.0: those that"));
+        // One that may open files of the host in spite of being told not to.
+        fs::write(&path, "#!/bin/sh\necho runsc version release-20230605.0\n").unwrap();
+        assert!(why(find()).contains("release-20230605.0: those that"));
         fs::write(&path, "#!/bin/sh\necho hello\n").unwrap();
         assert!(why(find()).contains("does not say its version"));
         fs::write(&path, "#!/bin/sh\necho runsc version release-20221219.0\n").unwrap();
         assert_eq!(find().unwrap(), "release-20221219.0");
+    }
+
+    /// R71: what never says its version, or never ends saying it, is given up with all that it started, however it holds on to
+    /// its output.
+    #[test]
+    fn what_does_not_say_its_version_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NAME);
+        let said = "echo runsc version release-20240101.0";
+        let at = |text: &str| {
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            Runsc::at(&path)
+        };
+        for silent in ["sleep 1000", "yes", &format!("{said}\nyes")] {
+            let refused = at(silent).unwrap_err();
+            assert!(
+                matches!(&refused, NoGvisor::Unusable { source, .. } if source.kind() == io::ErrorKind::TimedOut),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(
+            at(&format!("{said}\nsleep 1000 &")).unwrap().version,
+            "release-20240101.0"
+        );
     }
 }

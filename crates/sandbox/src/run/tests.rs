@@ -84,7 +84,7 @@ fn run_for_output(
         while let Ok(Event::Output(stream, bytes)) = caller.events.try_recv() {
             output.push((stream, bytes));
         }
-        (seen.unwrap().into_ended(false), output)
+        (seen.unwrap().into_ended(MemoryLimit::Held), output)
     })
 }
 
@@ -115,6 +115,40 @@ fn a_program_that_ends_is_completed_with_its_code_and_usage() {
         (Cause::Completed, Some(Exit::Code(3)))
     );
     assert_eq!((ended.usage.cpu_us, ended.usage.memory_peak_bytes), (7, 9));
+}
+
+/// R44: what the memory limit ended says so, also where gVisor tells of what the host killed as of a program that failed;
+/// and a program that got on without what was killed has ended as it says.
+#[test]
+fn what_the_memory_limit_killed_is_told_by_its_cause() {
+    let ended = |exit, limit| {
+        let seen = Seen {
+            cause: Cause::Completed,
+            exit,
+            usage: Usage::default(),
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            results_bytes: 0,
+            output_truncated: false,
+            stays: false,
+            denied: Denied::default(),
+        };
+        seen.into_ended(limit).cause
+    };
+    use Cause::{Completed, MemoryExceeded};
+    use MemoryLimit::{Held, Killed, KilledBelowGvisor};
+    for (exit, limit, cause) in [
+        (Some(Exit::Code(1)), KilledBelowGvisor, MemoryExceeded),
+        (Some(Exit::Signal(9)), KilledBelowGvisor, MemoryExceeded),
+        (None, KilledBelowGvisor, MemoryExceeded),
+        (Some(Exit::Code(0)), KilledBelowGvisor, Completed),
+        (Some(Exit::Code(1)), Killed, Completed),
+        (Some(Exit::Signal(9)), Killed, MemoryExceeded),
+        (Some(Exit::Code(1)), Held, Completed),
+        (Some(Exit::Signal(9)), Held, Completed),
+    ] {
+        assert_eq!(ended(exit, limit), cause, "{exit:?} {limit:?}");
+    }
 }
 
 /// I6: whatever is not the protocol, at this point of it, ends the sandbox.

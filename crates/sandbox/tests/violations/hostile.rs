@@ -58,7 +58,7 @@ pub(crate) async fn once() {
 }
 
 /// R209, R210: with gVisor in the sandbox, whose kernel reports no system call: each is refused, and nothing comes of it.
-/// Honey files are watched on the host, and are violations as everywhere.
+/// Honey files are watched on the host, and are violations as everywhere when they are read.
 pub(crate) async fn in_gvisor() {
     let runsc = match Runsc::find(env::var_os("PATH")) {
         Ok(runsc) => runsc,
@@ -92,7 +92,12 @@ pub(crate) async fn in_gvisor() {
             .violations
             .iter()
             .any(|seen| seen.what == hostile.what);
-        if ended.cause != Cause::Violation || !seen {
+        let held = match hostile.unseen_in_gvisor {
+            None => ended.cause == Cause::Violation && seen,
+            // It is said that nobody sees it: so it must be true.
+            Some(_) => ended.violations.is_empty() && output.contains(GOES_ON),
+        };
+        if !held {
             wrong.push(format!("{}: {ended:?}\n{output}", hostile.name));
         }
     }

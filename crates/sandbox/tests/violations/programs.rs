@@ -21,6 +21,8 @@ pub(crate) struct Hostile {
     pub(crate) name: String,
     pub(crate) what: String,
     pub(crate) end: End,
+    /// Why nobody sees it in the tier `gvisor`, if so.
+    pub(crate) unseen_in_gvisor: Option<String>,
     /// For the scanner's own test.
     #[serde(rename = "finding")]
     _finding: Vec<String>,

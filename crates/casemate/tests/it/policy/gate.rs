@@ -1,9 +1,10 @@
 //! Nothing that executes code starts before every check passes (R98, R99, R118, R151).
 
-use std::process::Stdio;
+use std::{env, process::Stdio};
 
 use super::{Sketch, break_in};
 use crate::{
+    gvisor,
     home::{Home, Ran, for_everybody},
     keeper::Keepers,
     serve::Gateway,
@@ -133,4 +134,32 @@ fn the_gate_of_a_server_is_that_of_its_state_directory() {
     let gateway = Gateway::by(&home, &mut command);
     gateway.says(&["session", "list"]);
     assert!(!home.path("elsewhere").exists());
+}
+
+/// I7, R151: a server makes its sandboxes of the tier `namespace`, so the gate of a route that demands more is closed to it,
+/// also where `casemate run` gets what the route demands.
+#[test]
+fn a_server_has_no_gate_for_a_tier_that_it_never_makes() {
+    let home = Home::new();
+    let sketch = Sketch {
+        sandbox: "tier = \"gvisor\"",
+        ..Sketch::wide(1)
+    };
+    break_in(&home, &sketch.write(&home, "bundle"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let with_path = |words: &[&str]| {
+        let mut command = home.casemate(words);
+        Ran(command
+            .env("PATH", &path)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap())
+    };
+    let ran = with_path(&["serve"]);
+    ran.exits(1)
+        .says("the gate of work is closed: isolation_unavailable: ");
+    assert!(!ran.stderr().contains("listening"));
+    if gvisor::is_here() {
+        with_path(&["gate", "work"]).exits(0);
+    }
 }
