@@ -8,7 +8,7 @@ use std::{
 use casemate_authority::Switchboard;
 use casemate_callers::Callers;
 use casemate_gateway::{
-    Ask, Crew, Demand, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
+    Ask, Crew, Demand, Maker, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
 };
 use casemate_model::Isolation;
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile};
@@ -174,6 +174,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             Some(events_sender.clone()),
         );
         call.is_about(tool, thread);
+        call.is_made_by(Maker::of(&claims));
         let new_call = NewCall {
             proposed,
             claims,

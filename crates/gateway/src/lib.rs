@@ -49,6 +49,7 @@ mod journal;
 mod leased;
 mod limits;
 mod lodging;
+mod maker;
 mod look;
 mod manifest;
 pub mod mcp;
@@ -103,6 +104,7 @@ pub use self::{
         SESSION_MEMORY_MS, TOUCH_EVERY_MS,
     },
     lodging::{Lodging, QuotaUse},
+    maker::Maker,
     manifest::{Manifest, Runs, SANDBOX_TOOLS},
     operation::{OpenOperation, Operation},
     proposed::Proposed,
