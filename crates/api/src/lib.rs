@@ -42,6 +42,7 @@ mod pipe;
 mod placed;
 mod ports;
 mod problem;
+mod readers;
 mod records;
 mod refusals;
 mod request;

@@ -174,6 +174,9 @@ pub const ATTACHED_SEND_MS: u64 = 60_000;
 /// Readers of the log at one time: others wait.
 pub const MAX_LOG_READERS: usize = 4;
 
+/// How long one that would read the log waits for the others, in milliseconds.
+pub const LOG_READER_WAIT_MS: u64 = 5_000;
+
 /// Records of one answer, if nobody says how many.
 pub(crate) const RECORDS_A_PAGE: u32 = 100;
 

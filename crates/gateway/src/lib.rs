@@ -49,8 +49,8 @@ mod journal;
 mod leased;
 mod limits;
 mod lodging;
-mod maker;
 mod look;
+mod maker;
 mod manifest;
 pub mod mcp;
 mod meter;
@@ -109,7 +109,7 @@ pub use self::{
     operation::{OpenOperation, Operation},
     proposed::Proposed,
     recorded::Recorded,
-    records::{Begin, Found, Looker, Search, SearchError, content, shown},
+    records::{Begin, Found, FoundOf, Looker, Search, SearchError, content, shown},
     released::Released,
     running::{
         MAX_ENDED_CALLS, MAX_KEPT_OUTPUT_BYTES, Phase, Pieces, Progress, RunningCall, RunningCalls,
