@@ -59,6 +59,7 @@ mod terminal;
 mod tls;
 mod who;
 mod words;
+mod writers;
 
 pub use self::{
     door::Door,

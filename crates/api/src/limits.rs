@@ -188,3 +188,12 @@ pub const MAX_TAGS: usize = 64;
 
 /// The most items of one piece of a list.
 pub(crate) const MAX_PAGE: u32 = 1_000;
+
+/// Sessions at one time in which clients write files under a condition.
+pub const MAX_WRITTEN_SESSIONS: usize = 4_096;
+
+/// How long one that writes under a condition waits for others in its session, in milliseconds.
+pub const WRITER_WAIT_MS: u64 = 10_000;
+
+/// How long the next piece of a file that is written under a condition may take, in milliseconds: others wait for it.
+pub const CONDITIONAL_IDLE_MS: u64 = 10_000;

@@ -24,8 +24,8 @@ use crate::{
     refusals::Refusals,
     routes::{Keeps, Remembers},
     status::{Household, Readiness},
-    tags::Writers,
     who::Who,
+    writers::Writers,
 };
 
 /// The gateway behind the interface.
