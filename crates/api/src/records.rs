@@ -14,7 +14,7 @@ use base64::{
 };
 use casemate_callers::Permission;
 use casemate_gateway::{
-    Begin, Looker, Place, Record, RecordKind, Search, SearchError, shown,
+    Begin, Looker, Operation, Place, Record, RecordKind, Search, SearchError, shown,
 };
 use casemate_model::{DecisionId, Reason, one_line};
 use schemars::JsonSchema;
@@ -213,12 +213,18 @@ pub(crate) async fn decision<K: Keeps, P: Remembers>(
         .parse()
         .map_err(|error| Problem::invalid(format!("{error}")))?;
     let looker = looker(&who);
-    // What was decided about is of calls; that something was decided is of records.
-    let reads_content = who.may_any(&[Permission::ReadCalls]);
+    // What was decided about is for fewer than that something was decided.
+    let reads_content = who.may_any(&[Permission::ReadContent]);
+    let claims = who.claims();
     let body = api.reading(move |api| {
         let journal = api.sessions.journal();
         let found = journal.records_of(&looker, id, from);
         let found = found.map_err(not_found)?;
+        let is_sealed = |record: &Record| record.entry.payload.is_some();
+        if reads_content && found.records.iter().any(is_sealed) {
+            let noted = journal.note(unsealing(id), &claims);
+            noted.map_err(|error| Problem::of_record(&error))?;
+        }
         let content = |record: &Record| match reads_content {
             true => journal.content(record),
             false => Value::Null,
@@ -237,6 +243,17 @@ pub(crate) async fn decision<K: Keeps, P: Remembers>(
         Ok(explained(id, summary, &told, found.next))
     });
     Ok(Json(body.await?).into_response())
+}
+
+/// That somebody is shown what the records of a decision seal.
+fn unsealing(id: DecisionId) -> Operation {
+    Operation {
+        what: "content.read",
+        reason: Reason::Allowed,
+        detail: format!("what is sealed of {id} is read"),
+        alert: false,
+        subject: json!({ "of": id }),
+    }
 }
 
 /// A decision as `casemate policy explain` has it, and its records.

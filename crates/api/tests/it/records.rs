@@ -325,3 +325,36 @@ async fn a_caller_sees_what_there_is_for_it() {
         json!([])
     );
 }
+
+/// Whoever may look at records is not shown what they seal by that; and that somebody is shown it is on record.
+#[tokio::test]
+async fn what_is_sealed_is_for_fewer() {
+    let remote = Remote::new().await;
+    let operator = remote.somebody(&["operator"]);
+    let call = json!({ "tool": "python", "code": "secret = 7", "thread": "t" });
+    let ran = remote.post("/v1/calls", &operator, &call).await.json();
+    let decision = ran["decision"].as_str().unwrap();
+    let path = format!("/v1/decisions/{decision}");
+    let readings = || {
+        let mut records = remote.house.world.records();
+        records.retain(|record| record.entry.summary["tool"] == "content.read");
+        records
+    };
+    let mut expected = 0;
+    for (role, is_shown) in [
+        ("reader", false),
+        ("operator", true),
+        ("approver", true),
+        ("author", false),
+        ("administrator", false),
+    ] {
+        let told = remote.get(&path, &remote.somebody(&[role])).await;
+        assert_eq!(told.status, 200);
+        let text = told.json().to_string();
+        assert_eq!(text.contains("secret = 7"), is_shown, "{role}");
+        expected += usize::from(is_shown);
+        assert_eq!(readings().len(), expected, "{role}");
+    }
+    assert_eq!(readings()[0].entry.summary["subject"]["of"], decision);
+    assert_eq!(readings()[0].entry.kind, casemate_ledger::Kind::Event);
+}
