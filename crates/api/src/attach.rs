@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 use casemate_callers::Permission;
-use casemate_gateway::{Answer, Maker, Operation, Output, Pieces, RunningCall, Told};
+use casemate_gateway::{Answer, Maker, Operation, Pieces, RunningCall, Told};
 use casemate_model::{Reason, Stream};
 use casemate_ports::Control;
 use serde::Deserialize;
@@ -276,7 +276,11 @@ impl Attached {
         // There is nothing left to take along.
         self.drives = false;
         let ended = match told {
-            Told::Released(released) => json!(Answer::released(released, Output::default())),
+            Told::Released(released) => {
+                // What was sent already is not sent again; a repeat sent nothing.
+                let output = released.replayed().cloned().unwrap_or_default();
+                json!(Answer::released(released, output))
+            }
             told => json!(Problem::of_call(told)),
         };
         if self.say(&json!({ "ended": ended })).await {
