@@ -5,8 +5,8 @@
 //! last `{"ended":…}` with the call's answer or problem. From it, binary messages are bytes of standard input, and text messages
 //! `{"resize":{"rows":24,"columns":80}}`, `{"signal":15}`, `{"end":true}` and `{"detach":true}`.
 //!
-//! Who attaches first to a call that was made with `attach` drives it: has its standard input, and takes the call along by going away,
-//! unless it detaches. Others look on, and may signal.
+//! Who made a call with `attach` and is the first to attach to it drives it: has its standard input, which is on record before, and takes
+//! the call along by going away, unless it detaches. Others look on, and may signal.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use axum::{
     response::Response,
 };
 use casemate_callers::Permission;
-use casemate_gateway::{Answer, Output, Pieces, RunningCall, Told};
-use casemate_model::Stream;
+use casemate_gateway::{Answer, Maker, Operation, Pieces, RunningCall, Told};
+use casemate_model::{Reason, Stream};
 use casemate_ports::Control;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,11 +59,50 @@ pub(crate) async fn open<K: Keeps, P: Remembers>(
     Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Problem> {
     let call = find(&api, &who, &id)?;
+    may_attend(&api, &who, &call)?;
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let mut attached = Attached::to(call, socket);
+        let mut attached = Attached::to(call, socket, &Maker::of(&who.claims()));
         attached.attend(&api, &who, from).await;
     }))
+}
+
+/// Whether no switch stops whoever comes to a call.
+fn may_attend<K: Keeps, P: Remembers>(
+    api: &Api<K, P>,
+    who: &Who,
+    call: &RunningCall,
+) -> Result<(), Problem> {
+    let may = api.sessions.may_attend(&who.claims(), call);
+    may.map_err(|why| Problem::of_reason(Reason::KillSwitch, why))
+}
+
+/// Whether whoever is attached is still believed, and not stopped.
+async fn still_may<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    who: &Who,
+    call: &RunningCall,
+) -> bool {
+    may_attend(api, who, call).is_ok() && api.still_may(who, Permission::RunCalls).await
+}
+
+/// Puts on record who drives a call, before they do.
+async fn record<K: Keeps, P: Remembers>(
+    api: &Arc<Api<K, P>>,
+    who: &Who,
+    call: &RunningCall,
+) -> Result<(), Problem> {
+    let attached = Operation {
+        what: "call.attach",
+        reason: Reason::Allowed,
+        detail: format!("attached to {}, drives", call.id),
+        alert: false,
+        subject: json!({ "call": call.id, "drives": true }),
+    };
+    let claims = who.claims();
+    let noted = api.blocking(move |api| api.sessions.journal().note(attached, &claims));
+    let noted = noted.await?;
+    noted.map(drop).map_err(|error| Problem::of_record(&error))
 }
 
 /// A client that is attached. Dropped while it drives the call, it takes the call along.
@@ -103,8 +142,8 @@ impl Drop for Attached {
 }
 
 impl Attached {
-    fn to(call: Arc<RunningCall>, socket: WebSocket) -> Self {
-        let stdin = call.take_stdin();
+    fn to(call: Arc<RunningCall>, socket: WebSocket, by: &Maker) -> Self {
+        let stdin = call.take_stdin(by);
         Self {
             pipe: stdin.clone().map(Pipe::new),
             drives: stdin.is_some(),
@@ -116,6 +155,14 @@ impl Attached {
 
     /// Passes everything on until the call has ended, the client leaves, or it is not believed any more.
     async fn attend<K: Keeps, P: Remembers>(&mut self, api: &Arc<Api<K, P>>, who: &Who, from: u64) {
+        if self.drives
+            && let Err(problem) = record(api, who, &self.call).await
+        {
+            // It was given nothing: the input stays for the next.
+            self.leave();
+            self.say(&json!({ "ended": problem })).await;
+            return;
+        }
         let begun = json!({ "attached": { "decision": self.call.id, "drives": self.drives } });
         if !self.say(&begun).await {
             return;
@@ -149,7 +196,7 @@ impl Attached {
                     Some(Err(_)) | None => return,
                 },
                 _ = checks.tick() => {
-                    if !api.still_may(who, Permission::RunCalls).await {
+                    if !still_may(api, who, &call).await {
                         return;
                     }
                     // Whoever is gone without a word is found out by this, also while its bytes wait.
@@ -229,7 +276,11 @@ impl Attached {
         // There is nothing left to take along.
         self.drives = false;
         let ended = match told {
-            Told::Released(released) => json!(Answer::released(released, Output::default())),
+            Told::Released(released) => {
+                // What was sent already is not sent again; a repeat sent nothing.
+                let output = released.replayed().cloned().unwrap_or_default();
+                json!(Answer::released(released, output))
+            }
             told => json!(Problem::of_call(told)),
         };
         if self.say(&json!({ "ended": ended })).await {

@@ -179,7 +179,7 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     let written = api.with(move |sessions| async move {
         sessions.write_file(&caller, session, path, content).await
     });
-    let ((), written) = tokio::join!(pass_on(body, sender), written);
+    let ((), written) = tokio::join!(pass_on(body, sender, None), written);
     let Done { decision, .. } = written??;
     Ok(named(decision, Json(json!({ "ok": true }))))
 }

@@ -1,6 +1,6 @@
 //! Files of a session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -16,12 +16,12 @@ use http_body_util::BodyExt as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     body::Pieces,
     extract::{Asked, Named},
-    limits::{ANSWER_QUEUE, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
+    limits::{ANSWER_QUEUE, CONDITIONAL_IDLE_MS, MAX_IGNORED_BYTES, UPLOAD_PIECE_BYTES},
     openapi::AgentName,
     owner::{OfAgent, agent, local, named},
     paging::{Order, Paging},
@@ -31,6 +31,7 @@ use crate::{
     state::Api,
     tags::{Condition, tag_of},
     who::Who,
+    writers::Alone,
 };
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -107,21 +108,24 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
 ) -> Result<Response, Problem> {
     let (caller, session) = (who.caller(agent), session(&id)?);
     let condition = Condition::of(&headers)?;
-    let _alone = match condition.is_given() {
-        true => api.writers.alone(session).await,
-        false => None,
+    let alone = match holds(&api, &who, &caller, (session, &path), &condition).await {
+        Ok(alone) => alone,
+        Err(problem) => {
+            ignore(body).await;
+            return Err(problem);
+        }
     };
-    if let Err(problem) = holds(&api, &caller, (session, &path), &condition).await {
-        ignore(body).await;
-        return Err(problem);
-    }
+    let patience = alone
+        .is_some()
+        .then_some(Duration::from_millis(CONDITIONAL_IDLE_MS));
     let (sender, content) = mpsc::channel(ANSWER_QUEUE);
     let written = api.with(move |sessions| async move {
+        let _alone = alone;
         let path = Text::from(path);
         sessions.write_file(&caller, session, path, content).await
     });
     // If the sender goes away without an end, with this or in it, nothing of the file is kept.
-    let ((), written) = tokio::join!(pass_on(body, sender), written);
+    let ((), written) = tokio::join!(pass_on(body, sender, patience), written);
     let Done { decision, value } = written??;
     let body = Json(json!({ "path": value.name, "bytes": value.bytes, "sha256": value.sha256 }));
     let mut response = named(decision, (StatusCode::CREATED, body));
@@ -131,16 +135,28 @@ pub(crate) async fn write<K: Keeps, P: Remembers>(
     Ok(response)
 }
 
-/// Whether a condition holds for a file. It is read for that, which is on record as any reading of it.
+/// Whether a condition holds for a file, and the turn of whoever writes under it. It is read for that, which is on record as any
+/// reading of it.
 async fn holds<K: Keeps, P: Remembers>(
     api: &Arc<Api<K, P>>,
+    who: &Who,
     caller: &casemate_gateway::Caller,
     (session, path): (SessionId, &str),
     condition: &Condition,
-) -> Result<(), Problem> {
+) -> Result<Option<Alone>, Problem> {
     if !condition.is_given() {
-        return Ok(());
+        return Ok(None);
     }
+    // Nobody stands in the line of a session that is not theirs: the reading refuses them, on record.
+    let (owner, agent) = (who.owner(caller.agent.clone()), &caller.agent);
+    let view = api.with(move |sessions| async move { sessions.show(&owner, session).await });
+    let is_theirs = view
+        .await?
+        .is_ok_and(|view| who.reaches(agent, view.record.thread.as_deref()));
+    let alone = match is_theirs {
+        true => Some(api.writers.alone(session).await?),
+        false => None,
+    };
     let (caller, path) = (caller.clone(), Text::from(path));
     let read =
         api.with(move |sessions| async move { sessions.read_file(&caller, session, path).await });
@@ -152,7 +168,11 @@ async fn holds<K: Keeps, P: Remembers>(
         }) => None,
         Err(error) => return Err(error.into()),
     };
-    condition.check(there)
+    condition.check(there)?;
+    match alone {
+        Some(alone) => Ok(Some(alone)),
+        None => Err(SessionError::Unknown(session).into()),
+    }
 }
 
 /// The digest of a file that is read.
@@ -171,8 +191,19 @@ async fn digest((bytes, mut content): (u64, mpsc::Receiver<Vec<u8>>)) -> Result<
     }
 }
 
-pub(crate) async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>) {
-    while let Some(frame) = body.frame().await {
+/// With `patience`, no piece may take longer to come.
+pub(crate) async fn pass_on(mut body: Body, to: mpsc::Sender<Chunk>, patience: Option<Duration>) {
+    loop {
+        let frame = match patience {
+            None => body.frame().await,
+            Some(patience) => match timeout(patience, body.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => return,
+            },
+        };
+        let Some(frame) = frame else {
+            break;
+        };
         let Ok(frame) = frame else {
             return;
         };
@@ -210,12 +241,9 @@ pub(crate) async fn remove<K: Keeps, P: Remembers>(
 ) -> Result<Response, Problem> {
     let (caller, session) = (who.caller(agent), session(&id)?);
     let condition = Condition::of(&headers)?;
-    let _alone = match condition.is_given() {
-        true => api.writers.alone(session).await,
-        false => None,
-    };
-    holds(&api, &caller, (session, &path), &condition).await?;
+    let alone = holds(&api, &who, &caller, (session, &path), &condition).await?;
     let removed = api.with(move |sessions| async move {
+        let _alone = alone;
         sessions.remove_file(&caller, session, path.into()).await
     });
     let done = removed.await??;

@@ -42,6 +42,7 @@ mod pipe;
 mod placed;
 mod ports;
 mod problem;
+mod readers;
 mod records;
 mod refusals;
 mod request;
@@ -58,6 +59,7 @@ mod terminal;
 mod tls;
 mod who;
 mod words;
+mod writers;
 
 pub use self::{
     door::Door,

@@ -174,6 +174,9 @@ pub const ATTACHED_SEND_MS: u64 = 60_000;
 /// Readers of the log at one time: others wait.
 pub const MAX_LOG_READERS: usize = 4;
 
+/// How long one that would read the log waits for the others, in milliseconds.
+pub const LOG_READER_WAIT_MS: u64 = 5_000;
+
 /// Records of one answer, if nobody says how many.
 pub(crate) const RECORDS_A_PAGE: u32 = 100;
 
@@ -185,3 +188,12 @@ pub const MAX_TAGS: usize = 64;
 
 /// The most items of one piece of a list.
 pub(crate) const MAX_PAGE: u32 = 1_000;
+
+/// Sessions at one time in which clients write files under a condition.
+pub const MAX_WRITTEN_SESSIONS: usize = 4_096;
+
+/// How long one that writes under a condition waits for others in its session, in milliseconds.
+pub const WRITER_WAIT_MS: u64 = 10_000;
+
+/// How long the next piece of a file that is written under a condition may take, in milliseconds: others wait for it.
+pub const CONDITIONAL_IDLE_MS: u64 = 10_000;

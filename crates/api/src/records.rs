@@ -13,7 +13,9 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use casemate_callers::Permission;
-use casemate_gateway::{Begin, Looker, Place, Record, RecordKind, Search, SearchError, shown};
+use casemate_gateway::{
+    Begin, Looker, Operation, Place, Record, RecordKind, Search, SearchError, shown,
+};
 use casemate_model::{DecisionId, Reason, one_line};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -54,9 +56,7 @@ impl RecordsQuery {
         let Some(cursor) = &self.cursor else {
             return Ok(Begin::Index(self.from));
         };
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
-        let place = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        place.map(Begin::Place).ok_or_else(no_cursor)
+        place(cursor).map(Begin::Place)
     }
 
     fn most(&self) -> Result<usize, Problem> {
@@ -70,6 +70,19 @@ impl RecordsQuery {
     }
 }
 
+/// Where the records of a decision are looked for.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct DecisionQuery {
+    /// `next` of the answer before: there the search goes on.
+    cursor: Option<String>,
+}
+
+fn place(cursor: &str) -> Result<Place, Problem> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
+    let place = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    place.ok_or_else(no_cursor)
+}
+
 fn no_cursor() -> Problem {
     Problem::invalid("`cursor` is `next` of an answer, as it was")
 }
@@ -81,6 +94,13 @@ fn cursor(place: Place) -> String {
 
 fn unreadable(error: &impl std::error::Error) -> Problem {
     Problem::of_reason(Reason::RecordUnavailable, one_line(error))
+}
+
+fn not_found(error: SearchError) -> Problem {
+    match error {
+        SearchError::Place(_) => no_cursor(),
+        error @ SearchError::Read(_) => unreadable(&error),
+    }
 }
 
 fn looker(who: &Who) -> Looker {
@@ -125,10 +145,7 @@ async fn search<K: Keeps, P: Remembers>(
     let body = api.reading(move |api| {
         let journal = api.sessions.journal();
         let found = journal.search(&looker, begin, &search, most);
-        let found = found.map_err(|error| match error {
-            SearchError::Place(_) => no_cursor(),
-            error @ SearchError::Read(_) => unreadable(&error),
-        })?;
+        let found = found.map_err(not_found)?;
         Ok(json!({
             name: found.records,
             "next": found.next.map(cursor),
@@ -189,33 +206,58 @@ pub(crate) async fn decision<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
     who: Who,
     Named(id): Named<String>,
+    Asked(query): Asked<DecisionQuery>,
 ) -> Result<Response, Problem> {
+    let from = query.cursor.as_deref().map(place).transpose()?;
     let id: DecisionId = id
         .parse()
         .map_err(|error| Problem::invalid(format!("{error}")))?;
     let looker = looker(&who);
-    // What was decided about is of calls; that something was decided is of records.
-    let reads_content = who.may_any(&[Permission::ReadCalls]);
+    // What was decided about is for fewer than that something was decided.
+    let reads_content = who.may_any(&[Permission::ReadContent]);
+    let claims = who.claims();
     let body = api.reading(move |api| {
         let journal = api.sessions.journal();
-        let records = journal.records_of(&looker, id);
-        let records = records.map_err(|error| unreadable(&error))?;
+        let found = journal.records_of(&looker, id, from);
+        let found = found.map_err(not_found)?;
+        let is_sealed = |record: &Record| record.entry.payload.is_some();
+        if reads_content && found.records.iter().any(is_sealed) {
+            let noted = journal.note(unsealing(id), &claims);
+            noted.map_err(|error| Problem::of_record(&error))?;
+        }
         let content = |record: &Record| match reads_content {
             true => journal.content(record),
             false => Value::Null,
         };
-        let told: Vec<_> = records
+        let told: Vec<_> = found
+            .records
             .iter()
             .map(|record| json!({ "record": shown(record), "content": content(record) }))
             .collect();
-        let first = records.first().ok_or_else(|| unknown("decision"))?;
-        Ok(explained(id, &first.entry.summary, &told))
+        let summary = match found.records.first() {
+            Some(first) => &first.entry.summary,
+            // It may be further on, or was in the answer before.
+            None if found.next.is_some() || from.is_some() => &Value::Null,
+            None => return Err(unknown("decision")),
+        };
+        Ok(explained(id, summary, &told, found.next))
     });
     Ok(Json(body.await?).into_response())
 }
 
+/// That somebody is shown what the records of a decision seal.
+fn unsealing(id: DecisionId) -> Operation {
+    Operation {
+        what: "content.read",
+        reason: Reason::Allowed,
+        detail: format!("what is sealed of {id} is read"),
+        alert: false,
+        subject: json!({ "of": id }),
+    }
+}
+
 /// A decision as `casemate policy explain` has it, and its records.
-fn explained(id: DecisionId, summary: &Value, records: &[Value]) -> Value {
+fn explained(id: DecisionId, summary: &Value, records: &[Value], next: Option<Place>) -> Value {
     let of = |name: &str| summary.get(name).cloned().unwrap_or_default();
     let reason = of("reason");
     let hint = reason.as_str().and_then(Reason::from_word);
@@ -231,6 +273,7 @@ fn explained(id: DecisionId, summary: &Value, records: &[Value]) -> Value {
         "hint": hint.map(Reason::hint),
         "policy": of("policy"),
         "records": records,
+        "next": next.map(cursor),
     })
 }
 
@@ -240,8 +283,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
         self: &Arc<Self>,
         job: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = self.readers.acquire().await;
-        let _place = place.map_err(|error| Problem::failed(error.to_string()))?;
-        self.blocking(job).await?
+        let api = Arc::clone(self);
+        self.readers.run(move || job(&api)).await?
     }
 }

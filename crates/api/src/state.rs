@@ -8,7 +8,7 @@ use std::{
 use casemate_authority::Switchboard;
 use casemate_callers::Callers;
 use casemate_gateway::{
-    Ask, Crew, Demand, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
+    Ask, Crew, Demand, Maker, NewCall, Proposed, RunningCall, RunningCalls, Sessions, Told,
 };
 use casemate_model::Isolation;
 use casemate_ports::{CHANNEL_CAPACITY, CallIo, Control, Event, InputFile};
@@ -16,15 +16,16 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     e2b::Sandboxes,
-    limits::{MAX_LIVE_CALLS, MAX_LOG_READERS, MAX_RESUMING},
+    limits::{MAX_LIVE_CALLS, MAX_RESUMING},
     mcp::Conversations,
     openai::Uploads,
     problem::Problem,
+    readers::Readers,
     refusals::Refusals,
     routes::{Keeps, Remembers},
     status::{Household, Readiness},
-    tags::Writers,
     who::Who,
+    writers::Writers,
 };
 
 /// The gateway behind the interface.
@@ -48,7 +49,7 @@ pub struct Api<K, P> {
     /// The sandboxes of clients of E2B.
     pub(crate) sandboxes: Sandboxes,
     /// Lets so many read the log at one time.
-    pub(crate) readers: Semaphore,
+    pub(crate) readers: Readers,
     /// The writers of files that say which ones they know, session by session.
     pub(crate) writers: Writers,
     /// The files that clients of OpenAI brought.
@@ -91,7 +92,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             refusals: Refusals::default(),
             conversations: Arc::default(),
             sandboxes: Sandboxes::default(),
-            readers: Semaphore::new(MAX_LOG_READERS),
+            readers: Readers::default(),
             writers: Writers::default(),
             uploads: Uploads::default(),
             household: None,
@@ -174,6 +175,7 @@ impl<K: Keeps, P: Remembers> Api<K, P> {
             Some(events_sender.clone()),
         );
         call.is_about(tool, thread);
+        call.is_made_by(Maker::of(&claims));
         let new_call = NewCall {
             proposed,
             claims,

@@ -3,8 +3,6 @@
 //! A tag is the digest of what it stands for, so it is a strong one. Answers to GET below `/v1` get one if they are small enough to
 //! be looked at as a whole; files of sessions are written and removed under a condition whatever their size is.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
 use axum::{
     body::Body,
     extract::Request,
@@ -12,10 +10,9 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use casemate_model::{Digest, SessionId};
+use casemate_model::Digest;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     limits::{MAX_TAGGED_BYTES, MAX_TAGS},
@@ -123,28 +120,6 @@ impl Condition {
                 "precondition_failed",
                 "what is there is not what the request expects: read it again",
             )),
-        }
-    }
-}
-
-/// Those who write under a condition: one at a time in a session, so that what one of them looked at is still there when it writes.
-#[derive(Debug)]
-pub(crate) struct Writers([Mutex<()>; 64]);
-
-impl Default for Writers {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
-    }
-}
-
-impl Writers {
-    pub(crate) async fn alone(&self, session: SessionId) -> Option<MutexGuard<'_, ()>> {
-        let mut hasher = DefaultHasher::new();
-        session.hash(&mut hasher);
-        let turn = usize::try_from(hasher.finish() % 64).unwrap_or_default();
-        match self.0.get(turn) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use axum::{
     },
     response::Response,
 };
-use casemate_gateway::{Answer, Ask, Demand, Key, Output, Told};
+use casemate_gateway::{Answer, Ask, Demand, Key, Told};
 use casemate_model::{Limits, Within};
 use casemate_ports::{Command, Control, Event, TerminalSize};
 use schemars::JsonSchema;
@@ -171,7 +171,10 @@ async fn attend(mut socket: WebSocket, begun: Begun) {
     }
     let told = call.ended().await;
     let ended = match &*told {
-        Told::Released(released) => json!(Answer::released(released, Output::default())),
+        Told::Released(released) => {
+            let output = released.replayed().cloned().unwrap_or_default();
+            json!(Answer::released(released, output))
+        }
         told => json!(Problem::of_call(told)),
     };
     let text = json!({ "ended": ended }).to_string();

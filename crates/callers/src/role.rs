@@ -26,6 +26,8 @@ words! {
         ReadSessions = "read_sessions",
         /// Look at the ledger.
         ReadRecords = "read_records",
+        /// Look at what records seal: code, arguments, paths.
+        ReadContent = "read_content",
         /// Look at policies.
         ReadPolicies = "read_policies",
         /// Look at who may call.
@@ -53,10 +55,11 @@ words! {
 
 use Permission::{
     ApprovePolicies, DecideApprovals, Delegate, LiftSwitches, ManageCallers, ManagePolicies,
-    ManageSessions, ReadCallers, ReadCalls, ReadPolicies, ReadRecords, ReadSessions, RunCalls,
-    ThrowSwitches,
+    ManageSessions, ReadCallers, ReadCalls, ReadContent, ReadPolicies, ReadRecords, ReadSessions,
+    RunCalls, ThrowSwitches,
 };
 
+/// What calls were about is for those who run or approve them.
 /// Duties are separate: who writes a policy does not approve it, who asks does not decide, and who says who the
 /// others are does neither. Stopping is for everyone who acts; letting run again is not for those who run.
 const TABLE: &[(Role, &[Permission])] = &[
@@ -70,6 +73,7 @@ const TABLE: &[(Role, &[Permission])] = &[
             ReadCalls,
             ReadSessions,
             ReadRecords,
+            ReadContent,
             ReadPolicies,
             RunCalls,
             Delegate,
@@ -83,6 +87,7 @@ const TABLE: &[(Role, &[Permission])] = &[
             ReadCalls,
             ReadSessions,
             ReadRecords,
+            ReadContent,
             ReadPolicies,
             DecideApprovals,
             ApprovePolicies,
@@ -148,6 +153,7 @@ mod tests {
         read_calls          yes    yes      yes     yes      yes
         read_sessions       yes    yes      yes     yes      yes
         read_records        yes    yes      yes     yes      yes
+        read_content         -     yes      yes      -        -
         read_policies       yes    yes      yes     yes      yes
         read_callers         -      -        -       -       yes
         run_calls            -     yes       -       -        -

@@ -50,6 +50,7 @@ mod leased;
 mod limits;
 mod lodging;
 mod look;
+mod maker;
 mod manifest;
 pub mod mcp;
 mod meter;
@@ -103,11 +104,12 @@ pub use self::{
         SESSION_MEMORY_MS, TOUCH_EVERY_MS,
     },
     lodging::{Lodging, QuotaUse},
+    maker::Maker,
     manifest::{Manifest, Runs, SANDBOX_TOOLS},
     operation::{OpenOperation, Operation},
     proposed::Proposed,
     recorded::Recorded,
-    records::{Begin, Found, Looker, Search, SearchError, content, shown},
+    records::{Begin, Found, FoundOf, Looker, Search, SearchError, content, shown},
     released::Released,
     running::{
         MAX_ENDED_CALLS, MAX_KEPT_OUTPUT_BYTES, Phase, Pieces, Progress, RunningCall, RunningCalls,

@@ -80,6 +80,20 @@ impl Journal {
         Ok(open)
     }
 
+    /// Records something that is done once, before it is done. Blocks for one flush of the disk.
+    ///
+    /// # Errors
+    /// When it cannot be recorded; then it must not be done.
+    pub fn note(
+        &self,
+        operation: Operation,
+        claims: &Verified<Claims>,
+    ) -> Result<DecisionId, RecordError> {
+        let open = self.operation(operation, claims)?;
+        open.write(Kind::Event, Verdict::Allow, "completed")?;
+        Ok(open.decision)
+    }
+
     /// Records that something was refused.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What is on record, for those who may look: of their tenant, and within their bounds.
 
-use casemate_ledger::{Kind, Place, Proof, ReadError, Record, find, place_of, prove, read_from};
+use casemate_ledger::{Kind, Place, Proof, ReadError, Reader, Record, place_of, prove, read_from};
 use casemate_model::{Bounds, DecisionId, one_line};
 use casemate_store::{Keys, StoreError};
 use serde_json::{Value, json};
@@ -9,6 +9,9 @@ use crate::{Journal, content_aad};
 
 /// The most records that one search looks at; it goes on from there.
 const MAX_LOOKED_AT: usize = 20_000;
+
+/// After so many bytes of the log, it goes on later: the batch that is being read is still read.
+const MAX_LOOKED_AT_BYTES: u64 = 64 << 20;
 
 /// After so many bytes of what was found, it goes on later.
 const MAX_FOUND_BYTES: usize = 4 << 20;
@@ -90,6 +93,52 @@ pub struct Found {
     pub next: Option<Place>,
 }
 
+/// What was found of one decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundOf {
+    /// Its records, oldest first.
+    pub records: Vec<Record>,
+    /// Where the search goes on, if it did not come to the end of the log.
+    pub next: Option<Place>,
+}
+
+/// One look at the log, which does not go further than one look may.
+struct Look {
+    reader: Reader,
+    from: u64,
+    /// Somebody said where it begins.
+    is_given: bool,
+    records: usize,
+}
+
+impl Look {
+    fn new(journal: &Journal, place: Place, is_given: bool) -> Self {
+        Self {
+            reader: read_from(journal.ledger().dir(), place),
+            from: place.offset(),
+            is_given,
+            records: 0,
+        }
+    }
+
+    /// The next record; nothing at the end of the log.
+    fn next(&mut self) -> Result<Option<Record>, SearchError> {
+        let record = self.reader.next().transpose();
+        let is_first = self.records == 0;
+        self.records += 1;
+        record.map_err(|error| match self.is_given && is_first {
+            true => SearchError::Place(error),
+            false => SearchError::Read(error),
+        })
+    }
+
+    /// Whether it has gone as far as it may.
+    fn is_enough(&self) -> bool {
+        let bytes = self.reader.place().offset().saturating_sub(self.from);
+        self.records >= MAX_LOOKED_AT || bytes >= MAX_LOOKED_AT_BYTES
+    }
+}
+
 /// Why nothing can be said of records.
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
@@ -125,51 +174,58 @@ impl Journal {
                 Err(error) => return Err(SearchError::Read(error)),
             },
         };
-        let mut reader = read_from(self.ledger().dir(), place);
+        let mut look = Look::new(self, place, is_given);
         let (mut records, mut bytes) = (Vec::new(), 0);
-        for looked_at in 0..MAX_LOOKED_AT {
-            let record = match reader.next() {
-                None => {
-                    return Ok(Found {
-                        records,
-                        next: None,
-                    });
-                }
-                Some(Ok(record)) => record,
-                Some(Err(error)) if is_given && looked_at == 0 => {
-                    return Err(SearchError::Place(error));
-                }
-                Some(Err(error)) => return Err(SearchError::Read(error)),
+        loop {
+            let Some(record) = look.next()? else {
+                return Ok(Found {
+                    records,
+                    next: None,
+                });
             };
             if looker.sees(&record) && search.wants(&record) {
                 let shown = shown(&record);
                 bytes += shown.to_string().len();
                 records.push(shown);
             }
-            if records.len() >= most || bytes >= MAX_FOUND_BYTES {
-                break;
+            if records.len() >= most || bytes >= MAX_FOUND_BYTES || look.is_enough() {
+                let next = Some(look.reader.place());
+                return Ok(Found { records, next });
             }
         }
-        let next = Some(reader.place());
-        Ok(Found { records, next })
     }
 
-    /// The records of one decision, oldest first: none, if it is none of the looker's. Reads all of the log.
+    /// The records of one decision from a place on, oldest first: none, if it is none of the looker's. Reads from disk, as far as one
+    /// search may.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// When it begins at a place that is none, or the log cannot be read.
     pub fn records_of(
         &self,
         looker: &Looker,
         decision: DecisionId,
-    ) -> Result<Vec<Record>, ReadError> {
-        let mut records = find(self.ledger().dir(), decision)?;
+        from: Option<Place>,
+    ) -> Result<FoundOf, SearchError> {
+        let mut look = Look::new(self, from.unwrap_or_default(), from.is_some());
+        let (mut records, mut bytes) = (Vec::new(), 0);
         // The first says with which tool; an outcome that nobody saw does not.
-        if !records.first().is_some_and(|first| looker.sees(first)) {
-            return Ok(Vec::new());
+        let mut is_seen = None;
+        while let Some(record) = look.next()? {
+            if record.entry.decision == decision
+                && *is_seen.get_or_insert_with(|| looker.sees(&record))
+                && record.entry.tenant == looker.tenant
+            {
+                bytes += shown(&record).to_string().len();
+                bytes += json!(record.entry.payload).to_string().len();
+                records.push(record);
+            }
+            if bytes >= MAX_FOUND_BYTES || look.is_enough() {
+                let next = Some(look.reader.place());
+                return Ok(FoundOf { records, next });
+            }
         }
-        records.retain(|record| record.entry.tenant == looker.tenant);
-        Ok(records)
+        let next = None;
+        Ok(FoundOf { records, next })
     }
 
     /// A record, with proof that it is in the log: nothing, if it is none of the looker's.

@@ -15,7 +15,7 @@ use casemate_ports::{Control, Event, Owner, Signal};
 use tokio::sync::{Notify, mpsc};
 
 use self::steps::Steps;
-use crate::Told;
+use crate::{Maker, Told};
 
 /// The most bytes of a call's newest output that are kept for whoever asks later.
 pub const MAX_KEPT_OUTPUT_BYTES: usize = 256 * 1024;
@@ -126,6 +126,8 @@ pub struct RunningCall {
     about: OnceLock<(String, Option<String>)>,
     /// To the program; none while the call waits for a person, and another one after that.
     control: Mutex<Option<mpsc::Sender<Control>>>,
+    /// Who made it, where that is known: nobody else has its standard input.
+    maker: OnceLock<Maker>,
     /// To its standard input, while nobody else has that and somebody may want it.
     stdin: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     /// To whoever takes its output, until it has ended.
@@ -169,6 +171,11 @@ impl RunningCall {
     /// Notes its tool and its thread. The first note stays.
     pub fn is_about(&self, tool: String, thread: Option<String>) {
         let _ = self.about.set((tool, thread));
+    }
+
+    /// Notes who made it. The first note stays.
+    pub fn is_made_by(&self, maker: Maker) {
+        let _ = self.maker.set(maker);
     }
 
     /// Its tool, where it is known.
@@ -285,7 +292,7 @@ impl RunningCall {
         }
     }
 
-    /// Keeps its standard input open, for whoever takes it.
+    /// Keeps its standard input open, for whoever made it.
     pub fn keep_stdin(&self, stdin: mpsc::Sender<Vec<u8>>) {
         // One that has ended reads nothing.
         if self.told().is_none() {
@@ -293,9 +300,12 @@ impl RunningCall {
         }
     }
 
-    /// Its standard input, if it is kept for somebody.
-    pub fn take_stdin(&self) -> Option<mpsc::Sender<Vec<u8>>> {
-        self.stdin().take()
+    /// Its standard input, if it is kept, for whoever made it.
+    pub fn take_stdin(&self, by: &Maker) -> Option<mpsc::Sender<Vec<u8>>> {
+        match self.maker.get() {
+            Some(maker) if maker == by => self.stdin().take(),
+            _ => None,
+        }
     }
 
     /// It waits for a person. It may be for days, so nothing is kept of the way to its program.
@@ -428,6 +438,7 @@ impl RunningCalls {
                 Timing::On => Arc::new(Progress::timed()),
             },
             about: OnceLock::new(),
+            maker: OnceLock::new(),
             control: Mutex::new(control),
             stdin: Mutex::default(),
             output: Mutex::new(output),
@@ -448,7 +459,7 @@ impl RunningCalls {
             seen.told = Some(told);
         }
         drop(call.output.lock().map(|mut output| output.take()));
-        call.take_stdin();
+        *call.stdin() = None;
         call.changed.notify_waiters();
         let mut rows = self.rows();
         let ended = rows.ended.entry(call.owner.clone()).or_default();

@@ -48,6 +48,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// How many bytes of the log lie before the batch of the next record.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
     pub(crate) const fn in_batch(offset: u64, first: u64, next: u64) -> Self {
         Self {
             offset,
@@ -222,6 +228,16 @@ impl Opened {
         }
         self.source.go_to(place.offset)?;
         self.size = place.first;
+        if place.next == place.first {
+            return Ok(true);
+        }
+        // Another batch's record is not looked for: a place that somebody made up does not lead through the whole log.
+        match self.next_batch()? {
+            Some(batch) if (batch.next..batch.size).contains(&place.next) => {
+                self.batch = Some(batch)
+            }
+            _ => return Ok(false),
+        }
         while self.size_read() < place.next {
             if self.next()?.is_none() {
                 return Ok(false);

@@ -13,7 +13,7 @@ use crate::{
     keys::NewKey,
     owner::OfAgent,
     paging::Paging,
-    records::RecordsQuery,
+    records::{DecisionQuery, RecordsQuery},
     request::CallRequest,
     routes::Endpoint,
     sessions::{OfCopy, OpenRequest},
@@ -169,8 +169,8 @@ operations! {
         None, Body::None => [Json(200, "Load", "Both numbers.")];
     "GET" "/v1/status" "show_status" "How the server stands: its processes, whether calls can be run, the log, what is enforced.",
         None, Body::None => [Json(200, "Status", "The server.")];
-    "GET" "/v1/decisions/{id}" "explain_decision" "Why a call was allowed, held or refused, and everything on record of it. What it was decided from takes `read_calls`.",
-        None, Body::None => [Json(200, "Decision", "The decision.")];
+    "GET" "/v1/decisions/{id}" "explain_decision" "Why a call was allowed, held or refused, and everything on record of it, as far as it was found: with `next` there may be more. What it was decided from takes `read_content`, and is on record.",
+        Some(query::<DecisionQuery>), Body::None => [Json(200, "Decision", "The decision.")];
     "GET" "/v1/ledger" "list_records" "The tenant's records in the ledger, oldest first.",
         Some(query::<RecordsQuery>), Body::None => [Json(200, "Records", "The records, and how far the log has got.")];
     "GET" "/v1/ledger/{index}" "prove_record" "A record, and the proof that it is in the log.",

@@ -1,5 +1,6 @@
 //! Attaching to calls that run.
 
+use casemate_authority::{Position, SwitchKind};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -177,4 +178,64 @@ async fn a_key_that_is_taken_back_ends_what_it_drives() {
         .unwrap();
     assert!(is_dropped(socket).await);
     until(|| remote.house.keeper.running() == 0).await;
+}
+
+/// Another of the tenant looks on, however early: the input is for whoever made the call, and who has it is on record.
+#[tokio::test]
+async fn nobody_else_has_the_input_of_a_call() {
+    let remote = Remote::with_shell().await;
+    let maker = remote.somebody(&["operator"]);
+    let stranger = remote.token(&remote.claims("stranger", "acme", &["operator"]));
+    let call = started(&remote, &maker, &["parrot"], true).await;
+    let (mut first, drives) = attach(&remote, &stranger, &call).await;
+    assert!(!drives);
+    first.send(Message::Binary(vec![7].into())).await.unwrap();
+    assert!(is_dropped(first).await);
+    assert_eq!(remote.house.keeper.running(), 1);
+    let driven = || {
+        let mut records = remote.house.world.records();
+        records.retain(|record| record.entry.summary["tool"] == "call.attach");
+        records
+    };
+    assert_eq!(driven().len(), 0);
+    let (mut second, drives) = attach(&remote, &maker, &call).await;
+    assert!(drives);
+    let on_record = driven();
+    assert_eq!(on_record.len(), 1);
+    let summary = &on_record[0].entry.summary;
+    assert_eq!(summary["subject"]["call"], call);
+    assert_eq!(summary["actor"], "somebody");
+    // What is given back is not for everybody either.
+    tell(&mut second, "{\"detach\":true}").await;
+    assert!(is_dropped(second).await);
+    let key = remote
+        .new_key("acme", &[casemate_callers::Role::Operator])
+        .1;
+    let key = vec![("authorization", format!("Bearer {key}"))];
+    for other in [&stranger, &key] {
+        let (_socket, drives) = attach(&remote, other, &call).await;
+        assert!(!drives);
+    }
+    let (_socket, drives) = attach(&remote, &maker, &call).await;
+    assert!(drives);
+    remote.api.cancel_all();
+}
+
+/// Whoever is switched off comes to no call, and does not stay at one.
+#[tokio::test]
+async fn who_is_switched_off_is_not_attached() {
+    let remote = Remote::with_shell().await;
+    let maker = remote.somebody(&["operator"]);
+    let stranger = remote.token(&remote.claims("stranger", "acme", &["operator"]));
+    let call = started(&remote, &maker, &["parrot"], true).await;
+    let (there, _) = attach(&remote, &stranger, &call).await;
+    remote
+        .house
+        .throw(SwitchKind::User, "stranger", Position::Off);
+    assert!(is_dropped(there).await);
+    let path = format!("/v1/calls/{call}/attach");
+    let refused = remote.no_upgrade(&path, &stranger).await;
+    assert_eq!(refused.1, "kill_switch");
+    assert_eq!(remote.house.keeper.running(), 1);
+    remote.api.cancel_all();
 }

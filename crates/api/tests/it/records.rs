@@ -173,16 +173,20 @@ async fn records_are_found_piece_by_piece() {
             "{bad}"
         );
     }
-    // A place of no log.
-    let place = json!({ "offset": 7, "first": 1, "next": 2 }).to_string();
-    let cursor = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(place);
-    let refused = remote
-        .get(&format!("/v1/ledger?cursor={cursor}"), &by)
-        .await;
-    assert_eq!(
-        (refused.status, refused.code().as_str()),
-        (400, "invalid_call")
-    );
+    // Places of no log, and of none of its batches' records.
+    for (offset, first, next) in [(7, 1, 2), (0, 0, 2), (0, 0, u64::MAX)] {
+        let place = json!({ "offset": offset, "first": first, "next": next }).to_string();
+        let cursor = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(place);
+        for path in ["ledger", "decisions/dec_0198c7e4000070008000000000000000"] {
+            let path = format!("/v1/{path}?cursor={cursor}");
+            let refused = remote.get(&path, &by).await;
+            assert_eq!(
+                (refused.status, refused.code().as_str()),
+                (400, "invalid_call"),
+                "{path}"
+            );
+        }
+    }
 }
 
 /// R224, R239: why a call was allowed or refused is told, question by question, with what it was decided from.
@@ -198,6 +202,7 @@ async fn a_decision_is_explained() {
     let checks = told["decided"]["checks"].as_array().unwrap();
     assert!(checks.len() > 5 && checks.iter().all(|check| check["passed"] == true));
     let records = told["records"].as_array().unwrap();
+    assert_eq!(told["next"], Value::Null);
     let kinds: Vec<_> = records.iter().map(|one| &one["record"]["kind"]).collect();
     assert_eq!(kinds, ["allowed", "outcome"]);
     assert_eq!(records[0]["content"]["inputs"]["agent"], "a");
@@ -319,4 +324,37 @@ async fn a_caller_sees_what_there_is_for_it() {
         remote.get("/v1/agents", &eve).await.json()["agents"],
         json!([])
     );
+}
+
+/// Whoever may look at records is not shown what they seal by that; and that somebody is shown it is on record.
+#[tokio::test]
+async fn what_is_sealed_is_for_fewer() {
+    let remote = Remote::new().await;
+    let operator = remote.somebody(&["operator"]);
+    let call = json!({ "tool": "python", "code": "secret = 7", "thread": "t" });
+    let ran = remote.post("/v1/calls", &operator, &call).await.json();
+    let decision = ran["decision"].as_str().unwrap();
+    let path = format!("/v1/decisions/{decision}");
+    let readings = || {
+        let mut records = remote.house.world.records();
+        records.retain(|record| record.entry.summary["tool"] == "content.read");
+        records
+    };
+    let mut expected = 0;
+    for (role, is_shown) in [
+        ("reader", false),
+        ("operator", true),
+        ("approver", true),
+        ("author", false),
+        ("administrator", false),
+    ] {
+        let told = remote.get(&path, &remote.somebody(&[role])).await;
+        assert_eq!(told.status, 200);
+        let text = told.json().to_string();
+        assert_eq!(text.contains("secret = 7"), is_shown, "{role}");
+        expected += usize::from(is_shown);
+        assert_eq!(readings().len(), expected, "{role}");
+    }
+    assert_eq!(readings()[0].entry.summary["subject"]["of"], decision);
+    assert_eq!(readings()[0].entry.kind, casemate_ledger::Kind::Event);
 }

@@ -1,10 +1,18 @@
 //! What a client has is still so, or is not written over.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode};
 
-use crate::{client::Served, house::House};
+use tokio::{io::AsyncWriteExt as _, time::timeout};
+
+use crate::{
+    client::{Served, until},
+    house::House,
+    session_keeper::Step,
+};
 
 const TAG: &str = "etag";
 
@@ -101,4 +109,53 @@ async fn what_is_known_is_not_sent_again() {
     ask(&served, ("PUT", &file), &[], &large).await;
     let (status, tag, body) = ask(&served, ("GET", &file), &[("if-none-match", "*")], b"").await;
     assert_eq!((status.as_u16(), tag, body.len()), (200, None, large.len()));
+}
+
+fn steps(served: &Served, what: &str) -> usize {
+    let steps = served.house.keeper.steps();
+    let those = |step: &&Step| matches!(step, Step::Files(_, step) if *step == what);
+    steps.iter().filter(those).count()
+}
+
+/// Whoever is refused keeps nobody out, however slowly the rest of what it sends comes.
+#[tokio::test]
+async fn a_refused_upload_is_in_nobodys_way() {
+    let served = Served::new(House::new("thread")).await;
+    let session = served.session("t").await;
+    let path = format!("/v1/sessions/{session}/files/f");
+    let request = format!(
+        "PUT {path} HTTP/1.1\r\nhost: c\r\nif-match: \"x\"\r\ncontent-length: 1000\r\n\r\nx"
+    );
+    let mut slow = served.connect().await;
+    slow.write_all(request.as_bytes()).await.unwrap();
+    until(|| steps(&served, "read") == 1).await;
+    let other = ask(&served, ("PUT", &path), &[("if-none-match", "*")], b"one");
+    let other = timeout(Duration::from_secs(5), other).await;
+    assert_eq!(other.unwrap().0, 201);
+    drop(slow);
+}
+
+/// What is written under a condition has its turn until it is written, also if the client that sent it is gone.
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_keeps_its_turn() {
+    let served = Served::new(House::new("thread")).await;
+    let session = served.session("t").await;
+    let path = format!("/v1/sessions/{session}/files/f");
+    served.house.keeper.write_slowly();
+    let request = format!(
+        "PUT {path} HTTP/1.1\r\nhost: c\r\nif-none-match: *\r\ncontent-length: 3\r\n\r\none"
+    );
+    let mut gone = served.connect().await;
+    gone.write_all(request.as_bytes()).await.unwrap();
+    until(|| steps(&served, "came") == 1).await;
+    drop(gone);
+    let new = [("if-none-match", "*")];
+    let second = ask(&served, ("PUT", &path), &new, b"two");
+    tokio::pin!(second);
+    let early = timeout(Duration::from_millis(300), &mut second).await;
+    assert!(early.is_err(), "it waits for its turn");
+    served.house.keeper.release(2);
+    assert_eq!(second.await.0, 412);
+    let (_, _, there) = ask(&served, ("GET", &path), &[], b"").await;
+    assert_eq!(there, b"one");
 }

@@ -7,12 +7,12 @@ use std::{
 
 use casemate_authority::{Epoch, Subject};
 use casemate_model::DecisionId;
-use casemate_policy::Claims;
+use casemate_policy::{Claims, Verified};
 use casemate_ports::{CHANNEL_CAPACITY, Control, SessionKeeper};
 use tokio::sync::{Notify, mpsc};
 
 use super::{SessionStores, Sessions};
-use crate::{Caller, Facts};
+use crate::{Caller, Facts, RunningCall};
 
 /// What of a call switches can name.
 #[derive(Clone, Debug)]
@@ -187,6 +187,25 @@ impl<K: SessionKeeper, P: SessionStores> Sessions<K, P> {
             epoch.get_or_insert(now);
         }
         Ok(epoch.unwrap_or_default())
+    }
+
+    /// Whether somebody may come to a call that somebody made: no switch stops them.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_attend(&self, claims: &Verified<Claims>, call: &RunningCall) -> Result<(), String> {
+        let claims = claims.get();
+        let people = People::of(claims);
+        let caller = Subject {
+            agent: Some(&call.owner.agent),
+            tool: call.tool(),
+            ..people.caller(&claims.tenant)
+        };
+        for subject in std::iter::once(caller).chain(people.behalf(&claims.tenant)) {
+            let checked = self.board.check(&subject);
+            checked.map_err(|stopped| stopped.to_string())?;
+        }
+        Ok(())
     }
 
     /// The epoch in which a call begins, or began before it had to wait; otherwise why it may not.

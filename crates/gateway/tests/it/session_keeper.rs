@@ -58,6 +58,7 @@ struct State {
     most_running: usize,
     /// Whether interpreters start only when they are released.
     starts_slowly: bool,
+    writes_slowly: bool,
 }
 
 /// The keeper. Clones are the same one.
@@ -148,6 +149,12 @@ impl FakeSessions {
     /// From now on interpreters start when they are released, as `wait` ends.
     pub(crate) fn start_slowly(&self) {
         self.state.lock().unwrap().starts_slowly = true;
+    }
+
+    /// From now on a file that has come whole is in its place when it is released, as `wait` ends.
+    #[allow(dead_code, reason = "the tests of the interface use it")]
+    pub(crate) fn write_slowly(&self) {
+        self.state.lock().unwrap().writes_slowly = true;
     }
 
     /// Another keeper takes this one's place.
@@ -347,6 +354,10 @@ impl SessionKeeper for FakeSessions {
                 Some(Chunk::End) => break,
                 None => return Err(file_error(path, FileFault::CutOff)),
             }
+        }
+        if self.state.lock().unwrap().writes_slowly {
+            self.note(Step::Files(session, "came"));
+            self.held.acquire().await.unwrap().forget();
         }
         let digest = InputDigest {
             name: path.clone(),

@@ -341,3 +341,28 @@ fn what_a_length_asks_for_is_checked_before_it_is_allocated() {
         assert_eq!(buffer.capacity(), 0);
     }
 }
+
+/// A place whose record is none of its batch is none of the log, and leads no further into it.
+#[test]
+fn a_place_outside_of_its_batch_is_refused() {
+    let fixture = Fixture::new(&[1, 3, 2]);
+    let dir = fixture.dir.path();
+    let starts: Vec<_> = fixture.batches().iter().map(|one| one.head.start).collect();
+    for (batch, first, next, is_one) in [
+        (0, 0, 0, true),
+        (1, 1, 3, true),
+        (0, 0, 1, false),
+        (0, 0, 5, false),
+        (1, 1, 4, false),
+        (1, 1, 0, false),
+        (1, 1, u64::MAX, false),
+    ] {
+        let place = Place::in_batch(starts[batch], first, next);
+        let read = read_from(dir, place).next().unwrap();
+        assert_eq!(
+            read.as_ref().map(|record| record.index).ok(),
+            is_one.then_some(next),
+            "{place:?}"
+        );
+    }
+}
