@@ -36,6 +36,14 @@ struct State {
     tasks: JoinSet<()>,
 }
 
+impl State {
+    /// Moves the bytes of another connection. Those that have ended are forgotten: a client may have any number, one after the other.
+    fn drive(&mut self, driver: upstream::Driver) {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(driver);
+    }
+}
+
 /// Whom a request can be given to.
 pub(crate) enum Sender {
     Http1(Borrowed),
@@ -104,8 +112,7 @@ impl Links {
         ))
         .await?;
         let mut state = self.state();
-        while state.tasks.try_join_next().is_some() {}
-        state.tasks.spawn(connected.driver);
+        state.drive(connected.driver);
         if state.target.as_ref() != Some(target) {
             state.idle.clear();
             state.h2 = None;
@@ -140,7 +147,7 @@ impl Links {
             .map_err(|_| Code::TooMany)?;
         let connecting = upstream::connect(inner, destination, false, Some(certificate), draft);
         let connected = Box::pin(connecting).await?;
-        self.state().tasks.spawn(connected.driver);
+        self.state().drive(connected.driver);
         match connected.sender {
             upstream::Sender::Http1(sender) => Ok(Sender::Http1(Borrowed {
                 sender,
@@ -182,5 +189,27 @@ impl Links {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I15: however many connections a client had, one after the other, nothing is kept of those that have ended.
+    #[tokio::test]
+    async fn what_has_ended_is_forgotten() {
+        let links = Links::new();
+        for _ in 0..100 {
+            links.state().drive(Box::pin(async {}));
+            tokio::task::yield_now().await;
+        }
+        assert!(links.state().tasks.len() <= 2);
+        // Those that go on are kept.
+        for _ in 0..3 {
+            links.state().drive(Box::pin(std::future::pending()));
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(links.state().tasks.len(), 3);
     }
 }

@@ -31,9 +31,11 @@ use crate::{
 /// A connection whose other end has proven who it is.
 pub(crate) struct Connected {
     pub(crate) sender: Sender,
-    /// What moves its bytes, as long as it is polled.
-    pub(crate) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) driver: Driver,
 }
+
+/// What moves the bytes of a connection, as long as it is polled.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(crate) enum Sender {
     Http1(http1::SendRequest<Outgoing>),
