@@ -8,6 +8,7 @@ use std::{
 
 use hyper::client::conn::{http1, http2};
 use tokio::{
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::timeout,
@@ -48,6 +49,12 @@ impl State {
 pub(crate) enum Sender {
     Http1(Borrowed),
     Http2(http2::SendRequest<Outgoing>),
+}
+
+/// A connection to one of the vetted addresses of a destination.
+pub(crate) struct Dialled {
+    stream: TcpStream,
+    room: OwnedSemaphorePermit,
 }
 
 /// A connection of HTTP/1.1 that one request has for itself.
@@ -103,14 +110,8 @@ impl Links {
             .try_acquire_owned()
             .map_err(|_| Code::TooMany)?;
         // Most requests find a connection, and do not carry what it takes to make one.
-        let connected = Box::pin(upstream::connect(
-            inner,
-            destination,
-            offers_h2,
-            None,
-            draft,
-        ))
-        .await?;
+        let connecting = upstream::connect(inner, destination, offers_h2, draft);
+        let connected = Box::pin(connecting).await?;
         let mut state = self.state();
         state.drive(connected.driver);
         if state.target.as_ref() != Some(target) {
@@ -134,19 +135,31 @@ impl Links {
         })
     }
 
-    /// A new connection to `destination`, on which `certificate` is presented, for one request and for no other.
+    /// A new connection to `destination` for one request and for no other, after its addresses were vetted. Neither end has proven who it is.
+    pub(crate) async fn dial(
+        &self,
+        inner: &Inner,
+        destination: &Destination,
+        draft: &mut Draft,
+    ) -> Result<Dialled, Code> {
+        let room = Arc::clone(&self.room)
+            .try_acquire_owned()
+            .map_err(|_| Code::TooMany)?;
+        let stream = Box::pin(upstream::reach(inner, destination, draft)).await?;
+        Ok(Dialled { stream, room })
+    }
+
+    /// Has `destination`, which was dialled, prove who it is, and presents `certificate` to it.
     pub(crate) async fn present(
         self: &Arc<Self>,
         inner: &Inner,
         destination: &Destination,
+        Dialled { stream, room }: Dialled,
         certificate: ClientCertificate,
         draft: &mut Draft,
     ) -> Result<Sender, Code> {
-        let room = Arc::clone(&self.room)
-            .try_acquire_owned()
-            .map_err(|_| Code::TooMany)?;
-        let connecting = upstream::connect(inner, destination, false, Some(certificate), draft);
-        let connected = Box::pin(connecting).await?;
+        let presenting = upstream::present(inner, destination, stream, certificate, draft);
+        let connected = Box::pin(presenting).await?;
         self.state().drive(connected.driver);
         match connected.sender {
             upstream::Sender::Http1(sender) => Ok(Sender::Http1(Borrowed {
