@@ -217,6 +217,7 @@ impl Identity {
         }
         // It may have taken long.
         if desk.has(lease, holder, self.clock.now_ms()).is_none() {
+            self.forget_tickets(lease, holder);
             return Err(NoGrant::Lease.into());
         }
         rendered
@@ -381,11 +382,17 @@ impl Identity {
     /// Ends a lease.
     pub fn end(&self, lease: &LeaseId, holder: Holder) {
         self.desk().end(lease, holder);
+        self.forget_tickets(lease, holder);
     }
 
     /// Ends everything that `who` has, or asked for.
     pub fn leave(&self, who: Holder) {
-        self.desk().leave(who);
+        let mut desk = self.desk();
+        desk.leave(who);
+        // A lease may be another connection's, and end with the one that ordered it.
+        let now_ms = self.clock.now_ms();
+        self.tickets()
+            .end(|ticket| desk.has(&ticket.lease, ticket.holder, now_ms).is_none());
     }
 
     /// Whether a credential can be used: it is read, and if it is fetched, a token is. May block.
@@ -450,6 +457,11 @@ impl Identity {
             entropy: self.entropy.as_ref(),
             assertions: self.assertions.as_ref(),
         }
+    }
+
+    fn forget_tickets(&self, lease: &LeaseId, holder: Holder) {
+        let mut tickets = self.tickets();
+        tickets.end(|ticket| ticket.holder == holder && ticket.lease == *lease);
     }
 
     fn tickets(&self) -> MutexGuard<'_, Tickets> {
