@@ -6,9 +6,9 @@ use casemate_authority::{Board, Epoch, Stopped, Subject};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, Kind, LeaseId,
-    Order, Presented, RefreshError, Rendered, Request, Secret, Secrets, State, Store, StoreError,
-    TokenError,
+    ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, InPlace, Kind,
+    LeaseId, Order, Presented, RefreshError, Rendered, Request, Secret, Secrets, State, Store,
+    StoreError, TokenError,
     assertions::Nowhere,
     handshake,
     lease::{Desk, Lease, NoGrant},
@@ -212,6 +212,14 @@ impl Identity {
             false => self.rendered(&binding, since, request),
         };
         let mut desk = self.desk();
+        let rendered = rendered.and_then(|rendered| match &rendered.in_place {
+            Some(InPlace {
+                stand_in,
+                field: None,
+                ..
+            }) if !desk.places(lease, request, stand_in) => Err(RenderError::Place.into()),
+            _ => Ok(rendered),
+        });
         if rendered.is_err() {
             desk.give_back(lease, taken);
         }
