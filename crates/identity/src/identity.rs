@@ -6,9 +6,9 @@ use casemate_authority::{Board, Epoch, Stopped, Subject};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, Kind, LeaseId,
-    Order, Presented, RefreshError, Rendered, Request, Secret, Secrets, State, Store, StoreError,
-    TokenError,
+    ActionToken, Assertions, Binding, Clock, Endpoint, Entropy, Handle, Holder, InPlace, Kind,
+    LeaseId, Order, Presented, RefreshError, Rendered, Request, Secret, Secrets, State, Store,
+    StoreError, TokenError,
     assertions::Nowhere,
     handshake,
     lease::{Desk, Lease, NoGrant},
@@ -212,11 +212,20 @@ impl Identity {
             false => self.rendered(&binding, since, request),
         };
         let mut desk = self.desk();
+        let rendered = rendered.and_then(|rendered| match &rendered.in_place {
+            Some(InPlace {
+                stand_in,
+                field: None,
+                ..
+            }) if !desk.places(lease, request, stand_in) => Err(RenderError::Place.into()),
+            _ => Ok(rendered),
+        });
         if rendered.is_err() {
             desk.give_back(lease, taken);
         }
         // It may have taken long.
         if desk.has(lease, holder, self.clock.now_ms()).is_none() {
+            self.forget_tickets(lease, holder);
             return Err(NoGrant::Lease.into());
         }
         rendered
@@ -381,11 +390,17 @@ impl Identity {
     /// Ends a lease.
     pub fn end(&self, lease: &LeaseId, holder: Holder) {
         self.desk().end(lease, holder);
+        self.forget_tickets(lease, holder);
     }
 
     /// Ends everything that `who` has, or asked for.
     pub fn leave(&self, who: Holder) {
-        self.desk().leave(who);
+        let mut desk = self.desk();
+        desk.leave(who);
+        // A lease may be another connection's, and end with the one that ordered it.
+        let now_ms = self.clock.now_ms();
+        self.tickets()
+            .end(|ticket| desk.has(&ticket.lease, ticket.holder, now_ms).is_none());
     }
 
     /// Whether a credential can be used: it is read, and if it is fetched, a token is. May block.
@@ -450,6 +465,11 @@ impl Identity {
             entropy: self.entropy.as_ref(),
             assertions: self.assertions.as_ref(),
         }
+    }
+
+    fn forget_tickets(&self, lease: &LeaseId, holder: Holder) {
+        let mut tickets = self.tickets();
+        tickets.end(|ticket| ticket.holder == holder && ticket.lease == *lease);
     }
 
     fn tickets(&self) -> MutexGuard<'_, Tickets> {

@@ -303,6 +303,17 @@ impl Desk {
         Ok((lease.binding.clone(), lease.epoch, Taken::Counted(taken)))
     }
 
+    /// Whether a rule of the lease says where in the path of `request` something stands for a secret.
+    pub(crate) fn places(&self, id: &LeaseId, request: &Request, stand_in: &str) -> bool {
+        let usages = self
+            .leases
+            .get(id)
+            .into_iter()
+            .flat_map(|lease| &lease.usages);
+        let mut covering = usages.filter(|(usage, _)| usage.covers(request));
+        covering.any(|(usage, _)| usage.places(request, stand_in))
+    }
+
     /// Gives a request back for which nothing was rendered.
     pub(crate) fn give_back(&mut self, id: &LeaseId, taken: Taken) {
         let Some(lease) = self.leases.get_mut(id) else {

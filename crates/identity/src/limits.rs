@@ -27,6 +27,8 @@ pub const MAX_TOKENS: usize = 4_096;
 pub const TOKEN_TTL_MS: u64 = 60_000;
 /// Signatures of handshakes that were granted and not asked for.
 pub const MAX_TICKETS: usize = 1_024;
+/// Those of one lease: no call can use up what others need.
+pub const MAX_LEASE_TICKETS: usize = 32;
 /// How long one is waited for: longer than a handshake may take.
 pub const TICKET_TTL_MS: u64 = 60_000;
 /// Bytes of a question for a signature, and of its answer.

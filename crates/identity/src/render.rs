@@ -113,8 +113,10 @@ pub(crate) enum RenderError {
     /// What the destination asks for is no challenge, or none that is answered.
     #[error("the destination asks for proof in a way that is not answered")]
     Challenge,
-    /// What the secret takes the place of is not there, or is twice.
-    #[error("its path has what stands for the secret not once")]
+    /// What the secret takes the place of is not there, or is twice, or nobody but the program said where.
+    #[error(
+        "its path does not have what stands for the secret once, and where a path of the rule has it written out"
+    )]
     Place,
     /// The query cannot be signed, since it can be read in two ways.
     #[error("the query cannot be signed")]

@@ -7,7 +7,7 @@ use casemate_model::Digest;
 
 use crate::{
     Binding, Entropy, Handle, Holder, LeaseId, Secret,
-    limits::{MAX_TICKETS, TICKET_TTL_MS},
+    limits::{MAX_LEASE_TICKETS, MAX_TICKETS, TICKET_TTL_MS},
     render::hex,
 };
 
@@ -34,7 +34,9 @@ impl Tickets {
         now_ms: u64,
     ) -> Option<Secret> {
         self.0.retain(|_, (_, until_ms)| is_good(*until_ms, now_ms));
-        if self.0.len() >= MAX_TICKETS {
+        let of_lease = |(other, _): &&(Ticket, u64)| other.lease == ticket.lease;
+        let of_lease = self.0.values().filter(of_lease).count();
+        if self.0.len() >= MAX_TICKETS || of_lease >= MAX_LEASE_TICKETS {
             return None;
         }
         let mut bytes = [0; 16];
@@ -44,6 +46,11 @@ impl Tickets {
         self.0
             .insert(Digest::of(shown.as_bytes()), (ticket, until_ms));
         Some(Secret::made(shown))
+    }
+
+    /// Forgets those of which this is so: their leases are over.
+    pub(crate) fn end(&mut self, is_over: impl Fn(&Ticket) -> bool) {
+        self.0.retain(|_, (ticket, _)| !is_over(ticket));
     }
 
     /// What this one is good for. It is gone with the first attempt.

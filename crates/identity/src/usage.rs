@@ -102,11 +102,16 @@ impl Usage {
             .is_none_or(|tools| tools.iter().any(|known| known == tool))
     }
 
+    /// Whether it says where in the path of `request` something stands for a secret, and leaves that to no program: a path of its own has it written out.
+    pub(crate) fn places(&self, request: &Request, stand_in: &str) -> bool {
+        let paths = self.paths.iter().flatten();
+        let mut placing = paths.filter(|path| path.contains(stand_in));
+        placing.any(|path| is_at(path, request))
+    }
+
     /// Whether `request` is one of those, and it was this rule that let it through. What cannot be read is none.
     pub(crate) fn covers(&self, request: &Request) -> bool {
-        let path = |pattern: &String| {
-            PathPattern::read(pattern).is_some_and(|pattern| pattern.matches(&request.path))
-        };
+        let path = |pattern: &String| is_at(pattern, request);
         let is_there = self.handle == request.handle
             && self.rule == request.rule
             && DomainRule::read(&self.host).is_some_and(|host| host.allows(&request.host))
@@ -128,4 +133,8 @@ impl Usage {
                 query_has_only(request.query.as_deref().unwrap_or_default(), known)
             })
     }
+}
+
+fn is_at(pattern: &str, request: &Request) -> bool {
+    PathPattern::read(pattern).is_some_and(|pattern| pattern.matches(&request.path))
 }

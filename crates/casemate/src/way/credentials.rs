@@ -353,7 +353,13 @@ pub(super) fn signed<'a>(
     Some(signed)
 }
 
+/// What goes into a request; nothing of what goes into none, such as a certificate: a request is not sent without its credential.
 fn injection(handle: &Handle, rendered: &Rendered) -> Option<Injection> {
+    let is_put =
+        !rendered.fields.is_empty() || rendered.query.is_some() || rendered.in_place.is_some();
+    if !is_put || rendered.presented.is_some() {
+        return None;
+    }
     let mut injection = Injection::empty();
     for (name, value) in &rendered.fields {
         let name = HeaderName::try_from(name.as_str()).ok()?;
@@ -411,6 +417,8 @@ fn login(handle: Handle, rule: &str, facts: &LoginFacts, challenge: Challenge) -
 
 #[cfg(test)]
 mod tests {
+    use casemate_identity::{Form, Presented};
+
     use super::*;
 
     /// What was taken back is told when it is another one, although it is not more at once; and the first one stays taken back.
@@ -457,6 +465,44 @@ mod tests {
         assert_eq!(some(&["x-amz-acl", "x-amz-date", "x-amz-meta-a"]), both);
         assert_eq!(signed([("x-amz-acl", None)].into_iter()), None);
         assert_eq!(signed([("accept", None)].into_iter()), Some(Vec::new()));
+    }
+
+    /// R87: what would go into no request is no injection: the request would be sent bare.
+    #[test]
+    fn what_goes_into_no_request_is_no_injection() {
+        let handle: Handle = "cred:a".parse().unwrap();
+        let secret = || Secret::read(b"a-secret-of-a-test", Form::Line).unwrap();
+        let nothing = || Rendered {
+            fields: Vec::new(),
+            query: None,
+            in_place: None,
+            presented: None,
+            hidden: Vec::new(),
+            expires_at_ms: None,
+            once: Vec::new(),
+        };
+        let presented = Presented {
+            certificates: vec![vec![1]],
+            is_rsa: false,
+            ticket: secret(),
+        };
+        let field = ("authorization".to_owned(), secret());
+        let bearer = Rendered {
+            fields: vec![field],
+            ..nothing()
+        };
+        let certificate = Rendered {
+            presented: Some(presented),
+            ..nothing()
+        };
+        let both = Rendered {
+            presented: certificate.presented.clone(),
+            ..bearer.clone()
+        };
+        assert!(injection(&handle, &bearer).is_some());
+        for bare in [nothing(), certificate, both] {
+            assert!(injection(&handle, &bare).is_none(), "{bare:?}");
+        }
     }
 
     /// However often something fails, and whatever it says, people are told each kind once, and no more than they can read.

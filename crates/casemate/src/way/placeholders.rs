@@ -56,15 +56,18 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct OfCall {
     lent: Arc<Lent>,
+    /// Whether a rule for requests has a credential: one for logins only is nothing that platforms give.
+    has_platform: bool,
     clock: Arc<dyn Clock>,
     token: String,
     key_id: String,
 }
 
 impl OfCall {
-    /// For a call to which this is lent. Nothing if there is no chance.
+    /// For a call to which this is lent, and whose rules have credentials for requests, or not. Nothing if there is no chance.
     pub(super) fn new(
         lent: Arc<Lent>,
+        has_platform: bool,
         clock: Arc<dyn Clock>,
         entropy: &dyn Entropy,
         session: Option<(&Stamp, &WayBound)>,
@@ -81,6 +84,7 @@ impl OfCall {
         };
         Some(Self {
             lent,
+            has_platform,
             clock,
             token: format!("casemate-placeholder-{token:032x}"),
             // As long as programs expect it to be.
@@ -111,7 +115,7 @@ impl Placeholders for OfCall {
     fn give(&self, enquiry: &Enquiry<'_>) -> Option<Response<Bytes>> {
         platforms::answer(
             enquiry,
-            self.lent.lends().then(|| Given {
+            self.has_platform().then(|| Given {
                 token: &self.token,
                 key_id: &self.key_id,
                 now_ms: self.clock.now_ms(),
@@ -120,7 +124,7 @@ impl Placeholders for OfCall {
     }
 
     fn has_platform(&self) -> bool {
-        self.lent.lends()
+        self.has_platform && self.lent.lends()
     }
 
     fn take(&self, fields: &mut HeaderMap) {
@@ -152,7 +156,8 @@ mod tests {
     }
 
     fn of(session: Option<(&Stamp, &WayBound)>) -> OfCall {
-        OfCall::new(Lent::nothing("a test"), Arc::new(System), &System, session).unwrap()
+        let lent = Lent::nothing("a test");
+        OfCall::new(lent, true, Arc::new(System), &System, session).unwrap()
     }
 
     fn fields(all: &[(&'static str, &str)]) -> HeaderMap {

@@ -153,12 +153,13 @@ impl Service {
             .parse()
             .map_err(|_| refused("no addresses to make up"))?;
         let session = self.0.stamp.as_ref().zip(way.bound.as_ref());
+        let (lends, clock) = (policy.has_credentials(), Arc::new(System));
+        let placeholders = OfCall::new(Arc::clone(&lent), lends, clock, &System, session);
         let proxy = Proxy::new(Parts {
             judge: Arc::clone(&rules) as _,
             resolver: Arc::clone(&self.0.resolver),
             injector: Arc::clone(&lent) as _,
-            placeholders: OfCall::new(Arc::clone(&lent), Arc::new(System), &System, session)
-                .map(|placeholders| Arc::new(placeholders) as _),
+            placeholders: placeholders.map(|placeholders| Arc::new(placeholders) as _),
             filters: Arc::new(Scrubs::of(Arc::clone(&lent), Arc::new(System))),
             recorder: Arc::new(records),
             clock: Arc::new(System),

@@ -31,7 +31,7 @@ fn identity(safe: &Safe) -> Pid {
 }
 
 /// A call that goes on while something happens.
-fn begin(safe: &Safe, script: &str) -> Child {
+pub(crate) fn begin(safe: &Safe, script: &str) -> Child {
     let words = ["call", "--json", "--thread", "t", "--", "sh", "-c", script];
     safe.world
         .home
@@ -43,7 +43,7 @@ fn begin(safe: &Safe, script: &str) -> Child {
 }
 
 /// Its answer.
-fn end(running: Child) -> Value {
+pub(crate) fn end(running: Child) -> Value {
     let output = running.wait_with_output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }

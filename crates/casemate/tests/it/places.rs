@@ -36,7 +36,13 @@ fn code(answer: &Value) -> String {
 fn a_secret_goes_into_a_path() {
     for user in users() {
         let safe = in_path(user);
-        let served = Served::start(&safe.world, "thread", CREDENTIAL);
+        let profile = include_str!("../../../policy/profiles/serve.toml");
+        let open = "paths = [\"/v1/**\"";
+        let written = format!("{open}, \"/v1/bot{STAND_IN}/**\"");
+        let profile = safe.world.with_rule(profile, CREDENTIAL);
+        let profile = profile.replace(open, &written);
+        safe.world.home.write("serve.toml", profile);
+        let served = Served::under(&safe.world, &["serve.toml"]);
         let path = format!("/v1/bot{STAND_IN}/raw");
         let curl = |words: &[&str]| {
             let call = ["--thread", "t", "--", "curl", "-sSi"];
@@ -58,6 +64,8 @@ fn a_secret_goes_into_a_path() {
             "/v1/bot/raw".to_owned(),
             format!("/v1/bot{STAND_IN}/{STAND_IN}/raw"),
             format!("/v1/bot/raw?token={STAND_IN}"),
+            // Where the rule leaves it open what is there, the program does not choose.
+            format!("/v1/notes/{STAND_IN}/raw"),
             "/v1/bot123:stand-in-of-order/raw".to_owned(),
         ] {
             let answer = curl(&[&safe.world.url(&wrong)]);

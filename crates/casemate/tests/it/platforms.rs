@@ -1,7 +1,7 @@
 //! Services of platforms: what the SDKs of clouds ask for, where they ask for it.
 
 use crate::{
-    credentials::for_everybody,
+    credentials::{Safe, for_everybody},
     ways::{Served, stdout},
 };
 
@@ -64,11 +64,13 @@ for past in True, False:
     });
 }
 
-/// R74, R107, R117, I3: where no rule has a credential there is no such address and no such name, and nobody answers by the proxy.
+/// R74, R107, R117, I3: where no rule for requests has a credential, although one for logins has, there is no such address and no such name, and nobody answers by the proxy.
 #[test]
 fn without_a_credential_there_is_no_service() {
-    for_everybody(|safe| {
-        let served = Served::start(&safe.world, "thread", "");
+    const DATABASE: &str = "[[egress.rules]]\nname = \"database\"\nprotocol = \"postgres\"\nhost = \"orders.way.example\"\nclass = \"internal\"\n\
+        cidr = [\"127.0.0.0/8\"]\nports = [5432]\nuser = \"agent\"\ndatabases = [\"orders\"]\ncredential = \"cred:orders-api\"\nside_effect = \"read\"\n";
+    let no_service = |safe: &Safe, thread: &str, more: &str| {
+        let served = Served::start(&safe.world, "thread", more);
         let script = format!(
             r#"{ASKS}
 google = dict(Metadata_Flavor="Google")
@@ -81,7 +83,7 @@ except OSError as error:
     print(error.errno)
 "#
         );
-        let answer = served.ran(&["--thread", "t", "--", "/usr/bin/python3", "-c", &script]);
+        let answer = served.ran(&["--thread", thread, "--", "/usr/bin/python3", "-c", &script]);
         let said = stdout(&answer);
         let lines: Vec<_> = said.lines().collect();
         let unreachable = rustix::io::Errno::NETUNREACH.raw_os_error().to_string();
@@ -96,5 +98,9 @@ except OSError as error:
             "{answer}"
         );
         assert_eq!(safe.world.upstream.requests(), 0);
+    };
+    for_everybody(|safe| {
+        no_service(safe, "nothing", "");
+        no_service(safe, "logins", DATABASE);
     });
 }

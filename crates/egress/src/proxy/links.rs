@@ -8,6 +8,7 @@ use std::{
 
 use hyper::client::conn::{http1, http2};
 use tokio::{
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::timeout,
@@ -36,10 +37,24 @@ struct State {
     tasks: JoinSet<()>,
 }
 
+impl State {
+    /// Moves the bytes of another connection. Those that have ended are forgotten: a client may have any number, one after the other.
+    fn drive(&mut self, driver: upstream::Driver) {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(driver);
+    }
+}
+
 /// Whom a request can be given to.
 pub(crate) enum Sender {
     Http1(Borrowed),
     Http2(http2::SendRequest<Outgoing>),
+}
+
+/// A connection to one of the vetted addresses of a destination.
+pub(crate) struct Dialled {
+    stream: TcpStream,
+    room: OwnedSemaphorePermit,
 }
 
 /// A connection of HTTP/1.1 that one request has for itself.
@@ -95,17 +110,10 @@ impl Links {
             .try_acquire_owned()
             .map_err(|_| Code::TooMany)?;
         // Most requests find a connection, and do not carry what it takes to make one.
-        let connected = Box::pin(upstream::connect(
-            inner,
-            destination,
-            offers_h2,
-            None,
-            draft,
-        ))
-        .await?;
+        let connecting = upstream::connect(inner, destination, offers_h2, draft);
+        let connected = Box::pin(connecting).await?;
         let mut state = self.state();
-        while state.tasks.try_join_next().is_some() {}
-        state.tasks.spawn(connected.driver);
+        state.drive(connected.driver);
         if state.target.as_ref() != Some(target) {
             state.idle.clear();
             state.h2 = None;
@@ -127,20 +135,32 @@ impl Links {
         })
     }
 
-    /// A new connection to `destination`, on which `certificate` is presented, for one request and for no other.
+    /// A new connection to `destination` for one request and for no other, after its addresses were vetted. Neither end has proven who it is.
+    pub(crate) async fn dial(
+        &self,
+        inner: &Inner,
+        destination: &Destination,
+        draft: &mut Draft,
+    ) -> Result<Dialled, Code> {
+        let room = Arc::clone(&self.room)
+            .try_acquire_owned()
+            .map_err(|_| Code::TooMany)?;
+        let stream = Box::pin(upstream::reach(inner, destination, draft)).await?;
+        Ok(Dialled { stream, room })
+    }
+
+    /// Has `destination`, which was dialled, prove who it is, and presents `certificate` to it.
     pub(crate) async fn present(
         self: &Arc<Self>,
         inner: &Inner,
         destination: &Destination,
+        Dialled { stream, room }: Dialled,
         certificate: ClientCertificate,
         draft: &mut Draft,
     ) -> Result<Sender, Code> {
-        let room = Arc::clone(&self.room)
-            .try_acquire_owned()
-            .map_err(|_| Code::TooMany)?;
-        let connecting = upstream::connect(inner, destination, false, Some(certificate), draft);
-        let connected = Box::pin(connecting).await?;
-        self.state().tasks.spawn(connected.driver);
+        let presenting = upstream::present(inner, destination, stream, certificate, draft);
+        let connected = Box::pin(presenting).await?;
+        self.state().drive(connected.driver);
         match connected.sender {
             upstream::Sender::Http1(sender) => Ok(Sender::Http1(Borrowed {
                 sender,
@@ -182,5 +202,27 @@ impl Links {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I15: however many connections a client had, one after the other, nothing is kept of those that have ended.
+    #[tokio::test]
+    async fn what_has_ended_is_forgotten() {
+        let links = Links::new();
+        for _ in 0..100 {
+            links.state().drive(Box::pin(async {}));
+            tokio::task::yield_now().await;
+        }
+        assert!(links.state().tasks.len() <= 2);
+        // Those that go on are kept.
+        for _ in 0..3 {
+            links.state().drive(Box::pin(std::future::pending()));
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(links.state().tasks.len(), 3);
     }
 }

@@ -31,9 +31,11 @@ use crate::{
 /// A connection whose other end has proven who it is.
 pub(crate) struct Connected {
     pub(crate) sender: Sender,
-    /// What moves its bytes, as long as it is polled.
-    pub(crate) driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) driver: Driver,
 }
+
+/// What moves the bytes of a connection, as long as it is polled.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(crate) enum Sender {
     Http1(http1::SendRequest<Outgoing>),
@@ -45,13 +47,9 @@ pub(crate) async fn connect(
     inner: &Inner,
     destination: &Destination,
     offers_h2: bool,
-    certificate: Option<ClientCertificate>,
     draft: &mut Draft,
 ) -> Result<Connected, Code> {
     let stream = reach(inner, destination, draft).await?;
-    if let Some(certificate) = certificate {
-        return present(inner, destination, certificate, stream, draft).await;
-    }
     if destination.target().scheme == Scheme::Http {
         return over_http1(stream).await;
     }
@@ -68,12 +66,12 @@ pub(crate) async fn connect(
     }
 }
 
-/// Proves to a destination who the client is, once it has proven who it is itself. It is on record before.
-async fn present(
+/// Proves to a destination that was reached who the client is, once it has proven who it is itself. It is on record before.
+pub(crate) async fn present(
     inner: &Inner,
     destination: &Destination,
-    certificate: ClientCertificate,
     stream: TcpStream,
+    certificate: ClientCertificate,
     draft: &mut Draft,
 ) -> Result<Connected, Code> {
     draft.sent().await?;
@@ -114,7 +112,7 @@ pub(crate) async fn connect_postgres(
 }
 
 /// A connection to one of the addresses, all of which were judged.
-async fn reach(
+pub(crate) async fn reach(
     inner: &Inner,
     destination: &Destination,
     draft: &mut Draft,

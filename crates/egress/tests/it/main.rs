@@ -13,6 +13,7 @@
 
 mod abuse;
 mod bodies;
+mod certificates;
 mod client;
 mod corpus;
 mod credentials;

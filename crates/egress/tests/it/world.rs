@@ -233,9 +233,30 @@ pub(crate) struct Credentials {
     /// What goes into the query too, beside a second field.
     pub(crate) query: Mutex<Option<String>>,
     pub(crate) silent: AtomicBool,
+    /// What is presented to destinations, if nothing goes into requests.
+    pub(crate) certificate: Mutex<Option<ClientCertificate>>,
+    /// How often it was asked for.
+    pub(crate) presented: AtomicUsize,
 }
 
 impl Injector for Credentials {
+    fn presents(&self, _: &str) -> bool {
+        self.certificate.lock().unwrap().is_some()
+    }
+
+    fn present<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a Facts,
+    ) -> Pending<'a, Result<ClientCertificate, InjectError>> {
+        self.presented.fetch_add(1, Ordering::Relaxed);
+        let certificate = self.certificate.lock().unwrap().clone();
+        Box::pin(std::future::ready(
+            certificate.ok_or(InjectError::Unavailable),
+        ))
+    }
+
     fn render<'a>(
         &'a self,
         _: &'a str,
@@ -312,7 +333,8 @@ impl Filters for Replacing {
     }
 
     fn filter(&self, _: &Facts, injected: Option<&Injection>) -> Option<Box<dyn Filter>> {
-        let secret = String::from_utf8(injected?.hidden()[0].1.to_vec()).unwrap();
+        let (_, secret) = injected?.hidden().first()?;
+        let secret = String::from_utf8(secret.to_vec()).unwrap();
         Some(Box::new(Replace {
             secret,
             held: Vec::new(),

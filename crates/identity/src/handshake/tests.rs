@@ -1,3 +1,4 @@
+use ::aws_lc_rs::signature;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::*;
@@ -5,9 +6,12 @@ use crate::Form;
 
 /// A key and a certificate for it, in PEM.
 fn made() -> (String, String) {
-    let key = rcgen::KeyPair::generate().unwrap();
+    certified(&rcgen::KeyPair::generate().unwrap())
+}
+
+fn certified(key: &rcgen::KeyPair) -> (String, String) {
     let params = rcgen::CertificateParams::new(vec!["agent.example".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
+    let certificate = params.self_signed(key).unwrap();
     let pem = |what: &str, der: &[u8]| {
         let text = STANDARD.encode(der);
         format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n")
@@ -41,6 +45,40 @@ fn a_key_comes_with_its_certificate() {
         format!("{key}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
     ] {
         assert!(check(&secret(&wrong)).is_err(), "{}", wrong.len());
+    }
+}
+
+/// R88: a key of RSA signs as TLS 1.3 has it (PSS), what its certificate proves, and in no older way.
+#[test]
+fn a_key_of_rsa_signs() {
+    let size = rcgen::RsaKeySize::_2048;
+    let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap();
+    let (key, certificate) = certified(&pair);
+    let pem = secret(&format!("{key}{certificate}"));
+    let (certificates, is_rsa) = check(&pem).unwrap();
+    assert_eq!((certificates.len(), is_rsa), (1, true));
+    let message = message(FRONT, 32);
+    let [_, schemes @ ..] = SCHEMES else {
+        unreachable!()
+    };
+    let ways: [&dyn signature::VerificationAlgorithm; 3] = [
+        &signature::RSA_PSS_2048_8192_SHA256,
+        &signature::RSA_PSS_2048_8192_SHA384,
+        &signature::RSA_PSS_2048_8192_SHA512,
+    ];
+    assert_eq!(schemes.len(), ways.len());
+    for (scheme, way) in schemes.iter().zip(ways) {
+        let signed = sign(&pem, u16::from(*scheme), &message).unwrap();
+        let public = signature::UnparsedPublicKey::new(way, pair.public_key_raw());
+        public.verify(&message, &signed).unwrap();
+        assert!(public.verify(b"another", &signed).is_err());
+    }
+    for scheme in [
+        SignatureScheme::RSA_PKCS1_SHA256,
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+    ] {
+        let signed = sign(&pem, u16::from(scheme), &message);
+        assert!(matches!(signed, Err(HandshakeError::Key)), "{scheme:?}");
     }
 }
 

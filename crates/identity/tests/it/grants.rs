@@ -563,3 +563,35 @@ fn what_was_approved_is_granted_once_and_as_it_was_shown() {
     identity.end(&lease, ME);
     assert!(identity.approve(shown, ISSUER).is_err());
 }
+
+/// R87, I2: a secret goes into a path where a path of the rule has its stand-in written out. What a rule leaves open does not let a program choose, and costs no
+/// request of the rule.
+#[test]
+fn the_rule_says_where_in_a_path_a_secret_goes() {
+    const STAND_IN: &str = "123:stand-in-of-orders";
+    let world = World::new();
+    let stand_in = STAND_IN.to_owned();
+    world.add("cred:orders", Kind::Path { stand_in }, TEXT);
+    let identity = world.identity();
+    let lease_of = |paths: Option<&[&str]>| {
+        let mut usage = usage("cred:orders");
+        usage.paths = paths.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
+        usage.most = 1;
+        leased_for(&identity, usage)
+    };
+    let granted = |lease: &LeaseId, path: &str| {
+        let mut asked = request("cred:orders");
+        asked.path = path.replace('@', STAND_IN);
+        identity.grant(lease, ME, &asked)
+    };
+    let written = format!("/v1/bot{STAND_IN}/*");
+    for paths in [None, Some(&["/v1/**"][..]), Some(&["/v1/**", &written])] {
+        let lease = lease_of(paths);
+        for elsewhere in ["/v1/notes/@", "/v1/bot/@", "/v1/bot@/@", "/v1/bot/send"] {
+            let refused = granted(&lease, elsewhere);
+            assert!(matches!(refused, Err(GrantError::Scope(_))), "{elsewhere}");
+        }
+        let there = granted(&lease, "/v1/bot@/send");
+        assert_eq!(there.is_ok(), paths.is_some_and(|paths| paths.len() == 2));
+    }
+}

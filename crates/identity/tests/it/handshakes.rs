@@ -2,10 +2,11 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use casemate_authority::{Position, SwitchKind};
+use casemate_identity::limits::{MAX_LEASE_TICKETS, MAX_TICKETS, TICKET_TTL_MS};
 use casemate_identity::{Form, Identity, Kind, Presented, Secret, Secrets};
 use rcgen::{CertificateParams, KeyPair};
 
-use crate::world::{ME, World, handle, lease, leased_for, request, usage};
+use crate::world::{ISSUER, ME, World, handle, lease, leased_for, request, usage};
 
 /// ECDSA on P-256 with SHA-256 (RFC 8446, 4.2.3).
 const P256: u16 = 0x0403;
@@ -116,4 +117,35 @@ fn handshakes_are_counted_and_scoped() {
     assert!(identity.grant(&held, ME, &other).is_err());
     presented(&identity, &held);
     assert!(identity.grant(&held, ME, &request("cred:orders")).is_err());
+}
+
+/// I15: a call that asks for handshakes and makes none uses up its own tickets, and nobody else's; they are forgotten with its lease, or with the connection of
+/// whoever ordered it.
+#[test]
+fn a_call_uses_up_its_own_tickets() {
+    let world = world();
+    let identity = world.identity();
+    let granted = |lease: &casemate_identity::LeaseId| {
+        identity.grant(lease, ME, &request("cred:orders")).is_ok()
+    };
+    // More than there may be of all calls, one call after the other.
+    for round in 0..=MAX_TICKETS / MAX_LEASE_TICKETS {
+        let greedy = lease(&identity);
+        for _ in 0..MAX_LEASE_TICKETS {
+            assert!(granted(&greedy), "{round}");
+        }
+        assert!(!granted(&greedy));
+        let modest = lease(&identity);
+        assert!(is_signed(&identity, &presented(&identity, &modest).ticket));
+        match round % 3 {
+            0 => identity.end(&greedy, ME),
+            1 => identity.leave(ME),
+            _ => identity.leave(ISSUER),
+        }
+    }
+    // And with the time.
+    let held = lease(&identity);
+    while granted(&held) {}
+    world.hands.go(TICKET_TTL_MS);
+    assert!(granted(&held));
 }

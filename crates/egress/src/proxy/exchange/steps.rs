@@ -16,8 +16,8 @@ use super::{
     whole::whole,
 };
 use crate::{
-    Allowance, BodyLength, ClientCertificate, Code, Denial, Destination, Entry, Facts, Flow,
-    InjectError, Injection, Scheme, Whole,
+    Allowance, BodyLength, Code, Denial, Destination, Entry, Facts, Flow, InjectError, Injection,
+    Scheme, Whole,
     head::{Aim, Head, Length, Path},
     judge::make_readable,
     limits::MAX_JUDGED_BODY_BYTES,
@@ -205,14 +205,13 @@ impl Allowed {
         if !leg.inner.judge.stands(&self.allowance.rule) {
             return Err(denied(Code::Revoked, &self.allowance));
         }
-        let presents = certificate(&self.facts, &self.allowance, leg, draft);
-        let certificate = Box::pin(presents).await?;
         let (inner, destination) = (&leg.inner, &self.facts.destination);
-        let presented = certificate.is_some();
-        let sender = match certificate {
-            Some(certificate) => {
-                let presenting = leg.links.present(inner, destination, certificate, draft);
-                presenting.await?
+        let handle = self.allowance.credential.as_ref();
+        let presented = handle.filter(|handle| inner.injector.presents(handle));
+        let sender = match presented {
+            Some(handle) => {
+                let presenting = present(&self.facts, &self.allowance, handle, leg, draft);
+                Box::pin(presenting).await?
             }
             None => {
                 let reaching = leg.links.reach(inner, destination, leg.speaks_h2, draft);
@@ -220,33 +219,32 @@ impl Allowed {
             }
         };
         Ok(Reached {
+            presented: presented.is_some(),
             allowed: self,
             sender,
-            presented,
         })
     }
 }
 
-/// What is presented to the destination, if its credential is of that kind.
-async fn certificate(
+/// Connects to the destination with a certificate, which is asked for when there is somebody to present it to.
+async fn present(
     facts: &Facts,
     allowance: &Allowance,
+    handle: &str,
     leg: &Leg,
     draft: &mut Draft,
-) -> Result<Option<ClientCertificate>, Denial> {
-    let injector = &leg.inner.injector;
-    let handle = allowance.credential.as_ref();
-    let Some(handle) = handle.filter(|handle| injector.presents(handle)) else {
-        return Ok(None);
-    };
-    if facts.destination.target().scheme != Scheme::Https {
+) -> Result<Sender, Denial> {
+    let (inner, destination) = (&leg.inner, &facts.destination);
+    if destination.target().scheme != Scheme::Https {
         return Err(denied(Code::PlaintextDenied, allowance));
     }
-    draft.record.credential = Some(handle.clone());
-    let presented = injector.present(handle, &allowance.rule, facts).await;
-    presented
-        .map(Some)
-        .map_err(|error| unlent(error, allowance))
+    let dialled = leg.links.dial(inner, destination, draft).await?;
+    draft.record.credential = Some(handle.to_owned());
+    let granted = inner.injector.present(handle, &allowance.rule, facts).await;
+    let certificate = granted.map_err(|error| unlent(error, allowance))?;
+    let links = &leg.links;
+    let presenting = links.present(inner, destination, dialled, certificate, draft);
+    Ok(presenting.await?)
 }
 
 impl Reached {
