@@ -147,9 +147,11 @@ async fn nothing_is_asked_for_before_there_is_a_connection() {
         (vec![nobody], Code::UpstreamConnect),
     ] {
         let case = Case::good().await;
-        let mut known = case.world.addresses.known.lock().unwrap();
-        known.insert("good.test".to_owned(), addresses);
-        drop(known);
+        let known = &case.world.addresses.known;
+        known
+            .lock()
+            .unwrap()
+            .insert("good.test".to_owned(), addresses);
         case.get().await;
         assert_eq!(case.world.denied().await, code);
         assert_eq!(case.counts(), [0, 0, 0]);
