@@ -94,7 +94,15 @@ impl Identified {
             Err((reason, why)) => return Err(Denied::new(self.facts, reason, why)),
         };
         let own = tools.iter().find(|tool| tool.name == self.facts.ask.tool);
-        let Some(tool) = own.or(of_server.then_some(&MCP_TOOL)) else {
+        let of_server = of_server.then(|| {
+            let engine = policy.engine().ok();
+            let manifest = engine.and_then(|engine| engine.manifest(&self.facts.ask.tool));
+            Manifest {
+                side_effect: manifest.map_or(MCP_TOOL.side_effect, |manifest| manifest.side_effect),
+                ..MCP_TOOL
+            }
+        });
+        let Some(tool) = own.copied().or(of_server) else {
             let detail = format!("there is no tool `{}`", self.facts.ask.tool.escape_debug());
             return Err(Denied::new(self.facts, Reason::InvalidCall, detail));
         };
@@ -135,7 +143,7 @@ impl Identified {
                 self.facts,
                 sandbox,
                 policy.clone(),
-                *tool,
+                tool,
                 self.claims,
             )),
             Err(error) => Err(Denied::by_keeper(self.facts, &error)),

@@ -6,6 +6,9 @@
 //! - What is given back is its answer to that request, and nothing else of its output.
 
 mod talk;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
 
 use std::{convert::Infallible, fmt};
 
@@ -19,12 +22,15 @@ use tokio::{
 };
 
 pub use self::talk::{Talk, Trouble};
-use crate::{Ask, Code, Manifest, Runs, limits::MCP_END_MS};
+use crate::{
+    Ask, Code, Manifest, Runs,
+    limits::{MCP_END_MS, MCP_PIECE_BYTES},
+};
 
 /// The input file that holds the arguments of a call.
 const ARGUMENTS: &str = "arguments.json";
 
-/// A tool of a server, as the gateway knows tools: what it makes stays in the sandbox.
+/// A tool of a server, as the gateway knows tools: what it makes stays in the sandbox, unless its manifest says something else.
 pub(crate) const MCP_TOOL: Manifest = Manifest {
     name: "mcp",
     side_effect: SideEffect::Draft,
@@ -89,6 +95,8 @@ pub(crate) struct Conversation {
     server: String,
     descriptor: Descriptor,
     arguments: Value,
+    /// What the server may write, in bytes.
+    output_bytes: u64,
 }
 
 /// What a server answered.
@@ -105,6 +113,7 @@ impl Conversation {
             server: tool.server.name.clone(),
             descriptor: tool.descriptor.clone(),
             arguments: Arguments::parse(ask.source()?).ok()?.value().clone(),
+            output_bytes: ask.limits.output_bytes,
         })
     }
 
@@ -160,17 +169,26 @@ impl Conversation {
         });
         let answers = events.clone();
         // When nobody takes output any more the keeper's channel closes with this, and the keeper kills the server.
+        // At its limit the server is heard no more: the keeper gives nothing on of what it writes, and it would run on for nothing.
         let passing = async move {
+            let (mut left, mut said) = (self.output_bytes, Some(said));
             loop {
                 let event = tokio::select! {
                     event = output.recv() => event,
-                    () = events.closed() => return,
+                    () = events.closed() => None,
                 };
-                match event {
-                    None => return,
+                let Some(Event::Output(stream, bytes)) = event else {
+                    return said.is_none();
+                };
+                left = left.saturating_sub(bytes.len() as u64);
+                match (stream, &said) {
                     // What comes after its answer is nothing to anybody.
-                    Some(Event::Output(Stream::Stdout, bytes)) => drop(said.send(bytes).await),
-                    Some(event) => drop(events.send(event).await),
+                    (Stream::Stdout, Some(said)) => drop(said.send(bytes).await),
+                    (Stream::Stdout, None) => {}
+                    _ => drop(events.send(Event::Output(stream, bytes)).await),
+                }
+                if left == 0 {
+                    said = None;
                 }
             }
         };
@@ -179,8 +197,11 @@ impl Conversation {
             let told = self.hold(Talk::new(to, from)).await;
             match told {
                 Ok(answer) => {
-                    let event = Event::Output(Stream::Stdout, answer.json);
-                    drop(answers.send(event).await);
+                    // In pieces, as programs write: of a large one the newest are kept for whoever asks later.
+                    for piece in answer.json.chunks(MCP_PIECE_BYTES) {
+                        let event = Event::Output(Stream::Stdout, piece.to_vec());
+                        drop(answers.send(event).await);
+                    }
                     // Its input has ended: it may end by itself.
                     tokio::select! {
                         () = sleep(Duration::from_millis(MCP_END_MS)) => {}
@@ -207,9 +228,13 @@ impl Conversation {
             std::future::pending::<Infallible>().await
         };
         let all = async { tokio::join!(running, passing, talking) };
-        let (mut ended, (), told) = tokio::select! {
+        let (mut ended, full, told) = tokio::select! {
             all = all => all,
             never = controlling => match never {},
+        };
+        let told = match told {
+            Err(Trouble::Ended) if full => Err(Trouble::Output(self.output_bytes)),
+            told => told,
         };
         let why = told
             .as_ref()

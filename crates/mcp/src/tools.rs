@@ -65,9 +65,12 @@ pub(crate) fn named(name: &str, offers: &Offers) -> Option<Tool> {
 }
 
 /// A tool of a server, as it was pinned, by its name here. One that is none in every respect is not offered.
+///
+/// Of what it answers nothing is promised: a call may wait, be refused or fail, and hosts throw away what a promise does not fit.
 fn of_server(connected: &Connected) -> Option<Tool> {
     let mut tool: Tool = serde_json::from_value(connected.descriptor.clone()).ok()?;
     tool.name = connected.name.clone().into();
+    tool.output_schema = None;
     Some(tool)
 }
 
@@ -293,6 +296,7 @@ mod tests {
                     descriptor: serde_json::json!({
                         "name": "read", "description": "Reads.", "inputSchema": { "type": "object" },
                         "annotations": { "readOnlyHint": true },
+                        "outputSchema": { "type": "object", "required": ["text"] },
                     }),
                 },
                 Connected {
@@ -304,6 +308,7 @@ mod tests {
         let tools = listed(&offers);
         assert_eq!(tools.len(), 1);
         assert_eq!(tools[0].name, "files.read");
+        assert_eq!(tools[0].output_schema, None);
         assert_eq!(named("files.read", &offers).as_ref(), Some(&tools[0]));
         for name in ["files.broken", "read", "files.write", "python"] {
             assert_eq!(named(name, &offers), None, "{name}");

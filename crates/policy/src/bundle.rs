@@ -199,7 +199,7 @@ fn check_profile(
                 "give it another name",
             );
         }
-        let Some(facts) = manifests.get(name).map(ToolFacts::from) else {
+        let Some(described) = manifests.get(name).map(ToolFacts::from) else {
             fault(
                 "tools",
                 format!("the tool {} has no manifest", quoted(name)),
@@ -207,6 +207,7 @@ fn check_profile(
             );
             continue;
         };
+        let facts = ToolFacts::of(profile, name, Some(&described));
         let Some(tier) = profile.tier else {
             continue;
         };

@@ -12,7 +12,10 @@ use casemate_model::Digest;
 use serde::Serialize;
 
 use self::{compare::Compare, examples::examples};
-use crate::{decide::Verdict, engine::Engine, inputs::Inputs, tool::ToolFacts, visible::quoted};
+use crate::{
+    decide::Verdict, engine::Engine, inputs::Inputs, profile::Profile, tool::ToolFacts,
+    visible::quoted,
+};
 
 /// A change, in words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -135,9 +138,8 @@ fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
     }
 }
 
-fn facts(engine: &Engine, name: &str) -> ToolFacts {
-    let known = engine.tool(name).cloned();
-    known.unwrap_or_else(|| ToolFacts::undescribed(name))
+fn facts(engine: &Engine, profile: &Profile, name: &str) -> ToolFacts {
+    ToolFacts::of(profile, name, engine.tool(name))
 }
 
 /// Policies that forbid: one that is gone lets more happen, one that changed may.

@@ -115,10 +115,7 @@ impl Engine {
             };
             let mut offers = HashMap::new();
             for name in profile.tools.listed() {
-                let facts = tools
-                    .get(name)
-                    .cloned()
-                    .unwrap_or_else(|| ToolFacts::undescribed(name));
+                let facts = ToolFacts::of(&profile, name, tools.get(name));
                 offers.insert(
                     name.to_owned(),
                     maker.make(name, Offered::Tool(name, &facts), facts.side_effect)?,
@@ -193,10 +190,8 @@ impl Engine {
     pub(crate) fn each_tool(&self, mut each: impl FnMut(&Profile, &str, &ToolFacts)) {
         for route in self.routes.values() {
             for name in route.profile.tools.listed() {
-                match self.tools.get(name) {
-                    Some(facts) => each(&route.profile, name, facts),
-                    None => each(&route.profile, name, &ToolFacts::undescribed(name)),
-                }
+                let facts = ToolFacts::of(&route.profile, name, self.tools.get(name));
+                each(&route.profile, name, &facts);
             }
         }
     }

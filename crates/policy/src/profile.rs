@@ -430,7 +430,7 @@ impl Profile {
         let needed = self
             .tools
             .listed()
-            .map(|tool| ToolFacts::undescribed(tool).tier);
+            .map(|tool| ToolFacts::of(self, tool, None).tier);
         self.tier.or_else(|| needed.max()).unwrap_or(Tier::ReadOnly)
     }
 

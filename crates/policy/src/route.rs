@@ -104,8 +104,7 @@ impl RoutePolicy {
         let mut tools = self.profile.tools.listed();
         tools.any(|tool| {
             let described = engine.and_then(|engine| engine.tool(tool));
-            let tier = described.map(|facts| facts.tier);
-            tier.unwrap_or_else(|| ToolFacts::undescribed(tool).tier) == Tier::Code
+            ToolFacts::of(&self.profile, tool, described).tier == Tier::Code
         })
     }
 

@@ -7,6 +7,7 @@ use casemate_model::{SideEffect, Tier};
 use crate::{
     domain::DomainRule,
     manifest::{ApprovalRule, Idempotency, Manifest, Reads, Returns},
+    profile::Profile,
 };
 
 /// What a decision has to know of a tool.
@@ -34,8 +35,19 @@ pub(crate) struct ToolFacts {
 const SANDBOX_TOOLS: [&str; 2] = ["python", "shell"];
 
 impl ToolFacts {
+    /// A tool of a profile: as it is described, if it is. One of a server runs a program, whatever a manifest says.
+    pub(crate) fn of(profile: &Profile, name: &str, described: Option<&Self>) -> Self {
+        let mut facts = described
+            .cloned()
+            .unwrap_or_else(|| Self::undescribed(name));
+        if profile.mcp_tool(name).is_some() {
+            facts.tier = Tier::Code;
+        }
+        facts
+    }
+
     /// A tool without a manifest. A profile that is used by itself lists tools that somebody else describes.
-    pub(crate) fn undescribed(name: &str) -> Self {
+    fn undescribed(name: &str) -> Self {
         Self {
             side_effect: None,
             tier: if SANDBOX_TOOLS.contains(&name) {

@@ -29,6 +29,10 @@ const TIMED_OUT: u8 = 124;
 /// What is added to the number of a signal.
 const KILLED: u8 = 128;
 
+/// What is told of a program that wrote more than it may.
+const CUT_OFF: &str =
+    "its output was cut off: raise `sandbox.limits.max_output_bytes` of the profile, or the quota";
+
 /// A program to start.
 pub(super) struct Program {
     pub(super) argv: Vec<Text>,
@@ -164,7 +168,9 @@ impl Running {
                 Stream::Stderr | Stream::Results => said.extend(bytes),
             }
             if archive.len() + said.len() > MAX_E2B_ANSWER_BYTES {
-                return Err(Problem::too_large(MAX_E2B_ANSWER_BYTES));
+                return Err(Problem::failed(format!(
+                    "the archive has more than {MAX_E2B_ANSWER_BYTES} bytes: leave something out with `excludes`"
+                )));
             }
         }
         well(&*call.ended().await, &said)?;
@@ -211,12 +217,15 @@ impl Running {
     }
 }
 
-/// With what a program ended, as shells have it.
+/// With what a program ended, as shells have it; or why what it wrote is not what its client has.
 fn code(told: &Told) -> Result<u8, String> {
     let Told::Released(released) = told else {
         return Err("the call has no answer".to_owned());
     };
     let outcome = released.outcome();
+    if outcome.output_truncated {
+        return Err(CUT_OFF.to_owned());
+    }
     match (outcome.cause, outcome.exit) {
         (Cause::TimedOut, _) => Ok(TIMED_OUT),
         (Cause::Completed | Cause::NotExecutable, Some(Exit::Code(code))) => Ok(code),

@@ -103,6 +103,33 @@ async fn a_command_is_a_call_in_a_session() {
     );
 }
 
+/// Nobody takes a part for the whole: an archive that was cut off is none, and a command whose output was has no exit code.
+#[tokio::test]
+async fn what_was_cut_off_is_no_answer() {
+    let remote = Remote::with_shell_and("\n[quotas.session]\noutput_bytes = 100\n").await;
+    let (_, text) = remote.new_key("acme", &[Role::Operator]);
+    let by = bearer(&text);
+    let id = made(&remote, &by).await;
+    let persist = format!("{SANDBOXES}/{id}/persist");
+    let whole = remote.post(&persist, &by, &Value::Null).await;
+    assert_eq!((whole.status, whole.body.len()), (200, 60));
+    let part = remote.post(&persist, &by, &Value::Null).await;
+    refused(&part, 500, "failed");
+    let said = part.json();
+    assert!(
+        said["error"].as_str().unwrap().contains("cut off"),
+        "{said}"
+    );
+    let id = made(&remote, &by).await;
+    let ran = exec(&remote, &by, &id, &["write", "101"]).await;
+    let said = String::from_utf8(ran.body).unwrap();
+    assert!(
+        said.contains("event: error\ndata: {\"error\":\"its output was cut off"),
+        "{said}"
+    );
+    assert!(!said.contains("event: exit"), "{said}");
+}
+
 /// A client that goes away in the middle leaves nothing running.
 #[tokio::test]
 async fn a_client_that_vanishes_takes_its_command_along() {

@@ -125,6 +125,11 @@ impl Remote {
         Self::on(changed(|source| source), None, |network| network).await
     }
 
+    /// The same, with this at the end of its profile.
+    pub(crate) async fn with_shell_and(more: &str) -> Self {
+        Self::on(changed(|source| source + more), None, |network| network).await
+    }
+
     /// One that has at most so many connections.
     pub(crate) async fn of_at_most(connections: usize) -> Self {
         Self::on(house(), None, |network| {

@@ -15,10 +15,16 @@ use crate::{
 
 const SERVER: &str = include_str!("servers/files.py");
 
+/// What is in the command line of this home's server, and of no other's: tests run beside each other.
+fn mark(home: &Home) -> String {
+    format!("# The server of {}", home.path("").display())
+}
+
 /// A profile of a route with the server, and these of its tools.
 fn profile(home: &Home, tools: &str, approval_required: &str) {
+    let mark = mark(home);
     let more = format!(
-        "[[mcp.servers]]\nname = \"files\"\ncommand = [\"python3\", \"-c\", '''{SERVER}''']\n{tools}"
+        "[[mcp.servers]]\nname = \"files\"\ncommand = [\"python3\", \"-c\", '''{SERVER}{mark}\n''']\n{tools}"
     );
     let route = Route {
         allowed: "\"python\", \"shell\", \"files.read\"",
@@ -158,9 +164,10 @@ fn a_server_that_does_wrong_is_ended_and_told_of() {
     mode(&mut host, "stays");
     let result = host.tool("files.read", json!({"path": "a"}));
     assert_eq!(said(&result), "hello", "{result}");
+    let mark = mark(&home);
     let left = fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains("/workspace/called")
+        String::from_utf8_lossy(&line).contains(&mark)
     });
     assert!(!left, "a server goes on");
 }

@@ -28,6 +28,11 @@ pub enum Trouble {
     /// It says too much at once.
     #[error("it sent a message of more than {MAX_MCP_MESSAGE_BYTES} bytes")]
     TooLarge,
+    /// It says more than a program may.
+    #[error(
+        "it wrote more than the {0} bytes that the call may, before it answered: raise `sandbox.limits.max_output_bytes` of the profile"
+    )]
+    Output(u64),
     /// It says too much.
     #[error("it sent more than {MAX_MCP_MESSAGES} messages without an answer")]
     TooMany,

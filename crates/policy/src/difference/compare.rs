@@ -354,7 +354,7 @@ impl<'c> Compare<'c> {
             if !then.tools.listed().any(|listed| listed == name) {
                 continue;
             }
-            let (was, is) = (facts(old, name), facts(new, name));
+            let (was, is) = (facts(old, then, name), facts(new, now, name));
             let ToolFacts {
                 side_effect,
                 tier: _,

@@ -72,7 +72,7 @@ fn probes(engine: &Engine, profile: &Profile) -> Vec<Inputs> {
     }
     callers.truncate(8);
     for name in profile.tools.listed() {
-        let facts = facts(engine, name);
+        let facts = facts(engine, profile, name);
         let scopes: BTreeSet<String> = needed(profile, name, Some(&facts))
             .map(str::to_owned)
             .collect();

@@ -24,11 +24,18 @@ const MEMBERS: [&str; 6] = [
 ];
 
 /// What one tool is, in the form that is pinned: the members that count, in canonical JSON (RFC 8785).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Descriptor {
     name: String,
     value: Value,
     canonical: String,
+}
+
+/// Two are the same when their canonical forms are: `1.0` and `1` are one number there.
+impl PartialEq for Descriptor {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical == other.canonical
+    }
 }
 
 /// Why something is no descriptor.
@@ -150,7 +157,10 @@ mod tests {
         json!({
             "name": "read",
             "description": "Reads.\nA file.",
-            "inputSchema": { "type": "object", "properties": { "path": { "type": "string" } } },
+            "inputSchema": { "type": "object", "properties": {
+                "path": { "type": "string" },
+                "scale": { "type": "number", "default": 1.0 },
+            } },
             "_meta": { "anything": 1 },
             "icons": [],
         })
@@ -174,6 +184,7 @@ mod tests {
             changed[member] = value;
             let changed = Descriptor::of(&changed).unwrap();
             assert_ne!(changed.digest(), descriptor.digest(), "{member}");
+            assert_ne!(changed, descriptor, "{member}");
         }
         let mut same = read();
         same["_meta"] = json!({});

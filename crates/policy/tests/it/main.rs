@@ -35,4 +35,5 @@ mod oracle;
 mod profiles;
 mod reference;
 mod seed_table;
+mod servers;
 mod worlds;
