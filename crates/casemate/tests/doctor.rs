@@ -123,7 +123,10 @@ fn people_get_a_table_whose_last_line_is_the_verdict() {
             "{line}\n{text}"
         );
     }
-    let verdict = format!("All {} attacks were held.", THEMES.len());
+    // Each theme once, and once more where there is gVisor.
+    let held = text.lines().filter(|line| line.ends_with(" held")).count();
+    assert!(held == THEMES.len() || held == 2 * THEMES.len(), "{text}");
+    let verdict = format!("All {held} attacks were held.");
     assert_eq!(text.lines().last(), Some(verdict.as_str()));
 }
 
