@@ -261,6 +261,7 @@ async fn pauses_are_bounded_and_end() {
 async fn what_is_kept_of_an_agent_is_bounded() {
     let mut house = House::new("thread");
     house.profile.sandbox.session_paused_bytes = 5_000;
+    house.profile.identity.allowed_tenants.push("other".into());
     let rooms = house.rooms();
     let who = caller(&house, "local");
     let first = with_file(&house, &rooms, "t").await;
