@@ -39,30 +39,47 @@ impl AsRawFd for SlowFd {
 
 impl Drop for SlowFd {
     fn drop(&mut self) {
-        let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
-        let fd = self.as_raw_fd().unsigned_abs() as usize;
-        let top = stack.as_mut_ptr_range().end.cast();
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
-        // SAFETY: the process runs `close_all`, which makes system calls and nothing else, on a stack of its own that is aligned and
-        // grows downwards from its end. With CLONE_VFORK this thread goes on when the process has given up its memory, which is
-        // before its descriptors are closed. A handler of a signal that runs there may run at any time here, too.
-        unsafe {
-            libc::clone(close_all, top, flags, ptr::without_provenance_mut(fd));
+        // Kept for good: the process may use its stack for longer than this.
+        let stack = Vec::leak(vec![0_u128; STACK_BYTES / size_of::<u128>()]);
+        let pair = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        if let Ok((gone, _here)) = pair.as_ref() {
+            let both = [self.as_raw_fd(), gone.as_raw_fd()].map(i32::unsigned_abs);
+            let both = (both[0] as usize) << 32 | both[1] as usize;
+            let top = stack.as_mut_ptr_range().end.cast();
+            let arg = ptr::without_provenance_mut(both);
+            // SAFETY: the process runs `close_all`, which makes system calls that cannot fail and nothing else, on a stack of its own
+            // that is aligned, grows downwards from its end, and is never freed. It has descriptors of its own.
+            unsafe {
+                libc::clone(close_all, top, libc::CLONE_VM, arg);
+            }
         }
         // SAFETY: it is not used after this.
         unsafe {
             ManuallyDrop::drop(&mut self.0);
         }
+        // Now the pipe ends, and with it the process, which closes the descriptor last.
+        drop(pair);
     }
 }
 
-/// What the process does: it lets go of all that others may wait for, and of the one that is slow last.
-extern "C" fn close_all(slow: *mut libc::c_void) -> libc::c_int {
-    let slow = u32::try_from(slow.addr()).unwrap_or_default();
-    if slow > 0 {
-        let _ = close_range(0, slow - 1);
+/// What the process does: it lets go of all that others may wait for, waits until the other one has closed what is slow, and ends.
+extern "C" fn close_all(both: *mut libc::c_void) -> libc::c_int {
+    let both = both.addr() as u64;
+    let half = |half: u64| u32::try_from(half & u64::from(u32::MAX)).unwrap_or_default();
+    let (slow, gone) = (half(both >> 32), half(both));
+    let (low, high) = (slow.min(gone), slow.max(gone));
+    if low > 0 {
+        let _ = close_range(0, low - 1);
     }
-    let _ = close_range(slow.saturating_add(1), u32::MAX);
+    if high - low > 1 {
+        let _ = close_range(low + 1, high - 1);
+    }
+    let _ = close_range(high.saturating_add(1), u32::MAX);
+    let mut byte = 0_u8;
+    // SAFETY: one byte is written to `byte` at most.
+    unsafe {
+        libc::syscall(libc::SYS_read, gone, &raw mut byte, 1);
+    }
     exit_now(0)
 }
 
