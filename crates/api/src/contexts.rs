@@ -12,7 +12,7 @@ use crate::{
     owner::{OfAgent, named},
     problem::Problem,
     routes::{Keeps, Remembers},
-    sessions::session,
+    sessions::OfSession,
     state::Api,
     who::Who,
 };
@@ -20,11 +20,8 @@ use crate::{
 /// `POST /v1/sessions/{id}/contexts`
 pub(crate) async fn open<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(id): Named<String>,
-    Asked(OfAgent { agent }): Asked<OfAgent>,
+    OfSession { caller, session }: OfSession,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (who.caller(agent), session(&id)?);
     let opened =
         api.with(move |sessions| async move { sessions.open_context(&caller, session).await });
     let Done {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{State, rejection::JsonRejection},
-    http::StatusCode,
+    extract::{FromRequestParts, State, rejection::JsonRejection},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse as _, Response},
 };
-use casemate_gateway::{Done, SessionError, SessionView};
+use casemate_gateway::{Caller, Done, SessionError, SessionView};
 use casemate_model::SessionId;
 use casemate_ports::PoolStatus;
 use schemars::JsonSchema;
@@ -43,6 +43,26 @@ pub(crate) struct OpenRequest {
 pub(crate) fn session(id: &str) -> Result<SessionId, Problem> {
     id.parse()
         .map_err(|error| Problem::invalid(format!("{error}")))
+}
+
+/// A session that the path names, and who asks about it.
+pub(crate) struct OfSession {
+    pub(crate) caller: Caller,
+    pub(crate) session: SessionId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfSession {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let who = Who::from_request_parts(parts, state).await?;
+        let Named(id) = Named::<String>::from_request_parts(parts, state).await?;
+        let Asked(OfAgent { agent }) = Asked::from_request_parts(parts, state).await?;
+        Ok(Self {
+            caller: who.caller(agent),
+            session: session(&id)?,
+        })
+    }
 }
 
 fn shown(view: &SessionView) -> Value {
@@ -145,11 +165,8 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
 /// `DELETE /v1/sessions/{id}`
 pub(crate) async fn destroy<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(id): Named<String>,
-    Asked(OfAgent { agent }): Asked<OfAgent>,
+    OfSession { caller, session }: OfSession,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (who.caller(agent), session(&id)?);
     let done = api.with(move |sessions| async move { sessions.destroy(&caller, session).await });
     let done = done.await??;
     Ok(named(done.decision, StatusCode::NO_CONTENT))
@@ -158,11 +175,8 @@ pub(crate) async fn destroy<K: Keeps, P: Remembers>(
 /// `POST /v1/sessions/{id}/pause`
 pub(crate) async fn pause<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(id): Named<String>,
-    Asked(OfAgent { agent }): Asked<OfAgent>,
+    OfSession { caller, session }: OfSession,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (who.caller(agent), session(&id)?);
     let done =
         api.with(move |sessions| async move { sessions.pause_session(&caller, session).await });
     let Done { decision, value } = done.await??;
@@ -175,11 +189,8 @@ pub(crate) async fn pause<K: Keeps, P: Remembers>(
 /// `POST /v1/sessions/{id}/resume`
 pub(crate) async fn resume<K: Keeps, P: Remembers>(
     State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named(id): Named<String>,
-    Asked(OfAgent { agent }): Asked<OfAgent>,
+    OfSession { caller, session }: OfSession,
 ) -> Result<Response, Problem> {
-    let (caller, session) = (who.caller(agent), session(&id)?);
     let done =
         api.with(move |sessions| async move { sessions.resume_session(&caller, session).await });
     let decision = done.await??.decision;

@@ -3,7 +3,6 @@
 use std::{
     mem::ManuallyDrop,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    ptr,
 };
 
 use crate::{clone::close_range, exec::exit_now};
@@ -37,48 +36,53 @@ impl AsRawFd for SlowFd {
     }
 }
 
+/// What the process is told: which of its descriptors is slow, and which one ends when the owner has closed its own.
+struct Told {
+    slow: u32,
+    closed: u32,
+}
+
 impl Drop for SlowFd {
     fn drop(&mut self) {
-        // Kept for good: the process may use its stack for longer than this.
-        let stack = Vec::leak(vec![0_u128; STACK_BYTES / size_of::<u128>()]);
-        let pair = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-        if let Ok((gone, _here)) = pair.as_ref() {
-            let both = [self.as_raw_fd(), gone.as_raw_fd()].map(i32::unsigned_abs);
-            let both = (both[0] as usize) << 32 | both[1] as usize;
+        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        if let Ok((closed, _owner)) = &pipe {
+            let told = Told {
+                slow: self.as_raw_fd().unsigned_abs(),
+                closed: closed.as_raw_fd().unsigned_abs(),
+            };
+            // Kept for good: the process may need them for longer than anybody here knows.
+            let told: *mut Told = Box::leak(Box::new(told));
+            let stack = Vec::leak(vec![0_u128; STACK_BYTES / size_of::<u128>()]);
             let top = stack.as_mut_ptr_range().end.cast();
-            let arg = ptr::without_provenance_mut(both);
-            // SAFETY: the process runs `close_all`, which makes system calls that cannot fail and nothing else, on a stack of its own
-            // that is aligned, grows downwards from its end, and is never freed. It has descriptors of its own.
+            // SAFETY: the process runs `close_all`, which reads what it is told and makes system calls that cannot fail, on a stack of
+            // its own that is aligned and grows downwards from its end; neither is ever freed. Its descriptors are copies.
             unsafe {
-                libc::clone(close_all, top, libc::CLONE_VM, arg);
+                libc::clone(close_all, top, libc::CLONE_VM, told.cast());
             }
         }
         // SAFETY: it is not used after this.
         unsafe {
             ManuallyDrop::drop(&mut self.0);
         }
-        // Now the pipe ends, and with it the process, which closes the descriptor last.
-        drop(pair);
+        // This ends the wait of the process, which now closes the descriptor as the last.
+        drop(pipe);
     }
 }
 
-/// What the process does: it lets go of all that others may wait for, waits until the other one has closed what is slow, and ends.
-extern "C" fn close_all(both: *mut libc::c_void) -> libc::c_int {
-    let both = both.addr() as u64;
-    let half = |half: u64| u32::try_from(half & u64::from(u32::MAX)).unwrap_or_default();
-    let (slow, gone) = (half(both >> 32), half(both));
-    let (low, high) = (slow.min(gone), slow.max(gone));
-    if low > 0 {
-        let _ = close_range(0, low - 1);
+/// What the process does: it lets go of all that others may wait for, waits until its owner has closed what is slow, and ends.
+extern "C" fn close_all(told: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: it is what `drop` has leaked, and nobody writes to it.
+    let told = unsafe { &*told.cast::<Told>() };
+    let (low, high) = (told.slow.min(told.closed), told.slow.max(told.closed));
+    for (first, after) in [(0, low), (low + 1, high), (high + 1, u32::MAX)] {
+        if first < after {
+            let _ = close_range(first, after - 1);
+        }
     }
-    if high - low > 1 {
-        let _ = close_range(low + 1, high - 1);
-    }
-    let _ = close_range(high.saturating_add(1), u32::MAX);
     let mut byte = 0_u8;
     // SAFETY: one byte is written to `byte` at most.
     unsafe {
-        libc::syscall(libc::SYS_read, gone, &raw mut byte, 1);
+        libc::syscall(libc::SYS_read, told.closed, &raw mut byte, 1);
     }
     exit_now(0)
 }
@@ -89,9 +93,9 @@ mod tests {
 
     use super::*;
 
-    /// It is closed, and nothing else: neither here nor, for who waits for its end, there.
+    /// It is closed, and nothing else, neither here nor, for who waits for its end, there; and the process that did it ended well.
     #[test]
-    fn one_is_closed_and_the_others_stay() {
+    fn a_process_closes_one_and_the_others_stay() {
         let (mut ended, slow) = io::pipe().unwrap();
         let (mut other, mut kept) = io::pipe().unwrap();
         drop(SlowFd::from(OwnedFd::from(slow)));
@@ -100,5 +104,10 @@ mod tests {
         assert_eq!(other.read(&mut [0]).unwrap(), 1);
         drop(kept);
         assert_eq!(other.read(&mut [0]).unwrap(), 0);
+        let mut status = -1;
+        // SAFETY: the status is written to a variable that lives. Only children that tell nobody of their end are waited for.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WCLONE) };
+        assert!(pid > 0);
+        assert_eq!(status, 0);
     }
 }

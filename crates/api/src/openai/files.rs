@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::{Body, to_bytes},
-    extract::{Request, State},
-    http::{HeaderMap, header},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -74,6 +74,27 @@ struct Files<K: Keeps, P: Remembers> {
     who: Who,
     agent: String,
     session: SessionId,
+}
+
+/// One of them, which the path names.
+pub(crate) struct OneFile<K: Keeps, P: Remembers> {
+    files: Files<K, P>,
+    id: String,
+    path: Vec<u8>,
+}
+
+impl<K: Keeps, P: Remembers> FromRequestParts<Arc<Api<K, P>>> for OneFile<K, P> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<K, P>>) -> Result<Self, Problem> {
+        let who = Who::from_request_parts(parts, api).await?;
+        let Named((container, id)) =
+            Named::<(String, String)>::from_request_parts(parts, api).await?;
+        let Asked(By { agent, .. }) = Asked::from_request_parts(parts, api).await?;
+        let files = Files::of(Arc::clone(api), who, agent, &container).await?;
+        let path = path_of(&id)?;
+        Ok(Self { files, id, path })
+    }
 }
 
 impl<K: Keeps, P: Remembers> Files<K, P> {
@@ -283,13 +304,8 @@ pub(crate) async fn list<K: Keeps, P: Remembers>(
 
 /// `GET /openai/v1/containers/{id}/files/{file}`
 pub(crate) async fn show<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((id, file)): Named<(String, String)>,
-    Asked(By { agent, .. }): Asked<By>,
+    OneFile { files, id, path }: OneFile<K, P>,
 ) -> Result<Response, Problem> {
-    let files = Files::of(api, who, agent, &id).await?;
-    let path = path_of(&file)?;
     let mut parts = path.rsplitn(2, |byte| *byte == b'/');
     let (name, directory) = (
         parts.next().unwrap_or_default(),
@@ -299,19 +315,15 @@ pub(crate) async fn show<K: Keeps, P: Remembers>(
     let found = entries
         .iter()
         .find(|entry| entry.name.as_bytes() == name && entry.kind == EntryKind::File);
-    let found = found.ok_or_else(|| unknown("file", "file_not_found", &file))?;
+    let found = found.ok_or_else(|| unknown("file", "file_not_found", &id))?;
     Ok(Json(files.json(&path, found.bytes, found.modified_ms)).into_response())
 }
 
 /// `GET /openai/v1/containers/{id}/files/{file}/content`
 pub(crate) async fn content<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((id, file)): Named<(String, String)>,
-    Asked(By { agent, .. }): Asked<By>,
+    OneFile { files, path, .. }: OneFile<K, P>,
 ) -> Result<Response, Problem> {
-    let files = Files::of(api, who, agent, &id).await?;
-    let path = Text::from(path_of(&file)?);
+    let path = Text::from(path);
     let (caller, session) = (files.who.caller(files.agent), files.session);
     let read = files
         .api
@@ -321,13 +333,8 @@ pub(crate) async fn content<K: Keeps, P: Remembers>(
 
 /// `DELETE /openai/v1/containers/{id}/files/{file}`
 pub(crate) async fn remove<K: Keeps, P: Remembers>(
-    State(api): State<Arc<Api<K, P>>>,
-    who: Who,
-    Named((id, file)): Named<(String, String)>,
-    Asked(By { agent, .. }): Asked<By>,
+    OneFile { files, id, path }: OneFile<K, P>,
 ) -> Result<Response, Problem> {
-    let files = Files::of(api, who, agent, &id).await?;
-    let path = path_of(&file)?;
     let (caller, session) = (files.who.caller(files.agent), files.session);
     let text = Text::from(path.clone());
     let removed = files
@@ -335,7 +342,7 @@ pub(crate) async fn remove<K: Keeps, P: Remembers>(
         .with(move |sessions| async move { sessions.remove_file(&caller, session, text).await });
     let done = removed.await??;
     files.api.uploads.forget(session, &path);
-    let body = json!({ "id": file, "object": "container.file.deleted", "deleted": true });
+    let body = json!({ "id": id, "object": "container.file.deleted", "deleted": true });
     Ok(named(done.decision, Json(body)))
 }
 

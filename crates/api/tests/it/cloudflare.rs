@@ -14,12 +14,6 @@ use crate::{
 
 const SANDBOXES: &str = "/cloudflare/v1/sandbox";
 
-async fn served() -> (Remote, Headers) {
-    let remote = Remote::with_shell().await;
-    let (_, text) = remote.new_key("acme", &[Role::Operator]);
-    (remote, bearer(&text))
-}
-
 async fn made(remote: &Remote, by: &Headers) -> String {
     let answer = remote.post(SANDBOXES, by, &Value::Null).await;
     assert_eq!(answer.status, 200, "{}", answer.json());
@@ -49,7 +43,7 @@ async fn exec(remote: &Remote, by: &Headers, id: &str, words: &[&str]) -> Answer
 /// A sandbox is a session, what is executed in it a call, and its output comes as events.
 #[tokio::test]
 async fn a_command_is_a_call_in_a_session() {
-    let (remote, by) = served().await;
+    let (remote, by) = Remote::with_operator().await;
     let id = made(&remote, &by).await;
     let ran = exec(&remote, &by, &id, &["write", "3"]).await;
     assert_eq!(ran.headers["content-type"], "text/event-stream");
@@ -133,7 +127,7 @@ async fn what_was_cut_off_is_no_answer() {
 /// A client that goes away in the middle leaves nothing running.
 #[tokio::test]
 async fn a_client_that_vanishes_takes_its_command_along() {
-    let (remote, by) = served().await;
+    let (remote, by) = Remote::with_operator().await;
     let id = made(&remote, &by).await;
     let body = json!({ "argv": ["wait"] }).to_string();
     let (name, value) = &by[0];
@@ -221,31 +215,11 @@ async fn what_cannot_be_followed_is_refused_in_their_words() {
 /// R158: each endpoint takes its permission.
 #[tokio::test]
 async fn each_endpoint_takes_its_permission() {
-    let (remote, by) = served().await;
+    let (remote, by) = Remote::with_operator().await;
     let id = made(&remote, &by).await;
-    for role in [Role::Reader, Role::Approver] {
-        let (_, text) = remote.new_key("acme", &[role]);
-        for endpoint in CLOUDFLARE_ENDPOINTS {
-            let path = endpoint
-                .path
-                .replace("{id}", &id)
-                .replace("{*path}", "workspace/a");
-            let answer = remote
-                .ask(
-                    endpoint.method,
-                    &path,
-                    &bearer(&text),
-                    &json!({ "argv": ["true"] }),
-                )
-                .await;
-            let may = endpoint.needs.iter().any(|needed| role.may(*needed));
-            assert_eq!(
-                answer.status != 403,
-                may,
-                "{role:?}: {} {path}",
-                endpoint.method
-            );
-        }
-    }
+    let path = |path: &str| path.replace("{id}", &id).replace("{*path}", "workspace/a");
+    let (roles, words) = ([Role::Reader, Role::Approver], json!({ "argv": ["true"] }));
+    let asked = remote.asked_by(&roles, CLOUDFLARE_ENDPOINTS, path, bearer, &words);
+    asked.await;
     assert_eq!(remote.house.keeper.runs(), 0);
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use casemate_api::{Api, Door, Network, router};
+use casemate_api::{Api, Door, Endpoint, Network, router};
 use casemate_callers::{Callers, HolderKey, NewApiKey, Role, Target};
 use casemate_gateway::Crew;
 use casemate_ledger::Record;
@@ -125,9 +125,40 @@ impl Remote {
         Self::on(changed(|source| source), None, |network| network).await
     }
 
+    /// The same, and what an operator of a tenant shows there.
+    pub(crate) async fn with_operator() -> (Self, Headers) {
+        let remote = Self::with_shell().await;
+        let (_, text) = remote.new_key("acme", &[Role::Operator]);
+        (remote, bearer(&text))
+    }
+
     /// The same, with this at the end of its profile.
     pub(crate) async fn with_shell_and(more: &str) -> Self {
         Self::on(changed(|source| source + more), None, |network| network).await
+    }
+
+    /// Asks for each endpoint as each role: it is forbidden to who may not, and to nobody else. Whoever may remove does not.
+    pub(crate) async fn asked_by(
+        &self,
+        roles: &[Role],
+        endpoints: &[Endpoint],
+        path: impl Fn(&str) -> String,
+        shows: impl Fn(&str) -> Headers,
+        body: &Value,
+    ) {
+        for role in roles {
+            let (_, text) = self.new_key("acme", &[*role]);
+            for endpoint in endpoints {
+                let may = endpoint.needs.iter().any(|needed| role.may(*needed));
+                if may && endpoint.method == "DELETE" {
+                    continue;
+                }
+                let path = path(endpoint.path);
+                let answer = self.ask(endpoint.method, &path, &shows(&text), body).await;
+                let what = format!("{role:?}: {} {path}: {}", endpoint.method, answer.status);
+                assert_eq!(answer.status != 403, may, "{what}");
+            }
+        }
     }
 
     /// One that has at most so many connections.

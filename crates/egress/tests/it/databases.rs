@@ -105,6 +105,17 @@ async fn world(says: &[u8], notes: bool) -> (World, Database) {
     (world, database)
 }
 
+/// A login that such a database has begun to answer.
+async fn begun(says: &[u8], notes: bool) -> (World, Database, DuplexStream) {
+    let (world, database) = world(says, notes).await;
+    let mut client = log_in(&world, database.port, "one").await;
+    database.started.notified().await;
+    if says == LETS_IN {
+        client.read_exact(&mut [0; 9]).await.unwrap();
+    }
+    (world, database, client)
+}
+
 /// A client that logs in, and sets its name to this.
 async fn log_in(world: &World, port: u16, name: &str) -> DuplexStream {
     let address = crate::entries::address(world, "db.test").await;
@@ -163,12 +174,7 @@ async fn what_a_client_sets_is_in_the_budget() {
 #[tokio::test]
 async fn a_client_that_goes_takes_its_login_along() {
     for says in [&[][..], LETS_IN] {
-        let (world, database) = world(says, false).await;
-        let mut client = log_in(&world, database.port, "one").await;
-        database.started.notified().await;
-        if says == LETS_IN {
-            client.read_exact(&mut [0; 9]).await.unwrap();
-        }
+        let (world, database, client) = begun(says, false).await;
         drop(client);
         database.ended.notified().await;
         let records = world.records(2).await;
@@ -180,12 +186,7 @@ async fn a_client_that_goes_takes_its_login_along() {
 #[tokio::test]
 async fn a_login_is_cut_off() {
     for says in [&[][..], LETS_IN] {
-        let (world, database) = world(says, false).await;
-        let mut client = log_in(&world, database.port, "one").await;
-        database.started.notified().await;
-        if says == LETS_IN {
-            client.read_exact(&mut [0; 9]).await.unwrap();
-        }
+        let (world, database, client) = begun(says, false).await;
         world.withdraw("db.test");
         database.ended.notified().await;
         let told = told(client).await;
@@ -199,12 +200,7 @@ async fn a_login_is_cut_off() {
 #[tokio::test]
 async fn a_login_takes_no_longer_than_it_may() {
     for says in [&[][..], LETS_IN] {
-        let (world, database) = world(says, true).await;
-        let mut client = log_in(&world, database.port, "one").await;
-        database.started.notified().await;
-        if says == LETS_IN {
-            client.read_exact(&mut [0; 9]).await.unwrap();
-        }
+        let (world, _database, client) = begun(says, true).await;
         tokio::time::pause();
         let told = told(client).await;
         tokio::time::resume();

@@ -200,7 +200,7 @@ fn managed_identities_ask_the_platform() {
     assert_eq!(world.hands.now(), START_MS + 40 * MINUTE_MS);
 }
 
-/// R80: App Service gives tokens to whoever shows the header that it gave this host, and to nobody else; that header leaves for nowhere else.
+/// R80: App Service gives tokens to whoever shows the header that it gave this host, and to nobody else; that header goes to no other place.
 #[test]
 fn app_service_is_shown_its_header() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -79,10 +79,11 @@ fn mark(kind: u32, round: usize) -> String {
 
 fn violation(house: &House, round: usize) -> Result<Duration> {
     let (thread, mark) = (house.thread(), mark(1, round));
+    // It says beforehand when it will: what is said in the last moment is not heard.
     let code = format!(
-        "import ctypes, time\nlibc = ctypes.CDLL(None)\ntime.sleep({})\n\
-         print(time.clock_gettime_ns(time.CLOCK_MONOTONIC), flush=True)\nlibc.unshare(0x10000000)\ntime.sleep(60)",
-        WAITS.as_secs_f64()
+        "import ctypes, time\nlibc = ctypes.CDLL(None)\nat = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + {}\n\
+         print(at, flush=True)\nwhile time.clock_gettime_ns(time.CLOCK_MONOTONIC) < at: pass\nlibc.unshare(0x10000000)\ntime.sleep(60)",
+        WAITS.as_nanos()
     );
     let script = tree(&mark, &format!("exec python3 -c '{code}' {mark}"));
     let call = json!({
