@@ -60,6 +60,7 @@ mod tls;
 mod who;
 mod words;
 mod writers;
+mod written;
 
 pub use self::{
     door::Door,

@@ -3,16 +3,17 @@
 
 use axum::{
     Json,
-    body::to_bytes,
     extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{limits::MAX_PROBLEM_BYTES, owner::DECISION};
+use crate::{
+    owner::DECISION,
+    written::{Written, reworded},
+};
 
 /// A protocol: where it is, and the form of its errors.
 type Protocol = (&'static str, fn(StatusCode, &Written) -> Value);
@@ -27,38 +28,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where they are told not to try again.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// A problem, as it is written.
-#[derive(Deserialize)]
-struct Written {
-    code: String,
-    #[serde(default)]
-    detail: String,
-    hint: Option<String>,
-    decision: Option<String>,
-}
-
-impl Default for Written {
-    /// A method that a path does not have.
-    fn default() -> Self {
-        Self {
-            code: "no_such_path".to_owned(),
-            detail: "there is nothing here for this method".to_owned(),
-            hint: None,
-            decision: None,
-        }
-    }
-}
-
-impl Written {
-    fn message(&self) -> String {
-        let mut message = self.detail.clone();
-        if let Some(hint) = &self.hint {
-            message.push_str(&format!(": {hint}"));
-        }
-        if let Some(decision) = &self.decision {
-            message.push_str(&format!(" ({decision})"));
-        }
-        message
+/// What is wrong, what to do, and under which name it is on record.
+fn message(written: &Written) -> String {
+    match &written.decision {
+        Some(decision) => format!("{} ({decision})", written.advice()),
+        None => written.advice(),
     }
 }
 
@@ -75,7 +49,7 @@ const fn kind(status: StatusCode) -> &'static str {
 
 fn of_openai(status: StatusCode, written: &Written) -> Value {
     json!({ "error": {
-        "message": written.message(),
+        "message": message(written),
         "type": kind(status),
         "param": null,
         "code": written.code,
@@ -84,7 +58,7 @@ fn of_openai(status: StatusCode, written: &Written) -> Value {
 }
 
 fn of_cloudflare(_: StatusCode, written: &Written) -> Value {
-    json!({ "error": written.message(), "code": written.code })
+    json!({ "error": message(written), "code": written.code })
 }
 
 /// Answers in their form what was refused in ours.
@@ -100,35 +74,29 @@ pub(crate) async fn in_their_words(request: Request, next: Next) -> Response {
     if let Some(decision) = response.headers().get(&DECISION).cloned() {
         response.headers_mut().insert(REQUEST_ID, decision);
     }
-    let status = response.status();
-    let kind_of_body = response.headers().get(header::CONTENT_TYPE);
-    let is_ours = kind_of_body.is_none_or(|kind| kind == "application/problem+json");
-    if !is_ours || !(status.is_client_error() || status.is_server_error()) {
-        return response;
-    }
-    let (mut head, body) = response.into_parts();
-    let body = to_bytes(body, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-    let written: Written = serde_json::from_slice(&body).unwrap_or_default();
+    reworded(response, |status, written| said(*form, status, &written)).await
+}
+
+fn said(
+    form: fn(StatusCode, &Written) -> Value,
+    status: StatusCode,
+    written: &Written,
+) -> Response {
     // What is gone is, to them, what is not there.
     let status = match status {
         StatusCode::GONE => StatusCode::NOT_FOUND,
         other => other,
     };
-    let error = form(status, &written);
-    let (theirs, body) = (status, Json(error)).into_response().into_parts();
-    head.headers.remove(header::CONTENT_LENGTH);
-    // What the refusal says beside its body stays: which credential is wanted, when to come again.
-    head.headers.extend(theirs.headers);
+    let mut response = (status, Json(form(status, written))).into_response();
+    let headers = response.headers_mut();
     if let Some(decision) = written.decision.as_deref()
         && let Ok(decision) = HeaderValue::from_str(decision)
     {
-        head.headers.insert(REQUEST_ID, decision);
+        headers.insert(REQUEST_ID, decision);
     }
     // They would try again what no second try changes.
     if status == StatusCode::CONFLICT {
-        head.headers
-            .insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
-    head.status = status;
-    Response::from_parts(head, body)
+    response
 }

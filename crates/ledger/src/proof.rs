@@ -56,6 +56,10 @@ pub fn prove(dir: &Path, key: &PublicKey, index: u64) -> Result<Option<Proof>, R
 /// When there is no log, or it cannot be read.
 pub fn place_of(dir: &Path, index: u64) -> Result<Option<Place>, ReadError> {
     let (log, end) = durable(dir)?;
+    if index == 0 {
+        // Most begin there, and it is the farthest from where is looked.
+        return Ok((end > 0).then(Place::default));
+    }
     let found = batch_with(&log, end, index).map_err(ReadError::Damaged)?;
     Ok(found.map(|batch| Place::in_batch(batch.start, batch.first, index)))
 }

@@ -2,43 +2,29 @@
 
 use axum::{
     Json,
-    body::{Body, to_bytes},
+    body::Body,
     extract::Request,
-    http::{StatusCode, header},
+    http::StatusCode,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use casemate_azure::{Fault, TokenFault};
-use serde::Deserialize;
 
-use crate::{limits::MAX_PROBLEM_BYTES, problem::Problem};
+use crate::{
+    problem::Problem,
+    written::{Written, reworded},
+};
 
 /// Where pools are.
 pub(super) const POOLS: &str = "/pool/";
 /// Where tokens are.
 const TOKENS: &str = "/msi/";
 
-/// A problem, as it is written.
-#[derive(Deserialize)]
-struct Written {
-    code: String,
-    #[serde(default)]
-    detail: String,
-    hint: Option<String>,
-    decision: Option<String>,
-}
-
-impl Written {
-    fn fault(self, status: StatusCode) -> Fault {
-        let message = match &self.hint {
-            Some(hint) if self.detail.is_empty() => hint.clone(),
-            Some(hint) => format!("{}: {hint}", self.detail),
-            None => self.detail,
-        };
-        Fault {
-            record: self.decision,
-            ..Fault::new(status, &self.code, message)
-        }
+fn fault(status: StatusCode, written: Written) -> Fault {
+    let message = written.advice();
+    Fault {
+        record: written.decision,
+        ..Fault::new(status, &written.code, message)
     }
 }
 
@@ -47,7 +33,7 @@ impl From<Problem> for Fault {
         let status = problem.status();
         let written = serde_json::to_value(&problem).and_then(serde_json::from_value::<Written>);
         match written {
-            Ok(written) => written.fault(status),
+            Ok(written) => fault(status, written),
             Err(error) => Self::new(status, "failed", error.to_string()),
         }
     }
@@ -66,38 +52,17 @@ pub(crate) async fn in_their_words(request: Request, next: Next) -> Response {
     }
     let of_token = path.starts_with(TOKENS);
     let response = next.run(request).await;
-    let status = response.status();
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    let is_ours = kind.is_none_or(|kind| kind == "application/problem+json");
-    if !is_ours || !(status.is_client_error() || status.is_server_error()) {
-        return response;
-    }
-    let (mut head, body) = response.into_parts();
-    let body = to_bytes(body, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-    let fault = match serde_json::from_slice::<Written>(&body) {
-        Ok(written) => written.fault(status),
-        // A method that a path does not have.
-        Err(_) => Fault::new(
-            status,
-            "no_such_path",
-            "there is nothing here for this method",
-        ),
-    };
-    let (theirs, body) = match of_token {
-        true => {
-            let fault = TokenFault {
-                status,
-                code: fault.code,
-                message: fault.message,
-            };
-            (status, Json(fault.json()).into_response())
+    reworded(response, |status, written| {
+        let fault = fault(status, written);
+        if !of_token {
+            return fault.reply().into_response().map(Body::new);
         }
-        false => (status, fault.reply().into_response().map(Body::new)),
-    };
-    let (body_head, body) = body.into_parts();
-    head.headers.remove(header::CONTENT_LENGTH);
-    // What the refusal says beside its body stays: which credential is wanted, when to come again.
-    head.headers.extend(body_head.headers);
-    head.status = theirs;
-    Response::from_parts(head, body)
+        let fault = TokenFault {
+            status,
+            code: fault.code,
+            message: fault.message,
+        };
+        (status, Json(fault.json())).into_response()
+    })
+    .await
 }
